@@ -1,0 +1,117 @@
+"""The ISMRMRD XML header of a fastMRI file: matrix sizes, field of view, measured columns.
+
+May be called by the fastMRI reader and writer; touches nothing but its arguments. The text is
+untrusted: it is bounded by the caller, and a document type or entity declaration is refused, so
+that nothing can be expanded or fetched.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAMESPACE = "http://www.ismrm.org/ISMRMRD"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the reconstruction needs of an ISMRMRD header.
+
+    encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm: recon field of view (x, y,
+    z); columns: first and one past the last measured phase-encode column, or None.
+    """
+
+    encoded: tuple[int, int, int]
+    recon: tuple[int, int, int]
+    fov_mm: tuple[float, float, float]
+    columns: tuple[int, int] | None
+
+    def affine(self, shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Voxel (column, row, slice) -> mm, centred in the plane; the orientation is not in the
+        file.
+
+        shape: (rows, columns) of the image. Rows run along x, columns along y of the header.
+        """
+        spacing_x, spacing_y, spacing_z = (
+            f / n for f, n in zip(self.fov_mm, self.recon, strict=True)
+        )
+        affine = np.diag([spacing_y, spacing_x, spacing_z, 1.0])
+        affine[:2, 3] = -0.5 * affine[[0, 1], [0, 1]] * (np.array(shape[::-1]) - 1)
+        return affine
+
+
+def parse_header(text: str) -> Header:
+    """Read the header. Raises ValueError with a reason for anything malformed."""
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        raise ValueError("document type or entity declarations are refused")
+    try:
+        root = ET.fromstring(text)  # noqa: S314 (declarations are refused above, the size is bounded)
+    except ET.ParseError as error:
+        raise ValueError(f"malformed XML: {error}") from error
+    encoded, recon = (
+        _triple(root, space, "matrixSize") for space in ("encodedSpace", "reconSpace")
+    )
+    fov = _triple(root, "reconSpace", "fieldOfView_mm")
+    if min(encoded + recon) < 1 or not all(np.isfinite(f) and f > 0 for f in fov):
+        raise ValueError("matrix sizes and fields of view must be positive")
+    columns = None
+    limit = root.find(_path("encoding", "encodingLimits", "kspace_encoding_step_1"))
+    if limit is not None:
+        centre, last = _number(limit, "center"), _number(limit, "maximum")
+        start = int(encoded[1]) // 2 - int(centre)
+        columns = (start, start + int(last) + 1)
+    return Header(_integers(encoded), _integers(recon), fov, columns)
+
+
+def format_header(shape: tuple[int, int], spacing_mm: tuple[float, float, float]) -> str:
+    """A minimal header for full k-space of `shape` (H, W).
+
+    spacing_mm: of (column, row, slice).
+    """
+    height, width = shape
+    across, down, through = spacing_mm
+    root = ET.Element("ismrmrdHeader", xmlns=NAMESPACE)
+    encoding = ET.SubElement(root, "encoding")
+    for name in ("encodedSpace", "reconSpace"):
+        space = ET.SubElement(encoding, name)
+        for tag, values in (
+            ("matrixSize", (height, width, 1)),
+            ("fieldOfView_mm", (height * down, width * across, through)),
+        ):
+            item = ET.SubElement(space, tag)
+            for axis, value in zip("xyz", values, strict=True):
+                ET.SubElement(item, axis).text = str(value)
+    limits = ET.SubElement(ET.SubElement(encoding, "encodingLimits"), "kspace_encoding_step_1")
+    for tag, value in (("minimum", 0), ("maximum", width - 1), ("center", width // 2)):
+        ET.SubElement(limits, tag).text = str(value)
+    ET.SubElement(encoding, "trajectory").text = "cartesian"
+    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _path(*tags: str) -> str:
+    return "/".join(f"{{*}}{tag}" for tag in tags)
+
+
+def _triple(root: ET.Element, space: str, tag: str) -> tuple[float, float, float]:
+    item = root.find(_path("encoding", space, tag))
+    if item is None:
+        raise ValueError(f"encoding/{space}/{tag} is missing")
+    return _number(item, "x"), _number(item, "y"), _number(item, "z")
+
+
+def _number(item: ET.Element, tag: str) -> float:
+    text = item.findtext(f"{{*}}{tag}")
+    if text is None:
+        raise ValueError(f"{tag} is missing in {item.tag}")
+    value = float(text)
+    if not np.isfinite(value) or abs(value) > 1e6:
+        raise ValueError(f"{tag} in {item.tag} is {text}")
+    return value
+
+
+def _integers(values: tuple[float, float, float]) -> tuple[int, int, int]:
+    x, y, z = (int(v) for v in values)
+    return x, y, z

@@ -1,0 +1,211 @@
+"""Open HDF5 files of unknown origin: nothing outside the file is read, nothing oversized is
+allocated.
+
+May be called by every reader of HDF5; touches the one file it is given. A group or data set is
+reached through hard links only (a soft or external link may lead elsewhere), its storage must lie
+inside the file, its numbers must be numbers, and its size must fit the bytes that are really there
+and the memory of this machine, all before any value is read. Whatever the HDF5 library raises
+becomes one InputError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from restore.errors import InputError, NotFoundError, OutOfMemory, RestoreError
+
+MAX_COMPRESSION = 1032
+"""The highest ratio that deflate can reach; a data set that claims more holds nothing."""
+
+MAX_TEXT_BYTES = 1 << 20
+MAX_ATTRIBUTE_BYTES = 1 << 20
+NUMBERS = "biufc"
+DOWNLOAD_AGAIN = "download or copy the file again and compare its size and sha256 with the source"
+
+_SIGNATURES = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK": "a zip archive",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x93NUMPY": "a numpy array (.npy)",
+}
+
+
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """The file, open for reading; every failure inside the block leaves as one RestoreError.
+
+    Raises NotFoundError for a missing file, InputError for anything that is not readable HDF5.
+    """
+    path = Path(path)
+    require_hdf5(path)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except RestoreError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"{path}: not enough memory to read this data set") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(path, f"damaged HDF5 file: {reason}", DOWNLOAD_AGAIN) from error
+
+
+def require_hdf5(path: Path) -> None:
+    """Raise NotFoundError or InputError unless `path` is a file with an HDF5 signature."""
+    if not path.exists():
+        raise NotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(path, "is not a file", "give one HDF5 file")
+    if path.stat().st_size == 0:
+        raise InputError(path, "the file is empty", DOWNLOAD_AGAIN)
+    if not has_signature(path):
+        raise InputError(path, f"is not an HDF5 file but {describe(path)}", DOWNLOAD_AGAIN)
+
+
+def has_signature(path: Path) -> bool:
+    """Whether the file starts like HDF5 (at 0, 512, 1024, ... bytes, as the format allows)."""
+    return bool(h5py.is_hdf5(path))
+
+
+def describe(path: Path) -> str:
+    """What a file seems to be, in a few words."""
+    with path.open("rb") as stream:
+        start = stream.read(256)
+    if start[128:132] == b"DICM":
+        return "a DICOM file"
+    for magic, name in _SIGNATURES.items():
+        if start.startswith(magic):
+            return name
+    if start.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, not the data"
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
+        return "a text file"
+    return "something of unknown format"
+
+
+def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """The data set at `name` ("a/b"), checked before use, or None where it is absent.
+
+    Raises InputError for links, foreign storage, values that are not numbers, or impossible sizes.
+    """
+    found = _follow(file, name)
+    if found is None:
+        return None
+    path = Path(file.filename)
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(path, f"'{name}' is a group, expected a data set")
+    if found.is_virtual:
+        raise InputError(path, f"'{name}' is a virtual data set of other files", _copy_hint())
+    if found.external:
+        raise InputError(path, f"the values of '{name}' are stored in another file", _copy_hint())
+    if found.shape is None or found.dtype.kind not in NUMBERS:
+        raise InputError(path, f"'{name}' does not hold numbers (type {found.dtype})")
+    _check_size(path, name, found)
+    return found
+
+
+def find_text(file: h5py.File, name: str) -> str | None:
+    """A short scalar text data set such as an XML header, or None where it is absent."""
+    found = _follow(file, name)
+    if found is None:
+        return None
+    path = Path(file.filename)
+    foreign = not isinstance(found, h5py.Dataset) or found.is_virtual or found.external
+    if foreign or h5py.check_string_dtype(found.dtype) is None or found.size != 1:
+        raise InputError(path, f"'{name}' is not one text stored in the file")
+    if found.nbytes > MAX_TEXT_BYTES:
+        raise InputError(path, f"'{name}' claims {found.nbytes} bytes of text")
+    value = np.asarray(found[()]).reshape(-1)[0]
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    if len(raw) > MAX_TEXT_BYTES:
+        raise InputError(path, f"'{name}' holds {len(raw)} bytes of text")
+    return raw.decode("utf-8")
+
+
+def find_group(file: h5py.File, name: str) -> h5py.Group | None:
+    """The group at `name`, or None where it is absent. Raises InputError for links."""
+    found = _follow(file, name)
+    if found is not None and not isinstance(found, h5py.Group):
+        raise InputError(Path(file.filename), f"'{name}' is a data set, expected a group")
+    return found
+
+
+def attribute(item: h5py.HLObject, name: str) -> Any:
+    """A numeric or text attribute (number, str or array), or None where it is absent.
+
+    Raises InputError for other types and for more than `MAX_ATTRIBUTE_BYTES`.
+    """
+    if name not in item.attrs:
+        return None
+    handle = item.attrs.get_id(name)
+    dtype = handle.dtype
+    size = int(np.prod(handle.shape, dtype=np.int64)) * dtype.itemsize
+    text = h5py.check_string_dtype(dtype) is not None
+    if size > MAX_ATTRIBUTE_BYTES or not (text or dtype.kind in NUMBERS):
+        raise InputError(
+            Path(item.file.filename), f"attribute '{name}' is no number or short text ({dtype})"
+        )
+    value = item.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def names(group: h5py.Group) -> str:
+    """The names inside a group for a message; no link is followed."""
+    return ", ".join(sorted(group.keys())[:30]) or "nothing"
+
+
+def memory_limit() -> int:
+    """Bytes that one data set may claim: three quarters of this machine's memory."""
+    return int(0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _follow(file: h5py.File, name: str) -> h5py.HLObject | None:
+    item: h5py.HLObject = file
+    for part in name.split("/"):
+        if not isinstance(item, h5py.Group) or part not in item.keys():
+            return None
+        link = item.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
+            raise InputError(Path(file.filename), f"'{name}' is {kind}", _copy_hint())
+        item = item[part]
+    return item
+
+
+def _check_size(path: Path, name: str, dataset: h5py.Dataset) -> None:
+    """Compare the claimed size with the stored bytes and with this machine's memory."""
+    stored = int(dataset.id.get_storage_size())
+    filtered = dataset.id.get_create_plist().get_nfilters() > 0
+    possible = stored * (MAX_COMPRESSION if filtered else 1)
+    if dataset.nbytes > possible:
+        raise InputError(
+            path,
+            f"'{name}' claims {_megabytes(dataset.nbytes)} {dataset.shape} but the file stores "
+            f"{_megabytes(stored)} of it",
+            "the file is incomplete or made to exhaust memory; " + DOWNLOAD_AGAIN,
+        )
+    if dataset.nbytes > memory_limit():
+        raise InputError(
+            path,
+            f"'{name}' needs {_megabytes(dataset.nbytes)}, more than the "
+            f"{_megabytes(memory_limit())} that this machine allows",
+            "split the file by slices",
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MB"
+
+
+def _copy_hint() -> str:
+    return "only self-contained files are read: copy the values into this file"

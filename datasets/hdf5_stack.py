@@ -1,0 +1,64 @@
+"""Stacks of slices inside an HDF5 file: lazy reading one slice at a time, writing likewise.
+
+May be called by the readers and writers of scan files; opens the one file it is given, anew for
+every slice, so that no handle outlives a call.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.hdf5_guard import find_dataset, open_hdf5
+from restore.datasets.scan import LazyStack
+from restore.errors import InputError
+
+
+def read_slice(path: Path, key: str, index: int, kind: type) -> NDArray[Any]:
+    """Slice `index` of the data set `key`, converted to `kind`. Raises InputError."""
+    with open_hdf5(path) as file:
+        dataset = find_dataset(file, key)
+        if dataset is None:
+            raise InputError(path, f"'{key}' is gone", "do not change a file while it is read")
+        values = np.asarray(dataset[index])
+        # A number too large for the target becomes infinite, which the callers look for.
+        with np.errstate(over="ignore"):
+            return values.astype(kind)
+
+
+def companion(
+    file: h5py.File, path: Path, key: str, lead: tuple[int, ...], ndim: int, kind: type
+) -> LazyStack | None:
+    """A stack that goes with the measurement, or None where it is absent.
+
+    Its shape must start with `lead` and have `ndim` axes; a slice with NaN or infinite values is an
+    InputError when it is read.
+    """
+    dataset = find_dataset(file, key)
+    if dataset is None:
+        return None
+    if dataset.ndim != ndim or dataset.shape[: len(lead)] != lead or 0 in dataset.shape:
+        raise InputError(
+            path, f"'{key}' has shape {dataset.shape}, which does not fit the measurement {lead}"
+        )
+    if dataset.dtype.kind == "c" and not issubclass(kind, np.complexfloating):
+        raise InputError(path, f"'{key}' is complex, expected real values")
+
+    def load(index: int) -> NDArray[Any]:
+        values = read_slice(path, key, index, kind)
+        if not np.isfinite(values).all():
+            raise InputError(path, f"'{key}' holds NaN or infinite values in slice {index}")
+        return values
+
+    return LazyStack(tuple(map(int, dataset.shape)), load)
+
+
+def write_stack(file: h5py.File, key: str, stack: LazyStack, kind: type) -> None:
+    """Write a stack slice by slice, one chunk a slice, not compressed."""
+    dataset = file.create_dataset(key, stack.shape, kind, chunks=(1, *stack.shape[1:]))
+    for index in range(len(stack)):
+        dataset[index] = stack[index]

@@ -1,0 +1,141 @@
+"""The pointwise operators: identity and multiplication by a weight.
+
+Called by anybody who combines operators; imports only the operator contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import final
+
+import torch
+from torch import Tensor
+
+from restore.errors import ShapeError
+from restore.operators.base import LinearOperator
+
+
+def _no_tensor() -> Tensor:
+    return torch.empty(0)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Identity(LinearOperator):
+    """The map x -> x on images of `shape`; `complex_` says which numbers it works on.
+
+    `like` is an empty tensor that only carries precision and device. `slices` becomes `slice_ndim`.
+    """
+
+    shape: tuple[int, ...]
+    complex_: bool = False
+    slices: int = 0
+    like: Tensor = dataclasses.field(default_factory=_no_tensor)
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> Identity:
+        """A tiny instance for tests."""
+        return cls((3, 4))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        return tuple(self.shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The same as `in_shape`."""
+        return tuple(self.shape)
+
+    @property
+    def slice_ndim(self) -> int:
+        """Leading dimensions that do not mix."""
+        return self.slices
+
+    @property
+    def is_complex(self) -> bool:
+        """As given."""
+        return self.complex_
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y.clone()
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return y.clone()
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Diagonal(LinearOperator):
+    """Multiply images of `shape` by `weight` (real or complex, broadcastable to `shape`): noise
+    weights, masks, phases.
+
+    `slices` becomes `slice_ndim`, so that a product with an operator on slices keeps its
+    independence. Raises ShapeError where the weight does not broadcast to `shape`.
+    """
+
+    weight: Tensor
+    shape: tuple[int, ...]
+    slices: int = 0
+
+    def __post_init__(self) -> None:
+        check_broadcast("Diagonal", "weight", self.weight, tuple(self.shape))
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> Diagonal:
+        """A tiny instance for tests."""
+        return cls(torch.randn(5, generator=generator, dtype=torch.complex64), (3, 5))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        return tuple(self.shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The same as `in_shape`."""
+        return tuple(self.shape)
+
+    @property
+    def slice_ndim(self) -> int:
+        """Leading dimensions that do not mix."""
+        return self.slices
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the weight is complex."""
+        return self.weight.is_complex()
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y * self.weight.conj()
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return x * (self.weight * self.weight.conj()).real
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        # The reciprocal is not conj(w)/|w|^2, whose square overflows and underflows earlier than w
+        # does.
+        zero = self.weight == 0
+        safe = torch.where(zero, torch.ones_like(self.weight), self.weight)
+        return torch.where(zero, torch.zeros_like(safe), 1 / safe) * y
+
+
+def check_broadcast(operator: str, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless `tensor` broadcasts to exactly `shape`."""
+    sizes = tuple(tensor.shape)
+    fits = len(sizes) <= len(shape) and all(
+        a in (1, b) for a, b in zip(reversed(sizes), reversed(shape), strict=False)
+    )
+    if not fits:
+        raise ShapeError(
+            f"{operator}: {what} has shape {sizes}, expected one that broadcasts to {shape}"
+        )

@@ -1,0 +1,83 @@
+"""Inpainting: some pixels are seen, the others are lost.
+
+Called by pipelines and tests as a forward model; imports only the operator contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import final
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.operators.base import LinearOperator
+from restore.operators.diagonal import check_broadcast
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Inpainting(LinearOperator):
+    """Keep the pixels where `mask` is 1 and set the others to zero; the measurement has the image's
+    shape.
+
+    mask: boolean or 0/1, broadcastable to `shape` (for example (H, W) for images (3, H, W)). The
+    adjoint is the pseudo- inverse. Raises ShapeError for a mask that does not broadcast,
+    ConfigError for one with other values than 0 and 1.
+    """
+
+    mask: Tensor
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_broadcast("Inpainting", "mask", self.mask, tuple(self.shape))
+        # A bool mask knows no precision; stored as float32 it makes `dtype` and `to` work as for
+        # other operators.
+        mask = self.mask if self.mask.is_floating_point() else self.mask.to(torch.float32)
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            low, high = self.mask.min().item(), self.mask.max().item()
+            raise ConfigError(
+                f"Inpainting: mask has values between {low} and {high}, expected only 0 and 1; "
+                "threshold it, or use Diagonal for weights"
+            )
+        object.__setattr__(self, "mask", mask)
+
+    @classmethod
+    def random(cls, shape: tuple[int, ...], keep: float, generator: torch.Generator) -> Inpainting:
+        """Keep each pixel with probability `keep` in 0..1, the same pixels in every channel of
+        `shape` (..., H, W).
+        """
+        if not 0 <= keep <= 1:
+            raise ConfigError(
+                f"Inpainting.random: keep is {keep}, expected a fraction between 0 and 1"
+            )
+        mask = torch.rand(tuple(shape[-2:]), generator=generator, device=generator.device) < keep
+        return cls(mask, tuple(shape))
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> Inpainting:
+        """A tiny instance for tests."""
+        return cls.random((3, 5, 6), 0.5, generator)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        return tuple(self.shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The same as `in_shape`."""
+        return tuple(self.shape)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return x * self.mask
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y * self.mask
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return x * self.mask
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return y * self.mask

@@ -1,0 +1,73 @@
+"""Every error a user may meet, each with the exit code of the command line.
+
+A message says what went wrong, where, what was found, what was expected and what to do. Any layer may raise these;
+nothing here imports anything of the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RestoreError(Exception):
+    """Root of all expected errors. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(RestoreError):
+    """A setting, option or combination that cannot work (unknown name, value out of range, wrong pair)."""
+
+    exit_code = 2
+
+
+class NotFoundError(RestoreError):
+    """A file or folder that was asked for does not exist."""
+
+    exit_code = 3
+
+
+class ShapeError(RestoreError):
+    """Arrays whose shapes do not fit together; names the operator, what it got and what it expected."""
+
+    exit_code = 4
+
+
+class InputError(RestoreError):
+    """A file that cannot be used: `path`, `why` (what was found), `hint` (what to do)."""
+
+    exit_code = 4
+
+    def __init__(self, path: str | Path, why: str, hint: str = "") -> None:
+        self.path, self.why, self.hint = Path(path), why, hint
+        super().__init__(f"{path}: {why}" + (f" ({hint})" if hint else ""))
+
+
+class OutputError(RestoreError):
+    """The result could not be written (folder missing, disk full, exists already)."""
+
+    exit_code = 5
+
+
+class WeightsError(RestoreError):
+    """Network weights that are missing, damaged or do not fit the architecture."""
+
+    exit_code = 6
+
+
+class OutOfMemory(RestoreError):
+    """The work does not fit in memory even in the smallest pieces."""
+
+    exit_code = 7
+
+
+class DivergenceError(RestoreError):
+    """A non-finite number appeared during sampling; names the step and its noise level."""
+
+    exit_code = 1
+
+
+class DeviceError(RestoreError):
+    """The requested device does not exist here."""
+
+    exit_code = 9

@@ -1,0 +1,70 @@
+"""From images as operators see them to images as networks see them, and back.
+
+The only place where complex images meet real networks and where slices are cut into chunks that fit in memory. Used by
+samplers through `ImagePrior`; touches no files.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, OutOfMemory
+from restore.priors.base import Denoiser
+
+PIXELS_PER_CALL = 2**20  # network inputs of one call: about 1 GB of activations for the bundled U-Net
+
+
+class ImagePrior:
+    """A denoiser for items of `item_shape`, real or complex, in any number.
+
+    item_shape: (H, W) or (C, H, W). A one-channel prior treats the channels of an item one by one; a colour prior
+    needs three. Complex items go through re and im (`complex_mode`). `evaluations` counts network calls per
+    item. Raises ConfigError for a pair that cannot work.
+    """
+
+    def __init__(self, prior: Denoiser, item_shape: tuple[int, ...], complex_: bool) -> None:
+        self.prior, self.item_shape, self.complex_ = prior, item_shape, complex_
+        self.evaluations = 0
+        self._chunk = PIXELS_PER_CALL
+        channels = item_shape[0] if len(item_shape) == 3 else 1
+        two = complex_ and prior.complex_mode == "channels"
+        if len(item_shape) not in (2, 3) or (prior.channels not in (1, channels) and not two):
+            raise ConfigError(
+                f"prior '{prior.name}' has {prior.channels} channels and cannot serve images of shape {item_shape}; "
+                + ("use prior 'medical' for one-channel images" if channels == 1 else "use prior 'natural' for RGB")
+            )
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities."""
+        self.evaluations += 1
+        if not x.is_complex():
+            return self._real(x, sigma)
+        if self.prior.complex_mode == "magnitude":
+            magnitude = x.abs()
+            return self._real(magnitude, sigma) * torch.polar(torch.ones_like(magnitude), x.angle())
+        if self.prior.complex_mode == "channels":
+            planes = torch.view_as_real(x).reshape(-1, *x.shape[-2:], 2).movedim(-1, 1)
+            out = self._chunked(planes, sigma).movedim(1, -1).contiguous()
+            return torch.view_as_complex(out).reshape(x.shape)
+        both = self._real(torch.stack([x.real, x.imag]), sigma)
+        return torch.complex(both[0], both[1])
+
+    def _real(self, x: Tensor, sigma: float) -> Tensor:
+        planes = x.reshape(-1, self.prior.channels, *x.shape[-2:])
+        return self._chunked(planes, sigma).reshape(x.shape)
+
+    def _chunked(self, planes: Tensor, sigma: float) -> Tensor:
+        """Through the network in chunks; where memory runs out, in smaller ones."""
+        size = max(1, self._chunk // (planes.shape[-1] * planes.shape[-2]))
+        try:
+            return torch.cat([self.prior(part, sigma) for part in planes.split(size)])
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise OutOfMemory(
+                    f"one image of {tuple(planes.shape[1:])} does not fit through the network on {planes.device}; "
+                    "use --device cpu or a smaller image"
+                ) from error
+        torch.cuda.empty_cache()
+        self._chunk //= 2
+        return self._chunked(planes, sigma)

@@ -1,0 +1,47 @@
+"""The denoiser contract: `prior(x, sigma)` is the posterior mean of x0 given x = x0 + sigma n.
+
+Samplers see nothing else of a prior. Wrappers for the field's parametrisations stand in `wrappers.py`, the bundled
+network in `edm.py`, exact ones for tests in `analytic.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ComplexMode = Literal["separate", "channels", "magnitude"]
+
+
+class Denoiser(ABC):
+    """A prior, seen through its minimum-mean-square-error denoiser (Tweedie's formula).
+
+    `channels`: channels of the images it was trained on. `sigma_min`, `sigma_max`: noise range it is valid in, in
+    units of its own images. `intensity`: what range the images had (stated, never enforced: nothing is clipped).
+    `complex_mode`: how complex images pass through it: re and im one after the other ("separate"), as two
+    channels ("channels"), or the magnitude alone with the phase kept ("magnitude").
+    """
+
+    channels: int = 1
+    sigma_min: float = 0.0
+    sigma_max: float = float("inf")
+    intensity: tuple[float, float] = (0.0, 1.0)
+    complex_mode: ComplexMode = "separate"
+    name: str = ""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,). Returns the shape of x."""
+
+    def to(self, target: torch.device | str | torch.dtype) -> Denoiser:
+        """The same prior on another device or in another precision (no tensors: itself)."""
+        return self
+
+
+def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
+    """`sigma` as a tensor of shape (N, 1, 1, ...) beside x (N, ...), in x's real precision."""
+    real = x.real.dtype if x.is_complex() else x.dtype
+    s = torch.as_tensor(sigma, dtype=real, device=x.device)
+    return s.expand(x.shape[0]).reshape(-1, *[1] * (x.ndim - 1))

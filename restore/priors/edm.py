@@ -1,0 +1,83 @@
+"""The EDM-preconditioned denoiser around a network, and the bundled U-Net in that form.
+
+Source: Karras, Aittala, Aila, Laine, "Elucidating the design space of diffusion-based generative models", NeurIPS
+2022, table 1 and section 5. Used by the bundled priors and by training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.priors.base import ComplexMode, Denoiser, per_item
+from restore.priors.unet import UNet, UNetConfig
+
+
+class EDMDenoiser(Denoiser):
+    """D(x, sigma) = c_skip x + c_out F(c_in x, ln(sigma)/4).
+
+    `network`: called as network(x, noise) with x (N, C, H, W), noise (N,). `sigma_data`: root mean square of the
+    training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        sigma_data: float = 0.5,
+        channels: int = 1,
+        multiple: int = 1,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        intensity: tuple[float, float] = (0.0, 1.0),
+        complex_mode: ComplexMode = "separate",
+        name: str = "",
+    ) -> None:
+        self.network, self.sigma_data, self.channels, self.multiple = network, sigma_data, channels, multiple
+        self.sigma_min, self.sigma_max, self.intensity = sigma_min, sigma_max, intensity
+        self.complex_mode, self.name = complex_mode, name
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        s = per_item(sigma, x).clamp(min=self.sigma_min)
+        network_dtype = next((p.dtype for p in self.network.parameters()), x.dtype)
+        c_skip, c_out, c_in = self.preconditioning(s)
+        inner = _pad(x * c_in, self.multiple).to(network_dtype)
+        f = self.network(inner, (s.flatten().log() / 4).to(network_dtype))
+        return c_skip * x + c_out * f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
+
+    def preconditioning(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in of EDM table 1 for noise levels s."""
+        total = s**2 + self.sigma_data**2
+        return self.sigma_data**2 / total, s * self.sigma_data / total.sqrt(), 1 / total.sqrt()
+
+    def to(self, target: torch.device | str | torch.dtype) -> EDMDenoiser:
+        """Move the network; the denoiser keeps the precision of its input outside the network."""
+        self.network.to(target)
+        return self
+
+
+def build_unet_denoiser(config: UNetConfig, *, sigma_data: float = 0.5, name: str = "") -> EDMDenoiser:
+    """An untrained U-Net denoiser in the memory layout that is fastest for convolutions."""
+    network = UNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EDMDenoiser(
+        network, sigma_data=sigma_data, channels=config.channels, multiple=config.multiple, name=name
+    )
+
+
+def config_from_dict(record: dict[str, object]) -> UNetConfig:
+    """A U-Net configuration from a card; unknown keys are refused by the dataclass."""
+    fields = {f.name for f in dataclasses.fields(UNetConfig)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in fields}
+    return UNetConfig(**values)  # type: ignore[arg-type]
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Grow the sides to a multiple: by reflection, or by repeating the edge where the image is too small."""
+    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
+    if not (right or below):
+        return x
+    small = right >= x.shape[-1] or below >= x.shape[-2]
+    return F.pad(x, (0, right, 0, below), mode="replicate" if small else "reflect")

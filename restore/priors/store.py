@@ -1,0 +1,114 @@
+"""Denoisers on disk: NAME.safetensors with a card NAME.json beside it; the bundled ones lie in `weights/`.
+
+The card states architecture, noise range, intensity convention, training data with licences, command, quality figures
+and the sha256 of the weights. Nothing is unpickled. Used by pipelines, training and the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from restore.datasets.atomic import atomic_file
+from restore.errors import WeightsError
+from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
+from restore.priors.unet import UNet
+
+SCHEMA = 1
+
+
+def bundled() -> dict[str, Path]:
+    """Names and weight files of the priors that come with the package."""
+    folder = Path(str(resources.files("restore.priors"))) / "weights"
+    return {p.stem: p for p in sorted(folder.glob("*.safetensors")) if p.with_suffix(".json").exists()}
+
+
+def read_card(name: str | Path) -> dict[str, Any]:
+    """The card of a prior given by bundled name or by weight file. Raises WeightsError."""
+    path = _resolve(name).with_suffix(".json")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: the card cannot be read ({error}); it must lie beside the weights") from error
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        raise WeightsError(f"{path}: not a model card of schema {SCHEMA}")
+    return card
+
+
+def load_prior(name: str | Path) -> EDMDenoiser:
+    """A denoiser by bundled name or weight file, checked against its card.
+
+    Raises WeightsError: unknown name, wrong sha256, missing or extra tensors (the first five named), non-finite values.
+    """
+    path, card = _resolve(name), read_card(name)
+    if card.get("architecture") != "unet":
+        raise WeightsError(f"{path}: unknown architecture {card.get('architecture')!r}; known: 'unet'")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card.get("sha256"):
+        raise WeightsError(f"{path}: sha256 is {digest[:12]}..., the card says {str(card.get('sha256'))[:12]}...")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: damaged weights ({error})") from error
+    prior = build_unet_denoiser(config_from_dict(card["network"]), name=str(card["name"]))
+    _check_tensors(path, tensors, prior.network.state_dict())
+    prior.network.load_state_dict({k: v.float() for k, v in tensors.items()})
+    prior.network.eval().requires_grad_(False)
+    prior.sigma_data = float(card["sigma_data"])
+    prior.sigma_min, prior.sigma_max = map(float, card["sigma_range"])
+    low, high = card["intensity"]
+    prior.intensity, prior.complex_mode = (float(low), float(high)), card["complex_mode"]
+    return prior
+
+
+def save_prior(path: Path, prior: EDMDenoiser, card: dict[str, Any]) -> Path:
+    """Write weights (half precision) and card; the card is completed with architecture, ranges and sha256."""
+    if not isinstance(prior.network, UNet):
+        raise WeightsError(f"{path}: only the package's own U-Net can be saved, got {type(prior.network).__name__}")
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary)
+        digest = hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
+    record = {
+        "schema": SCHEMA, "name": path.stem, "architecture": "unet",
+        "network": dataclasses.asdict(prior.network.config),
+        "parameters": sum(t.numel() for t in tensors.values()), "sigma_data": prior.sigma_data,
+        "sigma_range": [prior.sigma_min, prior.sigma_max], "intensity": list(prior.intensity),
+        "complex_mode": prior.complex_mode, "sha256": digest, **card,
+    }  # fmt: skip
+    with atomic_file(path.with_suffix(".json")) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _resolve(name: str | Path) -> Path:
+    known = bundled()
+    if str(name) in known:
+        return known[str(name)]
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    raise WeightsError(
+        f"no prior '{name}': neither bundled ({', '.join(known) or 'none'}) nor a .safetensors file with its card"
+    )
+
+
+def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    wrong = [f"{k}: missing" for k in expected if k not in found]
+    wrong += [f"{k}: not of this network" for k in found if k not in expected]
+    wrong += [
+        f"{k}: shape {tuple(found[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in found and found[k].shape != v.shape
+    ]
+    wrong += [f"{k}: not finite" for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
+    if wrong:
+        raise WeightsError(f"{path}: weights do not fit: " + "; ".join(wrong[:5]))

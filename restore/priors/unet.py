@@ -1,0 +1,107 @@
+"""The one network of the bundled denoisers: a compact U-Net without normalisation layers.
+
+Pure torch module; knows nothing of noise levels beyond the conditioning number it is given. Built by
+`restore.priors.edm`, trained by `restore.training.denoiser`. Without normalisation every output pixel depends on a
+fixed neighbourhood only, so that a network trained on small crops behaves the same on a large slice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """Shape of the network: image channels, width and residual blocks of each level, entrance pixel-unshuffle."""
+
+    channels: int = 1
+    widths: tuple[int, ...] = (64, 96, 128)
+    blocks: tuple[int, ...] = (3, 2, 2)
+    unshuffle: int = 2
+    embedding: int = 128
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise ConfigError(f"U-Net widths {self.widths} and blocks {self.blocks} must have one entry a level")
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be a multiple of this."""
+        return self.unshuffle * 2 ** (len(self.widths) - 1)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(scale * conv(silu(x)) + shift)), scale and shift from the noise embedding."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * width)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (N, width, h, w), embedding: (N, embedding)."""
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv1(F.silu(x))
+        return x + self.conv2(F.silu(torch.addcmul(h + shift, h, scale)))
+
+
+class UNet(nn.Module):
+    """Encoder and decoder of residual blocks with summed skips, at `1/unshuffle` resolution and below."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, emb = config.widths, config.embedding
+        inner = config.channels * config.unshuffle**2
+        self.embed = nn.Sequential(nn.Linear(2 * _FREQUENCIES, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
+        self.enter = nn.Conv2d(inner, widths[0], 3, padding=1)
+        self.leave = nn.Conv2d(widths[0], inner, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+        def level(width: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList(ResidualBlock(width, emb) for _ in range(count))
+
+        self.encode = nn.ModuleList(level(w, n) for w, n in zip(widths, config.blocks, strict=True))
+        self.decode = nn.ModuleList(level(w, n) for w, n in zip(widths[:-1], config.blocks, strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """x: (N, channels, H, W) with sides a multiple of `config.multiple`; noise: (N,) conditioning number."""
+        embedding = self.embed(_fourier_features(noise))
+        h = self.enter(F.pixel_unshuffle(x, self.config.unshuffle))
+        skips: list[Tensor] = []
+        for i, blocks in enumerate(self.encode):
+            if i:
+                skips.append(h)
+                h = self.down[i - 1](h)
+            for block in blocks:
+                h = block(h, embedding)
+        for i in reversed(range(len(self.decode))):
+            h = self.up[i](h) + skips[i]
+            for block in self.decode[i]:
+                h = block(h, embedding)
+        return F.pixel_shuffle(self.leave(h), self.config.unshuffle)
+
+
+_FREQUENCIES = 16
+
+
+def _fourier_features(noise: Tensor) -> Tensor:
+    """Cosines and sines of the conditioning number at log-spaced frequencies: (N,) -> (N, 32)."""
+    frequencies = torch.logspace(-1, 1, _FREQUENCIES, device=noise.device, dtype=noise.dtype)
+    phase = 2 * math.pi * 0.25 * noise[:, None] * frequencies
+    return torch.cat([phase.cos(), phase.sin()], dim=1)

@@ -1,0 +1,125 @@
+"""Problem, Step and Reconstruction: what a sampler is given, what it yields, what a user gets.
+
+Lies between operators and samplers; every sampler takes the same Problem.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, ShapeError
+from restore.noise import Noise
+from restore.operators.base import LinearOperator
+from restore.scaling import Scaling
+from restore.solvers.proximal import DataTerm
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """A measurement y = A x + noise, seen in the prior's intensity units.
+
+    y: (*batch, *operator.out_shape) in its own units. noise: None for noiseless or unknown. ids: one name per
+    item (batch and slice dimensions flattened), which seed the noise; default "0", "1", ...
+    Raises ShapeError, ConfigError (non-finite measurement).
+    """
+
+    y: Tensor
+    operator: LinearOperator
+    noise: Noise | None = None
+    scaling: Scaling = Scaling()
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.operator.out_shape
+        if self.y.ndim < len(shape) or tuple(self.y.shape[self.y.ndim - len(shape) :]) != shape:
+            raise ShapeError(f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})")
+        bad = int((~torch.isfinite(self.y)).sum())
+        if bad:
+            raise ConfigError(f"the measurement holds {bad} non-finite values; repair or mask them first")
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
+        if len(self.ids) != self.items:
+            raise ShapeError(f"{len(self.ids)} ids for {self.items} items of shape {self.item_shape}")
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(*batch, *in_shape)."""
+        return (*self.y.shape[: self.y.ndim - len(self.operator.out_shape)], *self.operator.in_shape)
+
+    @property
+    def item_ndim(self) -> int:
+        """Trailing dimensions of one item."""
+        return self.operator.item_ndim
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of one item: a slice (H, W) or a photograph (C, H, W)."""
+        return self.image_shape[len(self.image_shape) - self.item_ndim :]
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return int(torch.Size(self.image_shape[: len(self.image_shape) - self.item_ndim]).numel())
+
+    @cached_property
+    def data(self) -> DataTerm:
+        """The noise-weighted data term in unit intensities; unweighted where the noise is unknown."""
+        return DataTerm(self.operator, self.scaling.to_unit(self.y), self._unit_precision)
+
+    @cached_property
+    def unweighted(self) -> DataTerm:
+        """The data term with precision one: for the published settings, whose weights are absolute."""
+        return DataTerm(self.operator, self.scaling.to_unit(self.y), None)
+
+    @cached_property
+    def degraded(self) -> Tensor:
+        """The classical image of the measurement (SENSE, FBP, ...) in unit intensities: a starting point."""
+        return self.operator.pinv(self.scaling.to_unit(self.y))
+
+    def misfit(self, x: Tensor) -> float:
+        """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| where the noise is unknown."""
+        r, p = self.data.residual(x), self._unit_precision
+        if p is None:
+            return float(torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.data.y).clamp(min=1e-30))
+        measured = self.data.y != 0
+        weighted = (p * r.abs().square())[measured]
+        channels = 2 if r.is_complex() else 1
+        return float((weighted.mean() / channels).sqrt()) if weighted.numel() else 0.0
+
+    @cached_property
+    def _unit_precision(self) -> Tensor | float | None:
+        if self.noise is None:
+            return None
+        return self.noise.precision(self.y) * self.scaling.scale**2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a sampler: number i of n, noise level, estimate of the clean image (unit intensities)."""
+
+    i: int
+    n: int
+    sigma: float
+    x0: Tensor
+    evaluations: int
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What `restore.solve` returns, in the units of the measurement.
+
+    image: the single sample, or the mean over samples. std: pixel-wise standard deviation over samples (None for
+    one). samples: (K, ...) or None. log: a record per step. provenance: sampler, settings, prior, seed, scaling.
+    """
+
+    image: Tensor
+    std: Tensor | None
+    samples: Tensor | None
+    log: list[dict[str, Any]]
+    provenance: dict[str, Any]

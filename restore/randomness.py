@@ -1,0 +1,44 @@
+"""Random numbers of a sampler: one CPU generator per item, seeded from (seed, item id).
+
+Results therefore do not depend on batch size, slice order, worker count or device. No global generator is touched.
+Lowest layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Draws:
+    """Standard normal noise for a batch of items.
+
+    seed: any integer, 0 included. ids: one name per item, such as "sample 0/slice 12"; the same name gives
+    the same noise in any company.
+    """
+
+    def __init__(self, seed: int, ids: Sequence[str]) -> None:
+        self.seed, self.ids = seed, tuple(ids)
+        self._generators = [torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids]
+
+    def normal_like(self, x: Tensor, item_ndim: int) -> Tensor:
+        """N(0, 1) of x's shape, dtype and device; complex: re and im N(0, 1) each. Items are all but the last
+        `item_ndim` dimensions. Drawn in single precision, so that float32 and float64 runs see the same noise."""
+        shape = x.shape[x.ndim - item_ndim :]
+        dtype = torch.complex64 if x.is_complex() else torch.float32
+        items = [_normal(shape, dtype, g) for g in self._generators]
+        return torch.stack(items).reshape(x.shape).to(device=x.device, dtype=x.dtype)
+
+
+def _normal(shape: torch.Size, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    if not dtype.is_complex:
+        return torch.randn(shape, dtype=dtype, generator=generator)
+    return torch.view_as_complex(torch.randn((*shape, 2), generator=generator))
+
+
+def _item_seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # 63 bits: what torch accepts as a positive seed

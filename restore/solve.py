@@ -1,0 +1,136 @@
+"""`restore.solve`: one measurement, one operator, one prior, one sampler, one answer.
+
+The front door for scripts and the one place where a sampler's steps are consumed for a result. Used by the
+pipelines for every chunk of slices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, DivergenceError
+from restore.noise import Gaussian, Noise
+from restore.operators.base import LinearOperator
+from restore.operators.ct import ParallelBeamCT
+from restore.operators.geometry import MU_WATER_PER_MM
+from restore.priors.adapter import ImagePrior
+from restore.priors.base import Denoiser
+from restore.problem import Problem, Reconstruction, Step
+from restore.randomness import Draws
+from restore.registry import load_sampler
+from restore.samplers.base import Sampler
+from restore.scaling import CT_WINDOW_HU, Scaling
+
+
+def solve(
+    y: Tensor,
+    operator: LinearOperator,
+    *,
+    noise: Noise | float | None = None,
+    prior: Denoiser | str | Path | None = "medical",
+    sampler: Sampler | str = "dds",
+    samples: int = 1,
+    seed: int = 0,
+    scaling: Scaling | None = None,
+    ids: tuple[str, ...] = (),
+    on_step: Callable[[Step], None] | None = None,
+    **settings: Any,
+) -> Reconstruction:
+    """Reconstruct x from y = A x + noise.
+
+    y: (*batch, *operator.out_shape). noise: a model, a standard deviation (per real channel), or None for noiseless
+    or unknown. prior: a bundled name, a weight file or a denoiser. sampler: a name with its tuned preset for
+    this operator, or a configured sampler; `settings` replace single values of a named one ("preset" chooses another
+    preset). samples > 1 gives the posterior mean and standard deviation. scaling: default by the operator (MRI:
+    0.999 quantile of the classical image; CT: attenuation of 1500 HU and air; else none). on_step sees every Step.
+
+    Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape).
+    """
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1, got {samples}")
+    noise = Gaussian(float(noise)) if isinstance(noise, int | float) else noise
+    problem = Problem(y, operator, noise, scaling or default_scaling(y, operator), ids)
+    chosen = _sampler(sampler, operator, settings)
+    denoiser = _denoiser(prior) if chosen.prior_kind == "denoiser" else None
+    if denoiser is not None:
+        denoiser = denoiser.to(y.device)
+    results, log = [], []
+    with torch.no_grad():
+        for k in range(samples):
+            draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
+            images = None if denoiser is None else ImagePrior(denoiser, problem.item_shape, operator.is_complex)
+            x0, records = _consume(chosen, problem, images, draws, on_step)
+            results.append(problem.scaling.to_physical(x0))
+            log.append(records)
+    stacked = torch.stack(results)
+    return Reconstruction(
+        image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log[0],
+        provenance={
+            "sampler": type(chosen).__name__.lower(), "settings": dataclasses.asdict(chosen),
+            "prior": denoiser.name if denoiser is not None else None, "seed": seed, "samples": samples,
+            "scaling": dataclasses.asdict(problem.scaling), "operator": repr(operator), "noise": repr(noise),
+        },
+    )  # fmt: skip
+
+
+def default_scaling(y: Tensor, operator: LinearOperator) -> Scaling:
+    """The intensity scale that suits the bundled priors for this kind of measurement."""
+    if isinstance(operator, ParallelBeamCT):
+        span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
+        return Scaling(span, "attenuation of the HU window")
+    if operator.is_complex:
+        return Scaling.quantile(operator.pinv(y))
+    return Scaling()
+
+
+def _consume(
+    sampler: Sampler,
+    problem: Problem,
+    prior: ImagePrior | None,
+    draws: Draws,
+    on_step: Callable[[Step], None] | None,
+) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Drain the steps of one sample; the last estimate and a record of the run."""
+    start, last, records = time.perf_counter(), None, []
+    for step in sampler.steps(problem, prior, draws):
+        last = step
+        records.append({"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info})
+        if on_step is not None:
+            on_step(step)
+    if last is None or not bool(torch.isfinite(last.x0).all()):
+        raise DivergenceError(f"{type(sampler).__name__}: the result is not finite")
+    records[-1] |= {"misfit": problem.misfit(last.x0), "seconds": time.perf_counter() - start}
+    return last.x0, records
+
+
+def _std(stacked: Tensor) -> Tensor | None:
+    """Standard deviation over samples; of the magnitude for complex images."""
+    if stacked.shape[0] == 1:
+        return None
+    return (stacked.abs() if stacked.is_complex() else stacked).std(0)
+
+
+def _sampler(sampler: Sampler | str, operator: LinearOperator, settings: dict[str, Any]) -> Sampler:
+    if isinstance(sampler, Sampler):
+        if settings:
+            raise ConfigError("settings are for a sampler given by name; use dataclasses.replace on this one")
+        return sampler
+    preset = settings.pop("preset", "tuned")
+    return load_sampler(sampler).configured(preset, operator, settings)
+
+
+def _denoiser(prior: Denoiser | str | Path | None) -> Denoiser:
+    if isinstance(prior, Denoiser):
+        return prior
+    if prior is None:
+        raise ConfigError("this sampler needs a prior: a bundled name such as 'medical', a weight file or a denoiser")
+    from restore.priors.store import load_prior
+
+    return load_prior(prior)

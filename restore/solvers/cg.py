@@ -1,0 +1,238 @@
+"""Conjugate gradients for Hermitian positive semidefinite maps, with scalars per item of a batch.
+
+May be called by every layer above operators. Touches nothing but its own buffers: `b`, `x0` and
+whatever `apply` returns are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, ShapeError
+
+LinearMap = Callable[[Tensor], Tensor]
+
+_CHECK_EVERY = 8  # asking an accelerator "is anybody still running?" stalls its queue
+
+
+class Result(IntEnum):
+    """Why an item stopped."""
+
+    MAX_ITERATIONS = 0  # all steps that were asked for were made
+    CONVERGED = 1  # residual at or below the tolerance, or exactly zero
+    BREAKDOWN = 2  # a direction of zero or negative curvature: x is the last good iterate
+    NONFINITE = 3  # inf or nan in the input or in what the map returned
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a linear solve found.
+
+    x has the shape of the right-hand side; the others have one entry per item:
+    result (int8): values of `Result`. iterations (int64): updates of x that were made.
+    residual: ||b - A x|| / ||b|| by the recurrence; inf where b = 0 and x does not solve.
+    """
+
+    x: Tensor
+    result: Tensor
+    iterations: Tensor
+    residual: Tensor
+
+
+@torch.no_grad()
+def cg(
+    apply: LinearMap,
+    b: Tensor,
+    x0: Tensor | None = None,
+    *,
+    iters: int,
+    tol: float = 0.0,
+    item_ndim: int,
+    precond: LinearMap | None = None,
+) -> Solution:
+    """Solve A x = b for Hermitian positive semidefinite A by (preconditioned) conjugate gradients.
+
+    apply: x -> A x, block diagonal over items. b: (*batch, *item), real or complex; an item is
+    the last `item_ndim` dimensions. x0: start of the same shape (zero if absent).
+    The inner product is Re <a, b>.
+    tol: an item stops once ||r|| <= tol ||b||; with 0 exactly `iters` steps are made unless r
+    becomes exactly 0. precond: r -> M r, Hermitian positive definite approximate inverse of A.
+
+    An item that has stopped keeps its x to the last bit, whatever the rest of the batch does.
+    Scalars are formed from the residual divided by a power of two near its size, so that tiny and
+    huge units neither underflow nor overflow. Not differentiable. Hestenes and Stiefel 1952.
+    Raises ConfigError, ShapeError.
+    """
+    _check_arguments(b, x0, iters, tol, item_ndim)
+    run = _Run(apply, b, x0, tol, item_ndim, precond)
+    for k in range(iters):
+        if (b.device.type == "cpu" or k % _CHECK_EVERY == 0) and run.finished():
+            break
+        run.step()
+    return run.solution()
+
+
+class _Run:
+    """Buffers and scalars of one solve; buffers are real, (items, numbers), scalars (items, 1)."""
+
+    def __init__(
+        self,
+        apply: LinearMap,
+        b: Tensor,
+        x0: Tensor | None,
+        tol: float,
+        item_ndim: int,
+        precond: LinearMap | None,
+    ) -> None:
+        self.lead = b.shape[: b.ndim - item_ndim]
+        self.rows = (prod(self.lead), prod(b.shape[b.ndim - item_ndim :]) * (1 + b.is_complex()))
+        self.apply = _checked(apply, b, "apply")
+        self.precond = None if precond is None else _checked(precond, b, "precond")
+        self.x_shaped = _own(torch.zeros_like(b) if x0 is None else x0)
+        self.x = _rows(self.x_shaped, self.rows)
+
+        residual = _rows(b if x0 is None else b - self.apply(x0), self.rows)
+        self.unit = _unit(residual)
+        self.r = residual / self.unit
+        self.r_shaped = _shaped(self.r, b)
+        self.scratch = torch.empty_like(self.r)
+        self.norm = _norm(_rows(b, self.rows))
+        self.limit = tol * self.norm / self.unit
+        self.floor = torch.finfo(b.dtype).eps * self.norm / self.unit
+
+        z = self._conditioned()
+        self.p = z.clone()
+        self.p_shaped = _shaped(self.p, b)
+        self.rr = self._dot(self.r, self.r)
+        self.rho = self.rr if precond is None else self._dot(self.r, z)
+        self.code = self._judge(torch.zeros_like(self.rr, dtype=torch.int8))
+        self.p.masked_fill_(self.code != 0, 0)
+        self.done = torch.zeros_like(self.code, dtype=torch.int64)
+
+    def finished(self) -> bool:
+        return not bool((self.code == 0).any())
+
+    def step(self) -> None:
+        q = _rows(self.apply(self.p_shaped), self.rows)
+        curvature = self._dot(self.p, q)
+        self.code = self._judge_direction(curvature)
+        active = self.code == 0
+        alpha = torch.where(active, self.rho, 0) / torch.where(active, curvature, 1)
+        self.x.addcmul_(alpha * self.unit, self.p)
+        self.r.addcmul_(alpha, q, value=-1)
+        self.done += active
+        self.rr = torch.where(active, self._dot(self.r, self.r), self.rr)
+        self.code = self._judge(self.code)
+        active = self.code == 0
+        z = self._conditioned()
+        rho = self.rr if self.precond is None else self._dot(self.r, z)
+        beta = torch.where(active, rho, 0) / torch.where(active, self.rho, 1)
+        torch.addcmul(z, beta, self.p, out=self.p)
+        self.p.masked_fill_(~active, 0)  # nan of a dead item must not meet its x, even times zero
+        self.rho = torch.where(active, rho, self.rho)
+
+    def solution(self) -> Solution:
+        residual, zero = self.rr.sqrt() * self.unit, self.norm == 0
+        residual = residual / torch.where(zero, 1, self.norm)
+        residual = torch.where(zero & (residual > 0), torch.inf, residual)
+        return Solution(
+            x=self.x_shaped,
+            result=self.code.reshape(self.lead),
+            iterations=self.done.reshape(self.lead),
+            residual=residual.reshape(self.lead),
+        )
+
+    def _dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.mul(a, b, out=self.scratch).sum(1, keepdim=True)
+
+    def _conditioned(self) -> Tensor:
+        return self.r if self.precond is None else _rows(self.precond(self.r_shaped), self.rows)
+
+    def _judge(self, code: Tensor) -> Tensor:
+        """Codes once a residual is known."""
+        running = code == 0
+        code = torch.where(running & ~torch.isfinite(self.rr), int(Result.NONFINITE), code)
+        return torch.where(running & (self.rr.sqrt() <= self.limit), int(Result.CONVERGED), code)
+
+    def _judge_direction(self, curvature: Tensor) -> Tensor:
+        """Codes before a step, which needs positive curvature and a finite positive length.
+
+        Curvature that underflows when the residual is beyond the precision of b is no breakdown.
+        """
+        running = self.code == 0
+        finite = torch.isfinite(self.rho) & torch.isfinite(curvature)
+        positive = curvature > 0
+        length = torch.where(positive, self.rho, 0) / torch.where(positive, curvature, 1)
+        bad = ~((length > 0) & torch.isfinite(length))
+        solved = self.rr.sqrt() <= self.floor
+        code = torch.where(running & bad, int(Result.BREAKDOWN), self.code)
+        code = torch.where(running & bad & solved, int(Result.CONVERGED), code)
+        return torch.where(running & ~finite, int(Result.NONFINITE), code)
+
+
+def _check_arguments(b: Tensor, x0: Tensor | None, iters: int, tol: float, item_ndim: int) -> None:
+    shape = tuple(b.shape)
+    if not 1 <= item_ndim <= b.ndim:
+        raise ShapeError(
+            f"cg: item_ndim is {item_ndim}, expected 1 to {b.ndim} for a right-hand side {shape}"
+        )
+    if x0 is not None and (x0.shape != b.shape or x0.dtype != b.dtype):
+        raise ShapeError(
+            f"cg: x0 is {tuple(x0.shape)} {x0.dtype}, "
+            f"expected {shape} {b.dtype} like the right-hand side"
+        )
+    if iters < 0 or not tol >= 0:
+        raise ConfigError(f"cg: iters={iters}, tol={tol}; expected both to be zero or more")
+    if not (b.is_floating_point() or b.is_complex()):
+        raise ConfigError(f"cg: right-hand side has dtype {b.dtype}; make it real or complex first")
+
+
+def _checked(apply: LinearMap, b: Tensor, what: str) -> LinearMap:
+    def checked(x: Tensor) -> Tensor:
+        out = apply(x)
+        if out.shape != b.shape or out.dtype != b.dtype:
+            raise ShapeError(
+                f"cg: {what} returned {tuple(out.shape)} {out.dtype}, "
+                f"expected {tuple(b.shape)} {b.dtype} as it was given"
+            )
+        return out
+
+    return checked
+
+
+def _own(x: Tensor) -> Tensor:
+    return x.detach().resolve_conj().clone(memory_format=torch.contiguous_format)
+
+
+def _rows(x: Tensor, rows: tuple[int, int]) -> Tensor:
+    """View as one row of real numbers an item: Re <a, b> is then the plain product of rows."""
+    x = x.detach().resolve_conj()
+    return (torch.view_as_real(x) if x.is_complex() else x).reshape(rows)
+
+
+def _shaped(r: Tensor, like: Tensor) -> Tensor:
+    """Undo `_rows` without a copy."""
+    if like.is_complex():
+        return torch.view_as_complex(r.view(*like.shape, 2))
+    return r.view(like.shape)
+
+
+def _norm(a: Tensor) -> Tensor:
+    # double: the squares of small float32 units underflow
+    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=torch.float64).to(a.dtype)
+
+
+def _unit(r: Tensor) -> Tensor:
+    """Power of two just below the largest entry of each row, 1 where that is zero or not finite."""
+    if r.shape[1] == 0:
+        return r.new_ones(r.shape[0], 1)
+    largest = r.abs().amax(1, keepdim=True)
+    usable = torch.isfinite(largest) & (largest > 0)
+    largest = torch.where(usable, largest, 1)
+    return largest / (2 * torch.frexp(largest).mantissa)

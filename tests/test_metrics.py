@@ -1,0 +1,88 @@
+"""PSNR, SSIM and NMSE equal skimage's definitions and refuse what they cannot judge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage import data as samples
+from skimage.metrics import (
+    normalized_root_mse,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
+
+from restore import metrics
+from restore.errors import ConfigError, ShapeError
+
+
+@pytest.fixture
+def volume() -> tuple[np.ndarray, np.ndarray]:
+    ref = samples.camera()[None, 100:163, 60:141].astype(np.float32) * np.array(
+        [[[1]], [[0.4]], [[2.5]]], "f4"
+    )
+    return ref + np.random.default_rng(0).normal(0, 20, ref.shape).astype("f4"), ref
+
+
+def test_volume_equals_skimage(volume: tuple[np.ndarray, np.ndarray]) -> None:
+    x, ref = volume
+    top = float(ref.max())
+    expected = np.mean(
+        [
+            structural_similarity(a.astype(float), b.astype(float), data_range=top)
+            for a, b in zip(x, ref, strict=True)
+        ]
+    )
+    assert metrics.ssim(x, ref, data_range=top) == pytest.approx(expected, abs=1e-9)
+    assert metrics.psnr(x, ref, data_range=top) == pytest.approx(
+        peak_signal_noise_ratio(ref.astype(float), x.astype(float), data_range=top), abs=1e-9
+    )
+    assert metrics.nmse(x, ref) == pytest.approx(normalized_root_mse(ref, x) ** 2, rel=1e-5)
+
+
+def test_colour_is_the_mean_over_channels() -> None:
+    ref = samples.astronaut()[:64, :80] / 255.0
+    x = ref + np.random.default_rng(1).normal(0, 0.1, ref.shape)
+    expected = structural_similarity(x, ref, data_range=1, channel_axis=2)
+    got = metrics.ssim(x.transpose(2, 0, 1), ref.transpose(2, 0, 1), data_range=1)
+    assert got == pytest.approx(expected, abs=1e-9)
+
+
+def test_tensors_and_arrays_agree(volume: tuple[np.ndarray, np.ndarray]) -> None:
+    x, ref = volume
+    tx, tref = torch.from_numpy(x).requires_grad_(), torch.from_numpy(ref)
+    for measure in (metrics.psnr, metrics.ssim):
+        assert measure(tx, tref, data_range=9.0) == measure(x, ref, data_range=9.0)
+
+
+def test_equal_images() -> None:
+    x = np.random.default_rng(2).random((2, 9, 9))
+    assert metrics.psnr(x, x, data_range=1) == float("inf")
+    assert metrics.ssim(x, x, data_range=1) == pytest.approx(1)
+    assert metrics.nmse(x, x) == 0
+
+
+def test_constant_images_give_a_defined_ssim() -> None:
+    assert metrics.ssim(np.zeros((8, 8)), np.zeros((8, 8)), data_range=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim])
+@pytest.mark.parametrize("data_range", [0, -1.0, float("nan"), float("inf")])
+def test_range_must_be_positive(measure: object, data_range: float) -> None:
+    x = np.ones((8, 8))
+    with pytest.raises(ConfigError, match="data_range"):
+        measure(x, x, data_range=data_range)  # type: ignore[operator]
+
+
+def test_refusals() -> None:
+    x = np.ones((8, 8))
+    with pytest.raises(ConfigError, match="complex"):
+        metrics.psnr(x.astype(complex), x, data_range=1)
+    with pytest.raises(ConfigError, match="1 values that are NaN"):
+        metrics.nmse(np.where(np.eye(8) * np.arange(8) == 3, np.nan, x), x)
+    with pytest.raises(ConfigError, match="zero everywhere"):
+        metrics.nmse(x, 0 * x)
+    with pytest.raises(ShapeError, match="one shape"):
+        metrics.psnr(x, x[1:], data_range=1)
+    with pytest.raises(ShapeError, match="7 x 7"):
+        metrics.ssim(x[:6], x[:6], data_range=1)
