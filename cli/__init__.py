@@ -1,0 +1,108 @@
+"""The command line `restore`: one file a verb, put together here.
+
+Entry point of the console script and of `python -m restore.cli`. Importing it costs neither torch
+nor numpy: a verb's file imports what it needs inside its function, so that `restore --help` answers
+at once. This is also the only place where an error becomes an exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import restore
+from restore.cli import console, doctor, evaluate, image, listing, recon, simulate, train
+from restore.errors import OutOfMemory, RestoreError
+
+DEBUG = "RESTORE_DEBUG"
+INTERRUPTED = 130
+UNEXPECTED = 1
+VERBS = ("recon", "image", "simulate", "eval", "train", "list", "doctor", "demo")
+"""The order in which `restore --help` shows them."""
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs: expected errors become one sentence and their exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of `VERBS`."""
+        return [name for name in VERBS if name in self.commands]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Raises typer.Exit with the code of `restore.errors`, 130 if interrupted."""
+        try:
+            return super().invoke(ctx)
+        except RestoreError as error:
+            self._end(error, str(error), error.exit_code)
+        except MemoryError as error:
+            reason = "the memory is used up; close other programs or give fewer slices at a time"
+            self._end(error, reason, OutOfMemory.exit_code)
+        except KeyboardInterrupt as error:
+            self._end(error, "interrupted; nothing unfinished was left behind", INTERRUPTED)
+
+    @staticmethod
+    def _end(cause: BaseException, sentence: str, code: int) -> None:
+        if os.environ.get(DEBUG) == "1":
+            raise cause
+        console.error(sentence)
+        raise typer.Exit(code) from cause
+
+
+app = typer.Typer(
+    name="restore",
+    cls=Verbs,
+    help="Reconstruct and restore images and medical volumes with diffusion priors. "
+    "For research only, not for diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("recon")(recon.recon)
+app.command("image")(image.image)
+app.add_typer(simulate.app, name="simulate")
+app.command("eval")(evaluate.evaluate)
+app.add_typer(train.app, name="train")
+app.command("list")(listing.listing)
+app.command("doctor")(doctor.doctor)
+if (Path(__file__).parent / "demo.py").exists():
+    app.command("demo")(importlib.import_module("restore.cli.demo").demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restore {restore.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def frame(
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors and results only.")] = False,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="More to read; -vv for all of it.")
+    ] = 0,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Set up what all verbs share."""
+    console.configure(quiet=quiet, verbosity=verbose)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code; a bug leaves with 1 and one sentence."""
+    try:
+        app()
+    except Exception as error:  # the boundary: whatever was not foreseen ends here
+        if os.environ.get(DEBUG) == "1":
+            raise
+        console.error(
+            f"unexpected {type(error).__name__}: {error} - this is a fault of the program; run it "
+            f"again with {DEBUG}=1 in the environment to see where it happened"
+        )
+        sys.exit(UNEXPECTED)

@@ -6,16 +6,19 @@ import datetime
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from restore.training.corpus import Source
 
 app = typer.Typer(help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True)
 
 
 @app.command("denoiser")
 def denoiser(
-    data: Annotated[list[str], typer.Argument(help="Folders or files, each with an optional share: path:weight")],
+    data: Annotated[list[str], typer.Argument(help="Folders or files, each with an optional share and modality: PATH[:SHARE[:ct|mr]]")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)")],
     channels: Annotated[int, typer.Option(help="1 (grey, MR, CT) or 3 (RGB)")] = 1,
     validation: Annotated[Path | None, typer.Option(help="Folder of photographs for the card's PSNR")] = None,
@@ -37,7 +40,7 @@ def denoiser(
     from restore.pipelines.devices import choose_device
     from restore.priors.store import load_prior, save_prior
     from restore.priors.unet import UNetConfig
-    from restore.training.corpus import Corpus, load_source
+    from restore.training.corpus import Corpus
     from restore.training.denoiser import DenoiserTraining, append_json_line, train_denoiser
     from restore.training.validation import denoising_psnr, validation_images
 
@@ -46,7 +49,7 @@ def denoiser(
     chosen = choose_device(device)
     settings = DenoiserTraining(steps=steps, minutes=minutes, batch=batch, crop=crop, seed=seed)
     config = UNetConfig(channels, _integers(widths), _integers(blocks))
-    sources = [load_source(*_with_share(entry), channels) for entry in data]
+    sources = [_source(entry, channels) for entry in data]
     for source in sources:
         typer.echo(f"{source.name}: {len(source.images)} images, share {source.weight:g}", err=True)
     images = validation_images(validation, channels) if validation else []
@@ -78,9 +81,17 @@ def _integers(text: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 64,96,128") from error
 
 
-def _with_share(entry: str) -> tuple[str, float]:
-    path, colon, share = entry.rpartition(":")
-    try:
-        return (path, float(share)) if colon else (entry, 1.0)
-    except ValueError:
-        return entry, 1.0
+def _source(entry: str, channels: int) -> Source:
+    """Read PATH, PATH:SHARE or PATH:SHARE:ct."""
+    from restore.training.corpus import load_source
+
+    parts = entry.split(":")
+    modality = parts.pop().upper() if len(parts) > 2 and parts[-1].lower() in ("ct", "mr") else ""
+    share = 1.0
+    if len(parts) > 1:
+        try:
+            share = float(parts[-1])
+            parts.pop()
+        except ValueError:
+            share = 1.0  # a colon in a file's own name
+    return load_source(":".join(parts), share, channels, modality)

@@ -12,10 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from restore.datasets.atomic import atomic_file
 
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_group, names, open_hdf5
-from restore.datasets.hdf5_stack import companion, read_slice, write_stack
+from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
 from restore.datasets.noise_estimate import sinogram_noise_std
 from restore.datasets.scan import CTScan, LazyStack, checked_slice
 from restore.datasets.scan_record import read_record, write_record
@@ -25,7 +24,7 @@ from restore.operators.geometry import MU_WATER_PER_MM, ParallelBeam
 GEOMETRY = ("det_spacing_mm", "shape", "pixel_mm", "det_offset_mm")
 
 
-def read_ct_measurement(path: str | Path, repair: str | None = None) -> CTScan:
+def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
     """Open a CT measurement file; slices are read when asked for.
 
     Needs `sinogram` (slices, views, detectors) and the group `geometry`; the rest is optional. The
@@ -76,9 +75,10 @@ def read_ct_measurement(path: str | Path, repair: str | None = None) -> CTScan:
 def write_ct_measurement(scan: CTScan, path: str | Path) -> None:
     """Write a scan slice by slice, atomically.
 
-    Raises OutputError through `atomic_file` where the file cannot be written.
+    Raises OutputError where the file cannot be written.
     """
-    with atomic_file(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+    stacks = [(scan.sinogram, np.float32), (scan.reference, np.float32)]
+    with new_hdf5(Path(path), stacks) as file:
         write_stack(file, "sinogram", scan.sinogram, np.float32)
         if scan.reference is not None:
             write_stack(file, "reference_hu", scan.reference, np.float32)

@@ -13,7 +13,6 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from restore.datasets.atomic import atomic_file
 
 from restore.datasets.fastmri_header import Header, format_header, parse_header
 from restore.datasets.hdf5_guard import (
@@ -23,7 +22,7 @@ from restore.datasets.hdf5_guard import (
     names,
     open_hdf5,
 )
-from restore.datasets.hdf5_stack import companion, read_slice, write_stack
+from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
 from restore.datasets.kspace_array import unit_maps
 from restore.datasets.masks import Mask, compact, require_inside, sampling_pattern
 from restore.datasets.noise_estimate import kspace_noise_std
@@ -34,7 +33,7 @@ from restore.errors import InputError
 Load = Callable[[int], NDArray[Any]]
 
 
-def read_fastmri(path: str | Path, repair: str | None = None) -> MRIScan:
+def read_fastmri(path: str | Path, repair: str = "") -> MRIScan:
     """Open a fastMRI file; slices are read when asked for.
 
     Multi-coil `kspace` (slices, coils, H, W) or single-coil (slices, H, W), complex; optional
@@ -66,7 +65,9 @@ def read_fastmri(path: str | Path, repair: str | None = None) -> MRIScan:
         notes.append(f"noise_std {noise:.3g} estimated from the corners of k-space")
     crop = _recon_shape(shape, header, reference, notes)
     notes.extend(record.notes)
-    affine = record.affine if record.affine is not None else header and header.affine(crop)
+    affine = record.affine
+    if affine is None and header is not None:
+        affine = header.affine(crop)
     return MRIScan(
         path=path,
         kspace=kspace,
@@ -86,10 +87,11 @@ def read_fastmri(path: str | Path, repair: str | None = None) -> MRIScan:
 def write_fastmri(scan: MRIScan, path: str | Path) -> None:
     """Write a scan slice by slice in the fastMRI layout with this package's additions, atomically.
 
-    Raises OutputError through `atomic_file` where the file cannot be written.
+    Raises OutputError where the file cannot be written.
     """
     slices, _, height, width = scan.shape
-    with atomic_file(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+    stacks = [(scan.kspace, np.complex64), (scan.maps, np.complex64), (scan.reference, np.float32)]
+    with new_hdf5(Path(path), stacks) as file:
         write_stack(file, "kspace", scan.kspace, np.complex64)
         file["mask"] = scan.mask
         if scan.maps is not None:
@@ -102,8 +104,8 @@ def write_fastmri(scan: MRIScan, path: str | Path) -> None:
             )
             file.attrs.update(max=largest, norm=norm**0.5)
         affine = np.eye(4) if scan.affine is None else scan.affine
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        file["ismrmrd_header"] = format_header((height, width), tuple(map(float, spacing)))
+        across, down, through = map(float, np.linalg.norm(affine[:3, :3], axis=0))
+        file["ismrmrd_header"] = format_header((height, width), (across, down, through))
         file.attrs["acquisition"] = str(scan.settings.get("acquisition", "MR"))
         file.attrs["acceleration"] = float(scan.mask.size / scan.mask.sum())
         file.attrs["num_low_frequency"] = _centre_run(scan.mask)
@@ -167,7 +169,7 @@ def _stored_mask(
     return mask
 
 
-def _slice_loader(path: Path, repair: str | None, notes: list[str]) -> Load:
+def _slice_loader(path: Path, repair: str, notes: list[str]) -> Load:
     def load(index: int) -> NDArray[Any]:
         values = read_slice(path, "kspace", index, np.complex64)
         values = values[None] if values.ndim == 2 else values
@@ -217,7 +219,7 @@ def _level(noise: Any, path: Path) -> float | None:
 
 def _centre_run(mask: Mask) -> int:
     """Number of adjacent measured columns around the centre."""
-    columns = mask if mask.ndim == 1 else mask.all(axis=0)
+    columns = np.logical_and.reduce(np.atleast_2d(mask), axis=0)
     centre = columns.size // 2
     if not columns[centre]:
         return 0

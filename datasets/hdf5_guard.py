@@ -10,7 +10,6 @@ becomes one InputError.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from restore.datasets.budget import check_budget
 from restore.errors import InputError, NotFoundError, OutOfMemory, RestoreError
 
 MAX_COMPRESSION = 1032
@@ -164,11 +164,6 @@ def names(group: h5py.Group) -> str:
     return ", ".join(sorted(group.keys())[:30]) or "nothing"
 
 
-def memory_limit() -> int:
-    """Bytes that one data set may claim: three quarters of this machine's memory."""
-    return int(0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
 def _follow(file: h5py.File, name: str) -> h5py.HLObject | None:
     item: h5py.HLObject = file
     for part in name.split("/"):
@@ -194,13 +189,7 @@ def _check_size(path: Path, name: str, dataset: h5py.Dataset) -> None:
             f"{_megabytes(stored)} of it",
             "the file is incomplete or made to exhaust memory; " + DOWNLOAD_AGAIN,
         )
-    if dataset.nbytes > memory_limit():
-        raise InputError(
-            path,
-            f"'{name}' needs {_megabytes(dataset.nbytes)}, more than the "
-            f"{_megabytes(memory_limit())} that this machine allows",
-            "split the file by slices",
-        )
+    check_budget(dataset.nbytes, path)
 
 
 def _megabytes(count: int) -> str:

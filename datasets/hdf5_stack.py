@@ -6,6 +6,9 @@ every slice, so that no handle outlives a call.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.atomic import atomic_file
 from restore.datasets.hdf5_guard import find_dataset, open_hdf5
 from restore.datasets.scan import LazyStack
 from restore.errors import InputError
+
+MARGIN_BYTES = 1 << 20
+"""Room for everything in a scan file besides its stacks."""
 
 
 def read_slice(path: Path, key: str, index: int, kind: type) -> NDArray[Any]:
@@ -55,6 +62,28 @@ def companion(
         return values
 
     return LazyStack(tuple(map(int, dataset.shape)), load)
+
+
+@contextmanager
+def new_hdf5(path: Path, stacks: Sequence[tuple[LazyStack | None, type]]) -> Iterator[h5py.File]:
+    """A new HDF5 file that appears at `path` whole or not at all.
+
+    stacks: what will be written, with its type: refused beforehand where the disk has less room.
+    Raises OutputError.
+    """
+    expected = sum(
+        math.prod(stack.shape) * np.dtype(kind).itemsize for stack, kind in stacks if stack
+    )
+    with atomic_file(path, expected + MARGIN_BYTES) as temporary:
+        try:
+            with h5py.File(temporary, "w") as file:
+                yield file
+        except (OSError, RuntimeError) as error:
+            # HDF5 reports a failed write as either, depending on when its buffers are flushed.
+            reason = str(error).split("(")[0].strip()
+            if isinstance(error, RuntimeError) and "write failed" not in str(error):
+                raise
+            raise OSError(reason) from error
 
 
 def write_stack(file: h5py.File, key: str, stack: LazyStack, kind: type) -> None:

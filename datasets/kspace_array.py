@@ -26,7 +26,7 @@ def is_npy(path: Path) -> bool:
         return stream.read(len(_MAGIC)) == _MAGIC
 
 
-def read_kspace_array(path: str | Path, repair: str | None = None) -> MRIScan:
+def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
     """K-space of shape (H, W), (coils, H, W) or (slices, coils, H, W), complex, centred.
 
     Spacing and orientation are unknown, so the scan has no affine. Raises NotFoundError,

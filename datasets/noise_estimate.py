@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 MAD_TO_STD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
-CORNER_FRACTION = 0.05
+CORNER_FRACTION = 0.02
 """Share of the measured samples, those farthest from the centre of k-space, taken as noise."""
 
 EDGE_FRACTION = 0.03

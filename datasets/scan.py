@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.geometry import ParallelBeam
 
-REPAIRS = (None, "zero")
+REPAIRS = ("", "zero")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,8 @@ class LazyStack:
         return self[index]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[:].astype(dtype or None, copy=False)
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ class CTScan:
         return (self.photons * np.exp(-self.sinogram[index])).astype(np.float32)
 
 
-def open_scan(path: str | Path, repair: str | None = None) -> MRIScan | CTScan:
+def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
     """The scan in a file: fastMRI HDF5, this package's CT HDF5, or k-space as .npy, told by
     content.
 
@@ -169,7 +170,7 @@ def open_scan(path: str | Path, repair: str | None = None) -> MRIScan | CTScan:
 
 
 def checked_slice(
-    values: NDArray[Any], path: Path, index: int, repair: str | None, notes: list[str]
+    values: NDArray[Any], path: Path, index: int, repair: str, notes: list[str]
 ) -> NDArray[Any]:
     """One measured slice without NaN and infinities, or InputError.
 

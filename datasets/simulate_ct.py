@@ -20,19 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from restore.datasets.simulation_source import chosen_slices, source_record, volume_affine
-from restore.datasets.volume import Volume
-from restore.operators.ct import ParallelBeamCT
 from scipy.ndimage import zoom
 
 from restore.datasets.scan import CTScan, LazyStack
+from restore.datasets.simulation_source import (
+    chosen_slices,
+    source_record,
+    volume_affine,
+)
+from restore.datasets.volume import Volume
 from restore.errors import ConfigError, InputError
+from restore.operators.ct import ParallelBeamCT
 from restore.operators.geometry import MU_WATER_PER_MM, ParallelBeam, hu_to_mu
 
 FINER = 2
 """How many times finer the simulated object and detector are."""
 
 MIN_COUNTS = 0.5
+MAX_PHOTONS = 1e15
 AIR_HU = -1000.0
 LOWEST_TOP_HU = 200.0
 """A volume of a patient in HU has bone above this; one below is probably in other units."""
@@ -55,14 +60,14 @@ def simulate_ct(
     the source, in HU. Raises ConfigError for settings out of range, InputError for values that are
     not finite.
     """
-    if not (np.isfinite(photons) and photons > 0):
-        raise ConfigError(f"photons must be a positive number, got {photons}")
+    if not 0 < photons <= MAX_PHOTONS:
+        raise ConfigError(f"photons must lie above 0 and at most {MAX_PHOTONS:g}, got {photons}")
     if not (np.isfinite(arc) and arc != 0):
         raise ConfigError(f"the arc must be a number of degrees, got {arc}")
-    depth, height, width = volume.data.shape
-    indices = chosen_slices(depth, slices)
+    height, width = volume.data.shape[1:]
+    indices = chosen_slices(volume, slices, seed)
     notes = [*volume.notes, *_remarks(volume)]
-    affine = volume_affine(volume, slices)
+    affine = volume_affine(volume, indices)
     across, down = (float(length) for length in np.linalg.norm(affine[:3, :2], axis=0))
     geometry = ParallelBeam.covering(
         shape=(height, width), views=views, pixel_mm=(down, across), arc_deg=arc
@@ -126,7 +131,7 @@ def _remarks(volume: Volume) -> list[str]:
     """What looks odd about the volume as HU. Raises InputError for values that are not finite."""
     bad = int(np.count_nonzero(~np.isfinite(volume.data)))
     if bad:
-        raise InputError("volume", f"{bad} voxels are NaN or infinite", "repair the volume first")
+        raise InputError(volume.source or "volume", f"{bad} voxels are NaN or infinite")
     notes = []
     below = int(np.count_nonzero(volume.data < AIR_HU))
     if below:

@@ -17,13 +17,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from restore.datasets.simulation_source import chosen_slices, source_record, volume_affine
-from restore.datasets.volume import Volume
 from scipy import fft
 
 from restore.datasets.coils import birdcage, smooth_phase
 from restore.datasets.masks import Mask, make_mask
 from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.simulation_source import (
+    chosen_slices,
+    source_record,
+    volume_affine,
+)
+from restore.datasets.volume import Volume
 from restore.errors import ConfigError, InputError
 
 _PHASE, _NOISE = 1, 2
@@ -50,7 +54,7 @@ def simulate_mri(
     if not (np.isfinite(noise) and noise >= 0):
         raise ConfigError(f"noise must be a number >= 0, got {noise}")
     depth, height, width = volume.data.shape
-    indices = chosen_slices(depth, slices)
+    indices = chosen_slices(volume, slices, seed)
     notes = list(volume.notes)
     std = noise * _peak(volume, notes)
     pattern = make_mask(mask, (height, width), acceleration, center_fraction, seed)
@@ -73,7 +77,7 @@ def simulate_mri(
         recon_shape=(height, width),
         noise_std=std,
         maps=LazyStack((len(indices), *maps.shape), lambda _: maps),
-        affine=volume_affine(volume, slices),
+        affine=volume_affine(volume, indices),
         reference=LazyStack(
             (len(indices), height, width), lambda i: volume.data[indices[i]].astype(np.float32)
         ),
@@ -111,7 +115,7 @@ def _peak(volume: Volume, notes: list[str]) -> float:
     low, peak = float(np.min(volume.data)), float(np.max(volume.data))
     if not (np.isfinite(low) and np.isfinite(peak) and peak > 0):
         raise InputError(
-            "volume",
+            volume.source or "volume",
             f"intensities from {low:g} to {peak:g} cannot be simulated",
             "an MR volume needs finite values and a maximum above zero",
         )

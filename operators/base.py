@@ -127,7 +127,12 @@ class LinearOperator(ABC):
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """A copy on another device or in another real precision (complex tensors follow)."""
         return dataclasses.replace(
-            self, **{f.name: _move(getattr(self, f.name), target) for f in dataclasses.fields(self) if f.init}
+            self,
+            **{
+                f.name: _move(getattr(self, f.name), target)
+                for f in dataclasses.fields(self)
+                if f.init
+            },
         )
 
     def _tensors(self) -> list[Tensor]:
@@ -155,12 +160,13 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, apply: Any, adjoint: Any, x: Tensor) -> Tensor:
-        ctx.apply, ctx.adjoint, ctx.real = apply, adjoint, not x.is_complex()
+        # Not under the name `apply`: autograd calls ctx.apply itself to run the backward.
+        ctx.map, ctx.adjoint, ctx.real = apply, adjoint, not x.is_complex()
         return apply(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
-        g = _differentiable(ctx.adjoint, ctx.apply, grads[0])
+        g = _differentiable(ctx.adjoint, ctx.map, grads[0])
         return None, None, g.real if ctx.real and g.is_complex() else g
 
 

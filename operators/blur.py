@@ -107,7 +107,7 @@ class Blur(LinearOperator):
         """
         if self.boundary != "circular":
             raise ConfigError(
-                f"{self}: the Wiener filter needs boundary 'circular', this one is '{self.boundary}'"
+                f"{self}: the Wiener filter needs boundary 'circular', not '{self.boundary}'"
             )
         power = self.transfer.abs().square()
         gain = self.transfer.conj() / (power + noise_to_signal * self._largest_power)
@@ -153,8 +153,10 @@ class Blur(LinearOperator):
     def _pinv(self, y: Tensor) -> Tensor:
         if self.boundary == "circular":
             return self.wiener(y, _NOISE_TO_SIGNAL)
+        # Few steps: a blur's small singular values are many, and later ones mostly fit rounding.
         # The gain of the whole map is close to the largest of the transfer function.
-        return least_squares(self, y, damping=_NOISE_TO_SIGNAL * float(self._largest_power))
+        damping = _NOISE_TO_SIGNAL * float(self._largest_power)
+        return least_squares(self, y, iterations=8, damping=damping)
 
     @property
     def _borders(self) -> list[tuple[int, int, int]]:

@@ -1,7 +1,7 @@
 """Where the rays of a CT scan run, and the units of what they measure.
 
-Value objects and two conversions, nothing else: needed by readers and simulators of scans as much as by the
-projectors, hence free of torch and of every other module of the package but its errors.
+Value objects and two conversions, nothing else: needed by readers and simulators of scans as much
+as by the projectors, hence free of torch and of every other module of the package but its errors.
 
 Conventions (those of ASTRA's parallel beam):
 
@@ -9,9 +9,9 @@ Conventions (those of ASTRA's parallel beam):
 * An image is (rows, columns) with row 0 at the top: pixel (i, j) has its centre at
   x = (j - (nx - 1)/2) dx and y = ((ny - 1)/2 - i) dy; column 0 lies at -x, row 0 at +y.
 * View theta measures along the direction (sin theta, -cos theta); detector bin k sits at
-  u_k = (k - (n_det - 1)/2) spacing + offset on the axis (cos theta, sin theta). So a point (x, y) is seen at
-  u = x cos theta + y sin theta: view 0 looks down the columns (column 0 falls on the low bins), view pi/2 looks
-  along the rows (the bottom row falls on the low bins).
+  u_k = (k - (n_det - 1)/2) spacing + offset on the axis (cos theta, sin theta). A point (x, y) is
+  seen at u = x cos theta + y sin theta: view 0 looks down the columns (column 0 falls on the low
+  bins), view pi/2 looks along the rows (the bottom row falls on the low bins).
 * A sinogram is (views, detectors).
 """
 
@@ -20,24 +20,28 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from restore.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 MU_WATER_PER_MM = 0.0195
 """Attenuation of water in 1/mm at about 65 keV, the effective energy of a 120 kV scan."""
 
-Array = TypeVar("Array")
+Array = TypeVar("Array", float, "np.ndarray", "Tensor")
 
 
 def hu_to_mu(hu: Array, mu_water: float = MU_WATER_PER_MM) -> Array:
-    """Attenuation in 1/mm of Hounsfield units: mu_water (1 + hu/1000). Any float, numpy array or torch tensor."""
-    return mu_water * (1 + hu / 1000)  # type: ignore[operator, no-any-return]
+    """Attenuation in 1/mm of Hounsfield units (float, array or tensor): mu_water (1 + hu/1000)."""
+    return mu_water * (1 + hu / 1000)
 
 
 def mu_to_hu(mu: Array, mu_water: float = MU_WATER_PER_MM) -> Array:
     """Hounsfield units of an attenuation in 1/mm, the inverse of `hu_to_mu`. Nothing is clipped."""
-    return 1000 * (mu / mu_water - 1)  # type: ignore[operator, no-any-return]
+    return 1000 * (mu / mu_water - 1)
 
 
 def equispaced(views: int, arc_deg: float = 180.0, start_deg: float = 0.0) -> tuple[float, ...]:
@@ -47,12 +51,13 @@ def equispaced(views: int, arc_deg: float = 180.0, start_deg: float = 0.0) -> tu
     return tuple(math.radians(start_deg + arc_deg * k / views) for k in range(views))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class ParallelBeam:
     """A parallel-beam scan of a 2-D image: hashable, comparable, and its repr evaluates to itself.
 
-    angles: view angles in radians, any order, any arc. n_det: detector bins, det_spacing_mm apart, their centre
-    shifted by det_offset_mm. shape: image (ny, nx). pixel_mm: (dy, dx), or one number for square pixels.
+    angles: view angles in radians, any order, any arc. n_det: detector bins, det_spacing_mm apart,
+    their centre shifted by det_offset_mm. shape: image (ny, nx). pixel_mm: (dy, dx), or one number
+    for square pixels.
     Raises ConfigError for values that describe no scan.
     """
 
@@ -85,7 +90,9 @@ class ParallelBeam:
             raise ConfigError("ParallelBeam: angles is empty, expected at least one view")
         for name in ("shape", "pixel_mm"):
             if len(values[name]) != 2:  # type: ignore[arg-type]
-                raise ConfigError(f"ParallelBeam: {name} is {values[name]}, expected two numbers (rows, columns)")
+                raise ConfigError(
+                    f"ParallelBeam: {name} is {values[name]}, expected two numbers (rows, columns)"
+                )
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -102,12 +109,15 @@ class ParallelBeam:
     ) -> ParallelBeam:
         """A scan whose detector sees the whole image from every side.
 
-        Bins are as wide as the smaller pixel side unless `det_spacing_mm` is given, and cover the diagonal.
+        Bins are as wide as the smaller pixel side unless `det_spacing_mm` is given, and cover the
+        diagonal of the image.
         """
         angles = equispaced(views, arc_deg, start_deg)
         probe = cls(angles, 1, 1.0, shape, pixel_mm)
         (ny, nx), (dy, dx) = probe.shape, probe.pixel_mm
-        spacing = min(dy, dx) if det_spacing_mm is None else _positive("det_spacing_mm", det_spacing_mm)
+        spacing = (
+            min(dy, dx) if det_spacing_mm is None else _positive("det_spacing_mm", det_spacing_mm)
+        )
         n_det = math.ceil(math.hypot(ny * dy, nx * dx) / spacing)
         return cls(angles, n_det, spacing, probe.shape, probe.pixel_mm)
 
@@ -124,8 +134,8 @@ class ParallelBeam:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, fit for JSON and for HDF5 attributes (`angles` as a data set).
 
-        Keys: kind ("parallel"), angles [radians], n_det, det_spacing_mm, shape [ny, nx], pixel_mm [dy, dx],
-        det_offset_mm.
+        Keys: kind ("parallel"), angles [radians], n_det, det_spacing_mm, shape [ny, nx],
+        pixel_mm [dy, dx], det_offset_mm.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
@@ -142,7 +152,9 @@ class ParallelBeam:
         unknown = sorted(set(values) - set(names))
         missing = sorted(name for name, needed in names.items() if needed and name not in values)
         if unknown or missing:
-            raise ConfigError(f"geometry: unknown keys {unknown}, missing keys {missing}, expected {list(names)}")
+            raise ConfigError(
+                f"geometry: unknown keys {unknown}, missing keys {missing}, expected {list(names)}"
+            )
         return cls(**values)
 
     def __repr__(self) -> str:
@@ -151,7 +163,7 @@ class ParallelBeam:
 
 
 def _angles_repr(angles: tuple[float, ...]) -> str:
-    """`equispaced(...)` where that gives the same numbers to the last bit, else the tuple itself."""
+    """`equispaced(...)` where that gives the same numbers to the last bit, else the tuple."""
     if len(angles) < 2:
         return repr(angles)
     start = round(math.degrees(angles[0]), 9)

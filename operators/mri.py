@@ -7,7 +7,7 @@ helpers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import final
 
@@ -19,6 +19,7 @@ from restore.operators.base import LinearOperator
 from restore.operators.fourier import fft2c, shift_planes
 from restore.operators.iterations import least_squares
 
+_PLANE = (-2, -1)
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
 _SENSE_STEPS, _SENSE_DAMPING = 10, 1e-3
 
@@ -55,8 +56,8 @@ class MultiCoilMRI(LinearOperator):
         ]
         if not sizes or len(sizes) > len(self.in_shape) or not all(allowed):
             raise ShapeError(
-                f"MultiCoilMRI: mask has shape {sizes}, expected one that broadcasts to {self.in_shape} "
-                "(*slices, H, W)"
+                f"MultiCoilMRI: mask has shape {sizes}, expected one that broadcasts to "
+                f"{self.in_shape} (*slices, H, W)"
             )
         if self.mask.is_complex() or not bool(((self.mask == 0) | (self.mask == 1)).all()):
             raise ConfigError(
@@ -118,58 +119,55 @@ class MultiCoilMRI(LinearOperator):
         return fft2c(self.coil_images(x))
 
     @cached_property
-    def _before(self) -> Tensor:
-        return self._planes[0]
-
-    @cached_property
-    def _planes(self) -> tuple[Tensor, Tensor]:
+    def _ramps(self) -> tuple[Tensor, Tensor]:
         height, width = self.maps.shape[-2:]
         return shift_planes(height, width, dtype=self.maps.dtype, device=self.maps.device)
 
     @cached_property
     def _sampling(self) -> Tensor:
-        """The mask as 0/1 in the maps' precision with a place for coils: (..., 1, H or 1, W or 1)."""
+        """The mask as 0/1 in the maps' precision, with a place for coils: (..., 1, H|1, W|1)."""
         mask = self.mask.to(device=self.maps.device, dtype=self.maps.real.dtype)
         mask = mask if mask.ndim > 1 else mask.unsqueeze(0)
         return mask.unsqueeze(-3)
 
     @cached_property
-    def _weight(self) -> Tensor:
-        return self._sampling * self._planes[1]
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Mask with the ramp of the frequency side, and its conjugate."""
+        weight = self._sampling * self._ramps[1]
+        return weight, weight.conj().resolve_conj()
 
     @cached_property
     def _shiftless(self) -> tuple[Tensor, tuple[int, ...]]:
-        """Mask in the order of an uncentred FFT, and the axes along which A^H A has to be
-        transformed.
-        """
-        mask = torch.fft.ifftshift(self._sampling, dim=(-2, -1))
-        axes = tuple(axis for axis in (-2, -1) if not _constant(mask, axis))
-        for axis in {-2, -1} - set(axes):
+        """Mask in the order of an uncentred FFT, and the axes that A^H A has to transform."""
+        mask = torch.fft.ifftshift(self._sampling, dim=_PLANE)
+        axes = tuple(axis for axis in _PLANE if not _constant(mask, axis))
+        for axis in set(_PLANE) - set(axes):
             mask = mask.narrow(axis, 0, 1)
         return mask.to(self.maps.dtype), axes
 
     def _apply(self, x: Tensor) -> Tensor:
-        coils = self.maps * (x * self._before).unsqueeze(-3)
-        return _transform(torch.fft.fftn, coils, (-2, -1)).mul_(self._weight)
+        coils = self.maps * (x * self._ramps[0]).unsqueeze(-3)
+        return _fft(coils, _PLANE).mul_(self._weights[0])
+
+    # sum conj(S) F^-1 z is computed as conj(sum S F conj(z)): conjugating fresh data in place is
+    # cheaper than the copy that conjugated maps would be.
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        weight = self._weight.conj()
+        weight = self._weights[1]
         parts = (
-            _transform(torch.fft.ifftn, y[..., block, :, :] * weight, (-2, -1)).mul_(maps.conj())
+            _fft((y[..., block, :, :] * weight).conj_physical_(), _PLANE).mul_(maps)
             for block, maps in self._blocks(y.numel() // self.maps.shape[-3], y.element_size())
         )
-        return _sum_coils(parts).mul_(self._before.conj())
+        return _sum_coils(parts).mul_(self._ramps[0]).conj_physical_()
 
     def _normal(self, x: Tensor) -> Tensor:
         mask, axes = self._shiftless
         x = x.unsqueeze(-3)
         parts = (
-            _transform(
-                torch.fft.ifftn, _transform(torch.fft.fftn, maps * x, axes).mul_(mask), axes
-            ).mul_(maps.conj())
+            _fft(_fft(maps * x, axes).mul_(mask).conj_physical_(), axes).mul_(maps)
             for _, maps in self._blocks(x.numel(), self.maps.element_size())
         )
-        return _sum_coils(parts)
+        return _sum_coils(parts).conj_physical_()
 
     def _pinv(self, y: Tensor) -> Tensor:
         return least_squares(self, y, iterations=_SENSE_STEPS, damping=_SENSE_DAMPING)
@@ -185,9 +183,9 @@ class MultiCoilMRI(LinearOperator):
             yield block, self.maps[..., block, :, :]
 
 
-def _transform(transform: Callable[..., Tensor], x: Tensor, axes: tuple[int, ...]) -> Tensor:
+def _fft(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Orthonormal FFT along `axes`; an empty batch and an empty list of axes pass through."""
-    return transform(x, dim=axes, norm="ortho") if axes and x.numel() else x
+    return torch.fft.fftn(x, dim=axes, norm="ortho") if axes and x.numel() else x
 
 
 def _sum_coils(parts: Iterator[Tensor]) -> Tensor:

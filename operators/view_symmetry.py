@@ -1,8 +1,9 @@
-"""Which views of a parallel-beam scan share their weights, because they see mirrored images at one angle.
+"""Which views of a parallel-beam scan share their weights, up to a mirror image.
 
-Mirroring the image in x, in y, or across its diagonal turns any view into one with cos > 0, sin >= 0 whose rays cross
-rows at least as fast as columns. Views that fall on the same angle that way need one set of weights, applied to
-several orientations of the image: 180 views over half a turn of a square image need 46 sets.
+Mirroring the image in x, in y, or across its diagonal turns any view into one with cos > 0 and
+sin >= 0 whose rays cross rows at least as fast as columns. Views that fall on the same angle that
+way need one set of weights, applied to several orientations of the image: 180 views over half a
+turn of a square image need 46 sets.
 
 Called by the projection kernels only. Pure functions and one small cache.
 """
@@ -21,13 +22,15 @@ from restore.operators.geometry import ParallelBeam
 Orientation = tuple[bool, bool, bool]
 """(swap axes, flip rows, flip columns); the flips come first."""
 
+_Key = tuple[tuple[int, int], tuple[float, float], float, float]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """Views that share weights and orientations: view (r, g) is set r applied to the image in orientation g.
+    """Views that share weights and orientations.
 
-    shape, pixel_mm: of the oriented image. cos, sin: (R,) float64 of the shared angles. views: (R, G) indices into
-    the sinogram.
+    shape, pixel_mm: of the oriented image. cos, sin: (R,) float64 of the shared angles.
+    views: (R, G) indices into the sinogram; view (r, g) is set r applied in orientation g.
     """
 
     shape: tuple[int, int]
@@ -37,15 +40,11 @@ class Block:
     sin: Tensor
     views: Tensor
 
-    def half_width(self, geometry: ParallelBeam) -> Tensor:
-        """Half the width of a pixel's triangle in detector bins, (R,)."""
-        return self.cos * self.pixel_mm[1] / geometry.det_spacing_mm
-
 
 @functools.lru_cache(maxsize=32)
 def blocks(geometry: ParallelBeam) -> tuple[Block, ...]:
     """Group the views of a scan by the weights they share; every view occurs once."""
-    sets: dict[tuple[object, ...], list[tuple[float, float, dict[Orientation, int]]]] = {}
+    sets: dict[_Key, list[tuple[float, float, dict[Orientation, int]]]] = {}
     for view, theta in enumerate(geometry.angles):
         key, cos, sin, orientation = _canonical(geometry, theta)
         layers = sets.setdefault(key, [])
@@ -54,29 +53,33 @@ def blocks(geometry: ParallelBeam) -> tuple[Block, ...]:
             layer = (cos, sin, {})
             layers.append(layer)
         layer[2][orientation] = view
-    groups: dict[tuple[object, ...], list[tuple[float, float, list[int]]]] = {}
+    groups: dict[object, list[tuple[_Key, float, float, dict[Orientation, int]]]] = {}
     for key, layers in sets.items():
-        for cos, sin, members in layers:
-            order = tuple(sorted(members))
-            groups.setdefault((key[0], key[1], order), []).append((cos, sin, [members[o] for o in order]))
-    return tuple(_block(key, members) for key, members in groups.items())
+        for layer in layers:
+            groups.setdefault((key[:2], frozenset(layer[2])), []).append((key, *layer))
+    return tuple(_block(members) for members in groups.values())
 
 
-def _block(key: tuple, members: list[tuple[float, float, list[int]]]) -> Block:
-    cos, sin, views = zip(*members, strict=True)
-    as_float = functools.partial(torch.tensor, dtype=torch.float64)
-    return Block(*key, as_float(cos), as_float(sin), torch.tensor(views))
+def _block(members: list[tuple[_Key, float, float, dict[Orientation, int]]]) -> Block:
+    (shape, pixel_mm, *_), _, _, first = members[0]
+    orientations = tuple(sorted(first))
+    return Block(
+        shape,
+        pixel_mm,
+        orientations,
+        cos=torch.tensor([cos for _, cos, _, _ in members], dtype=torch.float64),
+        sin=torch.tensor([sin for _, _, sin, _ in members], dtype=torch.float64),
+        views=torch.tensor([[views[o] for o in orientations] for *_, views in members]),
+    )
 
 
-def _canonical(
-    geometry: ParallelBeam, theta: float
-) -> tuple[tuple[object, ...], float, float, Orientation]:
-    """The shared set a view belongs to, its cosine and sine there, and the orientation that leads there."""
+def _canonical(geometry: ParallelBeam, theta: float) -> tuple[_Key, float, float, Orientation]:
+    """The shared set a view belongs to, its cosine and sine there, the orientation towards it."""
     shape, pitch = geometry.shape, geometry.pixel_mm
     cos, sin = math.cos(theta), math.sin(theta)
     mirror_y, mirror_x = sin < 0, cos < 0
     cos, sin = abs(cos), abs(sin)
-    swap = sin * pitch[0] > cos * pitch[1] * (1 + 1e-9)  # the ray crosses columns faster than rows
+    swap = sin * pitch[0] > cos * pitch[1] * (1 + 1e-9)  # crosses columns faster than rows
     if swap:
         cos, sin, shape, pitch = sin, cos, shape[::-1], pitch[::-1]
     # Row 0 is +y: exchanging x and y mirrors both axes of the array before it is transposed.

@@ -14,6 +14,7 @@ from torch import Tensor
 from restore.errors import ConfigError
 
 CT_WINDOW_HU = (-1000.0, 1500.0)  # air to dense bone: maps to [0, 1]; values beyond are kept, not clipped
+CT_MINIMUM_HU = -500.0  # a volume of unknown modality that reaches below this is taken for CT in HU
 
 
 @dataclasses.dataclass(frozen=True)

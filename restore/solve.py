@@ -123,7 +123,7 @@ def _sampler(sampler: Sampler | str, operator: LinearOperator, settings: dict[st
             raise ConfigError("settings are for a sampler given by name; use dataclasses.replace on this one")
         return sampler
     preset = settings.pop("preset", "tuned")
-    return load_sampler(sampler).configured(preset, operator, settings)
+    return load_sampler(sampler).configured(preset, type(operator), settings)
 
 
 def _denoiser(prior: Denoiser | str | Path | None) -> Denoiser:

@@ -35,12 +35,12 @@ class Sampler(ABC):
         """Yield the steps; the last one's x0 is the result (unit intensities)."""
 
     @classmethod
-    def configured(cls, preset: str, operator: LinearOperator, settings: dict[str, Any]) -> Self:
+    def configured(cls, preset: str, operator: type[LinearOperator], settings: dict[str, Any]) -> Self:
         """The sampler of a preset ("tuned": chosen by the kind of operator), with some settings replaced.
 
         Raises ConfigError for unknown presets, unknown settings and values out of range.
         """
-        return from_settings(cls, cls._preset(preset, type(operator).__name__) | settings)
+        return from_settings(cls, cls._preset(preset, operator.__name__) | settings)
 
     @classmethod
     def _preset(cls, preset: str, operator_name: str) -> dict[str, Any]:

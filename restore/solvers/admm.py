@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.solvers.cg import LinearMap, Solution, cg
+from restore.solvers.fista import last
 from restore.solvers.proximal import DataTerm, image_scale, per_item
 from restore.solvers.tv import (
     Boundary,
@@ -153,6 +154,8 @@ def admm_tv_steps(
     Yields (*batch, *in_shape) after every iteration, `cg_iters` normal operators each.
     Rudin, Osher and Fatemi 1992; split by Goldstein and Osher 2009. Raises ConfigError.
     """
+    if not weight > 0:
+        raise ConfigError(f"TV reconstruction: weight is {weight}, expected a positive number")
     rank = max(term.item_ndim, -min(axes, default=-1))
     size = image_scale(term.rhs, rank) if scale is None else scale
     dims = tuple(range(-rank, 0))
@@ -174,3 +177,32 @@ def admm_tv_steps(
     for _ in range(iters):
         x = state.step(x, iters=cg_iters).x
         yield x.clamp_min(0) if nonnegative else x
+
+
+def admm_tv(
+    term: DataTerm,
+    weight: float,
+    *,
+    axes: Sequence[int] = (-2, -1),
+    iters: int = 40,
+    cg_iters: int = 4,
+    isotropic: bool = True,
+    nonnegative: bool = False,
+    boundary: Boundary = "neumann",
+    penalty: float | None = None,
+    scale: float | Tensor | None = None,
+) -> Tensor:
+    """Last iterate of `admm_tv_steps`, zero when iters is 0. Same arguments."""
+    steps = admm_tv_steps(
+        term,
+        weight,
+        axes=axes,
+        iters=iters,
+        cg_iters=cg_iters,
+        isotropic=isotropic,
+        nonnegative=nonnegative,
+        boundary=boundary,
+        penalty=penalty,
+        scale=scale,
+    )
+    return last(steps, torch.zeros_like(term.rhs))

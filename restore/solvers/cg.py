@@ -18,7 +18,9 @@ from restore.errors import ConfigError, ShapeError
 
 LinearMap = Callable[[Tensor], Tensor]
 
-_CHECK_EVERY = 8  # asking an accelerator "is anybody still running?" stalls its queue
+# Asking "is anybody still running?" is free on the CPU and stalls an accelerator's queue.
+_FREE_LOOK = frozenset({"cpu"})
+_CHECK_EVERY = 8
 
 
 class Result(IntEnum):
@@ -72,7 +74,7 @@ def cg(
     _check_arguments(b, x0, iters, tol, item_ndim)
     run = _Run(apply, b, x0, tol, item_ndim, precond)
     for k in range(iters):
-        if (b.device.type == "cpu" or k % _CHECK_EVERY == 0) and run.finished():
+        if (b.device.type in _FREE_LOOK or k % _CHECK_EVERY == 0) and run.finished():
             break
         run.step()
     return run.solution()
@@ -112,7 +114,7 @@ class _Run:
         self.rr = self._dot(self.r, self.r)
         self.rho = self.rr if precond is None else self._dot(self.r, z)
         self.code = self._judge(torch.zeros_like(self.rr, dtype=torch.int8))
-        self.p.masked_fill_(self.code != 0, 0)
+        self._silence(self.code == 0)
         self.done = torch.zeros_like(self.code, dtype=torch.int64)
 
     def finished(self) -> bool:
@@ -134,7 +136,7 @@ class _Run:
         rho = self.rr if self.precond is None else self._dot(self.r, z)
         beta = torch.where(active, rho, 0) / torch.where(active, self.rho, 1)
         torch.addcmul(z, beta, self.p, out=self.p)
-        self.p.masked_fill_(~active, 0)  # nan of a dead item must not meet its x, even times zero
+        self._silence(active)
         self.rho = torch.where(active, rho, self.rho)
 
     def solution(self) -> Solution:
@@ -147,6 +149,11 @@ class _Run:
             iterations=self.done.reshape(self.lead),
             residual=residual.reshape(self.lead),
         )
+
+    def _silence(self, active: Tensor) -> None:
+        """Zero the directions of stopped items: their nan must not meet x, even times zero."""
+        if not (self.p.device.type in _FREE_LOOK and bool(active.all())):
+            self.p.masked_fill_(~active, 0)
 
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.mul(a, b, out=self.scratch).sum(1, keepdim=True)

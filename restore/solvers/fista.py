@@ -5,7 +5,8 @@ May be called by solvers and pipelines. Touches nothing; the proximal map may ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -60,10 +61,14 @@ def fista(
     item_ndim: int | None = None,
 ) -> Tensor:
     """Last iterate of `fista_steps`, x0 when iters is 0. Same arguments."""
-    x = x0
-    for x in fista_steps(gradient, prox, x0, step, iters, restart=restart, item_ndim=item_ndim):
-        pass
-    return x
+    steps = fista_steps(gradient, prox, x0, step, iters, restart=restart, item_ndim=item_ndim)
+    return last(steps, x0)
+
+
+def last(steps: Iterable[Tensor], start: Tensor) -> Tensor:
+    """Run an iteration to its end and keep only the last iterate (`start` if there is none)."""
+    kept = deque(steps, maxlen=1)
+    return kept[0] if kept else start
 
 
 def _inner(a: Tensor, b: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Gaussian data term of a problem and the two data-consistency steps that samplers take with it.
+"""The Gaussian data term of a problem and the two data-consistency steps that samplers take.
 
 May be called by samplers and pipelines. Touches nothing; `DataTerm` computes its backprojection and
 its Lipschitz constants once, when first asked.
@@ -146,14 +146,13 @@ def data_step(
     """
     rank = term.item_ndim if item_ndim is None else item_ndim
     w = per_item(weight, x0, rank)
-    return cg(
-        lambda v: v + w * term.normal(v),
-        x0 + w * term.rhs,
-        x0,
-        iters=iters,
-        tol=tol,
-        item_ndim=rank,
-    )
+
+    def system(v: Tensor) -> Tensor:
+        if isinstance(w, Tensor):
+            return v + w * term.normal(v)
+        return torch.add(v, term.normal(v), alpha=w)
+
+    return cg(system, x0 + w * term.rhs, x0, iters=iters, tol=tol, item_ndim=rank)
 
 
 def krylov_step(

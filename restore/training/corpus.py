@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.datasets.images import is_image, read_image
+from restore.datasets.images import SUFFIXES, read_image
 from restore.datasets.open import read
 from restore.datasets.volume import Volume
 from restore.errors import ConfigError, NotFoundError
-from restore.scaling import CT_WINDOW_HU
+from restore.scaling import CT_MINIMUM_HU, CT_WINDOW_HU
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as the denoising literature's grey images
 
@@ -35,18 +35,26 @@ class Source:
     name: str
 
 
-def load_source(path: str | Path, weight: float, channels: int) -> Source:
-    """Read a folder of images, a volume file or a DICOM folder. Raises InputError, NotFoundError."""
+def load_source(path: str | Path, weight: float, channels: int, modality: str = "") -> Source:
+    """Read a folder of images, a volume file or a DICOM folder.
+
+    modality: "MR" or "CT" of a NIfTI file, which does not say; by default one that reaches below -500 is CT in HU.
+    Raises InputError, NotFoundError, ConfigError.
+    """
     path = Path(path)
     if not path.exists():
         raise NotFoundError(f"{path}: no such file or folder")
-    files = sorted(p for p in path.iterdir() if is_image(p)) if path.is_dir() else [path]
-    if files and all(is_image(p) for p in files):
-        images = tuple(_channels(read_image(p), channels) for p in files)
+    files = sorted(p for p in path.iterdir() if _is_picture(p)) if path.is_dir() else [path]
+    if files and all(_is_picture(p) for p in files):
+        images = tuple(_channels(read_image(p).data, channels) for p in files)
         return Source(images, weight, True, path.name)
     if channels != 1:
         raise ConfigError(f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs")
-    return Source(tuple(_slices(read(path))), weight, False, path.name)
+    return Source(tuple(_slices(_volume(path, modality))), weight, False, path.name)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -57,6 +65,13 @@ def _channels(image: np.ndarray, channels: int) -> np.ndarray:
     return np.round(image * 255).astype(np.uint8)
 
 
+def _volume(path: Path, modality: str) -> Volume:
+    volume = read(path) if path.is_dir() else read(path, modality=modality)
+    if not volume.modality and volume.data.real.min() <= CT_MINIMUM_HU:
+        return dataclasses.replace(volume, modality="CT")
+    return volume
+
+
 def _slices(volume: Volume) -> Iterable[np.ndarray]:
     """Slices along each axis whose in-plane spacing is near isotropic, without the empty ones, as float16."""
     data = np.abs(volume.data).astype(np.float32) if volume.modality != "CT" else volume.data
@@ -65,7 +80,7 @@ def _slices(volume: Volume) -> Iterable[np.ndarray]:
         data = np.clip((data - low) / (high - low), 0, None)
     else:
         data = np.clip(data / np.quantile(data, 0.999), 0, None)
-    spacing = np.abs(volume.spacing_mm)[::-1]  # (z, y, x), as the data
+    spacing = np.array(volume.spacing_mm)[::-1]  # (z, y, x), as the data
     for axis in range(3):
         plane = np.delete(spacing, axis)
         if plane.max() > 1.6 * plane.min():

@@ -82,7 +82,7 @@ def train_denoiser(
     prior = build_unet_denoiser(config, sigma_data=settings.sigma_data).to(device)
     network = prior.network
     if init is not None:
-        network.load_state_dict(init.network.state_dict())
+        network.load_state_dict(_for_channels(init.network.state_dict(), init.channels, config.channels))
     optimiser = split_parameters(network)
     ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
     progress = Progress()
@@ -159,6 +159,17 @@ def _with_weights(
     averaged.network.to(next(iter(weights.values())).device).eval()
     averaged.sigma_min, averaged.sigma_max = settings.sigma_min, settings.sigma_max
     return averaged
+
+
+def _for_channels(weights: dict[str, Tensor], found: int, wanted: int) -> dict[str, Tensor]:
+    """Weights of a grey network for a colour one: every channel starts as the grey one does."""
+    if found == wanted:
+        return weights
+    if found != 1:
+        raise ConfigError(f"cannot start a {wanted}-channel network from one with {found} channels")
+    enter = weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted
+    leave, bias = weights["leave.weight"].repeat(wanted, 1, 1, 1), weights["leave.bias"].repeat(wanted)
+    return weights | {"enter.weight": enter, "leave.weight": leave, "leave.bias": bias}
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Sampling masks have the acceleration and centre that were asked for; coils and phase are smooth."""
+"""Masks have the acceleration and centre that were asked for; coils and phase are smooth."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_poisson_points_keep_their_distance() -> None:
     points = np.argwhere(mask)
     gaps = np.linalg.norm(points[:, None] - points[None], axis=-1) + 1e9 * np.eye(len(points))
     radius = np.linalg.norm(points - 32, axis=1)
-    assert gaps.min() > 1
+    assert gaps.min(1)[radius > 30].min() >= 2
     assert gaps.min(1)[radius > 30].mean() > 1.5 * gaps.min(1)[radius < 12].mean()
 
 

@@ -1,4 +1,4 @@
-"""A dense operator whose adjoint may be another matrix, as in published unmatched projector pairs."""
+"""A dense operator whose adjoint may be another matrix, as in published unmatched pairs."""
 
 from __future__ import annotations
 

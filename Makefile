@@ -1,0 +1,95 @@
+# Everything runs in .venv, which the first target that needs it builds. Needs Python >= 3.11 and
+# make, nothing else. All paths are relative, so that the checkout may lie anywhere.
+#
+#   make demo        a reconstruction from start to end on embedded data; pictures in demo/
+#   make test        lint, types and the default tests
+#
+# Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder
+# pip uses the package index that the machine is configured for. Where that index offers torch with
+# CUDA only and no GPU is there, PIP_EXTRA_INDEX_URL=<index of CPU builds> saves several gigabytes.
+
+PYTHON ?=
+WORKERS ?= 2
+PEERS ?= build/peers
+
+BIN := .venv/bin/python
+READY := .venv/.ready
+PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+.PHONY: help environment demo test lint format slow gpu benchmarks peers clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "Also: environment lint format slow gpu benchmarks peers clean"
+
+environment: $(READY)
+
+# torch comes first and in a call of its own: resolved together with the rest, its open version range
+# would draw the newest build. setuptools is installed too, so that no build environment is fetched.
+$(READY): pyproject.toml constraints.txt
+	@set -e; \
+	if [ ! -x $(BIN) ] || ! $(BIN) -c '' 2>/dev/null; then \
+	  chosen=""; \
+	  for candidate in "$(PYTHON)" python3.13 python3.12 python3.11 python3 python; do \
+	    [ -n "$$candidate" ] || continue; \
+	    command -v "$$candidate" >/dev/null 2>&1 || continue; \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      chosen="$$candidate"; break; \
+	    fi; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo "restore needs Python 3.11 or newer, and none was found on PATH." >&2; \
+	    echo "Install one, or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; \
+	  fi; \
+	  echo "Creating .venv with $$("$$chosen" --version)"; \
+	  "$$chosen" -m venv --clear .venv || { \
+	    echo "$$chosen cannot create an environment. Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; }; \
+	fi
+	$(PIP) "$$(grep '^torch==' constraints.txt)" "$$(grep '^setuptools==' constraints.txt)"
+	$(PIP) --no-build-isolation -e '.[test]'
+	@touch $(READY)
+
+demo: $(READY)
+	.venv/bin/restore demo -o demo
+	@echo "The pictures are in $(CURDIR)/demo"
+
+test: lint
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile
+
+lint: $(READY)
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+	$(BIN) -m mypy
+
+format: $(READY)
+	$(BIN) -m ruff check --fix .
+	$(BIN) -m ruff format .
+
+slow: $(READY)
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+gpu: $(READY)
+	$(BIN) -m pytest -m gpu
+
+benchmarks:
+	@echo "Comparisons with other packages: make peers, then see benchmarks/README.md"
+
+# A second environment that sees everything of .venv and adds the packages we compare with.
+# --no-deps throughout: their own requirements would replace torch. See benchmarks/README.md.
+peers: $(READY)
+	$(BIN) -m venv --clear "$(PEERS)"
+	@set -e; \
+	site=$$("$(PEERS)/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	ours=$$($(BIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	echo "import site; site.addsitedir(r'$$ours')" > "$$site/restore_environment.pth"; \
+	cp benchmarks/torchvision_operators.py "$$site/"; \
+	echo "import torchvision_operators; torchvision_operators.install()" > "$$site/torchvision_operators.pth"
+	"$(PEERS)/bin/python" -m pip --disable-pip-version-check install --no-deps -r benchmarks/requirements-peers.txt
+	"$(PEERS)/bin/python" -c "import astra, deepinv, restore, sigpy, torch; print('peers ready, torch', torch.__version__)"
+
+clean:
+	rm -rf .venv build dist demo restore.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

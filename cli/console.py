@@ -1,0 +1,105 @@
+"""What the verbs say and where: results on stdout, everything else on stderr.
+
+Used by the verbs only. On a terminal a progress bar with the time left; anywhere else one line per
+volume and no control characters. The verbosity is a setting of the process, made once by the frame.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+_logger = logging.getLogger("restore.cli")
+
+
+def configure(quiet: bool = False, verbosity: int = 0) -> None:
+    """Send the package's log to stderr: errors only (quiet), warnings, -v information, -vv all."""
+    level = _LEVELS.get(-1 if quiet else verbosity, logging.DEBUG)
+    package = logging.getLogger("restore")
+    package.setLevel(level)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("restore: %(levelname)s: %(message)s"))
+    package.handlers = [handler]
+
+
+def quiet() -> bool:
+    """Whether only errors and results were asked for."""
+    return _logger.getEffectiveLevel() >= logging.ERROR
+
+
+def result(text: str) -> None:
+    """Print a line the user asked for, on stdout."""
+    typer.echo(printable(text))
+
+
+def result_json(value: Any) -> None:
+    """Print an object as JSON on stdout; numbers that are not finite become null."""
+    typer.echo(json.dumps(_strict(value), indent=1, allow_nan=False))
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows on stdout in columns that are as wide as their widest entry."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def say(text: str) -> None:
+    """Print a remark on stderr, unless quiet."""
+    if not quiet():
+        typer.echo(printable(text), err=True)
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Print what was assumed, repaired or left out."""
+    for text in texts:
+        say(f"note: {text}")
+
+
+def error(sentence: str) -> None:
+    """Print the one sentence a failed run ends with."""
+    typer.echo(f"restore: error: {printable(' '.join(sentence.splitlines()))}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and broken bytes of file names made visible."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far the work is; gives a function that takes how many of `total` are done.
+
+    Draws a bar with the time left on a terminal and nothing elsewhere, where the verb prints its
+    one line per volume with `say`.
+    """
+    if quiet() or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    label = TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), TaskProgressColumn(), TimeLeft())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(what), total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

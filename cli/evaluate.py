@@ -1,0 +1,70 @@
+"""`restore eval`: how near a result is to its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restore.cli import console
+
+if TYPE_CHECKING:
+    from restore.pipelines.evaluate import Evaluation
+
+
+def evaluate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Volume or photograph to judge.")],
+    reference: Annotated[
+        Path, typer.Option(metavar="REF", help="What it should be; matched by position.")
+    ],
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B:C", help="Slices in REF's numbering; OUT must hold them. Default: OUT's."
+        ),
+    ] = None,
+    rescale: Annotated[
+        bool, typer.Option("--rescale", help="Multiply OUT by its least-squares factor first.")
+    ] = False,
+    data_range: Annotated[
+        float | None,
+        typer.Option(help="Peak of PSNR and SSIM. Default: REF's maximum, for CT its range."),
+    ] = None,
+    series: Annotated[str, typer.Option(help="Which series of a DICOM folder REF.")] = "",
+    index: Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI REF.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """PSNR, SSIM and NMSE of a result against its reference."""
+    which = {"series": series, "index": index}
+    found = _compare(out, reference, which, slices, rescale=rescale, data_range=data_range)
+    if json:
+        record = {"out": str(out), "reference": str(reference), **found.to_dict()}
+        console.result_json(record)
+        return
+    console.result(f"PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}   NMSE {found.nmse:.6f}")
+    console.result(f"data range {found.data_range:.6g}: {found.data_range_rule}")
+    if found.slices is not None:
+        console.result(f"slices {', '.join(map(str, found.slices))} of {reference.name}")
+    console.result(f"modality {found.modality or 'unknown'}: {found.modality_rule}")
+    console.result(f"SSIM: {found.ssim_variant}")
+    for note in found.notes:
+        console.result(note)
+
+
+def _compare(
+    out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
+) -> Evaluation:
+    from restore.datasets.images import read_image
+    from restore.datasets.open import read, sniff
+    from restore.datasets.slices import parse_slices
+    from restore.errors import ConfigError
+    from restore.pipelines.evaluate import evaluate_photograph, evaluate_volume
+
+    chosen = None if slices is None else parse_slices(slices)
+    if any(path.is_file() and "picture" in sniff(path) for path in (out, reference)):
+        if chosen is not None:
+            raise ConfigError("--slices is for volumes; a photograph has none")
+        pair = read_image(out).data, read_image(reference).data
+        return evaluate_photograph(*pair, **how)
+    return evaluate_volume(read(out), read(reference, **which), slices=chosen, **how)

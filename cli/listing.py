@@ -1,0 +1,175 @@
+"""`restore list`: what there is to choose from. Files are read, not imported: it is quick."""
+
+from __future__ import annotations
+
+import ast
+import json as json_text
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from restore.cli import console
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    operators = "operators"
+    samplers = "samplers"
+    priors = "priors"
+    datasets = "datasets"
+
+
+_CONTRACTS = {"LinearOperator": "linear", "NonlinearOperator": "non-linear"}
+_FORMATS = (
+    ("NIfTI", ".nii, .nii.gz", "volume in and out"),
+    ("DICOM series", "folder", "volume in; derived series out"),
+    ("fastMRI HDF5", ".h5", "multi-coil and single-coil k-space in and out"),
+    ("CT measurement HDF5", ".h5", "parallel-beam sinogram in and out (docs/scan-files.md)"),
+    ("NumPy array", ".npy", "k-space in: (slices, coils, H, W), complex, never pickled"),
+    ("PNG, JPEG, TIFF", ".png .jpg .tif", "photograph in; PNG out"),
+)
+
+
+def listing(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List operators, samplers, priors or data sets."""
+    records = {
+        Kind.operators: operators,
+        Kind.samplers: samplers,
+        Kind.priors: priors,
+        Kind.datasets: datasets,
+    }[kind]()
+    if json:
+        console.result_json(records)
+    elif not records:
+        console.result(f"no {kind.value}")
+    elif kind is Kind.datasets:
+        _print_datasets(records)
+    else:
+        _table([{k: v for k, v in record.items() if k != "reference"} for record in records])
+
+
+def operators() -> list[dict[str, Any]]:
+    """Forward models: class, kind, what it does; those that only combine others are left out."""
+    found = []
+    for path in sorted(_folder("operators").glob("*.py")):
+        for node in _public_classes(path):
+            contract = next((_CONTRACTS[b] for b in _names(node.bases) if b in _CONTRACTS), None)
+            if contract is not None and path.stem not in ("algebra", "base", "nonlinear"):
+                found.append({"name": node.name, "kind": contract, "what": _summary(node)})
+    return found
+
+
+def samplers() -> list[dict[str, Any]]:
+    """Samplers: name, which prior they need, what they serve, what they do."""
+    from restore.registry import sampler_names
+
+    found = []
+    for name, what in sampler_names().items():
+        record = {"name": name, "prior": "", "serves": "", "what": what, "reference": ""}
+        path = _folder("samplers") / f"{name}.py"
+        if path.is_file():
+            record |= {"prior": "denoiser", "serves": "any linear operator", "what": _summary(path)}
+            for node in _public_classes(path):
+                stated = _class_constants(node)
+                record["prior"] = stated.get("prior_kind", record["prior"])
+                record["serves"] = stated.get("serves", record["serves"])
+                record["reference"] = stated.get("reference", record["reference"])
+        found.append(record)
+    return found
+
+
+def priors() -> list[dict[str, Any]]:
+    """Bundled priors, from their cards."""
+    found = []
+    for path in sorted((_folder("priors") / "weights").glob("*.json")):
+        card = json_text.loads(path.read_text(encoding="utf-8"))
+        found.append(
+            {
+                "name": path.stem,
+                "channels": card.get("network", {}).get("channels"),
+                "parameters": card.get("parameters"),
+                "sigma_range": card.get("sigma_range"),
+                "denoising_psnr_db": card.get("denoising_psnr_db"),
+                "date": card.get("date"),
+                "licence": card.get("licence"),
+            }
+        )
+    return found
+
+
+def datasets() -> list[dict[str, Any]]:
+    """File formats that are read and written, then public data sets and how to obtain them."""
+    formats = [
+        {"kind": "format", "name": name, "files": files, "what": what}
+        for name, files, what in _FORMATS
+    ]
+    text = (_folder("datasets") / "public_sets.json").read_text(encoding="utf-8")
+    return formats + [{"kind": "public set", **entry} for entry in json_text.loads(text)]
+
+
+def _print_datasets(records: list[dict[str, Any]]) -> None:
+    console.result("formats")
+    console.table(
+        [("", r["name"], r["files"], r["what"]) for r in records if r["kind"] == "format"]
+    )
+    for record in records:
+        if record["kind"] == "public set":
+            console.result("")
+            console.result(f"{record['name']}: {record['holds']}")
+            for key in ("licence", "obtain", "read_by"):
+                console.result(f"  {key.replace('_', ' ')}: {record[key]}")
+
+
+def _table(records: list[dict[str, Any]]) -> None:
+    """One row a record; long texts last, so that the columns stay narrow."""
+    heads = tuple(records[0])
+    console.table([heads, *(tuple(_cell(r[head]) for head in heads) for r in records)])
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {v}" for k, v in value.items()) or "-"
+    if isinstance(value, list):
+        return " to ".join(map(str, value))
+    return str(value)
+
+
+def _folder(name: str) -> Path:
+    return Path(str(resources.files("restore"))) / name
+
+
+def _public_classes(path: Path) -> list[ast.ClassDef]:
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    return [n for n in nodes if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+
+
+def _names(bases: list[ast.expr]) -> list[str]:
+    return [b.id if isinstance(b, ast.Name) else getattr(b, "attr", "") for b in bases]
+
+
+def _summary(source: ast.ClassDef | Path) -> str:
+    """First paragraph of a docstring, in one line."""
+    node = ast.parse(source.read_text(encoding="utf-8")) if isinstance(source, Path) else source
+    paragraph = (ast.get_docstring(node) or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
+def _class_constants(node: ast.ClassDef) -> dict[str, str]:
+    """The texts that a class assigns to its own names."""
+    return {
+        item.target.id: item.value.value
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and isinstance(item.value, ast.Constant)
+        and isinstance(item.value.value, str)
+    }

@@ -1,0 +1,72 @@
+"""How much memory a file may ask for, checked before anything is allocated.
+
+May be called by every reader. Reads the environment variable RESTORE_MAX_MEMORY_GB and, where there
+is one, the system's account of free memory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from restore.errors import ConfigError, InputError
+
+VARIABLE = "RESTORE_MAX_MEMORY_GB"
+SHARE = 0.6
+"""Part of the free memory that one file may take: the rest is for the work on it."""
+
+FALLBACK_BYTES = 8 * 10**9
+"""The limit where the system does not say how much memory is free."""
+
+
+def memory_limit() -> int:
+    """Return the bytes that one file may take: the variable's, else 60 % of the free memory."""
+    setting = os.environ.get(VARIABLE, "").strip()
+    if not setting:
+        return int(SHARE * _available_bytes())
+    try:
+        gigabytes = float(setting)
+    except ValueError:
+        gigabytes = 0.0
+    if not 0 < gigabytes < float("inf"):
+        raise ConfigError(f"{VARIABLE}='{setting}', expected a positive number of gigabytes")
+    return int(gigabytes * 10**9)
+
+
+def check_budget(nbytes: int, path: str | Path, limit: int | None = None) -> None:
+    """Refuse a file that would need more than `limit` bytes (default: `memory_limit()`).
+
+    Raises InputError.
+    """
+    allowed = memory_limit() if limit is None else limit
+    if nbytes > allowed:
+        raise InputError(
+            path,
+            f"its header asks for {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB allowed",
+            f"if the file is sound, set {VARIABLE} to more; else fetch it again",
+        )
+
+
+def _available_bytes() -> int:
+    found = [n for n in (_meminfo(), _control_group()) if n is not None]
+    return min(found, default=FALLBACK_BYTES)
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return int(kilobytes) * 1024
+
+
+def _control_group() -> int | None:
+    """Return what a container's limit leaves free, None outside one."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        most = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return max(most - used, 0)

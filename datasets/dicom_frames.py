@@ -1,0 +1,78 @@
+"""One multi-frame (enhanced) DICOM image seen as single slices.
+
+May be called by the DICOM reader only. Works on headers in memory. Each frame becomes a header of
+its own with the tags that a single-frame image carries at its top level, so that everything behind
+(sorting, rescaling, writing) knows one kind of slice.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from restore.errors import InputError
+
+SINGLE_FRAME_CLASS = {
+    EnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    EnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+}
+
+MOVED_TAGS = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+}
+"""Functional group -> the tags that a single-frame image has at its top level."""
+
+FRAME_TAGS = (
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "NumberOfFrames",
+    "DimensionIndexSequence",
+    "DimensionOrganizationSequence",
+)
+
+
+def split_frames(header: Dataset, name: str) -> list[Dataset]:
+    """Return one header per frame, in stored order: its number is the instance number, its class
+    and UID remain those of the whole. The groups are taken out of the given header.
+
+    Raises InputError for an image without the functional groups that place its frames, of a class
+    that has no single-frame counterpart, or whose groups do not match its number of frames.
+    """
+    n_frames = int(header.NumberOfFrames)
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame or header.get("SOPClassUID") not in SINGLE_FRAME_CLASS:
+        why = f"{n_frames} frames in one file, without their places (functional groups)"
+        raise InputError(name, why, "export the series as single-frame MR or CT images")
+    if len(per_frame) != n_frames:
+        why = f"it announces {n_frames} frames and places {len(per_frame)}"
+        raise InputError(name, why, "export it again")
+    shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    for keyword in FRAME_TAGS:
+        if keyword in header:
+            del header[keyword]
+    return [_frame(header, shared, groups, k) for k, groups in enumerate(per_frame)]
+
+
+def _frame(common: Dataset, shared: Dataset, groups: Dataset, k: int) -> Dataset:
+    frame = deepcopy(common)
+    frame.InstanceNumber = k + 1
+    for sequence, keywords in MOVED_TAGS.items():
+        found = groups.get(sequence) or shared.get(sequence)
+        for keyword in keywords:
+            if found and keyword in found[0]:
+                frame[keyword] = found[0][keyword]
+    return frame

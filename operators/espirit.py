@@ -1,0 +1,271 @@
+"""Coil sensitivity maps and image phase from the fully sampled centre of k-space.
+
+Called by readers' pipelines and the command line before `MultiCoilMRI`; imports only torch and
+helpers of this layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, ShapeError
+
+_SMALLEST = 4  # samples along an axis below which no kernel can be calibrated
+_WIDEST = 24  # samples along an axis used by default: more sharpen nothing that maps contain
+_BLOCK_VALUES = 2**20  # matrix entries processed at a time
+_ROUNDS, _ROUND = 10, 10  # power iterations: rounds, and steps in each
+_SETTLED = 1e-5  # relative residual at which a pixel's eigenvector is done
+
+
+def calibration_region(mask: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of the fully sampled rectangle around the zero frequency [H // 2, W // 2].
+
+    mask: (W,), (H, W) or (*slices, H, W), boolean or 0/1 (for slices: what all share). A mask (W,)
+    gives all rows, `slice(None)`. The rectangle grows by one line at a time on whichever of its
+    sides still is complete. Raises ConfigError where the zero frequency itself was not sampled.
+    """
+    line = mask.ndim == 1
+    sampled = (mask[None] if line else mask).bool()
+    sampled = sampled.reshape(-1, *sampled.shape[-2:]).all(dim=0)
+    height, width = sampled.shape
+    top, left = height // 2, width // 2
+    bottom, right = top + 1, left + 1
+    if not sampled[top, left]:
+        raise ConfigError(
+            "calibration region: the centre of k-space was not sampled, so coil maps cannot be "
+            "estimated from it; give maps, or check that k-space is centred"
+        )
+    grown = True
+    while grown:
+        before = (top, bottom, left, right)
+        if left > 0 and sampled[top:bottom, left - 1].all():
+            left -= 1
+        if right < width and sampled[top:bottom, right].all():
+            right += 1
+        if top > 0 and sampled[top - 1, left:right].all():
+            top -= 1
+        if bottom < height and sampled[bottom, left:right].all():
+            bottom += 1
+        grown = before != (top, bottom, left, right)
+    return (slice(None) if line else slice(top, bottom)), slice(left, right)
+
+
+def espirit(
+    kspace: Tensor,
+    calib: int | tuple[int, int] | None = None,
+    *,
+    kernel: int = 6,
+    threshold: float = 0.02,
+    crop: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Coil maps by ESPIRiT (Uecker et al., MRM 71:990, 2014), one set, in covariance-kernel form.
+
+    kspace: (*slices, coils, H, W) complex, centred, zeros where not sampled. calib: side of the
+    calibration region, or (rows, columns), or None to find the fully sampled centre of all slices,
+    of which at most 24 lines along an axis are used. kernel: side of the k-space kernel; along an
+    axis where the region is short it shrinks to a third of it. threshold: singular values of the
+    calibration matrix below this fraction of the largest are noise.
+
+    Returns maps (*slices, coils, H, W) with sum over coils of |maps|^2 = 1 and eigenvalues
+    (*slices, H, W) in 0..1, close to 1 where there is signal. With `crop` (sigpy and BART use 0.95
+    and 0.8) maps are zero where the eigenvalue is below it; the default keeps them everywhere,
+    because a reconstruction must not lose voxels. The phase is that of a virtual coil, the
+    principal component of the calibration data.
+
+    Raises ShapeError for arrays of other ranks, ConfigError for a region under four samples along
+    an axis.
+    """
+    if kspace.ndim < 3 or not kspace.is_complex():
+        found = f"{tuple(kspace.shape)} {kspace.dtype}"
+        raise ShapeError(f"espirit: k-space is {found}, expected complex (*slices, coils, H, W)")
+    rows, columns = _region(kspace, calib)
+    slices = kspace.shape[:-3]
+    flat = kspace.reshape(math.prod(slices), *kspace.shape[-3:])
+    maps = torch.empty_like(flat)
+    values = torch.empty_like(flat[:, 0].real)
+    for item, map_, value in zip(flat, maps, values, strict=True):
+        centre = item[:, rows, columns]
+        kernels = _correlation_kernels(centre, kernel, threshold)
+        _eigenmaps(centre, kernels, (rows, columns), map_, value)
+    if crop is not None:
+        maps *= (values > crop).unsqueeze(1)
+    return maps.reshape(kspace.shape), values.reshape(*slices, *kspace.shape[-2:])
+
+
+def image_phase(kspace: Tensor, maps: Tensor, calib: int | tuple[int, int] | None = None) -> Tensor:
+    """Low-resolution phase of the coil-combined image, unit modulus, (*slices, H, W).
+
+    kspace and maps: (*slices, coils, H, W); calib as in `espirit`. The calibration region is
+    weighted with a Hann window (no ringing) before the transform. Where the low-resolution image is
+    zero the phase is 1. With the phase moved into the maps by `fold_phase`, the image that is left
+    is nearly real and non-negative.
+    """
+    if kspace.shape != maps.shape or kspace.ndim < 3:
+        raise ShapeError(
+            f"image_phase: k-space has shape {tuple(kspace.shape)} and maps {tuple(maps.shape)}, "
+            "expected the same (*slices, coils, H, W)"
+        )
+    rows, columns = _region(kspace, calib)
+    image = (
+        _low_resolution(kspace[..., rows, columns], (rows, columns), kspace.shape[-2:])
+        * maps.conj()
+    ).sum(-3)
+    return _unit_phase(image)
+
+
+def fold_phase(maps: Tensor, phase: Tensor) -> Tensor:
+    """Maps with the image's phase: maps (*slices, coils, H, W) times phase (*slices, H, W)."""
+    return maps * phase.unsqueeze(-3)
+
+
+def _region(kspace: Tensor, calib: int | tuple[int, int] | None) -> tuple[slice, slice]:
+    height, width = kspace.shape[-2:]
+    if calib is None:
+        sampled = (kspace != 0).any(dim=-3).reshape(-1, height, width)
+        filled = sampled[sampled.any(dim=-1).any(dim=-1)]  # an empty slice tells nothing
+        found = calibration_region(filled if len(filled) else sampled)
+        rows, columns = (_middle(part, n) for part, n in zip(found, (height, width), strict=True))
+    else:
+        sides = (calib, calib) if isinstance(calib, int) else calib
+        rows, columns = (
+            slice(max(0, n // 2 - side // 2), min(n, n // 2 - side // 2 + side))
+            for side, n in zip(sides, (height, width), strict=True)
+        )
+    lengths = (rows.stop - rows.start, columns.stop - columns.start)
+    if min(lengths) < _SMALLEST:
+        raise ConfigError(
+            f"calibration region is {lengths[0]} x {lengths[1]} (rows x columns) of k-space, "
+            f"expected at least {_SMALLEST} x {_SMALLEST}; give coil maps, or a scan with more "
+            "calibration lines"
+        )
+    return rows, columns
+
+
+def _middle(found: slice, n: int) -> slice:
+    """At most `_WIDEST` samples of a run, as even about the zero frequency as the run allows."""
+    start = max(found.start, n // 2 - _WIDEST // 2)
+    return slice(start, min(found.stop, n // 2 - _WIDEST // 2 + _WIDEST))
+
+
+def _correlation_kernels(centre: Tensor, kernel: int, threshold: float) -> Tensor:
+    """Kernels K of the projection on the signal subspace of patches: (2a - 1, 2b - 1, coils,
+    coils).
+
+    Averaging the projection P over all placements of an (a, b) patch turns it into a convolution in
+    k-space, k_c(m) = sum_{e, c'} K[e, c, c'] k_c'(m + e), whose eigenvectors in the image domain
+    are the maps.
+    """
+    coils, height, width = centre.shape
+    # A third of the region at most: with fewer placements the patches span too small a space to
+    # tell coils apart (map overlap on a head with 9 calibration columns: 0.9992, with half 0.9971).
+    a, b = (min(kernel, max(2, n // 3)) for n in (height, width))
+    patches = (
+        centre.unfold(1, a, 1).unfold(2, b, 1).permute(0, 3, 4, 1, 2).reshape(coils * a * b, -1)
+    )
+    peak = patches.abs().amax()
+    patches = patches / torch.where(peak > 0, peak, 1)
+    values, vectors = torch.linalg.eigh(patches @ patches.mH)
+    signal = vectors[:, values > threshold**2 * values[-1]]
+    projection = (signal @ signal.mH).reshape(coils, a, b, coils, a, b)
+    kernels = projection.new_zeros((2 * a - 1, 2 * b - 1, coils, coils))
+    for i in range(a):
+        for j in range(b):
+            placed = projection[:, i, j].permute(2, 3, 0, 1)
+            kernels[a - 1 - i : 2 * a - 1 - i, b - 1 - j : 2 * b - 1 - j] += placed
+    return kernels / (a * b)
+
+
+def _eigenmaps(
+    centre: Tensor, kernels: Tensor, region: tuple[slice, slice], maps: Tensor, values: Tensor
+) -> None:
+    """Fill maps (coils, H, W) and eigenvalues (H, W) with the top eigenpair of the kernels'
+    transform at every pixel.
+    """
+    coils, height, width = maps.shape
+    reach_y, reach_x = kernels.shape[0] // 2, kernels.shape[1] // 2
+    on_rows = _waves(height, torch.arange(-reach_y, reach_y + 1), maps).conj()
+    on_columns = _waves(width, torch.arange(-reach_x, reach_x + 1), maps).conj()
+    start = _low_resolution(centre, region, (height, width))
+    reference = torch.linalg.eigh(centre.flatten(1) @ centre.flatten(1).mH).eigenvectors[:, -1]
+    reference = reference * _unit_phase(reference[:1].conj())  # eigh leaves the phase open
+    step = max(1, _BLOCK_VALUES // (width * coils**2))
+    for top in range(0, height, step):
+        band = slice(top, top + step)
+        # Two small matrix products instead of a zero-padded FFT for each coil pair; pixels come out
+        # first.
+        half = (on_rows[band] @ kernels.flatten(1)).reshape(-1, kernels.shape[1], coils**2)
+        matrices = (on_columns @ half).reshape(-1, coils, coils)
+        guess = start[:, band].permute(1, 2, 0).reshape(-1, coils)
+        vectors, values_here = _top_eigenpairs(matrices, guess)
+        vectors = vectors * _unit_phase(vectors.conj() @ reference).unsqueeze(-1)
+        maps[:, band] = vectors.reshape(-1, width, coils).permute(2, 0, 1)
+        values[band] = values_here.reshape(-1, width)
+
+
+def _top_eigenpairs(matrices: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest eigenpairs of Hermitian matrices (n, c, c) from guesses (n, c), by power iteration.
+
+    The low-resolution coil images are nearly the eigenvectors where there is signal, so most pixels
+    are done after one round; only the others, where eigenvalues lie close together, go on.
+    """
+    # A little of a fixed vector, so that no guess is zero or orthogonal to the answer by symmetry.
+    vectors = _unit_length(_unit_length(guess) + 0.01 * guess.shape[1] ** -0.5)
+    # With a trace of one the largest eigenvalue is at least 1 / c: a round needs no normalisation.
+    trace = matrices.diagonal(dim1=1, dim2=2).real.sum(dim=1)
+    matrices = matrices / torch.where(trace > 0, trace, 1)[:, None, None]
+    values = torch.zeros_like(trace)
+    open_ = torch.arange(len(vectors), device=vectors.device)
+    for _ in range(_ROUNDS):
+        a, v = matrices[open_], vectors[open_].unsqueeze(-1)
+        for _ in range(_ROUND):
+            v = a @ v
+        v = _unit_length(v.squeeze(-1))
+        w = (a @ v.unsqueeze(-1)).squeeze(-1)
+        value = (v.conj() * w).real.sum(dim=1)
+        residual = (w - value[:, None] * v).abs().square().sum(dim=1).sqrt()
+        vectors[open_], values[open_] = v, value
+        open_ = open_[residual > _SETTLED * value]
+        if len(open_) == 0:
+            break
+    return vectors, values * trace
+
+
+def _waves(n: int, frequencies: Tensor, like: Tensor) -> Tensor:
+    """exp(2 pi i f r / n) for centred pixels r (rows) and frequencies f (columns), in the precision
+    of `like`.
+    """
+    pixels = torch.arange(n) - n // 2
+    angle = 2 * torch.pi / n * ((pixels[:, None] * frequencies) % n).double()
+    return torch.polar(torch.ones_like(angle), angle).to(like)
+
+
+def _low_resolution(
+    centre: Tensor, region: tuple[slice, slice], size: tuple[int, int] | torch.Size
+) -> Tensor:
+    """Coil images (..., H, W) of the Hann-weighted region: a centred orthonormal inverse FFT of few
+    samples.
+    """
+    factors = []
+    for part, n in zip(region, size, strict=True):
+        frequencies = torch.arange(part.start, part.stop) - n // 2
+        reach = int(frequencies.abs().max()) + 1
+        window = torch.cos(torch.pi / 2 * frequencies.double() / reach) ** 2
+        factors.append(_waves(n, frequencies, centre) * (window / n**0.5).to(centre.real))
+    return factors[0] @ centre @ factors[1].mT
+
+
+def _unit_length(v: Tensor) -> Tensor:
+    """Vectors (n, c) of length one; zero becomes the first unit vector."""
+    first = torch.zeros_like(v)
+    first[:, 0] = 1
+    # Written out: torch's vector_norm is many times slower along so short an axis.
+    length = v.abs().square().sum(dim=1, keepdim=True).sqrt()
+    return torch.where(length > 0, v / length, first)
+
+
+def _unit_phase(z: Tensor) -> Tensor:
+    size = z.abs()
+    return torch.where(size > 0, z / torch.where(size > 0, size, 1), torch.ones_like(z))

@@ -1,0 +1,201 @@
+"""Compare a restored volume or photograph with its reference, matched by position.
+
+Called by the command line, benchmarks and scripts; touches no file. Numpy only, no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.slices import slices_within
+from restore.datasets.volume import Volume, align_to
+from restore.errors import ConfigError, InputError, ShapeError
+from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
+from restore.scaling import CT_MINIMUM_HU
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Quality figures and how they were obtained; field names are those of `restore eval --json`.
+
+    psnr in dB (infinite for equal images), ssim, nmse; data_range in the reference's units, with
+    the rule that chose it; slices: the compared ones in the reference's numbering, None for
+    photographs; modality "MR", "CT", "" (unknown, treated like MR) or "photograph", with the rule;
+    rescale_factor: what the image was multiplied by, None if it was not; notes: anything else done.
+    """
+
+    psnr: float
+    ssim: float
+    nmse: float
+    data_range: float
+    data_range_rule: str
+    slices: tuple[int, ...] | None
+    modality: str
+    modality_rule: str
+    rescale_factor: float | None
+    notes: tuple[str, ...]
+    ssim_variant: str = SSIM_VARIANT
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return dataclasses.asdict(self)
+
+
+def evaluate_volume(
+    image: Volume,
+    reference: Volume,
+    *,
+    slices: slice | None = None,
+    rescale: bool = False,
+    data_range: float | None = None,
+) -> Evaluation:
+    """PSNR, SSIM and NMSE of `image` over the voxels of `reference` at the same positions.
+
+    slices: counted along the reference's third axis; all of them must be in the image, default:
+    what the image holds. Figures are volume-wise, SSIM is the mean over the compared slices.
+    data_range: default the reference's maximum over the compared slices, for CT its maximum minus
+    its minimum. rescale: multiply the image by the least-squares factor first.
+
+    Raises GeometryError (positions do not match), ConfigError (slices that are not there, no
+    range), InputError (NaN or infinite voxels).
+    """
+    notes: list[str] = []
+    aligned = align_to(image, reference)
+    axis, indices = _reference_slices(image, reference)
+    picks = _compared(image, indices, slices, reference.n_slices)
+    x = _real(np.moveaxis(image.data, 2 - axis, 0)[picks], _name(image, "image"), notes)
+    y = _real(np.moveaxis(aligned.data, 2 - axis, 0)[picks], _name(reference, "reference"), notes)
+    modality, modality_rule = _modality(image, reference)
+    if data_range is not None:
+        found, rule = data_range, "given"
+    elif modality == "CT":
+        found, rule = float(np.ptp(y)), "reference's maximum minus minimum over the compared slices"
+    else:
+        found, rule = float(y.max()), "reference's maximum over the compared slices"
+    return _figures(
+        x, y, found, rule, rescale, notes,
+        slices=tuple(indices[p] for p in picks), modality=modality, modality_rule=modality_rule,
+    )  # fmt: skip
+
+
+def evaluate_photograph(
+    image: NDArray[Any],
+    reference: NDArray[Any],
+    *,
+    rescale: bool = False,
+    data_range: float | None = None,
+) -> Evaluation:
+    """PSNR, SSIM and NMSE of two photographs (channels, H, W) in [0, 1], data range 1 by default.
+
+    SSIM is the mean over the channels. Raises ShapeError, ConfigError, InputError as above.
+    """
+    if np.shape(image) != np.shape(reference):
+        raise ShapeError(
+            f"the photographs differ in size: image {np.shape(image)}, reference "
+            f"{np.shape(reference)} (channels, rows, columns); compare images of one size"
+        )
+    notes: list[str] = []
+    x, y = _real(image, "image", notes), _real(reference, "reference", notes)
+    found, rule = (
+        (1.0, "full scale of a photograph") if data_range is None else (data_range, "given")
+    )
+    return _figures(
+        x, y, found, rule, rescale, notes,
+        slices=None, modality="photograph", modality_rule="the files are photographs",
+    )  # fmt: skip
+
+
+def _figures(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    data_range: float,
+    rule: str,
+    rescale: bool,
+    notes: list[str],
+    **described: Any,
+) -> Evaluation:
+    if not (np.isfinite(data_range) and data_range > 0):
+        raise ConfigError(
+            f"the data range is {data_range:g} ({rule}), expected a positive number; give another "
+            "with --data-range"
+        )
+    factor = _least_squares_factor(x, y) if rescale else None
+    if factor is not None:
+        x = factor * x
+        notes.append(f"image multiplied by {factor:.6g}, the least-squares fit to the reference")
+    return Evaluation(
+        psnr=psnr(x, y, data_range=data_range), ssim=ssim(x, y, data_range=data_range),
+        nmse=nmse(x, y), data_range=float(data_range), data_range_rule=rule,
+        rescale_factor=factor, notes=tuple(notes), **described,
+    )  # fmt: skip
+
+
+def _reference_slices(image: Volume, reference: Volume) -> tuple[int, list[int]]:
+    """Which axis of the image runs along the reference's third, and the index of each slice there.
+
+    The volumes are aligned: all axes longer than one voxel are parallel to the reference's.
+    """
+    to_reference = np.linalg.inv(reference.affine) @ image.affine
+    along, start = to_reference[2, :3], float(to_reference[2, 3])
+    size = image.data.shape[::-1]
+    long = [a for a in range(3) if size[a] > 1 and abs(along[a]) > 0.5]
+    single = [a for a in (2, 1, 0) if size[a] == 1]
+    axis = (long or single)[0]
+    step = round(float(along[axis])) if long else 0
+    return axis, [round(start) + step * k for k in range(size[axis])]
+
+
+def _compared(image: Volume, indices: Sequence[int], slices: slice | None, depth: int) -> list[int]:
+    """Positions in the image of the wanted slices; all of the image by default."""
+    if slices is None:
+        return list(range(len(indices)))
+    wanted = slices_within(slices, depth, "the reference")
+    missing = [s for s in wanted if s not in indices]
+    if missing:
+        raise ConfigError(
+            f"{_name(image, 'image')}: slices {_listed(missing)} of the reference are not in it; "
+            f"it holds {_listed(sorted(indices))}"
+        )
+    return [list(indices).index(s) for s in wanted]
+
+
+def _real(values: NDArray[Any], name: str | Path, notes: list[str]) -> NDArray[np.float64]:
+    """Double precision, complex as magnitude (noted). Raises InputError for NaN and infinity."""
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise InputError(name, f"{bad} compared values are NaN or infinite", "reconstruct it again")
+    if np.iscomplexobj(values):
+        notes.append(f"{Path(name).name} is complex: its magnitude was compared")
+        values = np.abs(values)
+    return values.astype(np.float64)
+
+
+def _modality(image: Volume, reference: Volume) -> tuple[str, str]:
+    for volume, what in ((reference, "reference"), (image, "image")):
+        if volume.modality:
+            return volume.modality, f"stated by the {what}"
+    lowest = float(np.min(np.real(reference.data)))
+    if lowest <= CT_MINIMUM_HU:
+        return "CT", f"not stated; the reference reaches {lowest:g}, below {CT_MINIMUM_HU:g} HU"
+    return "", f"not stated; the reference never falls below {CT_MINIMUM_HU:g}, so not CT in HU"
+
+
+def _least_squares_factor(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    energy = float(np.vdot(x, x))
+    if energy == 0:
+        raise ConfigError("the image is zero everywhere: no factor fits it to the reference")
+    return float(np.vdot(x, y)) / energy
+
+
+def _name(volume: Volume, what: str) -> Path:
+    return volume.source or Path(what)
+
+
+def _listed(numbers: Sequence[int], most: int = 12) -> str:
+    return ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")

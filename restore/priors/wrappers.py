@@ -1,0 +1,232 @@
+"""Networks of the field's parametrisations as denoisers: noise (eps), velocity (v), score, clean image, flow.
+
+Used by whoever loads somebody else's checkpoint; the network is any callable of tensors. A variance-preserving
+network at alpha-bar a sees x / sqrt(1 + sigma^2) with sigma = sqrt((1 - a)/a), and its time is found from sigma. Networks
+trained on another intensity range than they are used in get their range converted, which changes sigma with it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.errors import ConfigError, ShapeError
+from restore.priors.base import ComplexMode, Denoiser, per_item
+
+Network = Callable[[Tensor, Tensor], Tensor]
+Range = tuple[float, float]
+Levels = Literal["interpolated", "nearest"]
+
+
+class _Wrapped(Denoiser):
+    """A network with its intensity range, padding and precision; a subclass writes `_denoise`.
+
+    network: called as network(x, label), x (N, channels, H, W), label (N,); more output channels than `channels` (a
+    learned variance) are dropped. trained: intensities the network was trained on; intensity: the same images
+    as the samplers see them. The noise level is converted with the range: a network of [-1, 1] used in [0, 1]
+    is told 2 sigma, and `sigma_min`, `sigma_max` are halved. multiple: sides are padded to a multiple of this.
+    Raises ConfigError for an empty range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        sigma_range: Range,
+        *,
+        channels: int = 1,
+        trained: Range = (0.0, 1.0),
+        intensity: Range = (0.0, 1.0),
+        complex_mode: ComplexMode = "separate",
+        multiple: int = 1,
+        name: str = "",
+    ) -> None:
+        for what, (low, high) in {"trained": trained, "intensity": intensity, "noise": sigma_range}.items():
+            if not low < high:
+                raise ConfigError(f"prior '{name}': the {what} range is {low}..{high}, expected low < high")
+        self.network, self.channels, self.trained, self.intensity = network, channels, trained, intensity
+        self.complex_mode, self.multiple, self.name = complex_mode, multiple, name
+        self._gain = (trained[1] - trained[0]) / (intensity[1] - intensity[0])
+        self.sigma_min, self.sigma_max = sigma_range[0] / self._gain, sigma_range[1] / self._gain
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """E[x0 | x]. x: (N, channels, H, W) in `intensity` units; sigma: a number or (N,), same units."""
+        inner = (x - self.intensity[0]) * self._gain + self.trained[0]
+        x0 = self._denoise(inner, per_item(sigma, x) * self._gain)
+        return (x0 - self.trained[0]) / self._gain + self.intensity[0]
+
+    @abstractmethod
+    def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        """E[x0 | x] in the network's own units; s: (N, 1, 1, 1)."""
+
+    def _run(self, x: Tensor, label: Tensor) -> Tensor:
+        """The network in its own precision on padded sides; first `channels` of its output in x's precision."""
+        dtype = self._parameter_dtype() or x.dtype
+        label = label.to(dtype) if label.is_floating_point() else label
+        out = self.network(pad_sides(x, self.multiple).to(dtype), label)
+        height, width = x.shape[-2:]
+        if out.ndim != 4 or out.shape[1] < self.channels or out.shape[-2] < height or out.shape[-1] < width:
+            raise ShapeError(
+                f"prior '{self.name}': the network returned {tuple(out.shape)} for {tuple(x.shape)}, "
+                f"expected at least {self.channels} channels of the same size"
+            )
+        return out[:, : self.channels, :height, :width].to(x.dtype)
+
+    def _parameter_dtype(self) -> torch.dtype | None:
+        if not isinstance(self.network, nn.Module):
+            return None
+        return next((p.dtype for p in self.network.parameters()), None)
+
+    def to(self, target: torch.device | str | torch.dtype) -> Denoiser:
+        """Move the network, if it is a torch module."""
+        if isinstance(self.network, nn.Module):
+            self.network.to(target)
+        return self
+
+
+class _VariancePreserving(_Wrapped):
+    """A network of x_t = sqrt(a_t) x0 + sqrt(1 - a_t) n, called with the time t that belongs to sigma.
+
+    alphas_cumprod: (T,) the training schedule, strictly falling between 1 and 0. levels: "interpolated" gives a
+    fractional time (log sigma linear between two levels; exact on a level), "nearest" the whole number of the nearest
+    level, as int64, for networks that look their time up in a table. Beyond the schedule the end level is used.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        alphas_cumprod: Tensor,
+        *,
+        levels: Levels = "interpolated",
+        channels: int = 1,
+        trained: Range = (0.0, 1.0),
+        intensity: Range = (0.0, 1.0),
+        complex_mode: ComplexMode = "separate",
+        multiple: int = 1,
+        name: str = "",
+    ) -> None:
+        a = torch.as_tensor(alphas_cumprod, dtype=torch.float64).cpu()
+        if a.ndim != 1 or len(a) < 2 or not bool((a[1:] < a[:-1]).all()) or not (a[-1] > 0 and a[0] < 1):
+            raise ConfigError(f"prior '{name}': alphas_cumprod must fall strictly between 1 and 0, (T,) with T > 1")
+        sigmas = ((1 - a) / a).sqrt()
+        self._log_sigmas, self.levels = sigmas.log(), levels
+        super().__init__(
+            network, (float(sigmas[0]), float(sigmas[-1])), channels=channels, trained=trained,
+            intensity=intensity, complex_mode=complex_mode, multiple=multiple, name=name,
+        )  # fmt: skip
+
+    def time(self, s: Tensor) -> Tensor:
+        """Times of the network's own noise levels s (N,): int64 for "nearest", else float64."""
+        table = self._log_sigmas.to(s.device)
+        log_s = s.double().log().clamp(table[0], table[-1])
+        above = torch.searchsorted(table, log_s).clamp(1, len(table) - 1)
+        low, high = table[above - 1], table[above]
+        t = above - 1 + (log_s - low) / (high - low)
+        whole = t.round()
+        if self.levels == "nearest":
+            return whole.long()
+        return torch.where((t - whole).abs() < 1e-6, whole, t)  # a level of the schedule stays a whole number
+
+    def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        scale = 1 / (1 + s**2).sqrt()
+        return self._clean(x, s, self._run(x * scale, self.time(s.flatten())))
+
+    @abstractmethod
+    def _clean(self, x: Tensor, s: Tensor, out: Tensor) -> Tensor:
+        """E[x0 | x] from the network's output; x = x0 + s n."""
+
+
+class FromEps(_VariancePreserving):
+    """A network that predicts the noise: x0 = x - sigma eps (Ho, Jain, Abbeel, NeurIPS 2020)."""
+
+    def _clean(self, x: Tensor, s: Tensor, out: Tensor) -> Tensor:
+        return x - s * out
+
+
+class FromV(_VariancePreserving):
+    """A network that predicts v = sqrt(a) n - sqrt(1 - a) x0 (Salimans and Ho, ICLR 2022)."""
+
+    def _clean(self, x: Tensor, s: Tensor, out: Tensor) -> Tensor:
+        return (x / (1 + s**2).sqrt() - s * out) / (1 + s**2).sqrt()
+
+
+class FromX0(_VariancePreserving):
+    """A network that predicts the clean image from x_t and t."""
+
+    def _clean(self, x: Tensor, s: Tensor, out: Tensor) -> Tensor:
+        return out
+
+
+class FromScore(_Wrapped):
+    """A variance-exploding score network s(x, sigma) = grad log p_sigma(x): x0 = x + sigma^2 s.
+
+    Song and others, "Score-based generative modeling through stochastic differential equations", ICLR 2021. The label is
+    sigma itself, in the network's own units.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        sigma_min: float = 0.01,
+        sigma_max: float = 378.0,
+        channels: int = 1,
+        trained: Range = (0.0, 1.0),
+        intensity: Range = (0.0, 1.0),
+        complex_mode: ComplexMode = "separate",
+        multiple: int = 1,
+        name: str = "",
+    ) -> None:
+        super().__init__(
+            network, (sigma_min, sigma_max), channels=channels, trained=trained, intensity=intensity,
+            complex_mode=complex_mode, multiple=multiple, name=name,
+        )  # fmt: skip
+
+    def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        return x + s**2 * self._run(x, s.flatten())
+
+
+class FromFlow(_Wrapped):
+    """A rectified-flow network v(x_t, t) = E[n - x0 | x_t], x_t = (1 - t) x0 + t n, t in (0, 1).
+
+    Liu, Gong, Liu, "Flow straight and fast", ICLR 2023; Lipman and others, "Flow matching", ICLR 2023. With
+    t = sigma/(1 + sigma): x_t = (1 - t) x and x0 = x_t - t v.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        t_min: float = 1e-3,
+        t_max: float = 0.999,
+        channels: int = 1,
+        trained: Range = (0.0, 1.0),
+        intensity: Range = (0.0, 1.0),
+        complex_mode: ComplexMode = "separate",
+        multiple: int = 1,
+        name: str = "",
+    ) -> None:
+        if not 0 < t_min < t_max < 1:
+            raise ConfigError(f"prior '{name}': flow times are {t_min}..{t_max}, expected 0 < t_min < t_max < 1")
+        super().__init__(
+            network, (t_min / (1 - t_min), t_max / (1 - t_max)), channels=channels, trained=trained,
+            intensity=intensity, complex_mode=complex_mode, multiple=multiple, name=name,
+        )  # fmt: skip
+
+    def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        t = s / (1 + s)
+        inner = (1 - t) * x
+        return inner - t * self._run(inner, t.flatten())
+
+
+def pad_sides(x: Tensor, multiple: int) -> Tensor:
+    """Grow the sides to a multiple: by reflection, or by repeating the edge where the image is too small."""
+    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
+    if not (right or below):
+        return x
+    small = right >= x.shape[-1] or below >= x.shape[-2]
+    return F.pad(x, (0, right, 0, below), mode="replicate" if small else "reflect")

@@ -1,0 +1,23 @@
+"""Zero-filled: the adjoint image A^H y, what a scanner shows without any reconstruction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+from restore.priors.adapter import ImagePrior
+from restore.problem import Problem, Step
+from restore.randomness import Draws
+from restore.samplers.base import Sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroFilled(Sampler):
+    """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
+
+    prior_kind: ClassVar[str] = "none"
+
+    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
+        """One step."""
+        yield Step(0, 1, 0.0, problem.unweighted.rhs, 0)

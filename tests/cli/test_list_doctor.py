@@ -1,0 +1,137 @@
+"""`restore list` and `restore doctor`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from restore.cli import app, doctor, listing
+from restore.errors import WeightsError
+
+runner = CliRunner()
+
+
+def listed(kind: str) -> list[dict]:
+    result = runner.invoke(app, ["list", kind, "--json"])
+    assert result.exit_code == 0
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("kind", ["operators", "samplers", "priors", "datasets"])
+def test_the_table_shows_what_the_json_holds(kind):
+    result = runner.invoke(app, ["list", kind])
+    assert result.exit_code == 0
+    assert all(record["name"] in result.stdout for record in listed(kind))
+
+
+def test_every_operator_class_is_listed():
+    from restore.operators.base import LinearOperator
+    from restore.operators.nonlinear import NonlinearOperator
+
+    folder = Path(inspect.getfile(LinearOperator)).parent
+    found = set()
+    for path in folder.glob("*.py"):
+        module = importlib.import_module(f"restore.operators.{path.stem}")
+        for name, value in inspect.getmembers(module, inspect.isclass):
+            ours = value.__module__ == module.__name__ and not name.startswith("_")
+            if ours and issubclass(value, LinearOperator | NonlinearOperator):
+                found.add(name)
+    combining = {"LinearOperator", "NonlinearOperator", "Adjoint", "Compose", "Scale", "Stack"}
+    assert {record["name"] for record in listed("operators")} == found - combining
+
+
+def test_samplers_say_what_the_classes_say():
+    from restore.registry import load_sampler
+
+    records = {record["name"]: record for record in listed("samplers")}
+    assert {"dds", "zerofilled", "cgsense", "wavelet", "tv", "fbp"} <= set(records)
+    for name, record in records.items():
+        sampler = load_sampler(name)
+        assert record["prior"] == sampler.prior_kind
+        assert record["reference"] == sampler.reference
+        assert record["serves"] == getattr(sampler, "serves", "any linear operator")
+        assert record["what"]
+
+
+def test_third_party_samplers_are_listed(monkeypatch):
+    monkeypatch.setattr("restore.registry.sampler_names", lambda: {"other": "from package:Class"})
+    assert listing.samplers()[0]["what"] == "from package:Class"
+
+
+def test_priors_come_from_their_cards(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    card = {
+        "network": {"channels": 3},
+        "parameters": 10,
+        "denoising_psnr_db": {"15": 31.0},
+        "licence": "CC0",
+        "date": "2026-01-01",
+        "sigma_range": [0.002, 40],
+    }
+    (tmp_path / "weights" / "mine.json").write_text(json.dumps(card))
+    monkeypatch.setattr(listing, "_folder", lambda name: tmp_path)
+    assert listing.priors()[0]["channels"] == 3
+    result = runner.invoke(app, ["list", "priors"])
+    assert "15: 31.0" in result.stdout
+    assert "0.002 to 40" in result.stdout
+
+
+def test_no_priors(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "_folder", lambda name: tmp_path)
+    assert runner.invoke(app, ["list", "priors"]).stdout == "no priors\n"
+
+
+def test_public_sets_state_licence_and_source():
+    for record in listed("datasets"):
+        if record["kind"] == "public set":
+            assert record["licence"]
+            assert "https://" in record["obtain"]
+
+
+def test_doctor_finds_the_core_working():
+    result = runner.invoke(app, ["doctor", "--json"])
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert report["works"] is report["core"]["works"] is True
+    assert report["core"]["versions"]["torch"]
+    assert report["devices"]["auto"] in ("cpu", "cuda")
+    assert report["devices"]["threads"] >= 1
+    assert report["space"]["temporary_space_gb"] > 0
+    assert {"astra-toolbox", "ray"} <= {entry["name"] for entry in report["optional"]}
+
+
+def test_doctor_in_words():
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    assert "core: works" in result.stdout
+    assert "optional packages:" in result.stdout
+
+
+def test_doctor_misses_a_package(monkeypatch):
+    monkeypatch.setattr(doctor, "CORE", ("torch", "no-such-distribution"))
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "core: not installed: no-such-distribution" in result.stdout
+
+
+def test_doctor_finds_a_broken_torch(monkeypatch):
+    monkeypatch.setattr(doctor, "_computation_problem", lambda: "torch cannot compute: broken")
+    result = runner.invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["core"]["problem"] == "torch cannot compute: broken"
+
+
+def test_doctor_finds_a_damaged_prior(monkeypatch):
+    def load(name: str) -> None:
+        raise WeightsError(f"{name}: sha256 is wrong")
+
+    monkeypatch.setattr("restore.priors.store.bundled", lambda: {"medical": Path("m.safetensors")})
+    monkeypatch.setattr("restore.priors.store.load_prior", load)
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 6
+    assert "medical: medical: sha256 is wrong" in result.stdout

@@ -1,0 +1,251 @@
+"""Rules of the house that a program can check: randomness, safety, layers, sizes, documentation.
+
+Rules about code read the syntax tree of every file of the package, so that words in strings and
+comments do not count. Each rule is itself tried on a line that breaks it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ("restore", "operators", "datasets", "cli")
+ELSEWHERE = ("tests", "docs", "benchmarks", ".ci")
+BINARY = {".safetensors", ".npz", ".npy", ".h5", ".gz", ".dcm", ".png", ".jpg", ".tif", ".pyc"}
+
+FILE_LINES = 500
+FUNCTION_LINES = 50
+
+# A part may import itself and every part of an earlier row, none of its own row. `datasets` may
+# know even less, see below.
+LAYERS = (
+    {"errors"},
+    {"config", "randomness"},
+    {"scaling", "noise", "metrics"},
+    {"operators"},
+    {"solvers", "datasets"},
+    {"priors"},
+    {"problem"},
+    {"samplers"},
+    {"registry"},
+    {"solve", "training"},
+    {"pipelines"},
+    {"cli"},
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+DATASETS_MAY_IMPORT = {"errors", "config", "noise", "operators", "datasets"}
+
+TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
+TORCH_DRAWS |= {"poisson", "rand_like", "randn_like", "randint_like"}
+IN_PLACE_DRAWS = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "cauchy_"}
+IN_PLACE_DRAWS |= {"log_normal_", "geometric_"}
+GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.initial_seed"}
+NUMPY_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+FORBIDDEN_CALLS = {"torch.load", "torch.save", "eval", "exec", "yaml.load", "os.system"}
+
+Rule = Callable[[str, ast.Module], Iterator[tuple[int, str]]]
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of names and attributes; what is neither, such as a call, becomes a question mark."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return "?"
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    return ((n, dotted(n.func)) for n in ast.walk(tree) if isinstance(n, ast.Call))
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and full name of every imported module; `from a import b` gives a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+
+
+def torch_draws_from_a_generator(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for call, name in calls(tree):
+        owner, _, last = name.rpartition(".")
+        draws = (owner == "torch" and last in TORCH_DRAWS) or last in IN_PLACE_DRAWS
+        if draws and "generator" not in {k.arg for k in call.keywords}:
+            yield call.lineno, f"{name} without generator="
+        if name in GLOBAL_SEEDS:
+            yield call.lineno, f"{name} changes the global generator"
+
+
+def numpy_draws_from_a_generator(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for call, name in calls(tree):
+        if re.match(r"(np|numpy)\.random\.", name) and name.split(".")[2] not in NUMPY_GENERATORS:
+            yield call.lineno, f"{name} draws from the global generator"
+    for line, name in imported(tree):
+        if name.split(".")[0] == "random":
+            yield line, "module random draws from a global generator"
+
+
+def nothing_is_unpickled_or_evaluated(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for line, name in imported(tree):
+        if name.split(".")[0] in FORBIDDEN_MODULES:
+            yield line, f"import of {name}"
+    for call, name in calls(tree):
+        allowing = [k for k in call.keywords if k.arg in ("allow_pickle", "force", "shell")]
+        for keyword in allowing:
+            if isinstance(keyword.value, ast.Constant) and keyword.value.value is True:
+                yield call.lineno, f"{name}({keyword.arg}=True)"
+        if name in FORBIDDEN_CALLS:
+            yield call.lineno, f"call of {name}"
+
+
+def archives_are_never_unpacked_blindly(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("extractall", "unpack_archive"):
+            yield node.lineno, f"{node.attr} trusts the names in an archive"
+
+
+def only_the_command_line_prints(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    if not module.startswith("restore.cli"):
+        yield from (
+            (c.lineno, "print in the library") for c, name in calls(tree) if name == "print"
+        )
+
+
+def imports_are_absolute_and_by_one_name(
+    module: str, tree: ast.Module
+) -> Iterator[tuple[int, str]]:
+    for line, name in imported(tree):
+        if name.startswith("."):
+            yield line, f"relative import {name}"
+        elif name.split(".")[0] in PACKAGE[1:]:
+            yield line, f"{name}: say restore.{name}"
+
+
+def lower_layers_know_no_higher(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    own = module.split(".")[1] if "." in module else ""
+    if not own:  # restore/__init__.py hands out names of every layer
+        return
+    if own not in RANK:
+        yield 1, f"'{own}' has no place in LAYERS of this test"
+        return
+    for line, name in imported(tree):
+        root, _, rest = name.partition(".")
+        target = rest.split(".")[0]
+        if root != "restore" or target == own or target not in RANK:
+            continue
+        unknown = own == "datasets" and target not in DATASETS_MAY_IMPORT
+        if RANK[target] >= RANK[own] or unknown:
+            yield line, f"{own} imports {target}"
+
+
+def every_module_says_what_it_is_for(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    if not ast.get_docstring(tree):
+        yield 1, "no docstring"
+
+
+def functions_are_short(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[1:2] or node.body if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - first[0].lineno + 1
+            if lines > FUNCTION_LINES:
+                yield node.lineno, f"{node.name} has {lines} lines below its docstring"
+
+
+# A rule, and a line that breaks it as if it stood in the module named first.
+RULES: list[tuple[Rule, str, str]] = [
+    (torch_draws_from_a_generator, "restore.noise", "torch.randn(3)"),
+    (numpy_draws_from_a_generator, "restore.noise", "np.random.normal(size=3)"),
+    (nothing_is_unpickled_or_evaluated, "restore.priors.store", "torch.load(path)"),
+    (archives_are_never_unpacked_blindly, "restore.datasets.fetch", "archive.extractall(folder)"),
+    (only_the_command_line_prints, "restore.samplers.dds", "print(1)"),
+    (imports_are_absolute_and_by_one_name, "restore.solve", "from operators.ct import fbp"),
+    (lower_layers_know_no_higher, "restore.operators.ct", "from restore.priors import base"),
+    (lower_layers_know_no_higher, "restore.solvers.cg", "import restore.datasets.scan"),
+    (lower_layers_know_no_higher, "restore.datasets.scan", "from restore import metrics"),
+    (lower_layers_know_no_higher, "restore.newcomer", "x = 1"),
+    (every_module_says_what_it_is_for, "restore.errors", "x = 1"),
+    (functions_are_short, "restore.errors", "def f():\n    x = [" + "\n" * 60 + "    ]"),
+]
+
+
+def package_files() -> list[Path]:
+    """Python files of the package, each once: the links in restore/ are not followed."""
+    found = (p for folder in PACKAGE for p in (ROOT / folder).rglob("*.py"))
+    links = [
+        ROOT / "restore" / name for name in PACKAGE[1:] if (ROOT / "restore" / name).is_symlink()
+    ]
+    return sorted(p for p in found if not any(p.is_relative_to(link) for link in links))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "restore" else ("restore", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def text_files() -> Iterator[Path]:
+    """Text of the repository: the working folders and the files at the root."""
+    for folder in (*PACKAGE, *ELSEWHERE):
+        yield from (p for p in (ROOT / folder).rglob("*") if p.is_file())
+    yield from (p for p in ROOT.iterdir() if p.is_file())
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {p: ast.parse(p.read_text(encoding="utf-8")) for p in package_files()}
+
+
+def test_the_package_is_found(trees: dict[Path, ast.Module]):
+    names = {module_name(p) for p in trees}
+    assert {"restore", "restore.operators.base", "restore.datasets.scan", "restore.cli"} <= names
+
+
+@pytest.mark.parametrize("rule", list(dict.fromkeys(r for r, _, _ in RULES)))
+def test_package_follows(rule: Rule, trees: dict[Path, ast.Module]):
+    broken = [
+        f"{path.relative_to(ROOT)}:{line}: {what}"
+        for path, tree in trees.items()
+        for line, what in rule(module_name(path), tree)
+    ]
+    assert not broken, "\n" + "\n".join(broken)
+
+
+@pytest.mark.parametrize(("rule", "module", "line"), RULES)
+def test_rule_notices(rule: Rule, module: str, line: str):
+    assert list(rule(module, ast.parse(line)))
+
+
+def test_files_are_short():
+    long = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in package_files()}
+    assert not {str(p.relative_to(ROOT)): n for p, n in long.items() if n > FILE_LINES}
+
+
+def test_no_collection_of_odds_and_ends():
+    assert not [
+        p for p in package_files() if p.stem in ("utils", "util", "common", "helpers", "misc")
+    ]
+
+
+def test_no_path_of_one_machine():
+    """Absolute paths of a developer's machine mean nothing on another."""
+    machine = re.compile(r"(?<![\w.~}])/(work|home|root|Users)/")
+    found = []
+    for path in text_files():
+        if path.suffix in BINARY or path == Path(__file__):
+            continue
+        for number, line in enumerate(
+            path.read_text(encoding="utf-8", errors="ignore").splitlines(), 1
+        ):
+            if machine.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    assert not found, "\n" + "\n".join(found)

@@ -1,0 +1,82 @@
+"""`import restore` and `restore --help` stay light: no torch, no numpy, and fast."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import restore
+
+PROGRAM = """
+import sys
+{work}
+heavy = ("torch", "numpy", "scipy", "nibabel", "pydicom", "h5py", "matplotlib", "kornia")
+print(*[name for name in heavy if name in sys.modules])
+"""
+HELP = """
+from restore.cli import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+sys.stdout.write("loaded:")
+"""
+TABLES = HELP.replace('["--help"]', '["list", "samplers"]')
+
+
+def run(work: str) -> str:
+    program = PROGRAM.format(work=work)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_restore_loads_nothing_heavy():
+    assert run("import restore\nrestore.errors.InputError") == "\n"
+
+
+@pytest.mark.parametrize("work", [HELP, TABLES])
+def test_help_and_list_load_nothing_heavy(work):
+    assert run(work).endswith("loaded:\n")
+
+
+def test_help_is_quick():
+    """Half a second is promised; three times that is allowed for a busy machine, best of five."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "restore.cli", "--help"]
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.5
+
+
+def test_names_are_found_on_first_use():
+    from restore.datasets.volume import Volume
+
+    assert restore.Volume is Volume
+    assert restore.read.__name__ == "read"
+    assert {"solve", "read", "write", "Volume", "errors"} <= set(dir(restore))
+    with pytest.raises(AttributeError, match="no attribute 'slove'"):
+        _ = restore.slove
+
+
+@pytest.mark.parametrize(
+    "first", ["import restore.solve", "from restore.solve import solve", "import restore"]
+)
+def test_solve_is_the_function_however_its_module_was_imported(first):
+    work = f"{first}\nimport restore\nassert callable(restore.solve), restore.solve"
+    assert "torch" in run(work)
+
+
+def test_no_module_level_heavy_import_in_a_verb():
+    """A verb's file that imports torch at its top would slow down every other verb."""
+    folder = Path(restore.__file__).parent / "cli"
+    for path in folder.glob("*.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        top = [line for line in lines if line.startswith(("import ", "from "))]
+        assert not [line for line in top if line.split()[1].split(".")[0] in ("torch", "numpy")]
