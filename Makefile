@@ -30,21 +30,23 @@ environment: $(READY)
 # would draw the newest build. setuptools is installed too, so that no build environment is fetched.
 $(READY): pyproject.toml constraints.txt
 	@set -e; \
-	if [ ! -x $(BIN) ] || ! $(BIN) -c '' 2>/dev/null; then \
+	if ! $(BIN) -c 'import pip' 2>/dev/null; then \
 	  chosen=""; \
-	  for candidate in "$(PYTHON)" python3.13 python3.12 python3.11 python3 python; do \
-	    [ -n "$$candidate" ] || continue; \
+	  set -- python3.13 python3.12 python3.11 python3 python; \
+	  if [ -n "$(PYTHON)" ]; then set -- "$(PYTHON)"; fi; \
+	  for candidate in "$$@"; do \
 	    command -v "$$candidate" >/dev/null 2>&1 || continue; \
 	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	      chosen="$$candidate"; break; \
 	    fi; \
 	  done; \
 	  if [ -z "$$chosen" ]; then \
-	    echo "restore needs Python 3.11 or newer, and none was found on PATH." >&2; \
+	    echo "restore needs Python 3.11 or newer; none found among: $$*" >&2; \
 	    echo "Install one, or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; \
 	  fi; \
 	  echo "Creating .venv with $$("$$chosen" --version)"; \
 	  "$$chosen" -m venv --clear .venv || { \
+	    rm -rf .venv; \
 	    echo "$$chosen cannot create an environment. Debian and Ubuntu: apt install python3-venv" >&2; \
 	    exit 1; }; \
 	fi

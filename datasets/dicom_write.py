@@ -67,8 +67,8 @@ def write(volume: Volume, folder: str | Path, *, description: str = "") -> Path:
     """Write a series of 16-bit images `0001.dcm`, ... in the volume's order; return the folder.
 
     The stored integers cover the data's range with one slope for the series, so that nothing is
-    clipped and no value is off by more than half a slope; data that are whole steps of the
-    source's own slope, or whole numbers, are stored without loss. description: what was done, for instance the
+    clipped and no value is off by more than half a slope; whole numbers, and whole steps of the
+    source's own slope, are stored without loss. description: what was done, for instance the
     sampler's name. Raises OutputError (also for values that are not finite), ConfigError for
     complex data, GeometryError and ShapeError where volume and header disagree.
     """

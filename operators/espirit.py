@@ -1,7 +1,7 @@
 """Coil sensitivity maps and image phase from the fully sampled centre of k-space.
 
 Called by readers' pipelines and the command line before `MultiCoilMRI`; imports only torch and
-helpers of this layer.
+errors of the package.
 """
 
 from __future__ import annotations

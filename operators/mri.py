@@ -1,7 +1,7 @@
 """Multi-coil Cartesian MRI: y = M F S x with centred orthonormal FFT, without ever moving a sample.
 
 Called by pipelines, solvers' tests and benchmarks; imports only the operator contract and its
-helpers.
+iterations.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from restore.errors import ConfigError
@@ -24,7 +24,8 @@ def from_settings(cls: type[T], settings: dict[str, Any]) -> T:
     for name in settings:
         if name not in fields:
             raise ConfigError(
-                f"{cls.__name__} has no setting '{name}'{did_you_mean(name, fields)}; it has: {', '.join(sorted(fields))}"
+                f"{cls.__name__} has no setting '{name}'{did_you_mean(name, fields)}; "
+                f"it has: {', '.join(sorted(fields))}"
             )
     return cls(**{k: _convert(f"{cls.__name__}.{k}", v, hints[k]) for k, v in settings.items()})
 
@@ -48,26 +49,25 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _convert(where: str, value: Any, kind: Any) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if typing.get_origin(kind) is typing.Literal:
-        allowed = typing.get_args(kind)
-        if value not in allowed:
-            raise ConfigError(f"{where} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-        return value
-    if value is None or value == "none":
-        if type(None) in options:
-            return None
-        raise ConfigError(f"{where} must have a value")
     target = next(o for o in options if o is not type(None))
-    if not isinstance(value, str):
-        if target is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, target):
-            return value
-        raise ConfigError(f"{where} must be a {target.__name__}, got {value!r}")
-    try:
-        return {bool: _boolean, int: int, float: float, str: str}[target](value)
-    except ValueError as error:
-        raise ConfigError(f"{where} must be a {target.__name__}, got '{value}'") from error
+    words = typing.get_args(target) if typing.get_origin(target) is typing.Literal else ()
+    if value in words:
+        return value
+    if type(None) in options and (value is None or value == "none"):
+        return None
+    if words:
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, words))}, got {value!r}")
+    if isinstance(value, str):
+        try:
+            return _PARSERS[target](value)
+        except ValueError as error:
+            raise ConfigError(f"{where} must be of type {target.__name__}, got '{value}'") from error
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if target is float and number:
+        return float(value)
+    if isinstance(value, target) and (target is not int or number):
+        return value
+    raise ConfigError(f"{where} must be of type {target.__name__}, got {value!r}")
 
 
 def _boolean(text: str) -> bool:
@@ -76,3 +76,6 @@ def _boolean(text: str) -> bool:
     if text.lower() in ("false", "no", "0"):
         return False
     raise ValueError(text)
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}

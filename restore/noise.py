@@ -37,7 +37,9 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if not bool((torch.as_tensor(self.std) > 0).all()):
-            raise ConfigError(f"noise std must be positive, got {self.std}; give noise=None for noiseless data")
+            raise ConfigError(
+                f"noise std must be positive, got {self.std}; give noise=None for noiseless data"
+            )
 
     def precision(self, y: Tensor) -> Tensor | float:
         """1/std^2."""
@@ -46,8 +48,14 @@ class Gaussian:
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Clean + std * n."""
         shape = (*clean.shape, 2) if clean.is_complex() else clean.shape
-        n = torch.randn(shape, generator=generator, dtype=clean.real.dtype if clean.is_complex() else clean.dtype)
-        return clean + self.std * (torch.view_as_complex(n) if clean.is_complex() else n).to(clean.device)
+        n = torch.randn(
+            shape,
+            generator=generator,
+            dtype=clean.real.dtype if clean.is_complex() else clean.dtype,
+        )
+        return clean + self.std * (torch.view_as_complex(n) if clean.is_complex() else n).to(
+            clean.device
+        )
 
 
 @dataclasses.dataclass(frozen=True)

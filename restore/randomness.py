@@ -22,7 +22,9 @@ class Draws:
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
         self.seed, self.ids = seed, tuple(ids)
-        self._generators = [torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids]
+        self._generators = [
+            torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids
+        ]
 
     def normal_like(self, x: Tensor, item_ndim: int) -> Tensor:
         """N(0, 1) of x's shape, dtype and device; complex: re and im N(0, 1) each. Items are all but the last

@@ -1,7 +1,7 @@
 """Names to code: the name of a sampler, operator or data set is the name of its file.
 
-Listing reads the files' first docstring lines without importing them, so that `restore list` is quick. Third parties add
-samplers through the entry-point group `restore.samplers`.
+Listing reads the files' first docstring lines without importing them, so that `restore list` is quick. Third parties
+add samplers through the entry-point group `restore.samplers`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ _ENTRY_POINTS = "restore.samplers"
 def sampler_names() -> dict[str, str]:
     """Every sampler with the first line of its file's docstring."""
     folder = Path(str(resources.files("restore") / "samplers"))
-    names = {p.stem: first_line(p) for p in sorted(folder.glob("*.py")) if p.stem not in _HELPERS | {"__init__"}}
+    names = {
+        p.stem: first_line(p)
+        for p in sorted(folder.glob("*.py"))
+        if p.stem not in _HELPERS | {"__init__"}
+    }
     return names | {e.name: f"from {e.value}" for e in metadata.entry_points(group=_ENTRY_POINTS)}
 
 
@@ -34,14 +38,18 @@ def load_sampler(name: str) -> type[Sampler]:
     """The sampler class of a name. Raises ConfigError with the nearest name."""
     names = sampler_names()
     if name not in names:
-        raise ConfigError(f"no sampler '{name}'{did_you_mean(name, names)}; there are: {', '.join(names)}")
+        raise ConfigError(
+            f"no sampler '{name}'{did_you_mean(name, names)}; there are: {', '.join(names)}"
+        )
     for entry in metadata.entry_points(group=_ENTRY_POINTS):
         if entry.name == name:
             return entry.load()
     from restore.samplers.base import Sampler
 
     module = importlib.import_module(f"restore.samplers.{name}")
-    own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    own = [
+        c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__
+    ]
     return next(c for c in own if issubclass(c, Sampler))
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from restore.errors import ConfigError, OutOfMemory
 from restore.priors.base import Denoiser
 
-PIXELS_PER_CALL = 2**20  # network inputs of one call: about 1 GB of activations for the bundled U-Net
+PIXELS_PER_CALL = (
+    2**20
+)  # network inputs of one call: about 1 GB of activations for the bundled U-Net
 
 
 class ImagePrior:
@@ -28,11 +30,18 @@ class ImagePrior:
         self.evaluations = 0
         self._chunk = PIXELS_PER_CALL
         channels = item_shape[0] if len(item_shape) == 3 else 1
-        two = complex_ and prior.complex_mode == "channels"
-        if len(item_shape) not in (2, 3) or (prior.channels not in (1, channels) and not two):
+        pairs = complex_ and prior.complex_mode == "channels"
+        fits = prior.channels == 2 if pairs else prior.channels in (1, channels)
+        if len(item_shape) not in (2, 3) or not fits:
+            kind = "complex" if complex_ else "real"
             raise ConfigError(
-                f"prior '{prior.name}' has {prior.channels} channels and cannot serve images of shape {item_shape}; "
-                + ("use prior 'medical' for one-channel images" if channels == 1 else "use prior 'natural' for RGB")
+                f"prior '{prior.name}' has {prior.channels} channels and cannot serve {kind} images of shape "
+                f"{item_shape}; "
+                + (
+                    "use prior 'medical' for one-channel images"
+                    if channels == 1
+                    else "use prior 'natural' for RGB"
+                )
             )
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 ComplexMode = Literal["separate", "channels", "magnitude"]
@@ -45,3 +46,12 @@ def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
     real = x.real.dtype if x.is_complex() else x.dtype
     s = torch.as_tensor(sigma, dtype=real, device=x.device)
     return s.expand(x.shape[0]).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def pad_sides(x: Tensor, multiple: int) -> Tensor:
+    """Grow the sides to a multiple: by reflection, or by repeating the edge where the image is too small."""
+    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
+    if not (right or below):
+        return x
+    small = right >= x.shape[-1] or below >= x.shape[-2]
+    return F.pad(x, (0, right, 0, below), mode="replicate" if small else "reflect")

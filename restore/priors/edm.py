@@ -7,12 +7,13 @@ Source: Karras, Aittala, Aila, Laine, "Elucidating the design space of diffusion
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.priors.base import ComplexMode, Denoiser, per_item
+from restore.errors import ConfigError
+from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
 from restore.priors.unet import UNet, UNetConfig
 
 
@@ -36,15 +37,21 @@ class EDMDenoiser(Denoiser):
         complex_mode: ComplexMode = "separate",
         name: str = "",
     ) -> None:
-        self.network, self.sigma_data, self.channels, self.multiple = network, sigma_data, channels, multiple
+        self.network, self.sigma_data, self.channels, self.multiple = (
+            network,
+            sigma_data,
+            channels,
+            multiple,
+        )
         self.sigma_min, self.sigma_max, self.intensity = sigma_min, sigma_max, intensity
         self.complex_mode, self.name = complex_mode, name
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """E[x0 | x]. x: (N, channels, H, W). Noise below `sigma_min` is treated as `sigma_min`."""
         s = per_item(sigma, x).clamp(min=self.sigma_min)
         network_dtype = next((p.dtype for p in self.network.parameters()), x.dtype)
         c_skip, c_out, c_in = self.preconditioning(s)
-        inner = _pad(x * c_in, self.multiple).to(network_dtype)
+        inner = pad_sides(x * c_in, self.multiple).to(network_dtype)
         f = self.network(inner, (s.flatten().log() / 4).to(network_dtype))
         return c_skip * x + c_out * f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
 
@@ -59,25 +66,26 @@ class EDMDenoiser(Denoiser):
         return self
 
 
-def build_unet_denoiser(config: UNetConfig, *, sigma_data: float = 0.5, name: str = "") -> EDMDenoiser:
+def build_unet_denoiser(
+    config: UNetConfig, *, sigma_data: float = 0.5, name: str = ""
+) -> EDMDenoiser:
     """An untrained U-Net denoiser in the memory layout that is fastest for convolutions."""
     network = UNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EDMDenoiser(
-        network, sigma_data=sigma_data, channels=config.channels, multiple=config.multiple, name=name
+        network,
+        sigma_data=sigma_data,
+        channels=config.channels,
+        multiple=config.multiple,
+        name=name,
     )
 
 
-def config_from_dict(record: dict[str, object]) -> UNetConfig:
-    """A U-Net configuration from a card; unknown keys are refused by the dataclass."""
-    fields = {f.name for f in dataclasses.fields(UNetConfig)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in fields}
-    return UNetConfig(**values)  # type: ignore[arg-type]
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """Grow the sides to a multiple: by reflection, or by repeating the edge where the image is too small."""
-    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
-    if not (right or below):
-        return x
-    small = right >= x.shape[-1] or below >= x.shape[-2]
-    return F.pad(x, (0, right, 0, below), mode="replicate" if small else "reflect")
+def config_from_dict(record: dict[str, Any]) -> UNetConfig:
+    """A U-Net configuration from a card. Raises ConfigError for unknown entries and for values out of range."""
+    known = {f.name for f in dataclasses.fields(UNetConfig)}
+    if unknown := record.keys() - known:
+        raise ConfigError(
+            f"unknown U-Net settings: {', '.join(sorted(map(str, unknown)))}; known: {sorted(known)}"
+        )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return UNetConfig(**values)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.errors import ConfigError
+
+# Far beyond any network of this kind: a damaged card must not ask for all the memory there is.
+_LARGEST, _MOST_BLOCKS = 4096, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +32,18 @@ class UNetConfig:
     embedding: int = 128
 
     def __post_init__(self) -> None:
-        if len(self.widths) != len(self.blocks):
-            raise ConfigError(f"U-Net widths {self.widths} and blocks {self.blocks} must have one entry a level")
+        if not len(self.widths) == len(self.blocks) > 0:
+            raise ConfigError(
+                f"U-Net widths {self.widths} and blocks {self.blocks} must have one entry a level"
+            )
+        sizes = (self.channels, *self.widths, *self.blocks, self.unshuffle, self.embedding)
+        if (
+            not all(type(n) is int and 1 <= n <= _LARGEST for n in sizes)
+            or sum(self.blocks) > _MOST_BLOCKS
+        ):
+            raise ConfigError(
+                f"{self}: expected whole numbers in 1..{_LARGEST}, at most {_MOST_BLOCKS} blocks in all"
+            )
 
     @property
     def multiple(self) -> int:
@@ -65,7 +79,9 @@ class UNet(nn.Module):
         self.config = config
         widths, emb = config.widths, config.embedding
         inner = config.channels * config.unshuffle**2
-        self.embed = nn.Sequential(nn.Linear(2 * _FREQUENCIES, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(2 * _FREQUENCIES, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU()
+        )
         self.enter = nn.Conv2d(inner, widths[0], 3, padding=1)
         self.leave = nn.Conv2d(widths[0], inner, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
@@ -75,9 +91,11 @@ class UNet(nn.Module):
             return nn.ModuleList(ResidualBlock(width, emb) for _ in range(count))
 
         self.encode = nn.ModuleList(level(w, n) for w, n in zip(widths, config.blocks, strict=True))
-        self.decode = nn.ModuleList(level(w, n) for w, n in zip(widths[:-1], config.blocks, strict=False))
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.decode = nn.ModuleList(
+            level(w, n) for w, n in zip(widths[:-1], config.blocks, strict=False)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """x: (N, channels, H, W) with sides a multiple of `config.multiple`; noise: (N,) conditioning number."""
@@ -88,13 +106,17 @@ class UNet(nn.Module):
             if i:
                 skips.append(h)
                 h = self.down[i - 1](h)
-            for block in blocks:
-                h = block(h, embedding)
+            h = _through(blocks, h, embedding)
         for i in reversed(range(len(self.decode))):
             h = self.up[i](h) + skips[i]
-            for block in self.decode[i]:
-                h = block(h, embedding)
+            h = _through(self.decode[i], h, embedding)
         return F.pixel_shuffle(self.leave(h), self.config.unshuffle)
+
+
+def _through(level: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+    for block in level.children():
+        h = block(h, embedding)
+    return h
 
 
 _FREQUENCIES = 16

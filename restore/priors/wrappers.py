@@ -1,56 +1,64 @@
 """Networks of the field's parametrisations as denoisers: noise (eps), velocity (v), score, clean image, flow.
 
 Used by whoever loads somebody else's checkpoint; the network is any callable of tensors. A variance-preserving
-network at alpha-bar a sees x / sqrt(1 + sigma^2) with sigma = sqrt((1 - a)/a), and its time is found from sigma. Networks
-trained on another intensity range than they are used in get their range converted, which changes sigma with it.
+network at alpha-bar a sees x / sqrt(1 + sigma^2) with sigma = sqrt((1 - a)/a), and its time is found
+from sigma. Where a network was trained on another intensity range than it is used in, images and noise
+levels are converted.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.errors import ConfigError, ShapeError
-from restore.priors.base import ComplexMode, Denoiser, per_item
+from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
 
 Network = Callable[[Tensor, Tensor], Tensor]
 Range = tuple[float, float]
 Levels = Literal["interpolated", "nearest"]
 
 
+class Images(TypedDict, total=False):
+    """What a network knows of images; keyword arguments of every wrapper.
+
+    channels: 1. trained: intensities of its training images, (0, 1). intensity: the same images as the samplers see
+    them, (0, 1). complex_mode: "separate". multiple: sides are padded to a multiple of this, 1. name: for messages.
+    """
+
+    channels: int
+    trained: Range
+    intensity: Range
+    complex_mode: ComplexMode
+    multiple: int
+    name: str
+
+
 class _Wrapped(Denoiser):
     """A network with its intensity range, padding and precision; a subclass writes `_denoise`.
 
     network: called as network(x, label), x (N, channels, H, W), label (N,); more output channels than `channels` (a
-    learned variance) are dropped. trained: intensities the network was trained on; intensity: the same images
-    as the samplers see them. The noise level is converted with the range: a network of [-1, 1] used in [0, 1]
-    is told 2 sigma, and `sigma_min`, `sigma_max` are halved. multiple: sides are padded to a multiple of this.
-    Raises ConfigError for an empty range.
+    learned variance) are dropped. The noise level is converted with the intensities: a network of [-1, 1]
+    used in [0, 1] is told 2 sigma, and `sigma_min`, `sigma_max` are halved. Raises ConfigError for an empty range.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        sigma_range: Range,
-        *,
-        channels: int = 1,
-        trained: Range = (0.0, 1.0),
-        intensity: Range = (0.0, 1.0),
-        complex_mode: ComplexMode = "separate",
-        multiple: int = 1,
-        name: str = "",
-    ) -> None:
-        for what, (low, high) in {"trained": trained, "intensity": intensity, "noise": sigma_range}.items():
+    def __init__(self, network: Network, sigma_range: Range, images: Images) -> None:
+        self.network, self.channels = network, images.get("channels", 1)
+        self.trained = images.get("trained", (0.0, 1.0))
+        self.intensity = images.get("intensity", (0.0, 1.0))
+        self.complex_mode = images.get("complex_mode", "separate")
+        self.multiple, self.name = images.get("multiple", 1), images.get("name", "")
+        ranges = {"trained": self.trained, "intensity": self.intensity, "noise": sigma_range}
+        for what, (low, high) in ranges.items():
             if not low < high:
-                raise ConfigError(f"prior '{name}': the {what} range is {low}..{high}, expected low < high")
-        self.network, self.channels, self.trained, self.intensity = network, channels, trained, intensity
-        self.complex_mode, self.multiple, self.name = complex_mode, multiple, name
-        self._gain = (trained[1] - trained[0]) / (intensity[1] - intensity[0])
+                raise ConfigError(
+                    f"prior '{self.name}': the {what} range is {low}..{high}, expected low < high"
+                )
+        self._gain = (self.trained[1] - self.trained[0]) / (self.intensity[1] - self.intensity[0])
         self.sigma_min, self.sigma_max = sigma_range[0] / self._gain, sigma_range[1] / self._gain
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -69,10 +77,11 @@ class _Wrapped(Denoiser):
         label = label.to(dtype) if label.is_floating_point() else label
         out = self.network(pad_sides(x, self.multiple).to(dtype), label)
         height, width = x.shape[-2:]
-        if out.ndim != 4 or out.shape[1] < self.channels or out.shape[-2] < height or out.shape[-1] < width:
+        wanted = (x.shape[0], self.channels, height, width)
+        if out.ndim != 4 or any(n < m for n, m in zip(out.shape, wanted, strict=True)):
             raise ShapeError(
                 f"prior '{self.name}': the network returned {tuple(out.shape)} for {tuple(x.shape)}, "
-                f"expected at least {self.channels} channels of the same size"
+                f"expected {wanted}, further channels allowed"
             )
         return out[:, : self.channels, :height, :width].to(x.dtype)
 
@@ -102,22 +111,18 @@ class _VariancePreserving(_Wrapped):
         alphas_cumprod: Tensor,
         *,
         levels: Levels = "interpolated",
-        channels: int = 1,
-        trained: Range = (0.0, 1.0),
-        intensity: Range = (0.0, 1.0),
-        complex_mode: ComplexMode = "separate",
-        multiple: int = 1,
-        name: str = "",
+        **images: Unpack[Images],
     ) -> None:
         a = torch.as_tensor(alphas_cumprod, dtype=torch.float64).cpu()
-        if a.ndim != 1 or len(a) < 2 or not bool((a[1:] < a[:-1]).all()) or not (a[-1] > 0 and a[0] < 1):
-            raise ConfigError(f"prior '{name}': alphas_cumprod must fall strictly between 1 and 0, (T,) with T > 1")
+        falling = a.ndim == 1 and len(a) > 1 and bool((a.diff() < 0).all())
+        if not falling or a[-1] <= 0 or a[0] >= 1:
+            raise ConfigError(
+                f"prior '{images.get('name', '')}': alphas_cumprod must be (T,) with T > 1 "
+                "and fall strictly, between 1 and 0"
+            )
         sigmas = ((1 - a) / a).sqrt()
         self._log_sigmas, self.levels = sigmas.log(), levels
-        super().__init__(
-            network, (float(sigmas[0]), float(sigmas[-1])), channels=channels, trained=trained,
-            intensity=intensity, complex_mode=complex_mode, multiple=multiple, name=name,
-        )  # fmt: skip
+        super().__init__(network, (float(sigmas[0]), float(sigmas[-1])), images)
 
     def time(self, s: Tensor) -> Tensor:
         """Times of the network's own noise levels s (N,): int64 for "nearest", else float64."""
@@ -129,7 +134,8 @@ class _VariancePreserving(_Wrapped):
         whole = t.round()
         if self.levels == "nearest":
             return whole.long()
-        return torch.where((t - whole).abs() < 1e-6, whole, t)  # a level of the schedule stays a whole number
+        # A level of the schedule in float32 is that level, not a fraction beside it.
+        return torch.where((t - whole).abs() < 1e-4, whole, t)
 
     def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
         scale = 1 / (1 + s**2).sqrt()
@@ -164,8 +170,8 @@ class FromX0(_VariancePreserving):
 class FromScore(_Wrapped):
     """A variance-exploding score network s(x, sigma) = grad log p_sigma(x): x0 = x + sigma^2 s.
 
-    Song and others, "Score-based generative modeling through stochastic differential equations", ICLR 2021. The label is
-    sigma itself, in the network's own units.
+    Song and others, "Score-based generative modeling through stochastic differential equations", ICLR 2021.
+    The label is sigma itself, in the network's own units.
     """
 
     def __init__(
@@ -174,17 +180,9 @@ class FromScore(_Wrapped):
         *,
         sigma_min: float = 0.01,
         sigma_max: float = 378.0,
-        channels: int = 1,
-        trained: Range = (0.0, 1.0),
-        intensity: Range = (0.0, 1.0),
-        complex_mode: ComplexMode = "separate",
-        multiple: int = 1,
-        name: str = "",
+        **images: Unpack[Images],
     ) -> None:
-        super().__init__(
-            network, (sigma_min, sigma_max), channels=channels, trained=trained, intensity=intensity,
-            complex_mode=complex_mode, multiple=multiple, name=name,
-        )  # fmt: skip
+        super().__init__(network, (sigma_min, sigma_max), images)
 
     def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
         return x + s**2 * self._run(x, s.flatten())
@@ -203,30 +201,16 @@ class FromFlow(_Wrapped):
         *,
         t_min: float = 1e-3,
         t_max: float = 0.999,
-        channels: int = 1,
-        trained: Range = (0.0, 1.0),
-        intensity: Range = (0.0, 1.0),
-        complex_mode: ComplexMode = "separate",
-        multiple: int = 1,
-        name: str = "",
+        **images: Unpack[Images],
     ) -> None:
         if not 0 < t_min < t_max < 1:
-            raise ConfigError(f"prior '{name}': flow times are {t_min}..{t_max}, expected 0 < t_min < t_max < 1")
-        super().__init__(
-            network, (t_min / (1 - t_min), t_max / (1 - t_max)), channels=channels, trained=trained,
-            intensity=intensity, complex_mode=complex_mode, multiple=multiple, name=name,
-        )  # fmt: skip
+            raise ConfigError(
+                f"prior '{images.get('name', '')}': flow times are {t_min}..{t_max}, "
+                "expected 0 < t_min < t_max < 1"
+            )
+        super().__init__(network, (t_min / (1 - t_min), t_max / (1 - t_max)), images)
 
     def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
         t = s / (1 + s)
         inner = (1 - t) * x
         return inner - t * self._run(inner, t.flatten())
-
-
-def pad_sides(x: Tensor, multiple: int) -> Tensor:
-    """Grow the sides to a multiple: by reflection, or by repeating the edge where the image is too small."""
-    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
-    if not (right or below):
-        return x
-    small = right >= x.shape[-1] or below >= x.shape[-2]
-    return F.pad(x, (0, right, 0, below), mode="replicate" if small else "reflect")

@@ -18,7 +18,8 @@ from restore.solvers.cg import cg
 class CGSense(Sampler):
     """min ||A x - y||^2 + weight ||A||^2 ||x||^2 with n_steps CG iterations.
 
-    Pruessmann, Weiger, Boernert, Boesiger, "Advances in sensitivity encoding with arbitrary k-space trajectories", MRM 2001.
+    Pruessmann, Weiger, Boernert, Boesiger, "Advances in sensitivity encoding with arbitrary k-space trajectories",
+    MRM 2001.
     """
 
     prior_kind: ClassVar[str] = "none"

@@ -1,7 +1,7 @@
 """DDS: data consistency by Krylov steps on the Tweedie estimate, in 2-D and, with TV along z, in 3-D.
 
-Chung, Lee, Ye, "Decomposed diffusion sampler for accelerating large-scale inverse problems", ICLR 2024; the 3-D part after
-Chung, Ryu, McCann, Klasky, Ye, "Solving 3D inverse problems using pre-trained 2D diffusion models", CVPR 2023.
+Chung, Lee, Ye, "Decomposed diffusion sampler for accelerating large-scale inverse problems", ICLR 2024; the 3-D part
+after Chung, Ryu, McCann, Klasky, Ye, "Solving 3D inverse problems using pre-trained 2D diffusion models", CVPR 2023.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class DDS(Sampler):
     Differs from the paper:
     - data step weighted by the noise level, start from the degraded image, eta 1: the tuned presets; worth 1 to 4 dB
       (benchmarks/RESULTS.md). The published settings are the presets "published*".
-    - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code has
-      neither and converges to (1 + i) times the image.
+    - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code
+      has neither and converges to (1 + i) times the image.
     - 3-D: the published data step has no proximal term; the "noise" weight keeps it.
     """
 
@@ -81,8 +81,9 @@ class DDS(Sampler):
             raise ConfigError(f"DDS: n_steps and cg_iters must be at least 1, got {self.n_steps} and {self.cg_iters}")
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"DDS: eta must lie in 0..1, got {self.eta}")
-        if not self.gamma > 0 or self.tv_weight < 0 or not self.tv_rho > 0:
-            raise ConfigError("DDS: gamma and tv_rho must be positive, tv_weight zero or more")
+        limits = self.gamma > 0, self.tv_rho > 0, self.tv_weight >= 0
+        if not all(limits) or max(self.gamma, self.tv_rho, self.tv_weight) == float("inf"):
+            raise ConfigError("DDS: gamma and tv_rho must be positive, tv_weight zero or more, all of them finite")
         self.sigmas()
 
     def sigmas(self) -> Tensor:

@@ -18,7 +18,11 @@ from restore.errors import WeightsError
 
 
 def save_state(
-    path: Path, network: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, record: dict
+    path: Path,
+    network: nn.Module,
+    ema: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    record: dict,
 ) -> None:
     """Write everything that is needed to go on, atomically."""
     tensors = {f"net.{k}": v for k, v in network.state_dict().items()}
@@ -36,13 +40,18 @@ def load_state(
     """Fill network, average and optimiser from a file of `save_state`; returns its record. Raises WeightsError."""
     try:
         with safe_open(path, framework="pt") as f:
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
             record = json.loads((f.metadata() or {})["record"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: not a training state ({error}); delete it to start anew") from error
-    expected = {f"net.{k}" for k in network.state_dict()}
-    if expected != {k for k in tensors if k.startswith("net.")}:
-        raise WeightsError(f"{path}: belongs to another network shape; delete it or give the same options")
+        raise WeightsError(
+            f"{path}: not a training state ({error}); delete it to start anew"
+        ) from error
+    expected = {f"net.{k}": v.shape for k, v in network.state_dict().items()}
+    expected |= {f"ema.{k}": v.shape for k, v in ema.items()}
+    if expected != {k: v.shape for k, v in tensors.items() if k.startswith(("net.", "ema."))}:
+        raise WeightsError(
+            f"{path}: belongs to another network shape; delete it or give the same options"
+        )
     network.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
     for k in ema:
         ema[k].copy_(tensors[f"ema.{k}"])
@@ -50,8 +59,10 @@ def load_state(
         prefix = f"opt.{index}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         if state:
+            # In the layout of the parameter: sums then run in the same order as without the interruption.
             optimiser.state[p] = {
-                k: v.to(p.device) if v.shape == p.shape else v for k, v in state.items()
+                k: torch.empty_like(p).copy_(v) if v.shape == p.shape else v
+                for k, v in state.items()
             }
     return record
 

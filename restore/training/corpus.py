@@ -1,8 +1,8 @@
 """Training images: folders of photographs, NIfTI and DICOM volumes and HDF5 files as one pool of 2-D slices.
 
 Used by the training loops. Everything is normalised to [0, 1] on loading (photographs by their bit depth, MR volumes by
-their 99.9 % quantile, CT by the window -1000..1500 HU) and kept in memory; crops are drawn from a seed and a step number
-alone, so that a resumed training sees the same crops.
+their 99.9 % quantile, CT by the window -1000..1500 HU) and kept in memory; crops are drawn from a seed and a step
+number alone, so that a resumed training sees the same crops.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def load_source(path: str | Path, weight: float, channels: int, modality: str = 
         images = tuple(_channels(read_image(p).data, channels) for p in files)
         return Source(images, weight, True, path.name)
     if channels != 1:
-        raise ConfigError(f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs")
+        raise ConfigError(
+            f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs"
+        )
     return Source(tuple(_slices(_volume(path, modality))), weight, False, path.name)
 
 
@@ -79,7 +81,7 @@ def _slices(volume: Volume) -> Iterable[np.ndarray]:
         low, high = CT_WINDOW_HU
         data = np.clip((data - low) / (high - low), 0, None)
     else:
-        data = np.clip(data / np.quantile(data, 0.999), 0, None)
+        data = data / max(float(np.quantile(data, 0.999)), np.finfo(np.float32).tiny)
     spacing = np.array(volume.spacing_mm)[::-1]  # (z, y, x), as the data
     for axis in range(3):
         plane = np.delete(spacing, axis)
@@ -91,11 +93,20 @@ def _slices(volume: Volume) -> Iterable[np.ndarray]:
 
 
 class Corpus:
-    """Draws batches of augmented crops from weighted sources."""
+    """Draws batches of augmented crops from weighted sources. Raises ConfigError for nothing to draw from."""
 
     def __init__(self, sources: Iterable[Source], crop: int, seed: int) -> None:
         self.sources, self.crop, self.seed = tuple(sources), crop, seed
         weights = np.array([s.weight for s in self.sources], dtype=float)
+        if not self.sources or not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise ConfigError(
+                f"training needs sources with positive shares, got {weights.tolist()}"
+            )
+        for source in self.sources:
+            if not source.images:
+                raise ConfigError(
+                    f"{source.name}: no usable images in it (empty, or slices of very unequal spacing)"
+                )
         self._share = weights / weights.sum()
 
     def batch(self, step: int, size: int) -> Tensor:
@@ -112,7 +123,9 @@ class Corpus:
         crop = torch.from_numpy(_cut(image, side, rng).copy())
         crop = crop.float() / 255 if crop.dtype == torch.uint8 else crop.float()
         if side != self.crop:
-            crop = F.interpolate(crop[None], size=(self.crop, self.crop), mode="bicubic", align_corners=False)[0]
+            crop = F.interpolate(
+                crop[None], size=(self.crop, self.crop), mode="bicubic", align_corners=False
+            )[0]
         if not source.photographs:
             crop = crop * _gain(rng)
         crop = torch.rot90(crop, int(rng.integers(4)), (1, 2))

@@ -1,8 +1,8 @@
 """Train the EDM-preconditioned U-Net denoiser: `restore train denoiser`.
 
 Source of the loss, noise distribution and weighting: Karras and others, "Elucidating the design space of
-diffusion-based generative models", NeurIPS 2022, section 5. The learning rate follows a cosine over the budget, which is
-steps or minutes, whichever is used up first; so a training on a shared machine anneals in time.
+diffusion-based generative models", NeurIPS 2022, section 5. The learning rate follows a cosine over the budget, which
+is steps or minutes, whichever is used up first; so a training on a shared machine anneals in time.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def train_denoiser(
     prior = build_unet_denoiser(config, sigma_data=settings.sigma_data).to(device)
     network = prior.network
     if init is not None:
-        network.load_state_dict(_for_channels(init.network.state_dict(), init.channels, config.channels))
+        network.load_state_dict(
+            _for_channels(init.network.state_dict(), init.channels, config.channels)
+        )
     optimiser = split_parameters(network)
     ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
     progress = Progress()
@@ -91,13 +93,19 @@ def train_denoiser(
     start, saved = time.monotonic() - progress.seconds, time.monotonic()
     loss_sum, count = 0.0, 0
     while (done := _fraction(progress, settings)) < 1:
-        optimiser.factor = min(1.0, (progress.step + 1) / settings.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+        optimiser.factor = (
+            min(1.0, (progress.step + 1) / settings.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+        )
         loss = _step(prior, corpus, settings, optimiser, progress.step, device)
-        _average(ema, network.state_dict(), min(settings.ema, (1 + progress.step) / (10 + progress.step)))
+        _average(
+            ema, network.state_dict(), min(settings.ema, (1 + progress.step) / (10 + progress.step))
+        )
         loss_sum, count = loss_sum + loss, count + 1
         progress = Progress(progress.step + 1, time.monotonic() - start)
         if time.monotonic() - saved > every_s or _fraction(progress, settings) >= 1:
-            save_state(state_file, network, ema, optimiser, {"progress": dataclasses.asdict(progress)})
+            save_state(
+                state_file, network, ema, optimiser, {"progress": dataclasses.asdict(progress)}
+            )
             averaged = _with_weights(prior, ema, config, settings)
             report({
                 "step": progress.step, "minutes": round(progress.seconds / 60, 2), "loss": loss_sum / count,
@@ -123,9 +131,13 @@ def _step(
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu"):
         denoised = prior(x, s.flatten())
     _, c_out, _ = prior.preconditioning(s)
-    loss = ((denoised - x0) / c_out).square().mean()  # EDM weighting: unit weight on the network's own output
+    loss = (
+        ((denoised - x0) / c_out).square().mean()
+    )  # EDM weighting: unit weight on the network's own output
     if not torch.isfinite(loss):
-        raise DivergenceError(f"training loss is {float(loss)} at step {step}; start again from the last state")
+        raise DivergenceError(
+            f"training loss is {float(loss)} at step {step}; start again from the last state"
+        )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(prior.network.parameters(), 1.0)
@@ -135,7 +147,9 @@ def _step(
 
 def noise_levels(settings: DenoiserTraining, count: int, generator: torch.Generator) -> Tensor:
     """Noise standard deviations: log-normal, with a share spread over the whole range so that no level is unseen."""
-    narrow = settings.log_sigma_mean + settings.log_sigma_std * torch.randn(count, generator=generator)
+    narrow = settings.log_sigma_mean + settings.log_sigma_std * torch.randn(
+        count, generator=generator
+    )
     low, high = math.log(settings.sigma_min), math.log(settings.sigma_max)
     wide = low + (high - low) * torch.rand(count, generator=generator)
     use_wide = torch.rand(count, generator=generator) < settings.wide_share
@@ -168,7 +182,10 @@ def _for_channels(weights: dict[str, Tensor], found: int, wanted: int) -> dict[s
     if found != 1:
         raise ConfigError(f"cannot start a {wanted}-channel network from one with {found} channels")
     enter = weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted
-    leave, bias = weights["leave.weight"].repeat(wanted, 1, 1, 1), weights["leave.bias"].repeat(wanted)
+    leave, bias = (
+        weights["leave.weight"].repeat(wanted, 1, 1, 1),
+        weights["leave.bias"].repeat(wanted),
+    )
     return weights | {"enter.weight": enter, "leave.weight": leave, "leave.bias": bias}
 
 

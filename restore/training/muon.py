@@ -60,7 +60,7 @@ class MuonAdam(torch.optim.Optimizer):
 
     def _muon(self, p: nn.Parameter, state: dict, group: dict) -> None:
         velocity = state.setdefault("velocity", torch.zeros_like(p))
-        velocity.mul_(group["momentum"]).add_(p.grad)  # type: ignore[arg-type]
+        velocity.mul_(group["momentum"]).add_(p.grad)
         direction = orthogonalise(p.grad + group["momentum"] * velocity)  # Nesterov
         aspect = max(1.0, p.shape[0] / p[0].numel()) ** 0.5
         p.add_(direction, alpha=-group["lr"] * self.factor * aspect)
@@ -70,16 +70,19 @@ class MuonAdam(torch.optim.Optimizer):
             state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
         (b1, b2), g = group["betas"], p.grad
         state["step"] += 1
-        state["mean"].lerp_(g, 1 - b1)  # type: ignore[arg-type]
-        state["square"].mul_(b2).addcmul_(g, g, value=1 - b2)  # type: ignore[arg-type]
+        state["mean"].lerp_(g, 1 - b1)
+        state["square"].mul_(b2).addcmul_(g, g, value=1 - b2)
         n = float(state["step"])
         scale = group["lr"] * self.factor * (1 - b2**n) ** 0.5 / (1 - b1**n)
         p.addcdiv_(state["mean"], state["square"].sqrt().add_(group["eps"]), value=-scale)
 
 
-def split_parameters(network: nn.Module, adam_names: tuple[str, ...] = ("enter", "leave")) -> MuonAdam:
+def split_parameters(
+    network: nn.Module, adam_names: tuple[str, ...] = ("enter", "leave")
+) -> MuonAdam:
     """The optimiser for a network: inner convolution kernels to Muon, first, last and small tensors to Adam."""
-    kernels, others = [], []
+    kernels: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, p in network.named_parameters():
         inner = p.ndim == 4 and not name.startswith(adam_names)
         (kernels if inner else others).append(p)

@@ -41,5 +41,7 @@ def _device_of(prior: Denoiser) -> torch.device:
 
 def validation_images(folder: Path, channels: int, count: int = 12) -> list[Tensor]:
     """The first `count` photographs by name, as (channels, H, W) in [0, 1], cropped to a multiple of 16."""
-    images = [torch.from_numpy(i).float() / 255 for i in load_source(folder, 1.0, channels).images[:count]]
+    images = [
+        torch.from_numpy(i).float() / 255 for i in load_source(folder, 1.0, channels).images[:count]
+    ]
     return [i[:, : i.shape[1] // 16 * 16, : i.shape[2] // 16 * 16] for i in images]

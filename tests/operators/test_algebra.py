@@ -82,7 +82,7 @@ def test_norm_of_zero() -> None:
 
 def test_least_squares_solves_and_damps(generator: torch.Generator) -> None:
     weight = torch.linspace(0.5, 2.0, 12, dtype=torch.float64)
-    op = Diagonal(weight, (3, 4)) if weight.ndim == 2 else Diagonal(weight.reshape(3, 4), (3, 4))
+    op = Diagonal(weight.reshape(3, 4), (3, 4))
     y = torch.randn(5, 3, 4, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(least_squares(op, y, iterations=30), y / op.weight)
     expected = op.weight * y / (op.weight**2 + 0.3)

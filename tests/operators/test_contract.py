@@ -226,3 +226,15 @@ def test_composition(op: LinearOperator) -> None:
     x = draw(op, op.in_shape)
     assert relative(product(x), op.normal(x)) <= 1e-11
     assert product.slice_ndim == op.slice_ndim
+
+
+@pytest.mark.gpu
+def test_devices_agree(op: LinearOperator) -> None:
+    op = op.to(torch.float64)
+    x, y = draw(op, op.in_shape), draw(op, op.out_shape)
+    there = op.to("cuda")
+    for name, value in (("__call__", x), ("adjoint", y), ("normal", x), ("pinv", y)):
+        result = getattr(there, name)(value.cuda())
+        assert result.is_cuda
+        assert relative(result.cpu(), getattr(op, name)(value)) <= 1e-9
+    assert there.norm() == pytest.approx(op.norm(), rel=1e-6)
