@@ -7,17 +7,15 @@ at once. This is also the only place where an error becomes an exit code.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import restore
-from restore.cli import console, doctor, evaluate, image, listing, recon, simulate, train
+from restore.cli import console, demo, doctor, evaluate, image, listing, recon, simulate, train
 from restore.errors import OutOfMemory, RestoreError
 
 DEBUG = "RESTORE_DEBUG"
@@ -69,8 +67,7 @@ app.command("eval")(evaluate.evaluate)
 app.add_typer(train.app, name="train")
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)
-if (Path(__file__).parent / "demo.py").exists():
-    app.command("demo")(importlib.import_module("restore.cli.demo").demo)
+app.command("demo")(demo.demo)
 
 
 def _version(wanted: bool) -> None:

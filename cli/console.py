@@ -77,7 +77,7 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     """Show how far the work is; gives a function that takes how many of `total` are done.
 
     Draws a bar with the time left on a terminal and nothing elsewhere, where the verb prints its

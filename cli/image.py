@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,27 +13,46 @@ from restore.cli.output import check_output
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.problem import Step
+
 
 def image(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Picture to write.")],
     task: Annotated[str, typer.Option(help="inpaint, deblur, superres or denoise.")],
-    mask: Annotated[Path | None, typer.Option(help="inpaint: white where pixels are known, black where missing.")] = None,
-    kernel: Annotated[str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH,ANGLE or disk:RADIUS.")] = "",
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="inpaint: white where pixels are known, black where missing."),
+    ] = None,
+    kernel: Annotated[
+        str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH,ANGLE or disk:RADIUS.")
+    ] = "",
     factor: Annotated[int, typer.Option(min=2, help="superres: how many times larger.")] = 4,
     boundary: Annotated[str, typer.Option(help="deblur: reflect, circular or valid.")] = "reflect",
     noise: Annotated[float, typer.Option(min=0, help="Noise standard deviation, 1 = white.")] = 0.0,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")] = False,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")
+    ] = False,
     sampler: Annotated[str, typer.Option(help="dds, tv, wavelet or bicubic.")] = "dds",
-    prior: Annotated[str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")] = "auto",
+    prior: Annotated[
+        str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")
+    ] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")] = 1,
-    preset: Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")] = "tuned",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")
+    ] = 1,
+    preset: Annotated[
+        str, typer.Option(help="Named settings: tuned, or a published set.")
+    ] = "tuned",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise, simulated and sampled.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print metrics and settings as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print metrics and settings as JSON.")
+    ] = False,
 ) -> None:
     """Restore a picture; with --simulate degrade it first and say how well it came back.
 
@@ -44,34 +63,43 @@ def image(
     from restore.config import parse_assignments
     from restore.datasets.images import read_image, write_image
     from restore.datasets.sidecar import environment, source_record, write_sidecar
-    from restore.pipelines.degrade import Degradation
+    from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.restore_image import restore_image
 
-    check_output(out, photo, overwrite)
+    extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
+    for path in (out, *extra):
+        check_output(path, photo, overwrite)
+    bits = _most_bits(out)
     chosen = choose_device(device)
     picture = read_image(photo)
-    degradation = Degradation(task, None if mask is None else _read_mask(mask), kernel, factor, boundary)  # type: ignore[arg-type]
+    known = None if mask is None else _read_mask(mask)
+    degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
     values: dict[str, Any] = dict(parse_assignments(settings or [])) | {"preset": preset}
     if steps is not None:
         values["n_steps"] = steps
-    with console.progress(photo.name, total=samples * 1000) as advance:
-        seen = [0.0]
+    with console.progress(photo.name, total=samples) as advance:
+        done = 0.0
 
-        def on_step(step: Any) -> None:
-            seen[0] += 1000 / step.n
-            advance(round(seen[0]))
+        def on_step(step: Step) -> None:
+            nonlocal done
+            done += 1 / step.n
+            advance(done)
 
         result = restore_image(
             torch.from_numpy(picture.data), degradation, noise=noise, simulate=simulate, sampler=sampler, prior=prior,
             samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen,
         )  # fmt: skip
-    clipped = write_image(result.restored.numpy(), out, bits=picture.bits if out.suffix.lower() != ".jpg" else 8)
+    clipped = write_image(result.restored.numpy(), out, bits=min(bits, picture.bits))
     if result.std is not None:
         write_image(result.std.numpy(), _beside(out, "std"))
     if simulate:
         write_image(result.measured.numpy(), _beside(out, "degraded"))
-    record = {"sources": [source_record(photo)], "environment": environment(str(chosen)), "clipped_values": clipped}
+    record = {
+        "sources": [source_record(path) for path in (photo, mask) if path is not None],
+        "environment": environment(str(chosen)),
+        "clipped_values": clipped,
+    }
     write_sidecar(out, record | result.record)
     console.notes(picture.notes)
     if json:
@@ -80,6 +108,17 @@ def image(
     for name, figures in result.record.get("metrics", {}).items():
         console.result(f"{name:18s} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
     console.result(f"{out}: {task} by {sampler}")
+
+
+def _most_bits(out: Path) -> int:
+    """Bits per channel that a picture of this name can hold. Raises ConfigError for other names."""
+    from restore.datasets.images import SUFFIXES
+    from restore.errors import ConfigError
+
+    kind = SUFFIXES.get(out.suffix.lower())
+    if kind is None:
+        raise ConfigError(f"{out}: pictures are written as {', '.join(SUFFIXES)}")
+    return 8 if kind == "JPEG" else 16
 
 
 def _read_mask(path: Path) -> Tensor:

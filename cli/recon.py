@@ -3,33 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from restore.cli import console
 from restore.cli.output import check_output
 
+if TYPE_CHECKING:
+    from restore.problem import Step
+
 
 def recon(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="fastMRI or CT measurement HDF5, or k-space as .npy.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")],
-    sampler: Annotated[str, typer.Option(help="dds, zerofilled, cgsense, wavelet, tv or fbp.")] = "dds",
+    scan: Annotated[
+        Path,
+        typer.Argument(metavar="SCAN", help="fastMRI or CT measurement HDF5, or k-space as .npy."),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")
+    ],
+    sampler: Annotated[
+        str, typer.Option(help="dds, zerofilled, cgsense, wavelet, tv or fbp.")
+    ] = "dds",
     prior: Annotated[str, typer.Option(help="Bundled name or weight file.")] = "medical",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler; its own default if absent.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")] = 1,
-    preset: Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")] = "tuned",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")] = None,
-    maps: Annotated[str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")] = "auto",
-    keep_phase: Annotated[bool, typer.Option("--keep-phase", help="Leave the image phase in the image.")] = False,
-    noise_std: Annotated[float | None, typer.Option(min=0, help="Noise per real channel, in the scan's units.")] = None,
-    repair: Annotated[str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")] = "",
-    like: Annotated[Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the sampler; its own default if absent.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")
+    ] = 1,
+    preset: Annotated[
+        str, typer.Option(help="Named settings: tuned, or a published set.")
+    ] = "tuned",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
+    ] = None,
+    maps: Annotated[
+        str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
+    ] = "auto",
+    keep_phase: Annotated[
+        bool, typer.Option("--keep-phase", help="Leave the image phase in the image.")
+    ] = False,
+    noise_std: Annotated[
+        float | None, typer.Option(min=0, help="Noise per real channel, in the scan's units.")
+    ] = None,
+    repair: Annotated[
+        str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")
+    ] = "",
+    like: Annotated[
+        Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the record of the run as JSON.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, say what would be done, do nothing."),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the record of the run as JSON.")
+    ] = False,
 ) -> None:
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import parse_assignments
@@ -50,17 +83,20 @@ def recon(
     planned = plan(job)
     count = planned.scan.n_slices
     if dry_run:
-        console.result(f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}")
+        console.result(
+            f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}"
+        )
         return
     if planned.done:
         console.result(f"{out}: already done with these settings; --overwrite does it again")
         return
-    with console.progress(scan.name, total=count * samples * 1000) as advance:
-        seen = [0.0]
+    with console.progress(scan.name, total=count * samples) as advance:
+        done = 0.0
 
-        def on_step(before: int, size: int, step: object) -> None:
-            seen[0] += size * 1000 / step.n  # type: ignore[attr-defined]
-            advance(round(seen[0]))
+        def on_step(before: int, size: int, step: Step) -> None:
+            nonlocal done
+            done += size / step.n
+            advance(done)
 
         record = run(planned, chosen, on_step)
     console.notes(record["notes"])
@@ -68,4 +104,6 @@ def recon(
         console.result_json(record)
     else:
         misfit = max(chunk["misfit"] for chunk in record["chunks"])
-        console.result(f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}")
+        console.result(
+            f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
+        )

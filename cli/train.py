@@ -13,22 +13,38 @@ import typer
 if TYPE_CHECKING:
     from restore.training.corpus import Source
 
-app = typer.Typer(help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True
+)
 
 
 @app.command("denoiser")
 def denoiser(
-    data: Annotated[list[str], typer.Argument(help="Folders or files, each with an optional share and modality: PATH[:SHARE[:ct|mr]]")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders or files, each with an optional share and modality: PATH[:SHARE[:ct|mr]]"
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)"),
+    ],
     channels: Annotated[int, typer.Option(help="1 (grey, MR, CT) or 3 (RGB)")] = 1,
-    validation: Annotated[Path | None, typer.Option(help="Folder of photographs for the card's PSNR")] = None,
-    minutes: Annotated[float, typer.Option(help="Time budget; the learning rate anneals over it")] = 60.0,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder of photographs for the card's PSNR")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(help="Time budget; the learning rate anneals over it")
+    ] = 60.0,
     steps: Annotated[int, typer.Option(help="Step budget, whichever ends first")] = 1_000_000,
     batch: Annotated[int, typer.Option(help="Crops a step")] = 12,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels")] = 56,
     widths: Annotated[str, typer.Option(help="Channels of each level")] = "64,96,128",
     blocks: Annotated[str, typer.Option(help="Residual blocks of each level")] = "3,2,2",
-    init: Annotated[str, typer.Option(help="Start from this prior (name or file) of the same shape")] = "",
+    init: Annotated[
+        str, typer.Option(help="Start from this prior (name or file) of the same shape")
+    ] = "",
     licence: Annotated[str, typer.Option(help="Licence line for the card")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all")] = 0,
@@ -78,7 +94,9 @@ def _integers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is not a list of whole numbers such as 64,96,128") from error
+        raise typer.BadParameter(
+            f"'{text}' is not a list of whole numbers such as 64,96,128"
+        ) from error
 
 
 def _source(entry: str, channels: int) -> Source:

@@ -13,6 +13,7 @@ field, whose sheets fold the cortex much as real ones do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from scipy import fft
 from restore.datasets.volume import Volume
 from restore.errors import ConfigError
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 SHAPE = (32, 160, 160)
 EXTENT_MM = (112.0, 208.0, 208.0)
@@ -33,12 +34,12 @@ LOWEST_MM = -14.0
 TISSUES: dict[str, tuple[float, float, float]] = {
     "air": (8.0, -1000.0, 0.0),
     "skin": (420.0, 60.0, 0.10),
-    "fat": (860.0, -80.0, 0.12),
-    "bone": (60.0, 1100.0, 0.20),
+    "fat": (860.0, -80.0, 0.08),
+    "bone": (60.0, 1100.0, 0.15),
     "marrow": (430.0, 450.0, 0.25),
     "fluid": (150.0, 12.0, 0.05),
     "grey": (470.0, 38.0, 0.05),
-    "white": (690.0, 30.0, 0.05),
+    "white": (690.0, 30.0, 0.035),
     "nucleus": (530.0, 40.0, 0.04),
     "vessel": (760.0, 60.0, 0.05),
 }
@@ -69,7 +70,7 @@ def ct_phantom(shape: Sequence[int] = SHAPE, seed: int = 0) -> Volume:
     image = np.full(grid.shape, TISSUES["air"][1], np.float32)
     for tissue, share in _anatomy(grid):
         _, hu, spread = TISSUES[tissue]
-        grain = 0.4 * spread * grid.random(5.0) if hu > 100 else np.float32(0.02)
+        grain = 0.4 * spread * grid.random(5.0) if hu > 100 else 0.006 * grid.random(6.0)
         image += share * (hu + (hu + 1000) * grain - image)
     return Volume(np.maximum(image, -1000).astype(np.float32), grid.affine, "CT", "HU")
 

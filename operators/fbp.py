@@ -45,6 +45,8 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tenso
         parts = fbp(torch.stack([sinogram.real, sinogram.imag]), geometry, filter)
         return torch.complex(parts[0], parts[1])
     y = sinogram.to(torch.promote_types(sinogram.dtype, torch.float32))
+    if y.numel() == 0:  # the FFT refuses an empty batch
+        return y.new_empty((*y.shape[:-2], *geometry.shape))
     weights = torch.from_numpy(view_weights(geometry)).to(y)
     filtered = _filter(y, geometry.det_spacing_mm, filter) * weights[:, None]
     flat = filtered.reshape(math.prod(y.shape[:-2]), *geometry.sinogram_shape)

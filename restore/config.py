@@ -42,7 +42,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """", did you mean 'x'?" or nothing."""
+    """ ", did you mean 'x'?" or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean '{close[0]}'?" if close else ""
 
@@ -61,7 +61,9 @@ def _convert(where: str, value: Any, kind: Any) -> Any:
         try:
             return _PARSERS[target](value)
         except ValueError as error:
-            raise ConfigError(f"{where} must be of type {target.__name__}, got '{value}'") from error
+            raise ConfigError(
+                f"{where} must be of type {target.__name__}, got '{value}'"
+            ) from error
     number = isinstance(value, int) and not isinstance(value, bool)
     if target is float and number:
         return float(value)

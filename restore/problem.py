@@ -37,19 +37,28 @@ class Problem:
     def __post_init__(self) -> None:
         shape = self.operator.out_shape
         if self.y.ndim < len(shape) or tuple(self.y.shape[self.y.ndim - len(shape) :]) != shape:
-            raise ShapeError(f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})")
+            raise ShapeError(
+                f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})"
+            )
         bad = int((~torch.isfinite(self.y)).sum())
         if bad:
-            raise ConfigError(f"the measurement holds {bad} non-finite values; repair or mask them first")
+            raise ConfigError(
+                f"the measurement holds {bad} non-finite values; repair or mask them first"
+            )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
         if len(self.ids) != self.items:
-            raise ShapeError(f"{len(self.ids)} ids for {self.items} items of shape {self.item_shape}")
+            raise ShapeError(
+                f"{len(self.ids)} ids for {self.items} items of shape {self.item_shape}"
+            )
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(*batch, *in_shape)."""
-        return (*self.y.shape[: self.y.ndim - len(self.operator.out_shape)], *self.operator.in_shape)
+        return (
+            *self.y.shape[: self.y.ndim - len(self.operator.out_shape)],
+            *self.operator.in_shape,
+        )
 
     @property
     def item_ndim(self) -> int:
@@ -85,7 +94,9 @@ class Problem:
         """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| where the noise is unknown."""
         r, p = self.data.residual(x), self._unit_precision
         if p is None:
-            return float(torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.data.y).clamp(min=1e-30))
+            return float(
+                torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.data.y).clamp(min=1e-30)
+            )
         measured = self.data.y != 0
         weighted = (p * r.abs().square())[measured]
         channels = 2 if r.is_complex() else 1

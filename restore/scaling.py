@@ -13,7 +13,10 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 
-CT_WINDOW_HU = (-1000.0, 1500.0)  # air to dense bone: maps to [0, 1]; values beyond are kept, not clipped
+CT_WINDOW_HU = (
+    -1000.0,
+    1500.0,
+)  # air to dense bone: maps to [0, 1]; values beyond are kept, not clipped
 CT_MINIMUM_HU = -500.0  # a volume of unknown modality that reaches below this is taken for CT in HU
 
 
@@ -26,7 +29,9 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and self.scale < float("inf")):
-            raise ConfigError(f"scaling must be a positive number, got {self.scale} from rule '{self.rule}'")
+            raise ConfigError(
+                f"scaling must be a positive number, got {self.scale} from rule '{self.rule}'"
+            )
 
     def to_unit(self, x: Any) -> Any:
         """Physical values (image or, by linearity, measurement) in the prior's units."""

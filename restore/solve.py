@@ -65,7 +65,11 @@ def solve(
     with torch.no_grad():
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            images = None if denoiser is None else ImagePrior(denoiser, problem.item_shape, operator.is_complex)
+            images = (
+                None
+                if denoiser is None
+                else ImagePrior(denoiser, problem.item_shape, operator.is_complex)
+            )
             x0, records = _consume(chosen, problem, images, draws, on_step)
             results.append(problem.scaling.to_physical(x0))
             log.append(records)
@@ -101,7 +105,9 @@ def _consume(
     start, last, records = time.perf_counter(), None, []
     for step in sampler.steps(problem, prior, draws):
         last = step
-        records.append({"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info})
+        records.append(
+            {"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info}
+        )
         if on_step is not None:
             on_step(step)
     if last is None or not bool(torch.isfinite(last.x0).all()):
@@ -120,7 +126,9 @@ def _std(stacked: Tensor) -> Tensor | None:
 def _sampler(sampler: Sampler | str, operator: LinearOperator, settings: dict[str, Any]) -> Sampler:
     if isinstance(sampler, Sampler):
         if settings:
-            raise ConfigError("settings are for a sampler given by name; use dataclasses.replace on this one")
+            raise ConfigError(
+                "settings are for a sampler given by name; use dataclasses.replace on this one"
+            )
         return sampler
     preset = settings.pop("preset", "tuned")
     return load_sampler(sampler).configured(preset, type(operator), settings)
@@ -130,7 +138,9 @@ def _denoiser(prior: Denoiser | str | Path | None) -> Denoiser:
     if isinstance(prior, Denoiser):
         return prior
     if prior is None:
-        raise ConfigError("this sampler needs a prior: a bundled name such as 'medical', a weight file or a denoiser")
+        raise ConfigError(
+            "this sampler needs a prior: a bundled name such as 'medical', a weight file or a denoiser"
+        )
     from restore.priors.store import load_prior
 
     return load_prior(prior)

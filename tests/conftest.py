@@ -13,7 +13,9 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 def _folder(name: str) -> Path:
     path = SHARED / name
     if not path.is_dir():
-        pytest.skip(f"needs the folder '{name}' of the shared material, which is not beside this checkout")
+        pytest.skip(
+            f"needs the folder '{name}' of the shared material, which is not beside this checkout"
+        )
     return path
 
 

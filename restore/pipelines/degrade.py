@@ -38,9 +38,17 @@ class Degradation:
         if self.task not in TASKS:
             raise ConfigError(f"unknown task '{self.task}'; choose one of {', '.join(TASKS)}")
         if self.task == "inpaint" and self.mask is None:
-            raise ConfigError("task inpaint needs a mask: an image that is white where pixels are known")
+            raise ConfigError(
+                "task inpaint needs a mask: an image that is white where pixels are known"
+            )
+        if self.task != "inpaint" and self.mask is not None:
+            raise ConfigError(f"a mask is for task inpaint, not for {self.task}; leave it out")
+        if self.task != "deblur" and self.kernel:
+            raise ConfigError(f"a kernel is for task deblur, not for {self.task}; leave it out")
         if self.task == "deblur" and not self.kernel:
-            raise ConfigError("task deblur needs a kernel, such as gaussian:1.6, motion:15,30 or disk:3")
+            raise ConfigError(
+                "task deblur needs a kernel, such as gaussian:1.6, motion:15,30 or disk:3"
+            )
         if self.task == "superres" and self.factor < 2:
             raise ConfigError(f"task superres needs a factor of 2 or more, got {self.factor}")
 
@@ -49,7 +57,9 @@ class Degradation:
         if self.task == "inpaint" and self.mask is not None:
             if tuple(self.mask.shape) != tuple(shape[-2:]):
                 sizes = [f"{s[-1]} x {s[-2]}" for s in (self.mask.shape, shape)]
-                raise ShapeError(f"the mask is {sizes[0]} pixels, the image {sizes[1]}; they must be the same")
+                raise ShapeError(
+                    f"the mask is {sizes[0]} pixels, the image {sizes[1]}; they must be the same"
+                )
             return Inpainting(self.mask, shape)
         if self.task == "deblur":
             return Blur(parse_kernel(self.kernel), shape, boundary=self.boundary)

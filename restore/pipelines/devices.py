@@ -15,7 +15,9 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
         raise DeviceError(
             f"device '{name}' was asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
             "devices; use --device cpu, or install a CUDA build of torch"

@@ -13,24 +13,30 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from restore.datasets.scan import CTScan, MRIScan
 from restore.datasets.volume import Volume
-from restore.errors import ConfigError
 from restore.operators.geometry import mu_to_hu
+from restore.pipelines.identity import source_header
 from restore.pipelines.scan_setup import CTSetup, MapsSource, MRISetup, set_up_ct, set_up_mri
 from restore.priors.adapter import PIXELS_PER_CALL
 from restore.priors.base import Denoiser
-from restore.problem import Reconstruction, Step
+from restore.problem import Step
 from restore.samplers.base import Sampler
 from restore.solve import solve
 
-OnStep = Callable[[int, int, Step], None]  # slices finished before this chunk, slices in it, the step
+OnStep = Callable[
+    [int, int, Step], None
+]  # slices finished before this chunk, slices in it, the step
 
 
 @dataclasses.dataclass(frozen=True)
 class ReconOptions:
-    """Everything that shapes the result. noise_std: per real channel in the scan's units, None to take or estimate it."""
+    """Everything that shapes the result.
+
+    noise_std: per real channel in the scan's units, None to take it from the file or to estimate it.
+    """
 
     samples: int = 1
     seed: int = 0
@@ -67,27 +73,45 @@ def reconstruct(
         if isinstance(scan, MRIScan)
         else set_up_ct(scan, options.noise_std)
     )
-    images, stds, logs = [], [], []
+    images: list[NDArray[Any]] = []
+    stds: list[NDArray[Any]] = []
+    logs: list[dict[str, Any]] = []
     for which in _chunks(scan, coupled=getattr(sampler, "tv_weight", 0) > 0):
         chunk = setup.chunk(which, device)
         result = solve(
             chunk.y, chunk.operator, noise=chunk.noise, prior=prior, sampler=sampler, samples=options.samples,
             seed=options.seed, scaling=setup.scaling, ids=chunk.ids, on_step=_told(on_step, which),
         )  # fmt: skip
-        image, std = _in_source_units(scan, result)
-        images.append(image)
-        stds.append(std)
-        logs.append({"slices": list(chunk.ids), "misfit": result.log[-1]["misfit"], **result.log[-1]})
-    record = {"chunks": logs, "scaling": dataclasses.asdict(setup.scaling), "notes": list(scan.notes)}
+        stack = result.image[None] if result.samples is None else result.samples
+        values = _in_source_units(scan, stack)
+        images.append(values.mean(0))
+        if options.samples > 1:
+            stds.append(values.std(0, ddof=1))
+        logs.append({"slices": list(chunk.ids), **result.log[-1]})
+    record: dict[str, Any] = {
+        "chunks": logs,
+        "scaling": dataclasses.asdict(setup.scaling),
+        "notes": list(scan.notes),
+    }
     if isinstance(setup, MRISetup):
         record |= {"maps": setup.maps_used, "noise_std": setup.noise_std}
-    std_volume = None if stds[0] is None else _volume(scan, np.concatenate(stds))
-    return ReconResult(_volume(scan, np.concatenate(images)), std_volume, record)
+    std = _volume(scan, np.concatenate(stds)) if stds else None
+    return ReconResult(_volume(scan, np.concatenate(images)), std, record)
+
+
+def empty_result(scan: MRIScan | CTScan) -> Volume:
+    """Zeros of the shape, in the place and with the header of what a scan is reconstructed to."""
+    plane = scan.recon_shape if isinstance(scan, MRIScan) else scan.geometry.shape
+    return _volume(scan, np.zeros((scan.n_slices, *plane), np.float32))
 
 
 def _chunks(scan: MRIScan | CTScan, coupled: bool) -> list[range]:
     """Slices that go through the network together: as many as fill a call, re and im counted."""
-    pixels = int(np.prod(scan.shape[-2:])) * 2 if isinstance(scan, MRIScan) else int(np.prod(scan.geometry.shape))
+    pixels = (
+        int(np.prod(scan.shape[-2:])) * 2
+        if isinstance(scan, MRIScan)
+        else int(np.prod(scan.geometry.shape))
+    )
     size = scan.n_slices if coupled else max(1, PIXELS_PER_CALL // 2 // pixels)
     return [range(i, min(i + size, scan.n_slices)) for i in range(0, scan.n_slices, size)]
 
@@ -96,19 +120,11 @@ def _told(on_step: OnStep | None, which: range) -> Callable[[Step], None] | None
     return None if on_step is None else lambda step: on_step(which.start, len(which), step)
 
 
-def _in_source_units(scan: MRIScan | CTScan, result: Reconstruction) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Magnitude cropped to the image's size, or HU."""
+def _in_source_units(scan: MRIScan | CTScan, samples: Tensor) -> NDArray[Any]:
+    """Samples (K, slices, H, W) as magnitudes cropped to the image's size, or as HU."""
     if isinstance(scan, MRIScan):
-        image = result.image.abs() if result.samples is None else result.samples.abs().mean(0)
-        parts = [image, result.std]
-        arrays = [None if p is None else _crop(p.cpu().numpy(), scan.recon_shape) for p in parts]
-    else:
-        hu = mu_to_hu(result.image, scan.mu_water)
-        std = None if result.std is None else result.std / scan.mu_water * 1000
-        arrays = [hu.cpu().numpy(), None if std is None else std.cpu().numpy()]
-    if arrays[0] is None:
-        raise ConfigError("the reconstruction is empty")
-    return arrays[0].astype(np.float32), None if arrays[1] is None else arrays[1].astype(np.float32)
+        return _crop(samples.abs().float().cpu().numpy(), scan.recon_shape)
+    return mu_to_hu(samples, scan.mu_water).float().cpu().numpy()
 
 
 def _crop(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
@@ -121,4 +137,5 @@ def _volume(scan: MRIScan | CTScan, data: NDArray[Any]) -> Volume:
     modality = "MR" if isinstance(scan, MRIScan) else "CT"
     affine = np.eye(4) if scan.affine is None else scan.affine
     units = "HU" if modality == "CT" else str(scan.source.get("units", ""))
-    return Volume(data, affine, modality, units, notes=tuple(scan.notes))
+    header = None if scan.affine is None else source_header(scan.source, affine)
+    return Volume(data, affine, modality, units, header, notes=tuple(scan.notes))

@@ -58,13 +58,26 @@ def restore_image(
         measured = measured * degradation.mask
     chosen = ("natural" if operator.in_shape[0] == 3 else "medical") if prior == "auto" else prior
     result = solve(
-        measured.to(device), operator.to(device), noise=level, prior=chosen, sampler=sampler, samples=samples, seed=seed,
-        on_step=on_step, **(settings or {}),
-    )  # fmt: skip
+        measured.to(device),
+        operator.to(device),
+        noise=level,
+        prior=chosen,
+        sampler=sampler,
+        samples=samples,
+        seed=seed,
+        on_step=on_step,
+        **(settings or {}),
+    )
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
     classical = None
     if truth is not None:
-        classical = solve(measured, operator, noise=level, prior=None, sampler=classical_baseline(degradation.task)).image
+        classical = solve(
+            measured,
+            operator,
+            noise=level,
+            prior=None,
+            sampler=classical_baseline(degradation.task),
+        ).image
         record["metrics"] = {
             "degraded": _compare(_shown(measured, operator), truth),
             f"classical ({classical_baseline(degradation.task)})": _compare(classical, truth),
@@ -89,4 +102,3 @@ def _compare(image: Tensor, truth: Tensor) -> dict[str, float]:
         "psnr": round(float(psnr(shown, kept, data_range=1.0)), 3),
         "ssim": round(float(ssim(shown, kept, data_range=1.0)), 4),
     }
-

@@ -1,7 +1,7 @@
 """One reconstruction job from file to file: read the scan, reconstruct, write volume, standard deviation and sidecar.
 
-Used by `restore recon` and `restore demo`. The sidecar is written last and says "done": a job whose record shows the same
-input, settings and weights is not run twice.
+Used by `restore recon` and `restore demo`. The sidecar is written last and says "done": a job whose
+record shows the same input, settings and weights is not run twice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,38 @@ from typing import Any
 import torch
 
 from restore.datasets.atomic import name_suffix
-from restore.datasets.open import write
+from restore.datasets.open import NIFTI_SUFFIXES, read, sniff, write
 from restore.datasets.scan import CTScan, MRIScan, open_scan
-from restore.datasets.sidecar import environment, read_sidecar, sidecar_path, source_record, write_sidecar
+from restore.datasets.sidecar import (
+    environment,
+    read_sidecar,
+    sidecar_path,
+    source_record,
+    write_sidecar,
+)
 from restore.datasets.volume import Volume
-from restore.errors import ConfigError, InputError, NotFoundError, OutputError
+from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
 from restore.operators.base import LinearOperator
 from restore.operators.ct import ParallelBeamCT
 from restore.operators.mri import MultiCoilMRI
-from restore.pipelines.reconstruct import OnStep, ReconOptions, reconstruct
+from restore.pipelines.identity import identity_from
+from restore.pipelines.reconstruct import OnStep, ReconOptions, empty_result, reconstruct
 from restore.priors.store import load_prior, read_card
 from restore.registry import load_sampler
 from restore.samplers.base import Sampler
 
+MRI_UNFIT: tuple[str, ...] = ("fbp", "bicubic")
+CT_UNFIT: tuple[str, ...] = ("zerofilled", "cgsense", "bicubic")
+"""Classical samplers that are for another kind of measurement."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ReconJob:
-    """What to do. sampler settings: a preset and replacements; like: folder of the DICOM series to take identity from."""
+    """What to do.
+
+    preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
+    DICOM series to take identity from. repair: "zero" blanks samples that are not finite.
+    """
 
     scan: Path
     out: Path
@@ -41,64 +57,80 @@ class ReconJob:
     preset: str = "tuned"
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     prior: str = "medical"
-    options: ReconOptions = ReconOptions()
+    options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
     repair: str = ""
     like: Path | None = None
     overwrite: bool = False
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result, the input's content included."""
-        weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kind == "denoiser" else ""
+        weights = (
+            read_card(self.prior)["sha256"]
+            if load_sampler(self.sampler).prior_kind == "denoiser"
+            else ""
+        )
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": dataclasses.asdict(self.options),
-            "repair": self.repair,
+            "repair": self.repair, "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A job after its checks, before any work: the opened scan and the configured sampler."""
+    """A job after its checks, before any work: the opened scan and the configured sampler.
+
+    identity: an empty result that holds the header and source of the series named by `like`.
+    """
 
     job: ReconJob
     scan: MRIScan | CTScan
     sampler: Sampler
     fingerprint: str
     done: bool
+    identity: Volume | None = None
 
 
 def plan(job: ReconJob) -> Planned:
     """Check everything that can be checked cheaply.
 
-    `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError, InputError, ConfigError,
-    OutputError (an output of another job exists).
+    `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
+    InputError, ConfigError, OutputError (an output of another job exists).
     """
+    _refuse_volume(job.scan)
     scan = open_scan(job.scan, repair=job.repair)
     operator: type[LinearOperator] = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
     sampler = load_sampler(job.sampler).configured(job.preset, operator, dict(job.settings))
     _check_pair(job, scan)
+    _check_name(job)
+    identity = None if job.like is None else identity_from(empty_result(scan), read(job.like))
     fingerprint = job.fingerprint()
-    done = not job.overwrite and job.out.exists() and _same_job(job.out, fingerprint)
-    if job.out.exists() and not done and not job.overwrite:
-        raise OutputError(f"{job.out}: exists and was made by another job; choose another name or add --overwrite")
-    return Planned(job, scan, sampler, fingerprint, done)
+    outputs = [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
+    done = not job.overwrite and all(map(_filled, outputs)) and _same_job(job.out, fingerprint)
+    for path in outputs:
+        if _filled(path) and not done and not job.overwrite:
+            raise OutputError(
+                f"{path}: exists and is not the result of this job; choose another name or add "
+                "--overwrite"
+            )
+    return Planned(job, scan, sampler, fingerprint, done, identity)
 
 
 def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -> dict[str, Any]:
     """Do the work and write the results; returns the sidecar's record."""
     job, started = planned.job, time.time()
     prior = load_prior(job.prior) if planned.sampler.prior_kind == "denoiser" else None
-    result = reconstruct(planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step)
-    description = f"restore {job.sampler}"
-    write(_with_identity(result.volume, job), job.out, description=description, overwrite=job.overwrite)
-    outputs = [job.out.name]
+    result = reconstruct(
+        planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step
+    )
+    results = {job.out: result.volume}
     if result.std is not None:
-        path = std_path(job.out)
-        write(_with_identity(result.std, job), path, description=f"{description} std", overwrite=True)
-        outputs.append(path.name)
+        results[std_path(job.out)] = result.std
+    _write(results, planned)
     record = {
-        "status": "done", "fingerprint": planned.fingerprint, "sources": [source_record(job.scan)], "outputs": outputs,
+        "status": "done", "fingerprint": planned.fingerprint, "sources": [source_record(job.scan)],
+        "outputs": list(results),
         "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
         "prior": _prior_record(job.prior) if prior is not None else None,
         "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
@@ -116,11 +148,59 @@ def std_path(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(suffix) + "_std" + suffix)
 
 
+def _write(results: dict[Path, Volume], planned: Planned) -> None:
+    """All results or none: where one cannot be written, those written before it are removed."""
+    job, written = planned.job, []
+    try:
+        for path, volume in results.items():
+            if planned.identity is not None:
+                like = planned.identity
+                volume = dataclasses.replace(volume, header=like.header, source=like.source)
+            words = f"restore {job.sampler}" + (" std" if path != job.out else "")
+            write(volume, path, description=words, overwrite=job.overwrite)
+            written.append(path)
+    except RestoreError:
+        for path in written:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def _refuse_volume(path: Path) -> None:
+    """A volume is no measurement: say so, or what is wrong with it where it is damaged as well."""
+    if path.is_dir() or (path.is_file() and sniff(path) in ("NIfTI", "DICOM")):
+        read(path)
+        raise InputError(
+            path,
+            "a volume, not a measurement: there is nothing to reconstruct",
+            "make a scan of it with `restore simulate mri` or `restore simulate ct` first",
+        )
+
+
 def _check_pair(job: ReconJob, scan: MRIScan | CTScan) -> None:
-    if job.sampler == "fbp" and isinstance(scan, MRIScan):
-        raise ConfigError(f"{job.scan} holds k-space; fbp is for sinograms, use zerofilled, cgsense, wavelet, tv or dds")
-    if job.sampler in ("zerofilled", "cgsense") and isinstance(scan, CTScan):
-        raise ConfigError(f"{job.scan} holds a sinogram; {job.sampler} is for k-space, use fbp, tv, wavelet or dds")
+    """Refuse a classical sampler that is for another kind of measurement (ConfigError)."""
+    if isinstance(scan, MRIScan):
+        unfit, holds, fit = MRI_UNFIT, "k-space", "zerofilled, cgsense, wavelet, tv or dds"
+    else:
+        unfit, holds, fit = CT_UNFIT, "a sinogram", "fbp, wavelet, tv or dds"
+    if job.sampler in unfit:
+        raise ConfigError(f"{job.scan} holds {holds}, which is not for {job.sampler}; use {fit}")
+
+
+def _check_name(job: ReconJob) -> None:
+    """Refuse a name that says neither NIfTI nor a folder before the work, not after it."""
+    suffix = name_suffix(job.out).lower()
+    nifti = suffix in NIFTI_SUFFIXES
+    if suffix and not nifti and not job.out.is_dir():
+        raise ConfigError(
+            f"{job.out}: results are written as .nii or .nii.gz, or as DICOM into a folder whose "
+            "name has no suffix"
+        )
+    if job.like is not None and nifti:
+        raise ConfigError(f"{job.out}: --like is for DICOM; give a folder as OUT, or leave it out")
+
+
+def _filled(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _same_job(out: Path, fingerprint: str) -> bool:
@@ -134,15 +214,3 @@ def _same_job(out: Path, fingerprint: str) -> bool:
 def _prior_record(name: str) -> dict[str, Any]:
     card = read_card(name)
     return {"name": card["name"], "sha256": card["sha256"]}
-
-
-def _with_identity(volume: Volume, job: ReconJob) -> Volume:
-    """For DICOM output: the header of the series named by `like`, at the slices that were reconstructed."""
-    if job.like is None:
-        return volume
-    from restore.datasets.open import read
-    from restore.datasets.volume import align_to
-
-    series = read(job.like)
-    same = align_to(volume, series)
-    return dataclasses.replace(volume, header=same.header, source=series.source)

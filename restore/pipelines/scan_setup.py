@@ -40,8 +40,9 @@ class Chunk:
 class MRISetup:
     """How chunks of an MRI scan are made.
 
-    maps: from the file where it has them, or ESPIRiT from the fully sampled centre. remove_phase: put the low-resolution
-    phase into the maps, so that the image left to reconstruct is nearly real and non-negative.
+    maps: from the file where it has them, or ESPIRiT from the fully sampled centre. remove_phase: put
+    the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
+    non-negative.
     """
 
     scan: MRIScan
@@ -82,10 +83,14 @@ class CTSetup:
     def chunk(self, which: range, device: torch.device) -> Chunk:
         """Sinogram, operator and noise of the slices `which`."""
         y = torch.from_numpy(self.scan.sinogram[which.start : which.stop]).to(device)
-        return Chunk(y, ParallelBeamCT(self.scan.geometry).to(device), self.noise, _ids(self.scan, which))
+        return Chunk(
+            y, ParallelBeamCT(self.scan.geometry).to(device), self.noise, _ids(self.scan, which)
+        )
 
 
-def set_up_mri(scan: MRIScan, maps: MapsSource, remove_phase: bool, noise_std: float | None) -> MRISetup:
+def set_up_mri(
+    scan: MRIScan, maps: MapsSource, remove_phase: bool, noise_std: float | None
+) -> MRISetup:
     """Noise level (given, stored or estimated) and one intensity scale for the whole scan.
 
     Raises ConfigError where maps are asked from a file without them, InputError for k-space of zeros.
@@ -93,11 +98,19 @@ def set_up_mri(scan: MRIScan, maps: MapsSource, remove_phase: bool, noise_std: f
     if maps == "file" and scan.maps is None:
         raise ConfigError(f"{scan.path}: holds no 'sensitivity_maps'; use --maps espirit")
     if noise_std is None:
-        noise_std = scan.noise_std or _typical(kspace_noise_std(scan.kspace[i], scan.mask) for i in range(scan.n_slices))
+        noise_std = scan.noise_std or _typical(
+            kspace_noise_std(scan.kspace[i], scan.mask) for i in range(scan.n_slices)
+        )
     peaks = [_low_resolution_peak(scan, i) for i in range(scan.n_slices)]
     if max(peaks) <= 0:
         raise InputError(scan.path, "k-space is zero everywhere", "check the file, or its mask")
-    return MRISetup(scan, maps, remove_phase, noise_std, Scaling(max(peaks), "0.999 quantile of the calibration image"))
+    return MRISetup(
+        scan,
+        maps,
+        remove_phase,
+        noise_std,
+        Scaling(max(peaks), "0.999 quantile of the calibration image"),
+    )
 
 
 def set_up_ct(scan: CTScan, noise_std: float | None) -> CTSetup:
@@ -110,7 +123,9 @@ def set_up_ct(scan: CTScan, noise_std: float | None) -> CTSetup:
     elif scan.photons:
         noise = PostLogPoisson(scan.photons)
     else:
-        estimate = scan.noise_std or _typical(sinogram_noise_std(scan.sinogram[i]) for i in range(scan.n_slices))
+        estimate = scan.noise_std or _typical(
+            sinogram_noise_std(scan.sinogram[i]) for i in range(scan.n_slices)
+        )
         noise = Gaussian(estimate) if estimate else None
     span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * scan.mu_water
     return CTSetup(scan, noise, Scaling(span, "attenuation of the HU window"))
@@ -119,7 +134,9 @@ def set_up_ct(scan: CTScan, noise_std: float | None) -> CTSetup:
 def calibration_size(scan: MRIScan) -> tuple[int, int]:
     """Rows and columns of the fully sampled centre of k-space. Raises ConfigError where there is none."""
     _, _, height, width = scan.shape
-    rows, columns = calibration_region(torch.from_numpy(np.broadcast_to(scan.mask, (height, width)).copy()))
+    rows, columns = calibration_region(
+        torch.from_numpy(np.broadcast_to(scan.mask, (height, width)).copy())
+    )
     return len(range(height)[rows]), len(range(width)[columns])
 
 
@@ -130,7 +147,9 @@ def _low_resolution_peak(scan: MRIScan, index: int) -> float:
     height, width = kspace.shape[-2:]
     top, left = height // 2 - rows // 2, width // 2 - columns // 2
     centre = torch.zeros_like(kspace)
-    centre[:, top : top + rows, left : left + columns] = kspace[:, top : top + rows, left : left + columns]
+    centre[:, top : top + rows, left : left + columns] = kspace[
+        :, top : top + rows, left : left + columns
+    ]
     rss = ifft2c(centre).abs().square().sum(0).sqrt()
     return float(torch.quantile(rss.flatten()[:: max(1, rss.numel() // 2**20)], 0.999))
 

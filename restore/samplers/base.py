@@ -20,13 +20,15 @@ from restore.randomness import Draws
 
 @dataclasses.dataclass(frozen=True)
 class Sampler(ABC):
-    """Abstract sampler. `prior_kind` says what it needs: "denoiser" or "none"; `reference` names the paper.
+    """Abstract sampler. `prior_kind` says what it needs: "denoiser" or "none"; `serves` which operators;
+    `reference` names the paper.
 
     `presets`: named settings, the published ones and our tuned ones per operator class; "tuned" falls back to the
     entry "*".
     """
 
     prior_kind: ClassVar[str] = "denoiser"
+    serves: ClassVar[str] = "any linear operator"
     reference: ClassVar[str] = ""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -35,7 +37,9 @@ class Sampler(ABC):
         """Yield the steps; the last one's x0 is the result (unit intensities)."""
 
     @classmethod
-    def configured(cls, preset: str, operator: type[LinearOperator], settings: dict[str, Any]) -> Self:
+    def configured(
+        cls, preset: str, operator: type[LinearOperator], settings: dict[str, Any]
+    ) -> Self:
         """The sampler of a preset ("tuned": chosen by the kind of operator), with some settings replaced.
 
         Raises ConfigError for unknown presets, unknown settings and values out of range.
@@ -51,5 +55,7 @@ class Sampler(ABC):
         from restore.errors import ConfigError
 
         if preset not in cls.presets:
-            raise ConfigError(f"{cls.__name__}: no preset '{preset}'{did_you_mean(preset, cls.presets)}")
+            raise ConfigError(
+                f"{cls.__name__}: no preset '{preset}'{did_you_mean(preset, cls.presets)}"
+            )
         return dict(cls.presets[preset])

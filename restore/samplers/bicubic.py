@@ -19,10 +19,13 @@ class Bicubic(Sampler):
     """Enlarge the measurement with Keys' cubic (a = -0.5)."""
 
     prior_kind: ClassVar[str] = "none"
+    serves: ClassVar[str] = "super-resolution"
     reference: ClassVar[str] = "Keys: cubic convolution interpolation, IEEE ASSP 1981"
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step. Raises ConfigError for other operators than Downsample."""
         if not isinstance(problem.operator, Downsample):
-            raise ConfigError(f"bicubic enlarges low-resolution images, not {problem.operator}; use tv or dds")
+            raise ConfigError(
+                f"bicubic enlarges low-resolution images, not {problem.operator}; use tv or dds"
+            )
         yield Step(0, 1, 0.0, problem.operator.interpolate(problem.data.y), 0)

@@ -23,7 +23,10 @@ class CGSense(Sampler):
     """
 
     prior_kind: ClassVar[str] = "none"
-    reference: ClassVar[str] = "Pruessmann and others: sensitivity encoding with arbitrary trajectories, MRM 2001"
+    serves: ClassVar[str] = "MRI"
+    reference: ClassVar[str] = (
+        "Pruessmann and others: sensitivity encoding with arbitrary trajectories, MRM 2001"
+    )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
 
     n_steps: int = 30
@@ -31,13 +34,18 @@ class CGSense(Sampler):
 
     def __post_init__(self) -> None:
         if self.n_steps < 1 or self.weight < 0:
-            raise ConfigError(f"CG-SENSE: n_steps >= 1 and weight >= 0, got {self.n_steps} and {self.weight}")
+            raise ConfigError(
+                f"CG-SENSE: n_steps >= 1 and weight >= 0, got {self.n_steps} and {self.weight}"
+            )
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step: the whole solve."""
         term = problem.unweighted
         damping = self.weight * problem.operator.norm() ** 2
         solution = cg(
-            lambda v: term.normal(v) + damping * v, term.rhs, iters=self.n_steps, item_ndim=problem.item_ndim
+            lambda v: term.normal(v) + damping * v,
+            term.rhs,
+            iters=self.n_steps,
+            item_ndim=problem.item_ndim,
         )
         yield Step(0, 1, 0.0, solution.x, 0, {"cg": int(solution.result.max())})

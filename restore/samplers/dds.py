@@ -78,12 +78,16 @@ class DDS(Sampler):
 
     def __post_init__(self) -> None:
         if self.n_steps < 1 or self.cg_iters < 1:
-            raise ConfigError(f"DDS: n_steps and cg_iters must be at least 1, got {self.n_steps} and {self.cg_iters}")
+            raise ConfigError(
+                f"DDS: n_steps and cg_iters must be at least 1, got {self.n_steps} and {self.cg_iters}"
+            )
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"DDS: eta must lie in 0..1, got {self.eta}")
         limits = self.gamma > 0, self.tv_rho > 0, self.tv_weight >= 0
         if not all(limits) or max(self.gamma, self.tv_rho, self.tv_weight) == float("inf"):
-            raise ConfigError("DDS: gamma and tv_rho must be positive, tv_weight zero or more, all of them finite")
+            raise ConfigError(
+                "DDS: gamma and tv_rho must be positive, tv_weight zero or more, all of them finite"
+            )
         self.sigmas()
 
     def sigmas(self) -> Tensor:
@@ -105,10 +109,15 @@ class DDS(Sampler):
             solution = consistent(x0, s)
             xh = solution.x
             if not bool(torch.isfinite(xh).all()):
-                raise DivergenceError(f"DDS: a non-finite value at step {i + 1} of {len(sigmas)}, sigma {s:.4g}")
+                raise DivergenceError(
+                    f"DDS: a non-finite value at step {i + 1} of {len(sigmas)}, sigma {s:.4g}"
+                )
             yield Step(i, len(sigmas), s, xh, prior.evaluations, {"cg": int(solution.result.max())})
             landing = s_next == 0 or (self.landing and i == len(sigmas) - 2)
-            x = xh if landing else self._renoise(xh, (x - x0) / s, s, s_next, draws, problem.item_ndim)
+            if landing:
+                x = xh * self._landing_scale(s_next)
+            else:
+                x = self._renoise(xh, (x - x0) / s, s, s_next, draws, problem.item_ndim)
 
     def _start(self, problem: Problem, draws: Draws, sigma: float) -> Tensor:
         """The published chain begins with pure N(0, I) in VP coordinates, which is n sqrt(1 + sigma^2) here."""
@@ -117,7 +126,13 @@ class DDS(Sampler):
             return problem.degraded + sigma * n
         return n * ((1 + sigma**2) ** 0.5 if self.schedule == "vp" else sigma)
 
-    def _renoise(self, xh: Tensor, eps: Tensor, s: float, s_next: float, draws: Draws, item_ndim: int) -> Tensor:
+    def _landing_scale(self, s_next: float) -> float:
+        """Released code hands xh on as the VP state itself, without sqrt(a): 5e-5 of the image at its last level."""
+        return (1 + s_next**2) ** 0.5 if self.schedule == "vp" else 1.0
+
+    def _renoise(
+        self, xh: Tensor, eps: Tensor, s: float, s_next: float, draws: Draws, item_ndim: int
+    ) -> Tensor:
         """x' = xh + s' (sqrt(1 - eta^2) eps + eta n); the paper's DDIM rule shrinks eta by sqrt(1 - s'^2/s^2)."""
         eta = self.eta * (1 - (s_next / s) ** 2) ** 0.5 if self.noise_rule == "ddim" else self.eta
         n = draws.normal_like(xh, item_ndim)
@@ -130,13 +145,17 @@ class _DataConsistency:
     def __init__(self, settings: DDS, problem: Problem) -> None:
         self.settings = settings
         weighted = settings.data_weight == "noise" and problem.noise is not None
-        self.mode = "krylov" if settings.data_weight == "noise" and not weighted else settings.data_weight
+        self.mode = (
+            "krylov" if settings.data_weight == "noise" and not weighted else settings.data_weight
+        )
         self.term = problem.data if weighted else problem.unweighted
         self.admm: AdmmTV | None = None
         if settings.tv_weight > 0:
             depth = problem.item_ndim + 1
             if len(problem.image_shape) < depth:
-                raise ConfigError("DDS-3D couples slices: the measurement needs a slice dimension, or tv_weight=0")
+                raise ConfigError(
+                    "DDS-3D couples slices: the measurement needs a slice dimension, or tv_weight=0"
+                )
             self.admm = AdmmTV(
                 self.term.normal, self.term.rhs, settings.tv_weight, settings.tv_rho,
                 axes=(-depth,), item_ndim=depth, boundary=settings.tv_boundary,
@@ -144,12 +163,19 @@ class _DataConsistency:
 
     def __call__(self, x0: Tensor, sigma: float) -> Solution:
         s = self.settings
-        weight = s.gamma * sigma**2 if self.mode == "noise" else s.gamma
+        weight = (
+            s.gamma * sigma**2
+            if self.mode == "noise"
+            else s.gamma
+        )
         if self.admm is None:
             if self.mode == "krylov":
                 return krylov_step(self.term, x0, iters=s.cg_iters)
             return data_step(self.term, x0, weight, iters=s.cg_iters)
         if self.mode == "krylov":
             return self.admm.step(x0, iters=s.cg_iters)
-        self.admm.normal, self.admm.rhs = (lambda v: weight * self.term.normal(v)), weight * self.term.rhs
+        self.admm.normal, self.admm.rhs = (
+            (lambda v: weight * self.term.normal(v)),
+            weight * self.term.rhs,
+        )
         return self.admm.step(x0, iters=s.cg_iters, proximal=1.0)

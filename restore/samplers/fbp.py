@@ -20,6 +20,7 @@ class FBP(Sampler):
     """Ramp filter (optionally apodised) and back-projection; Kak and Slaney, 1988, chapter 3."""
 
     prior_kind: ClassVar[str] = "none"
+    serves: ClassVar[str] = "parallel-beam CT"
     reference: ClassVar[str] = "Kak, Slaney: Principles of computerized tomographic imaging, 1988"
 
     filter: Literal["ramp", "hann", "shepp-logan", "cosine"] = "ramp"
@@ -27,5 +28,7 @@ class FBP(Sampler):
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step. Raises ConfigError for other operators than parallel-beam CT."""
         if not isinstance(problem.operator, ParallelBeamCT):
-            raise ConfigError(f"fbp inverts sinograms, not {problem.operator}; use cgsense, wavelet or tv")
+            raise ConfigError(
+                f"fbp inverts sinograms, not {problem.operator}; use cgsense, wavelet or tv"
+            )
         yield Step(0, 1, 0.0, fbp(problem.data.y, problem.operator.geometry, self.filter), 0)

@@ -32,21 +32,31 @@ def vp_grid(n_steps: int) -> Tensor:
     The number of levels is ceil(1000/skip), which can exceed n_steps by one or more.
     """
     if not 1 <= n_steps <= 1000:
-        raise ConfigError(f"the VP schedule has 1000 levels; n_steps must lie in 1..1000, got {n_steps}")
+        raise ConfigError(
+            f"the VP schedule has 1000 levels; n_steps must lie in 1..1000, got {n_steps}"
+        )
     return alpha_bar_to_sigma(vp_alphas_cumprod())[:: 1000 // n_steps].flip(0)
 
 
 def geometric(n_steps: int, sigma_max: float, sigma_min: float) -> Tensor:
     """Log-spaced levels, sigma_max first (Song and others, "Score-based generative modeling", ICLR 2021, VE)."""
     _check(n_steps, sigma_max, sigma_min)
-    t = torch.linspace(1, 0, n_steps, dtype=torch.float64) if n_steps > 1 else torch.ones(1, dtype=torch.float64)
+    t = (
+        torch.linspace(1, 0, n_steps, dtype=torch.float64)
+        if n_steps > 1
+        else torch.ones(1, dtype=torch.float64)
+    )
     return sigma_min * (sigma_max / sigma_min) ** t
 
 
 def karras(n_steps: int, sigma_max: float, sigma_min: float, rho: float = 7.0) -> Tensor:
     """Levels of Karras and others, "Elucidating the design space", NeurIPS 2022, equation 5 (without the final 0)."""
     _check(n_steps, sigma_max, sigma_min)
-    t = torch.linspace(0, 1, n_steps, dtype=torch.float64) if n_steps > 1 else torch.zeros(1, dtype=torch.float64)
+    t = (
+        torch.linspace(0, 1, n_steps, dtype=torch.float64)
+        if n_steps > 1
+        else torch.zeros(1, dtype=torch.float64)
+    )
     return (sigma_max ** (1 / rho) + t * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
 
 
@@ -54,4 +64,6 @@ def _check(n_steps: int, sigma_max: float, sigma_min: float) -> None:
     if n_steps < 1:
         raise ConfigError(f"n_steps must be at least 1, got {n_steps}")
     if not 0 < sigma_min <= sigma_max:
-        raise ConfigError(f"noise levels must satisfy 0 < sigma_min <= sigma_max, got {sigma_min} and {sigma_max}")
+        raise ConfigError(
+            f"noise levels must satisfy 0 < sigma_min <= sigma_max, got {sigma_min} and {sigma_max}"
+        )

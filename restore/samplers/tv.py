@@ -24,7 +24,10 @@ class TV(Sampler):
 
     prior_kind: ClassVar[str] = "none"
     reference: ClassVar[str] = "Rudin, Osher, Fatemi: nonlinear total variation, Physica D 1992"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}, "tuned ParallelBeamCT": {"nonnegative": True}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tuned": {},
+        "tuned ParallelBeamCT": {"nonnegative": True},
+    }
 
     n_steps: int = 60
     weight: float = 2e-3
@@ -38,7 +41,11 @@ class TV(Sampler):
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per ADMM iteration."""
         iterates = admm_tv_steps(
-            problem.data, self.weight, iters=self.n_steps, cg_iters=self.cg_iters, nonnegative=self.nonnegative
+            problem.data,
+            self.weight,
+            iters=self.n_steps,
+            cg_iters=self.cg_iters,
+            nonnegative=self.nonnegative,
         )
         for i, x in enumerate(iterates):
             yield Step(i, self.n_steps, 0.0, x, 0)

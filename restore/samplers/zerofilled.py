@@ -17,6 +17,7 @@ class ZeroFilled(Sampler):
     """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
 
     prior_kind: ClassVar[str] = "none"
+    serves: ClassVar[str] = "MRI and inpainting"
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step."""

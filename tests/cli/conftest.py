@@ -1,0 +1,72 @@
+"""Scans of a small made-up head, shared by the tests of the verbs; nobody may change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from restore.cli import app
+from restore.datasets.ct_measurement import write_ct_measurement
+from restore.datasets.fastmri import write_fastmri
+from restore.datasets.open import read
+from restore.datasets.phantom import ct_phantom, head_phantom
+from restore.datasets.simulate_ct import simulate_ct
+from restore.datasets.simulate_mri import simulate_mri
+
+SHAPE = (8, 48, 38)
+SLICES = slice(1, 8, 3)
+CODES = (4, 1)
+"""sform and qform code of the volumes."""
+
+Verb = Callable[..., Result]
+
+
+def tilted_affine() -> np.ndarray:
+    """Voxels of 4 x 5 x 12 mm, turned about x and moved."""
+    c, s = np.cos(0.3), np.sin(0.3)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.diag([-4.0, -5.0, 12.0])
+    affine[:3, 3] = 70, 110, -30
+    return affine
+
+
+def saved(data: np.ndarray, path: Path) -> Path:
+    """A volume (z, y, x) as NIfTI in the tilted place, its codes set."""
+    image = nibabel.Nifti1Image(data.T, tilted_affine())
+    image.header.set_xyzt_units("mm")
+    image.set_sform(tilted_affine(), code=CODES[0])
+    image.set_qform(tilted_affine(), code=CODES[1])
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with mr.nii.gz and ct.nii.gz and scans of their slices 1, 4, 7: mri.h5 and ct.h5."""
+    folder = tmp_path_factory.mktemp("scans")
+    mr = read(saved(head_phantom(SHAPE).data, folder / "mr.nii.gz"), modality="MR")
+    ct = read(saved(ct_phantom(SHAPE).data, folder / "ct.nii.gz"), modality="CT")
+    settings = {"coils": 4, "acceleration": 2, "center_fraction": 0.2, "slices": SLICES, "seed": 7}
+    write_fastmri(simulate_mri(mr, mask="equispaced", **settings), folder / "mri.h5")
+    write_ct_measurement(simulate_ct(ct, views=40, slices=SLICES), folder / "ct.h5")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def verb() -> Verb:
+    """Run a verb in this process; every argument becomes text."""
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def names(folder: Path) -> Sequence[str]:
+    return sorted(path.name for path in folder.iterdir())

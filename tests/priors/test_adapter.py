@@ -1,0 +1,116 @@
+"""ImagePrior: complex images, channels and chunks through denoisers of every kind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, OutOfMemory
+from restore.priors import adapter
+from restore.priors.adapter import ImagePrior
+from restore.priors.base import Denoiser
+
+
+class Traced(Denoiser):
+    """Adds 1 to the first channel, 2 to the second, ... and remembers the shapes it saw."""
+
+    def __init__(self, channels: int = 1, complex_mode: str = "separate") -> None:
+        self.channels, self.complex_mode, self.name = channels, complex_mode, "traced"
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        self.shapes.append(tuple(x.shape))
+        return x + torch.arange(1, self.channels + 1, dtype=x.dtype)[:, None, None]
+
+
+def image(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def test_real_stacks_become_planes():
+    prior = Traced()
+    images = ImagePrior(prior, (5, 6), complex_=False)
+    x = image(2, 3, 5, 6)
+    assert torch.equal(images(x, 0.1), x + 1)
+    assert prior.shapes == [(6, 1, 5, 6)]
+    assert images.evaluations == 1
+
+
+def test_grey_prior_serves_channels_one_by_one_and_colour_prior_at_once():
+    x = image(2, 3, 4, 4)
+    grey, colour = Traced(), Traced(channels=3)
+    assert torch.equal(ImagePrior(grey, (3, 4, 4), complex_=False)(x, 0.1), x + 1)
+    out = ImagePrior(colour, (3, 4, 4), complex_=False)(x, 0.1)
+    assert grey.shapes == [(6, 1, 4, 4)]
+    assert colour.shapes == [(2, 3, 4, 4)]
+    assert torch.equal(out, x + torch.tensor([1.0, 2.0, 3.0])[:, None, None])
+
+
+def test_complex_modes():
+    x = image(2, 5, 4, dtype=torch.complex64)
+    separate, channels = Traced(), Traced(channels=2, complex_mode="channels")
+    torch.testing.assert_close(ImagePrior(separate, (5, 4), complex_=True)(x, 0.1), x + 1 + 1j)
+    assert separate.shapes == [(4, 1, 5, 4)]
+    torch.testing.assert_close(ImagePrior(channels, (5, 4), complex_=True)(x, 0.1), x + 1 + 2j)
+    assert channels.shapes == [(2, 2, 5, 4)]
+    magnitude = Traced(complex_mode="magnitude")
+    out = ImagePrior(magnitude, (5, 4), complex_=True)(x, 0.1)
+    torch.testing.assert_close(out.abs(), x.abs() + 1)
+    torch.testing.assert_close(out.angle(), x.angle())
+
+
+def test_complex_colour_items_keep_their_shape():
+    x = image(2, 3, 4, 4, dtype=torch.complex128)
+    for prior in (Traced(), Traced(3), Traced(2, "channels"), Traced(3, "magnitude")):
+        assert ImagePrior(prior, (3, 4, 4), complex_=True)(x, 0.1).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("channels", "mode", "shape", "complex_", "advice"),
+    [
+        (3, "separate", (8, 8), False, "'medical'"),
+        (3, "separate", (8, 8), True, "'medical'"),
+        (2, "separate", (3, 8, 8), False, "'natural'"),
+        (2, "channels", (8, 8), False, "'medical'"),
+        (1, "channels", (8, 8), True, "'medical'"),
+        (1, "separate", (2, 3, 8, 8), False, "'medical'"),
+        (1, "separate", (8,), False, "'medical'"),
+    ],
+)
+def test_pairs_that_cannot_work_are_refused(channels, mode, shape, complex_, advice):
+    with pytest.raises(ConfigError, match=f"'traced' has {channels} channels.*{advice}"):
+        ImagePrior(Traced(channels, mode), shape, complex_)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    monkeypatch.setattr(adapter, "PIXELS_PER_CALL", 3 * 16)
+    prior = Traced()
+    x = image(7, 4, 4)
+    assert torch.equal(ImagePrior(prior, (4, 4), complex_=False)(x, 0.1), x + 1)
+    assert [s[0] for s in prior.shapes] == [3, 3, 1]
+
+
+class Greedy(Traced):
+    """Runs out of memory for more than `fits` planes."""
+
+    fits = 2
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        if x.shape[0] > self.fits:
+            raise torch.OutOfMemoryError("pretended")
+        return super().__call__(x, sigma)
+
+
+def test_out_of_memory_makes_smaller_chunks_and_remembers(monkeypatch):
+    monkeypatch.setattr(adapter, "PIXELS_PER_CALL", 8 * 16)
+    prior = Greedy()
+    images = ImagePrior(prior, (4, 4), complex_=False)
+    x = image(5, 4, 4)
+    assert torch.equal(images(x, 0.1), x + 1)
+    assert [s[0] for s in prior.shapes] == [2, 2, 1]
+    images(x, 0.1)
+    assert [s[0] for s in prior.shapes] == [2, 2, 1] * 2
+    prior.fits = 0
+    with pytest.raises(OutOfMemory, match="one image"):
+        images(x, 0.1)

@@ -1,0 +1,96 @@
+"""What every sampler promises, whatever its name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from restore.errors import ConfigError
+from restore.noise import Gaussian
+from restore.operators.base import LinearOperator
+from restore.operators.ct import ParallelBeamCT
+from restore.operators.downsample import Downsample
+from restore.operators.geometry import ParallelBeam
+from restore.operators.mri import MultiCoilMRI
+from restore.priors.adapter import ImagePrior
+from restore.priors.analytic import GaussianPrior
+from restore.problem import Problem
+from restore.randomness import Draws
+from restore.registry import load_sampler, sampler_names
+from restore.samplers.base import Sampler
+
+NAMES = sorted(sampler_names())
+OPERATORS: dict[str, LinearOperator] = {
+    "mri": MultiCoilMRI.single_coil(torch.arange(16) % 2 == 0, (16, 16)),
+    "ct": ParallelBeamCT(ParallelBeam.covering(shape=(16, 16), views=9)),
+    "image": Downsample((3, 16, 16), 2),
+}
+
+
+def configured(name: str, operator: LinearOperator) -> Sampler:
+    settings = load_sampler(name)
+    steps = {"n_steps": 3} if "n_steps" in {f.name for f in dataclasses.fields(settings)} else {}
+    return settings.configured("tuned", type(operator), steps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_values_and_every_preset_can_be_built(name):
+    cls = load_sampler(name)
+    assert cls.__doc__
+    assert cls.prior_kind in ("denoiser", "none", "conditional", "latent")
+    assert cls() == cls()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        cls().anything = 1
+    for preset in cls.presets:
+        for operator in OPERATORS.values():
+            assert isinstance(cls.configured(preset, type(operator), {}), cls)
+
+
+def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
+    """The steps of a run on two items, or None where the pair is refused."""
+    kind = torch.complex64 if operator.is_complex else torch.float32
+    g = torch.Generator().manual_seed(1)
+    x = torch.rand((2, *operator.in_shape), generator=g).to(kind)
+    problem = Problem(operator(x), operator, Gaussian(0.05))
+    sampler = configured(name, operator)
+    flat = torch.full((16, 16), 0.5)
+    prior = ImagePrior(GaussianPrior(flat, spectrum=0.1), problem.item_shape, operator.is_complex)
+    given = prior if sampler.prior_kind == "denoiser" else None
+    try:
+        return list(sampler.steps(problem, given, Draws(seed, problem.ids)))
+    except ConfigError:
+        return None
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if load_sampler(n).prior_kind in ("denoiser", "none")]
+)
+def test_runs_are_finite_numbered_and_repeatable_or_refused(name, kind):
+    operator = OPERATORS[kind]
+    state = torch.random.get_rng_state()
+    steps = solved(name, operator, seed=0)
+    if steps is None:
+        return
+    assert [s.i for s in steps] == list(range(len(steps)))
+    assert {s.n for s in steps} == {len(steps)}
+    for step in steps:
+        assert step.x0.shape == (2, *operator.in_shape)
+        assert step.x0.is_complex() == operator.is_complex
+        assert bool(torch.isfinite(step.x0).all())
+    again = solved(name, operator, seed=0)
+    assert again is not None
+    assert torch.equal(steps[-1].x0, again[-1].x0)
+    assert torch.equal(state, torch.random.get_rng_state())  # the global generator is nobody's
+
+
+def test_every_kind_of_measurement_is_served_by_most_samplers():
+    for kind in OPERATORS:
+        served = [
+            n
+            for n in NAMES
+            if load_sampler(n).prior_kind in ("denoiser", "none") and solved(n, OPERATORS[kind], 0)
+        ]
+        assert {"dds", "cgsense", "tv"} <= set(served), (kind, served)

@@ -1,0 +1,65 @@
+"""Noise levels against stored alpha-bars and against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from restore.errors import ConfigError
+from restore.samplers.schedules import (
+    alpha_bar_to_sigma,
+    geometric,
+    karras,
+    vp_alphas_cumprod,
+    vp_grid,
+)
+
+
+@pytest.mark.parametrize(
+    "case", ["dds2d_ct_prox_f64", "dds3d_ct_svct_f64", "dds2d_mri_official_f64"]
+)
+def test_alpha_bars_are_the_published_ones(arrays, case):
+    g = arrays(f"dds/{case}")
+    torch.testing.assert_close(vp_alphas_cumprod()[g["t"]], g["abar_t"], rtol=1e-6, atol=0)
+    sigmas = alpha_bar_to_sigma(g["abar_t"])
+    torch.testing.assert_close(vp_grid(5), sigmas, rtol=1e-6, atol=0)
+
+
+def test_gaussian_posterior_schedule_agrees_but_for_float32_betas(arrays):
+    stored = arrays("gaussian_posterior/prior")["alphas_cumprod"]
+    torch.testing.assert_close(vp_alphas_cumprod(), stored, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("asked", "calls"), [(19, 20), (20, 20), (30, 31), (50, 50), (99, 100)])
+def test_vp_grid_makes_as_many_calls_as_the_published_code(asked, calls):
+    sigmas = vp_grid(asked)
+    assert len(sigmas) == calls
+    assert bool((sigmas.diff() < 0).all())
+    assert float(sigmas[-1]) == pytest.approx(math.sqrt(1e-4 / (1 - 1e-4)), rel=1e-6)
+
+
+def test_geometric_and_karras_meet_their_ends():
+    for levels in (geometric, karras):
+        s = levels(7, 5.0, 0.02)
+        assert s.dtype == torch.float64
+        torch.testing.assert_close(s[[0, -1]], torch.tensor([5.0, 0.02]).double())
+        assert bool((s.diff() < 0).all())
+        assert levels(1, 5.0, 0.02).tolist() == pytest.approx([5.0])
+    ratios = geometric(7, 5.0, 0.02).log().diff()
+    torch.testing.assert_close(ratios, ratios[0].expand(6))
+    roots = karras(7, 5.0, 0.02).pow(1 / 7).diff()
+    torch.testing.assert_close(roots, roots[0].expand(6))
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0, 1.0, 0.1), (5, 0.1, 1.0), (5, 1.0, 0.0), (5, math.nan, 0.1)]
+)
+def test_impossible_levels_are_refused(arguments):
+    for levels in (geometric, karras):
+        with pytest.raises(ConfigError):
+            levels(*arguments)
+    for n in (0, 1001):
+        with pytest.raises(ConfigError, match="1000 levels"):
+            vp_grid(n)
