@@ -26,6 +26,14 @@ class Seconds(NamedTuple):
     cpu: float
     wall: float
 
+    def less(self, other: Seconds) -> Seconds:
+        """The difference of two."""
+        return Seconds(self.cpu - other.cpu, self.wall - other.wall)
+
+    def over(self, count: int) -> Seconds:
+        """A part of it."""
+        return Seconds(self.cpu / count, self.wall / count)
+
 
 def one_thread() -> None:
     """Hold torch to one thread; refuse to measure where other libraries would use more."""

@@ -131,7 +131,8 @@ def _anatomy(grid: _Grid) -> Iterator[Layer]:
 def _brain(grid: _Grid, depth: Field) -> Iterator[Layer]:
     """Folded cortex on white matter. depth: mm below the surface of the brain."""
     field = grid.random(20.0)
-    slope = np.sqrt(sum(g**2 for g in np.gradient(field, *grid.step) if g is not None))
+    gradient = [np.gradient(field, grid.step[a], axis=a) for a in range(3) if grid.shape[a] > 1]
+    slope = np.sqrt(sum(g**2 for g in gradient))
     beyond = np.maximum(depth - 18 - 6 * grid.random(45.0), 0)
     opening = 0.4 + 0.8 * np.exp(-np.maximum(depth, 0) / 4) + 0.25 * grid.random(40.0)
     sulci = np.hypot(np.abs(field) / np.maximum(slope, 1e-4), beyond) - np.maximum(opening, 0.2)

@@ -48,7 +48,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _convert(where: str, value: Any, kind: Any) -> Any:
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    options = typing.get_args(kind) if union else (kind,)
     target = next(o for o in options if o is not type(None))
     words = typing.get_args(target) if typing.get_origin(target) is typing.Literal else ()
     if value in words:

@@ -47,6 +47,8 @@ class Problem:
             )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
+        if not self.items:
+            raise ShapeError(f"{self.operator}: the measurement {tuple(self.y.shape)} is empty")
         if len(self.ids) != self.items:
             raise ShapeError(
                 f"{len(self.ids)} ids for {self.items} items of shape {self.item_shape}"

@@ -56,7 +56,9 @@ def solve(
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}")
     noise = Gaussian(float(noise)) if isinstance(noise, int | float) else noise
-    problem = Problem(y, operator, noise, scaling or default_scaling(y, operator), ids)
+    problem = Problem(y, operator, noise, scaling or Scaling(), ids)
+    if scaling is None:
+        problem = dataclasses.replace(problem, scaling=default_scaling(y, operator))
     chosen = _sampler(sampler, operator, settings)
     denoiser = _denoiser(prior) if chosen.prior_kind == "denoiser" else None
     if denoiser is not None:
@@ -77,7 +79,7 @@ def solve(
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log[0],
         provenance={
-            "sampler": type(chosen).__name__.lower(), "settings": dataclasses.asdict(chosen),
+            "sampler": type(chosen).__module__.rpartition(".")[2], "settings": dataclasses.asdict(chosen),
             "prior": denoiser.name if denoiser is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(operator), "noise": repr(noise),
         },

@@ -52,6 +52,9 @@ class Size:
     views: int = 60
 
 
+FULL = Size()
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """A reconstruction of the demonstration. seconds: None where it was finished before."""
@@ -99,7 +102,7 @@ def demonstrate(
     that holds files is refused unless `overwrite`. tell: gets a line before each piece of work.
     Raises OutputError, and what the pieces raise.
     """
-    size = size or Size()
+    size = size or FULL
     settings = {"seed": seed, **dataclasses.asdict(size)}
     _claim(folder, settings, overwrite)
     outcomes, pictures = [], []

@@ -130,7 +130,7 @@ def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -
     _write(results, planned)
     record = {
         "status": "done", "fingerprint": planned.fingerprint, "sources": [source_record(job.scan)],
-        "outputs": list(results),
+        "outputs": [path.name for path in results],
         "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
         "prior": _prior_record(job.prior) if prior is not None else None,
         "options": dataclasses.asdict(job.options), "environment": environment(str(device)),

@@ -114,12 +114,15 @@ def set_up_mri(
 
 
 def set_up_ct(scan: CTScan, noise_std: float | None) -> CTSetup:
-    """Poisson weights where the photon count is known, else one noise level; the HU window as scale."""
+    """Poisson weights where the photon count is known, else one noise level; the HU window as scale.
+
+    noise_std 0 says that there is no noise.
+    """
     from restore.scaling import CT_WINDOW_HU
 
     noise: Noise | None = None
     if noise_std is not None:
-        noise = Gaussian(noise_std)
+        noise = Gaussian(noise_std) if noise_std else None
     elif scan.photons:
         noise = PostLogPoisson(scan.photons)
     else:

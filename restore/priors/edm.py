@@ -67,10 +67,13 @@ class EDMDenoiser(Denoiser):
 
 
 def build_unet_denoiser(
-    config: UNetConfig, *, sigma_data: float = 0.5, name: str = ""
+    config: UNetConfig, *, sigma_data: float = 0.5, name: str = "", seed: int = 0
 ) -> EDMDenoiser:
-    """An untrained U-Net denoiser in the memory layout that is fastest for convolutions."""
-    network = UNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """An untrained U-Net denoiser in the memory layout that is fastest for convolutions; seed: of its first weights."""
+    # torch's layers draw from the global generator, which is given back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = UNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EDMDenoiser(
         network,
         sigma_data=sigma_data,

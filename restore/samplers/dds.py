@@ -20,7 +20,8 @@ from restore.randomness import Draws
 from restore.samplers import schedules
 from restore.samplers.base import Sampler
 from restore.solvers.admm import AdmmTV
-from restore.solvers.cg import Solution
+from restore.solvers.cg import Result, Solution
+from restore.solvers.closed_form import closed_form
 from restore.solvers.proximal import data_step, krylov_step
 
 
@@ -106,18 +107,17 @@ class DDS(Sampler):
         x = self._start(problem, draws, sigmas[0])
         for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
             x0 = prior(x, s)  # Tweedie
-            solution = consistent(x0, s)
-            xh = solution.x
-            if not bool(torch.isfinite(xh).all()):
+            xh, code = consistent(x0, s)
+            if not bool(torch.isfinite(xh.sum())):  # one pass, where isfinite of all takes many
                 raise DivergenceError(
                     f"DDS: a non-finite value at step {i + 1} of {len(sigmas)}, sigma {s:.4g}"
                 )
-            yield Step(i, len(sigmas), s, xh, prior.evaluations, {"cg": int(solution.result.max())})
+            yield Step(i, len(sigmas), s, xh, prior.evaluations, {"cg": code})
             landing = s_next == 0 or (self.landing and i == len(sigmas) - 2)
             if landing:
                 x = xh * self._landing_scale(s_next)
             else:
-                x = self._renoise(xh, (x - x0) / s, s, s_next, draws, problem.item_ndim)
+                x = self._renoise(xh, x, x0, s, s_next, draws, problem.item_ndim)
 
     def _start(self, problem: Problem, draws: Draws, sigma: float) -> Tensor:
         """The published chain begins with pure N(0, I) in VP coordinates, which is n sqrt(1 + sigma^2) here."""
@@ -131,12 +131,13 @@ class DDS(Sampler):
         return (1 + s_next**2) ** 0.5 if self.schedule == "vp" else 1.0
 
     def _renoise(
-        self, xh: Tensor, eps: Tensor, s: float, s_next: float, draws: Draws, item_ndim: int
+        self, xh: Tensor, x: Tensor, x0: Tensor, s: float, s_next: float, draws: Draws, item_ndim: int
     ) -> Tensor:
-        """x' = xh + s' (sqrt(1 - eta^2) eps + eta n); the paper's DDIM rule shrinks eta by sqrt(1 - s'^2/s^2)."""
+        """x' = xh + s' (sqrt(1 - eta^2) eps + eta n) with eps = (x - x0) / s; the paper's DDIM rule shrinks eta by sqrt(1 - s'^2/s^2)."""
         eta = self.eta * (1 - (s_next / s) ** 2) ** 0.5 if self.noise_rule == "ddim" else self.eta
-        n = draws.normal_like(xh, item_ndim)
-        return xh + s_next * ((1 - eta**2) ** 0.5 * eps + eta * n)
+        x_next = torch.add(xh, draws.normal_like(xh, item_ndim), alpha=s_next * eta)
+        share = s_next * (1 - eta**2) ** 0.5
+        return x_next.add_(x - x0, alpha=share / s) if share else x_next
 
 
 class _DataConsistency:
@@ -161,7 +162,17 @@ class _DataConsistency:
                 axes=(-depth,), item_ndim=depth, boundary=settings.tv_boundary,
             )  # fmt: skip
 
-    def __call__(self, x0: Tensor, sigma: float) -> Solution:
+        exact = self.mode == "noise" and self.admm is None
+        self.closed = closed_form(self.term) if exact else None
+
+    def __call__(self, x0: Tensor, sigma: float) -> tuple[Tensor, int]:
+        """The consistent image and the worst `solvers.cg.Result` of its items."""
+        if self.closed is not None:
+            return self.closed(x0, self.settings.gamma * sigma**2), int(Result.CONVERGED)
+        solution = self._iterated(x0, sigma)
+        return solution.x, int(solution.result.max())
+
+    def _iterated(self, x0: Tensor, sigma: float) -> Solution:
         s = self.settings
         weight = (
             s.gamma * sigma**2

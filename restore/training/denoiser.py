@@ -79,7 +79,8 @@ def train_denoiser(
     A `state_file` that exists is continued. Returns the denoiser with averaged weights. Raises DivergenceError when the
     loss stops being finite, WeightsError for a state of another shape.
     """
-    prior = build_unet_denoiser(config, sigma_data=settings.sigma_data).to(device)
+    prior = build_unet_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
+    prior = prior.to(device)
     network = prior.network
     if init is not None:
         network.load_state_dict(
@@ -136,7 +137,7 @@ def _step(
     )  # EDM weighting: unit weight on the network's own output
     if not torch.isfinite(loss):
         raise DivergenceError(
-            f"training loss is {float(loss)} at step {step}; start again from the last state"
+            f"training loss is {float(loss.detach())} at step {step}; start again from the last state"
         )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

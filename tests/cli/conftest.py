@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from restore.cli import app
@@ -24,7 +24,7 @@ SLICES = slice(1, 8, 3)
 CODES = (4, 1)
 """sform and qform code of the volumes."""
 
-Verb = Callable[..., Result]
+Verb = Callable[..., Any]
 
 
 def tilted_affine() -> np.ndarray:
@@ -62,11 +62,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verb() -> Verb:
     """Run a verb in this process; every argument becomes text."""
 
-    def run(*arguments: object) -> Result:
+    def run(*arguments: object) -> Any:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
-
-
-def names(folder: Path) -> Sequence[str]:
-    return sorted(path.name for path in folder.iterdir())

@@ -58,7 +58,7 @@ def test_every_sampler_puts_its_result_where_the_slices_were(made, scans, kind, 
     assert out.get_data_dtype() == np.float32
     for k, index in enumerate(MEASURED):
         voxel = np.array([[0, 0, k, 1], [37, 0, k, 1], [0, 47, k, 1]])
-        there = voxel + [0, 0, index - k, 0]
+        there = voxel + np.array([0, 0, index - k, 0])
         np.testing.assert_allclose(out.affine @ voxel.T, source.affine @ there.T, atol=1e-4)
     for code in ("sform_code", "qform_code"):
         assert out.header[code] == source.header[code]
@@ -358,7 +358,7 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("mri", ["--sampler", "dss"], ["no sampler 'dss'", "did you mean 'dds'?"]),
         ("mri", ["--preset", "publishd"], ["did you mean 'published'?"]),
         ("mri", ["--set", "n_step=3"], ["did you mean 'n_steps'?"]),
-        ("mri", ["--set", "n_steps=few"], ["must be a int, got 'few'"]),
+        ("mri", ["--set", "n_steps=few"], ["must be of type int, got 'few'"]),
         ("mri", ["--set", "n_steps"], ["name=value"]),
         ("mri", ["--set", "eta=7"], ["eta must lie in 0..1"]),
         ("mri", ["--sampler", "fbp"], ["holds k-space", "use zerofilled"]),

@@ -318,6 +318,13 @@ def test_fbp_gives_a_disc_its_value(filter, shape, pixel_mm, views, arc):
     assert abs(float(image[apart > 1.15 * radius].mean())) < 1e-3 * MU_WATER_PER_MM
 
 
+def test_fbp_of_no_image_is_no_image():
+    scan = SCANS["rectangular"]
+    for dtype in (torch.float32, torch.complex64):
+        nothing = torch.zeros((2, 0, *scan.sinogram_shape), dtype=dtype)
+        assert fbp(nothing, scan).shape == (2, 0, *scan.shape)
+
+
 def test_fbp_inverts_the_projector_on_a_smooth_image():
     scan = ParallelBeam.covering(shape=(96, 96), views=150)
     operator = ParallelBeamCT(scan, dtype=DOUBLE)

@@ -158,10 +158,10 @@ def test_mean_and_spread_are_those_of_the_affine_chain(case, name):
 
 
 def test_fully_stochastic_steps_reach_the_posterior_mean_and_half_its_covariance(case):
-    sampler = DDS(n_steps=400, sigma_start=5.0, sigma_end=0.003)
+    sampler = DDS(n_steps=250, sigma_start=5.0, sigma_end=0.003)
     start = np.linalg.pinv(case.matrix) @ case.y.ravel()
     mean, covariance = predict(case, sampler, start, 5.0)
-    assert relative(mean, case.posterior_mean, case.mean) < 0.04
+    assert relative(mean, case.posterior_mean, case.mean) < 0.05
     ratio = np.trace(covariance) / np.trace(case.posterior_covariance)
     assert ratio == pytest.approx(0.5, rel=0.02)
 
@@ -171,7 +171,7 @@ def test_sampler_claims_the_posterior_at_small_eta(case):
     kappa = 0.75**0.5
     steps = 300 if isinstance(case.operator, Downsample) else 600
     sampler = DDS(n_steps=steps, sigma_start=5.0, eta=0.5, gamma=1 - kappa, **EXACT)
-    _, x = run(case, sampler, pairs=100)
+    _, x = run(case, sampler, pairs=60)
     assert relative(x.mean(0), case.posterior_mean, case.mean) < 0.02
     assert x.var(0).sum() == pytest.approx(np.trace(case.posterior_covariance), rel=0.1)
     std = np.sqrt(np.diag(case.posterior_covariance))

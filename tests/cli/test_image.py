@@ -1,0 +1,186 @@
+"""`restore image`: the four tasks on small pictures, with and without --simulate, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore.datasets.images import read_image, write_image
+from restore.datasets.phantom import head_phantom
+from restore.datasets.sidecar import read_sidecar
+
+STEPS = 5
+TASKS = {
+    "inpaint": ["--mask", "{mask}"],
+    "deblur": ["--kernel", "gaussian:1.6"],
+    "superres": ["--factor", 4],
+    "denoise": [],
+}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with grey.png, rgb.png (64 x 64) and mask.png, white where 60 % are known."""
+    folder = tmp_path_factory.mktemp("pictures")
+    head = head_phantom((8, 96, 96)).data[:3, 16:80, 16:80] / 1200
+    write_image(head[0], folder / "grey.png")
+    write_image(0.2 + 0.7 * head, folder / "rgb.png")
+    known = np.random.default_rng(0).random((64, 64)) < 0.6
+    write_image(known.astype(np.float32), folder / "mask.png")
+    return folder
+
+
+def options(task: str, pictures: Path) -> list[object]:
+    extra = [str(o).format(mask=pictures / "mask.png") for o in TASKS[task]]
+    return ["--task", task, *extra, "--steps", STEPS]
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb"])
+@pytest.mark.parametrize("task", TASKS)
+def test_simulation_says_how_well_it_came_back(pictures, verb, tmp_path, task, kind):
+    out = tmp_path / "out.png"
+    command = ["image", pictures / f"{kind}.png", "-o", out, *options(task, pictures)]
+    result = verb(*command, "--noise", 0.05, "--simulate", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["prior"] == {"grey": "medical", "rgb": "natural"}[kind]
+    metrics = record["metrics"]
+    assert metrics["restored"]["psnr"] > metrics["degraded"]["psnr"]
+    assert metrics["restored"]["ssim"] > metrics["degraded"]["ssim"]
+    assert names(tmp_path) == ["out.json", "out.png", "out_degraded.png"]
+    truth, restored = (read_image(p).data for p in (pictures / f"{kind}.png", out))
+    error = np.mean((restored - truth) ** 2)
+    assert -10 * np.log10(error) == pytest.approx(metrics["restored"]["psnr"], abs=0.1)
+    small = 16 if task == "superres" else 64
+    assert read_image(tmp_path / "out_degraded.png").data.shape[-2:] == (small, small)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_picture_that_is_degraded_already(pictures, verb, tmp_path, task):
+    out = tmp_path / "out.png"
+    photo = pictures / "grey.png"
+    result = verb("image", photo, "-o", out, *options(task, pictures), "--noise", 0.02)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{out}: {task} by dds\n"
+    assert names(tmp_path) == ["out.json", "out.png"]
+    size = 256 if task == "superres" else 64
+    assert read_image(out).data.shape == (1, size, size)
+    record = read_sidecar(out)
+    assert record["sources"][0]["File"] == "grey.png"
+    assert "metrics" not in record
+    assert "/" not in json.dumps(record).replace("slice", "")
+
+
+def test_white_is_known_and_stays_and_black_is_filled(pictures, verb, tmp_path):
+    photo = read_image(pictures / "grey.png").data.copy()
+    known = read_image(pictures / "mask.png").data[0] > 0.5
+    spoilt, out = tmp_path / "spoilt.png", tmp_path / "out.png"
+    write_image(np.where(known, photo, 1.0), spoilt)
+    command = ["image", spoilt, "-o", out, "--steps", 12]
+    assert verb(*command, "--task", "inpaint", "--mask", pictures / "mask.png").exit_code == 0
+    restored = read_image(out).data
+    kept, filled = (np.abs(restored - photo)[0][m] for m in (known, ~known))
+    assert kept.mean() < 0.01
+    assert filled.mean() < 0.08
+    assert np.abs(1.0 - photo)[0][~known].mean() > 0.5
+
+
+def test_two_samples_give_a_deviation_too(pictures, verb, tmp_path):
+    out = tmp_path / "out.png"
+    command = ["image", pictures / "grey.png", "-o", out, *options("inpaint", pictures)]
+    assert verb(*command, "--samples", 2).exit_code == 0
+    assert names(tmp_path) == ["out.json", "out.png", "out_std.png"]
+    known = read_image(pictures / "mask.png").data[0] > 0.5
+    deviation = read_image(tmp_path / "out_std.png").data[0]
+    assert deviation[~known].mean() > 2 * deviation[known].mean()
+
+
+@pytest.mark.parametrize(
+    ("task", "sampler"),
+    [("inpaint", "tv"), ("deblur", "wavelet"), ("superres", "bicubic"), ("denoise", "tv")],
+)
+def test_classical_samplers_need_no_prior(pictures, verb, tmp_path, task, sampler):
+    out = tmp_path / "out.png"
+    steps = [] if sampler == "bicubic" else ["--steps", 10]
+    command = ["image", pictures / "rgb.png", "-o", out, *options(task, pictures)[:-2], *steps]
+    result = verb(*command, "--noise", 0.05, "--sampler", sampler)
+    assert result.exit_code == 0, result.stderr
+    assert read_sidecar(out)["prior"] is None
+    assert read_image(out).data.shape[0] == 3
+
+
+def test_the_seed_decides(pictures, verb, tmp_path):
+    command = ["image", pictures / "grey.png", *options("denoise", pictures), "--noise", 0.1]
+    for name, seed in (("a", 0), ("b", 0), ("c", 5)):
+        assert verb(*command, "-o", tmp_path / f"{name}.png", "--seed", seed).exit_code == 0
+    a, b, c = (read_image(tmp_path / f"{name}.png").data for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_deep_pictures_stay_deep(pictures, verb, tmp_path):
+    deep = tmp_path / "deep.png"
+    write_image(read_image(pictures / "grey.png").data, deep, bits=16)
+    command = ["image", deep, *options("denoise", pictures), "--noise", 0.05]
+    for name, bits in (("out.png", 16), ("out.tif", 16), ("out.jpeg", 8)):
+        result = verb(*command, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.stderr
+        assert read_image(tmp_path / name).bits == bits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--task", "inpaint"], 2, "needs a mask"),
+        (["--task", "deblur"], 2, "needs a kernel"),
+        (["--task", "deblur", "--kernel", "gauss:1"], 2, "gauss"),
+        (["--task", "sharpen"], 2, "unknown task 'sharpen'"),
+        (["--task", "denoise", "--mask", "{mask}"], 2, "leave it out"),
+        (["--task", "denoise", "--kernel", "disk:3"], 2, "leave it out"),
+        (["--task", "deblur", "--kernel", "disk:2", "--sampler", "bicubic"], 2, "bicubic"),
+        (["--task", "denoise", "--sampler", "fbp"], 2, "fbp inverts sinograms"),
+        (["--task", "denoise", "--sampler", "ddss"], 2, "did you mean 'dds'?"),
+        (["--task", "denoise", "--set", "step=3"], 2, "no setting 'step'"),
+        (["--task", "denoise", "--prior", "natural"], 2, "use prior 'medical'"),
+        (["--task", "inpaint", "--mask", "{small}"], 4, "the mask is 32 x 64 pixels"),
+        (["--task", "inpaint", "--mask", "none.png"], 3, "none.png"),
+        (["--task", "denoise", "--device", "cuda"], 9, "use --device cpu"),
+    ],
+)
+def test_refusals(pictures, verb, tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    small = tmp_path / "small.png"
+    write_image(np.ones((64, 32), np.float32), small)
+    given = [a.format(mask=pictures / "mask.png", small=small) for a in arguments]
+    result = verb("image", pictures / "grey.png", "-o", tmp_path / "out.png", *given)
+    assert result.exit_code == code, result.stderr
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert names(tmp_path) == ["small.png"]
+
+
+def test_files_that_cannot_be(pictures, verb, tmp_path):
+    photo = pictures / "grey.png"
+
+    def code(source: Path, out: Path, *more: object) -> int:
+        return verb("image", source, "-o", out, "--task", "denoise", *more).exit_code
+
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    assert code(tmp_path / "none.png", tmp_path / "out.png") == 3
+    assert code(text, tmp_path / "out.png") == 4
+    assert code(photo, tmp_path / "out.gif") == 2
+    assert code(photo, tmp_path / "no" / "out.png") == 5
+    assert code(photo, photo, "--overwrite") == 5
+    assert code(photo, text) == 5
+    assert text.read_text() == "hello"
+    (tmp_path / "out_degraded.png").write_text("precious")
+    assert code(photo, tmp_path / "out.png", "--simulate") == 5
+    assert names(tmp_path) == ["out_degraded.png", "text.png"]

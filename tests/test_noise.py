@@ -1,0 +1,76 @@
+"""Noise models: what they draw has the precision they state."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from restore.errors import ConfigError
+from restore.noise import Gaussian, PostLogPoisson, PreLogPoisson
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(2)
+
+
+def test_gaussian_std_is_per_real_channel():
+    noise = Gaussian(0.3)
+    real = noise.sample(torch.full((40000,), 5.0), seeded()) - 5
+    assert float(real.std()) == pytest.approx(0.3, rel=0.02)
+    n = noise.sample(torch.full((40000,), 5.0 + 1j), seeded()) - (5 + 1j)
+    assert float(n.real.std()) == pytest.approx(0.3, rel=0.02)
+    assert float(n.imag.std()) == pytest.approx(0.3, rel=0.02)
+    assert noise.precision(real) == pytest.approx(1 / 0.09)
+
+
+def test_gaussian_std_may_differ_per_slice_and_precision_is_kept():
+    std = torch.tensor([0.1, 2.0]).double()[:, None]
+    y = Gaussian(std).sample(torch.zeros(2, 40000, dtype=torch.float64), seeded())
+    assert y.dtype == torch.float64
+    torch.testing.assert_close(y.std(1), std[:, 0], rtol=0.02, atol=0)
+    assert torch.equal(torch.as_tensor(Gaussian(std).precision(y)), 1 / std**2)
+
+
+@pytest.mark.parametrize("std", [0, -1.0, math.nan, torch.tensor([1.0, 0.0])])
+def test_gaussian_std_must_be_positive(std):
+    with pytest.raises(ConfigError, match="noise=None"):
+        Gaussian(std)
+
+
+@pytest.mark.parametrize("line", [0.0, 1.5, 4.0])
+def test_post_log_precision_is_the_inverse_variance(line):
+    noise = PostLogPoisson(1e5)
+    clean = torch.full((40000,), line, dtype=torch.float64)
+    y = noise.sample(clean, seeded())
+    assert float(y.mean()) == pytest.approx(line, abs=5e-3)
+    assert float(noise.precision(clean)[0] * y.var()) == pytest.approx(1, rel=0.03)
+
+
+def test_dead_rays_stay_finite():
+    noise = PostLogPoisson(10.0)
+    y = noise.sample(torch.full((100,), 30.0), seeded())
+    assert bool(torch.isfinite(y).all())
+    assert float(y.max()) == pytest.approx(math.log(20))
+
+
+@pytest.mark.parametrize("photons", [0, -5, math.nan])
+def test_photons_must_be_positive(photons):
+    with pytest.raises(ConfigError, match="photons"):
+        PostLogPoisson(photons)
+
+
+def test_counts():
+    counts = PreLogPoisson().sample(torch.full((40000,), 50.0), seeded())
+    assert float(counts.var()) == pytest.approx(50, rel=0.03)
+    assert torch.equal(counts, counts.round())
+    assert PreLogPoisson().precision(torch.tensor([0.0, 4.0])).tolist() == [1.0, 0.25]
+
+
+@pytest.mark.parametrize("noise", [Gaussian(1.0), PostLogPoisson(100.0), PreLogPoisson()])
+def test_draws_repeat_and_use_the_given_generator_only(noise):
+    clean, state = torch.ones(50), torch.random.get_rng_state()
+    assert torch.equal(noise.sample(clean, seeded()), noise.sample(clean, seeded()))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.equal(clean, torch.ones(50))

@@ -1,0 +1,183 @@
+"""Training a tiny denoiser: it learns, it resumes to the bit, it stops when the loss is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore.errors import ConfigError, DivergenceError, WeightsError
+from restore.priors.edm import EDMDenoiser
+from restore.priors.unet import UNetConfig
+from restore.training.corpus import Corpus, Source
+from restore.training.denoiser import (
+    DenoiserTraining,
+    append_json_line,
+    noise_levels,
+    train_denoiser,
+)
+from restore.training.validation import denoising_psnr, validation_images
+
+TINY = UNetConfig(widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
+WIDER = UNetConfig(widths=(8, 12), blocks=(1, 1), unshuffle=1, embedding=16)
+
+
+def stripes(channels: int = 1) -> Source:
+    """Smooth stripes: an easy world."""
+    grid = np.linspace(0, 20, 48)
+    images = [0.5 + 0.4 * np.sin(grid[:, None] * a + grid * b) for a in (0, 1, 2) for b in (1, 3)]
+    stacked = tuple(np.repeat((255 * i).astype(np.uint8)[None], channels, 0) for i in images)
+    return Source(stacked, 1.0, True, "stripes")
+
+
+def settings(**changes) -> DenoiserTraining:
+    return DenoiserTraining(
+        **({"steps": 40, "minutes": 1e6, "batch": 4, "crop": 16, "warmup": 5} | changes)
+    )
+
+
+def train(state: Path, chosen: DenoiserTraining, *, config: UNetConfig = TINY, **options):
+    corpus = Corpus([stripes(config.channels)], chosen.crop, chosen.seed)
+    return train_denoiser(corpus, [], chosen, config, state, **options)
+
+
+def weights(prior: EDMDenoiser) -> dict[str, torch.Tensor]:
+    return prior.network.state_dict()
+
+
+def same(a: EDMDenoiser, b: EDMDenoiser) -> bool:
+    return all(torch.equal(v, weights(b)[k]) for k, v in weights(a).items())
+
+
+def test_training_lowers_the_loss_and_denoises(tmp_path):
+    records: list[dict] = []
+    images = [torch.from_numpy(i).float() / 255 for i in stripes().images[:2]]
+    chosen = settings(steps=120, batch=8, ema=0.9)
+    prior, progress = train_denoiser(
+        Corpus([stripes()], 16, 0), images, chosen, TINY, tmp_path / "s.safetensors", every_s=0, report=records.append
+    )  # fmt: skip
+    assert progress.step == len(records) == 120
+    losses = [r["loss"] for r in records]
+    assert np.mean(losses[-30:]) < 0.75 * np.mean(losses[:10])
+    assert records[-1]["psnr"]["50"] > records[0]["psnr"]["50"] + 3
+    assert records[-1]["psnr"] == denoising_psnr(prior, images)
+    assert (prior.sigma_min, prior.sigma_max) == (chosen.sigma_min, chosen.sigma_max)
+
+
+class PulledPlug(Exception):
+    """Stands for a killed process."""
+
+
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
+    whole, _ = train(tmp_path / "whole.safetensors", settings())
+
+    def pull(record: dict) -> None:
+        if record["step"] in (13, 29):
+            raise PulledPlug
+
+    state = tmp_path / "parts.safetensors"
+    for _ in range(2):
+        with pytest.raises(PulledPlug):
+            train(state, settings(), every_s=0, report=pull)
+    parts, progress = train(state, settings(), every_s=0)
+    assert progress.step == 40
+    assert same(whole, parts)
+
+
+def test_a_finished_training_is_returned_as_it_is(tmp_path):
+    state = tmp_path / "s.safetensors"
+    first, _ = train(state, settings(steps=5))
+    content = state.read_bytes()
+    second, progress = train(state, settings(steps=5))
+    assert progress.step == 5
+    assert same(first, second)
+    assert state.read_bytes() == content
+
+
+def test_seed_decides(tmp_path):
+    state = torch.random.get_rng_state()
+    runs = [
+        train(tmp_path / f"{k}.safetensors", settings(steps=5, seed=s))[0]
+        for k, s in enumerate((0, 0, 1))
+    ]
+    assert same(runs[0], runs[1])
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not same(runs[0], runs[2])
+
+
+def test_time_budget_ends_a_training(tmp_path):
+    _, progress = train(tmp_path / "s.safetensors", settings(steps=10**6, minutes=1e-4))
+    assert 1 <= progress.step < 1000
+
+
+def test_colour_starts_from_grey(tmp_path):
+    grey, _ = train(tmp_path / "grey.safetensors", settings(steps=20))
+    three = UNetConfig(channels=3, widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
+    tiny_step = settings(steps=1, warmup=10**9)
+    colour, _ = train(tmp_path / "colour.safetensors", tiny_step, config=three, init=grey)
+    x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        got = colour(x.expand(1, 3, 16, 16), 0.2)
+        torch.testing.assert_close(got, grey(x, 0.2).expand(1, 3, 16, 16), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="3 channels"):
+        train(tmp_path / "back.safetensors", tiny_step, init=colour)
+
+
+def test_states_of_another_shape_or_damaged_are_refused(tmp_path):
+    state = tmp_path / "s.safetensors"
+    train(state, settings(steps=2))
+    with pytest.raises(WeightsError, match="another network shape"):
+        train(state, settings(steps=3), config=WIDER)
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="not a training state"):
+        train(state, settings(steps=3))
+
+
+def test_a_lost_loss_stops(tmp_path):
+    class Lost(Corpus):
+        """The third batch is not finite."""
+
+        def batch(self, step: int, size: int) -> torch.Tensor:
+            return super().batch(step, size) * (float("nan") if step == 2 else 1)
+
+    with pytest.raises(DivergenceError, match="step 2"):
+        train_denoiser(Lost([stripes()], 16, 0), [], settings(), TINY, tmp_path / "s.safetensors")
+
+
+def test_noise_levels_cover_the_range():
+    chosen = settings()
+    s = noise_levels(chosen, 20000, torch.Generator().manual_seed(0))
+    assert float(s.min()) >= chosen.sigma_min * 0.999
+    assert float(s.max()) <= chosen.sigma_max * 1.001
+    assert float(s.log().median()) == pytest.approx(chosen.log_sigma_mean, abs=0.1)
+    assert (
+        0.02 < float((s > 5).float().mean()) < 0.05
+    )  # the share that is spread over the whole range
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"steps": 0}, {"minutes": 0}, {"batch": 0}, {"crop": 4}, {"sigma_min": 2.0, "sigma_max": 1.0}],
+)
+def test_impossible_settings_are_refused(changes):
+    with pytest.raises(ConfigError):
+        settings(**changes)
+
+
+def test_log_lines(tmp_path):
+    for k in range(2):
+        append_json_line(tmp_path / "log.jsonl", {"step": k})
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 0}\n{"step": 1}\n'
+
+
+def test_validation_images(data):
+    images = validation_images(
+        sorted(p for p in (data / "images").iterdir() if p.is_dir())[0], 1, count=2
+    )
+    assert len(images) == 2
+    for image in images:
+        assert image.shape[0] == 1
+        assert image.shape[1] % 16 == image.shape[2] % 16 == 0
+        assert 0 <= float(image.min()) < float(image.max()) <= 1
