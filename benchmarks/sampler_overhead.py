@@ -77,7 +77,10 @@ def works(
         return lambda: model(peer_y, physics)
 
     counts = (STEPS, FEW, MANY)
-    return {"restore DDS": {n: ours(n) for n in counts}, "deepinv DiffPIR": {n: theirs(n) for n in counts}}
+    return {
+        "restore DDS": {n: ours(n) for n in counts},
+        "deepinv DiffPIR": {n: theirs(n) for n in counts},
+    }
 
 
 def main() -> None:

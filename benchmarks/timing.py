@@ -49,19 +49,20 @@ def interleaved(works: Mapping[str, Work], rounds: int) -> dict[str, Seconds]:
     Where a turn is much shorter than the longest contender's, it is repeated within its turn (up to
     ten times), so that all are seen in as many states of the machine.
     """
-    first = {name: _measure(work).wall for name, work in works.items()}
+    first = {name: measure(work).wall for name, work in works.items()}
     turns = {name: int(min(10, max(1, max(first.values()) / t))) for name, t in first.items()}
     found: dict[str, list[Seconds]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            found[name] += [_measure(work) for _ in range(turns[name])]
+            found[name] += [measure(work) for _ in range(turns[name])]
     return {
         name: Seconds(min(s.cpu for s in all_), min(s.wall for s in all_))
         for name, all_ in found.items()
     }
 
 
-def _measure(work: Work) -> Seconds:
+def measure(work: Work) -> Seconds:
+    """One turn."""
     start, cpu = time.perf_counter(), _cpu()
     work()
     return Seconds(_cpu() - cpu, time.perf_counter() - start)

@@ -39,7 +39,7 @@ def main() -> None:
             record |= {k: round(v, 4) for k, v in dataclasses.asdict(score).items()}
             with args.results.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(record) + "\n")
-            print(f"{name:9s} {args.sampler} {score.psnr:6.2f} dB {score.ssim:.4f} {score.seconds:5.0f} s "
+            print(f"{name:9s} {args.sampler:7s} {score.psnr:6.2f} dB {score.ssim:.4f} {score.seconds:5.0f} s "
                   f"misfit {score.misfit:.2f}  {candidate}", flush=True)  # fmt: skip
 
 

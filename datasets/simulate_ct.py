@@ -34,6 +34,7 @@ from restore.operators.ct import ParallelBeamCT
 from restore.operators.geometry import MU_WATER_PER_MM, ParallelBeam, hu_to_mu
 
 FINER = 2
+BORDER = 1  # pixels of air around: the object fades to it linearly, as the projector's interpolation does
 """How many times finer the simulated object and detector are."""
 
 MIN_COUNTS = 0.5
@@ -100,14 +101,14 @@ def simulate_ct(
 
 
 def finer(geometry: ParallelBeam) -> ParallelBeam:
-    """The same scan with pixels and detector bins divided by `FINER`."""
+    """The same scan with pixels and detector bins divided by `FINER`, and `BORDER` pixels more around."""
     down, across = geometry.pixel_mm
     rows, columns = geometry.shape
     return ParallelBeam(
         geometry.angles,
         n_det=FINER * geometry.n_det,
         det_spacing_mm=geometry.det_spacing_mm / FINER,
-        shape=(FINER * rows, FINER * columns),
+        shape=(FINER * (rows + 2 * BORDER), FINER * (columns + 2 * BORDER)),
         pixel_mm=(down / FINER, across / FINER),
         det_offset_mm=geometry.det_offset_mm,
     )
@@ -120,7 +121,7 @@ def _fine_projector(
     operator = ParallelBeamCT(finer(geometry))
 
     def project(mu: NDArray[np.float64]) -> NDArray[np.float64]:
-        fine = zoom(mu, FINER, order=1, mode="nearest", grid_mode=True)
+        fine = zoom(np.pad(mu, BORDER), FINER, order=1, mode="nearest", grid_mode=True)
         lines = operator(torch.from_numpy(fine.astype(np.float32))).numpy().astype(np.float64)
         return np.exp(-lines).reshape(geometry.views, geometry.n_det, FINER).mean(axis=-1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Self, final
 
 import torch
@@ -34,12 +35,15 @@ class ParallelBeamCT(LinearOperator):
     without unit; slices of a volume are a batch. Complex images are projected part by part.
     `pinv` is filtered backprojection.
 
+    rays_per_bin: a detector bin measures the mean over its width, by that many rays side by side; 1 is the
+    thin ray through its centre, for comparison with other packages.
+
     method: "sparse" keeps A and its transpose as sparse matrices, made at the first product and
     shared by all operators of this geometry; "matrix-free" makes the weights anew in every product;
     "auto" is "sparse" where that takes at most `memory_budget` bytes. dtype: float32 or float64, a
     lower bound: an image of higher precision is projected in its own.
 
-    Raises ConfigError for an unknown method or precision, or a matrix too large to store.
+    Raises ConfigError for an unknown method or precision, no rays, or a matrix too large to store.
 
     >>> scan = ParallelBeam.covering(shape=(64, 64), views=90, pixel_mm=0.8)
     >>> A = ParallelBeamCT(scan)
@@ -51,11 +55,16 @@ class ParallelBeamCT(LinearOperator):
     memory_budget: float = 1e9
     dtype: torch.dtype = torch.float32
     device: torch.device = _CPU
+    rays_per_bin: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
             raise ConfigError(
                 f"ParallelBeamCT: method is {self.method!r}, expected one of {', '.join(_METHODS)}"
+            )
+        if self.rays_per_bin < 1:
+            raise ConfigError(
+                f"ParallelBeamCT: rays_per_bin is {self.rays_per_bin}, expected 1 or more"
             )
         if self.dtype not in (torch.float32, torch.float64):
             raise ConfigError(
@@ -63,7 +72,7 @@ class ParallelBeamCT(LinearOperator):
             )
         if self.method == "sparse" and not self._indexable:
             raise ConfigError(
-                f"{self}: a matrix of {projection.largest_matrix(self.geometry)} entries is beyond "
+                f"{self}: a matrix of {projection.largest_matrix(self._rays)} entries is beyond "
                 "32-bit indices; use method='matrix-free' or 'auto'"
             )
 
@@ -71,7 +80,10 @@ class ParallelBeamCT(LinearOperator):
     def example(cls, generator: torch.Generator) -> ParallelBeamCT:
         """A tiny instance for tests, turned by a random angle."""
         start = 180.0 * float(torch.rand((), generator=generator, device=generator.device))
-        return cls(ParallelBeam.covering(shape=(9, 12), views=7, pixel_mm=0.5, start_deg=start))
+        return cls(
+            ParallelBeam.covering(shape=(9, 12), views=7, pixel_mm=0.5, start_deg=start),
+            rays_per_bin=2,
+        )
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -91,26 +103,40 @@ class ParallelBeamCT(LinearOperator):
         return dataclasses.replace(self, device=torch.device(target))
 
     def _apply(self, x: Tensor) -> Tensor:
-        return self._product(projection.forward, x, self.out_shape)
+        lines = self._product(projection.forward, x, self._rays.sinogram_shape)
+        return (
+            lines
+            if self.rays_per_bin == 1
+            else lines.unflatten(-1, (-1, self.rays_per_bin)).mean(-1)
+        )
 
     def _adjoint(self, y: Tensor) -> Tensor:
+        if self.rays_per_bin > 1:
+            y = (y / self.rays_per_bin).repeat_interleave(self.rays_per_bin, -1)
         return self._product(projection.adjoint, y, self.in_shape)
 
     def _pinv(self, y: Tensor) -> Tensor:
         return fbp(y.to(torch.promote_types(y.dtype, self.dtype)), self.geometry)
 
+    @cached_property
+    def _rays(self) -> ParallelBeam:
+        """The scan with a detector bin for every ray."""
+        g, n = self.geometry, self.rays_per_bin
+        fine = {"n_det": g.n_det * n, "det_spacing_mm": g.det_spacing_mm / n}
+        return g if n == 1 else dataclasses.replace(g, **fine)
+
     @property
     def _indexable(self) -> bool:
-        return projection.largest_matrix(self.geometry) < 2**31
+        return projection.largest_matrix(self._rays) < 2**31
 
     def _matrices(self, like: Tensor) -> projection.Matrices | None:
         if self.method == "matrix-free":
             return None
         if self.method == "auto":
-            size = projection.matrix_bytes(self.geometry, like.dtype)
+            size = projection.matrix_bytes(self._rays, like.dtype)
             if size > self.memory_budget or not self._indexable:
                 return None
-        return projection.sparse_matrices(self.geometry, like.dtype, like.device)
+        return projection.sparse_matrices(self._rays, like.dtype, like.device)
 
     def _product(self, kernel: Callable[..., Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
         batch = x.shape[:-2]
@@ -119,4 +145,4 @@ class ParallelBeamCT(LinearOperator):
             return torch.complex(parts[0], parts[1])
         x = x.to(torch.promote_types(x.dtype, self.dtype))
         flat = x.reshape(math.prod(batch), *x.shape[-2:])
-        return kernel(flat, self.geometry, self._matrices(flat)).view(*batch, *shape)
+        return kernel(flat, self._rays, self._matrices(flat)).view(*batch, *shape)

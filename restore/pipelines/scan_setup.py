@@ -23,6 +23,7 @@ from restore.operators.fourier import ifft2c
 from restore.operators.mri import MultiCoilMRI
 from restore.scaling import Scaling
 
+RAYS_PER_BIN = 2  # a detector bin has a width: modelling it is worth 1 dB (benchmarks/RESULTS.md)
 MapsSource = Literal["auto", "file", "espirit"]
 
 
@@ -84,7 +85,10 @@ class CTSetup:
         """Sinogram, operator and noise of the slices `which`."""
         y = torch.from_numpy(self.scan.sinogram[which.start : which.stop]).to(device)
         return Chunk(
-            y, ParallelBeamCT(self.scan.geometry).to(device), self.noise, _ids(self.scan, which)
+            y,
+            ParallelBeamCT(self.scan.geometry, rays_per_bin=RAYS_PER_BIN).to(device),
+            self.noise,
+            _ids(self.scan, which),
         )
 
 

@@ -34,6 +34,7 @@ class DDS(Sampler):
     degraded image plus noise of sigma_start. eta: stochastic share; noise_rule "ddnm" (code) or "ddim" (paper).
     data_weight: "noise" (gamma sigma_t^2 times the precision of the data), "fixed" (gamma as is, on A^H A), or "krylov"
     (noiseless: cg_iters steps on A^H A alone); with unknown noise "noise" means "krylov".
+    "noise" is solved in closed form where there is one (`solvers.closed_form`), else by cg_iters steps of CG.
     landing: published code adds no noise on the step that lands on the last level.
     tv_weight > 0 couples the slices along z: DDS-3D with penalty tv_rho, boundary tv_boundary.
 
@@ -131,9 +132,19 @@ class DDS(Sampler):
         return (1 + s_next**2) ** 0.5 if self.schedule == "vp" else 1.0
 
     def _renoise(
-        self, xh: Tensor, x: Tensor, x0: Tensor, s: float, s_next: float, draws: Draws, item_ndim: int
+        self,
+        xh: Tensor,
+        x: Tensor,
+        x0: Tensor,
+        s: float,
+        s_next: float,
+        draws: Draws,
+        item_ndim: int,
     ) -> Tensor:
-        """x' = xh + s' (sqrt(1 - eta^2) eps + eta n) with eps = (x - x0) / s; the paper's DDIM rule shrinks eta by sqrt(1 - s'^2/s^2)."""
+        """x' = xh + s' (sqrt(1 - eta^2) eps + eta n), eps = (x - x0) / s.
+
+        The paper's DDIM rule shrinks eta by sqrt(1 - s'^2/s^2).
+        """
         eta = self.eta * (1 - (s_next / s) ** 2) ** 0.5 if self.noise_rule == "ddim" else self.eta
         x_next = torch.add(xh, draws.normal_like(xh, item_ndim), alpha=s_next * eta)
         share = s_next * (1 - eta**2) ** 0.5
@@ -174,11 +185,7 @@ class _DataConsistency:
 
     def _iterated(self, x0: Tensor, sigma: float) -> Solution:
         s = self.settings
-        weight = (
-            s.gamma * sigma**2
-            if self.mode == "noise"
-            else s.gamma
-        )
+        weight = s.gamma * sigma**2 if self.mode == "noise" else s.gamma
         if self.admm is None:
             if self.mode == "krylov":
                 return krylov_step(self.term, x0, iters=s.cg_iters)

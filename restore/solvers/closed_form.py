@@ -59,8 +59,7 @@ def _circular_blur(operator: Blur, y: Tensor, unit: float) -> ProximalPoint:
 def _downsample(operator: Downsample, y: Tensor, unit: float) -> ProximalPoint:
     """In the singular bases of the two small matrices, whose Kronecker product A is."""
     (u_rows, s_rows, rows), (u_columns, s_columns, columns) = (
-        torch.linalg.svd(m.double(), full_matrices=False)
-        for m in (operator.rows, operator.columns)
+        torch.linalg.svd(m.double(), full_matrices=False) for m in (operator.rows, operator.columns)
     )
     power = (s_rows[:, None] * s_columns).square().to(y)
     rows, columns = (s_rows[:, None] * rows).to(y), (s_columns[:, None] * columns).to(y)

@@ -45,6 +45,7 @@ class DenoiserTraining:
     sigma_data: float = 0.5
     ema: float = 0.999
     warmup: int = 100
+    rate: float = 1.0  # of the learning rate; below 1 for fine-tuning from `init`
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,9 +95,8 @@ def train_denoiser(
     start, saved = time.monotonic() - progress.seconds, time.monotonic()
     loss_sum, count = 0.0, 0
     while (done := _fraction(progress, settings)) < 1:
-        optimiser.factor = (
-            min(1.0, (progress.step + 1) / settings.warmup) * 0.5 * (1 + math.cos(math.pi * done))
-        )
+        rise = min(1.0, (progress.step + 1) / settings.warmup)
+        optimiser.factor = settings.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
         loss = _step(prior, corpus, settings, optimiser, progress.step, device)
         _average(
             ema, network.state_dict(), min(settings.ema, (1 + progress.step) / (10 + progress.step))
