@@ -1,7 +1,8 @@
 """The measurement tasks that tuning and tables share: simulated from real volumes and photographs.
 
-`load_tasks(data)` gives named tasks; each makes its scan or degraded images and scores a sampler. Tuning uses other slices
-and photographs than the tables (`part="tune"` or `"test"`), so that no number is tuned on what it reports.
+`load_tasks(data, part)` gives named tasks; each makes its scan or degraded images and scores a
+sampler. Tuning uses other slices and photographs than the tables (`part="tune"` or `"test"`), so
+that no number is tuned on what it reports.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class ScanTask:
 
     def scan(self) -> MRIScan | CTScan:
         """The measurement."""
-        volume = read(self.volume) if self.volume.is_dir() else read(self.volume, modality=self.modality)
+        volume = (
+            read(self.volume) if self.volume.is_dir() else read(self.volume, modality=self.modality)
+        )
         simulate = simulate_mri if self.modality == "MR" else simulate_ct
         return simulate(volume, slices=self.slices, seed=SEED, **self.simulate)
 
@@ -75,7 +78,12 @@ class ScanTask:
         peak = float(truth.max() - (truth.min() if self.modality == "CT" else 0))
         misfit = max(chunk["misfit"] for chunk in result.record["chunks"])
         image = result.volume.data
-        return Score(psnr(image, truth, data_range=peak), ssim(image, truth, data_range=peak), seconds, misfit)
+        return Score(
+            psnr(image, truth, data_range=peak),
+            ssim(image, truth, data_range=peak),
+            seconds,
+            misfit,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +107,14 @@ class ImageTask:
                 y = y * how.mask
             chosen = load_sampler(sampler).configured(preset, type(operator), dict(settings))
             prior = _prior("natural") if chosen.prior_kind == "denoiser" else None
-            found = solve(y, operator, noise=Gaussian(noise_level(self.noise)), prior=prior, sampler=chosen)
+            found = solve(
+                y, operator, noise=Gaussian(noise_level(self.noise)), prior=prior, sampler=chosen
+            )
             image = found.image.clamp(0, 1)
             misfit = float(found.log[-1]["misfit"])
-            figures.append((psnr(image, truth, data_range=1.0), ssim(image, truth, data_range=1.0), misfit))
+            figures.append(
+                (psnr(image, truth, data_range=1.0), ssim(image, truth, data_range=1.0), misfit)
+            )
         mean = np.mean(figures, axis=0)
         return Score(float(mean[0]), float(mean[1]), time.perf_counter() - start, float(mean[2]))
 
@@ -111,10 +123,15 @@ def load_tasks(data: Path, part: str) -> dict[str, ScanTask | ImageTask]:
     """All tasks by name. part: "tune" or "test"."""
     test = part == "test"
     mri = {"coils": 8, "noise": 0.005, "mask": "random"}
-    fast, faster = {**mri, "acceleration": 4, "center_fraction": 0.08}, {**mri, "acceleration": 8, "center_fraction": 0.04}
+    fast, faster = (
+        {**mri, "acceleration": 4, "center_fraction": 0.08},
+        {**mri, "acceleration": 8, "center_fraction": 0.04},
+    )
     chris = data / "mr" / "train" / "chris_T1.nii.gz"
     thorax = data / "ct" / "train" / "thorax_1p5mm.nii.gz"
-    head, chest = (slice(60, 141, 20), slice(10, 103, 23)) if test else (slice(100, 101), slice(45, 46))
+    head, chest = (
+        (slice(60, 141, 20), slice(10, 103, 23)) if test else (slice(100, 101), slice(45, 46))
+    )
     tasks: list[ScanTask | ImageTask] = [
         ScanTask("mri4", chris, "MR", head, fast),
         ScanTask("mri8", chris, "MR", head, faster),

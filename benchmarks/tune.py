@@ -20,7 +20,9 @@ from restore.config import parse_assignments
 
 def main() -> None:
     """Run every candidate on every task."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("candidates", nargs="*", default=[""])
     parser.add_argument("--tasks", default="mri4,mri8,ct60,ct30,inpaint,deblur,superres,denoise")
@@ -35,7 +37,12 @@ def main() -> None:
     for name in args.tasks.split(","):
         for candidate in args.candidates:
             score = tasks[name].run(args.sampler, args.preset, parse_assignments(candidate.split()))
-            record = {"task": name, "sampler": args.sampler, "preset": args.preset, "settings": candidate}
+            record = {
+                "task": name,
+                "sampler": args.sampler,
+                "preset": args.preset,
+                "settings": candidate,
+            }
             record |= {k: round(v, 4) for k, v in dataclasses.asdict(score).items()}
             with args.results.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(record) + "\n")

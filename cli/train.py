@@ -45,7 +45,9 @@ def denoiser(
     init: Annotated[
         str, typer.Option(help="Start from this prior (name or file) of the same shape")
     ] = "",
-    rate: Annotated[float, typer.Option(min=0.001, help="Learning-rate factor; 0.3 to fine-tune from --init")] = 1.0,
+    rate: Annotated[
+        float, typer.Option(min=0.001, help="Learning-rate factor; 0.3 to fine-tune from --init")
+    ] = 1.0,
     licence: Annotated[str, typer.Option(help="Licence line for the card")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all")] = 0,
@@ -64,7 +66,9 @@ def denoiser(
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
-    settings = DenoiserTraining(steps=steps, minutes=minutes, batch=batch, crop=crop, seed=seed, rate=rate)
+    settings = DenoiserTraining(
+        steps=steps, minutes=minutes, batch=batch, crop=crop, seed=seed, rate=rate
+    )
     config = UNetConfig(channels, _integers(widths), _integers(blocks))
     sources = [_source(entry, channels) for entry in data]
     for source in sources:

@@ -122,8 +122,9 @@ class ParallelBeamCT(LinearOperator):
     def _rays(self) -> ParallelBeam:
         """The scan with a detector bin for every ray."""
         g, n = self.geometry, self.rays_per_bin
-        fine = {"n_det": g.n_det * n, "det_spacing_mm": g.det_spacing_mm / n}
-        return g if n == 1 else dataclasses.replace(g, **fine)
+        if n == 1:
+            return g
+        return dataclasses.replace(g, n_det=g.n_det * n, det_spacing_mm=g.det_spacing_mm / n)
 
     @property
     def _indexable(self) -> bool:

@@ -43,7 +43,7 @@ def motion(length: float, angle_deg: float, *, dtype: torch.dtype = torch.float3
         raise ConfigError(f"kernel motion: angle is {angle_deg}, expected a number of degrees")
     half = (length - 1) / 2 if length > 1 else 0.0
     radius = max(1, math.ceil(half))
-    count = max(1, 2 * round(_FINE * half) + 1)
+    count = 2 * math.ceil(_FINE * half) + 1  # odd and at least one on each side: the centre stays
     along = torch.linspace(-half, half, count, dtype=torch.float64)
     rows = radius - along * math.sin(math.radians(angle_deg))
     columns = radius + along * math.cos(math.radians(angle_deg))

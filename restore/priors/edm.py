@@ -47,12 +47,17 @@ class EDMDenoiser(Denoiser):
         self.complex_mode, self.name = complex_mode, name
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """E[x0 | x]. x: (N, channels, H, W). Noise below `sigma_min` is treated as `sigma_min`."""
+        """E[x0 | x]. x: (N, channels, H, W).
+
+        Noise below `sigma_min` is treated as `sigma_min`; above `sigma_max` the network is told `sigma_max`, where
+        its answer is the mean image anyway.
+        """
         s = per_item(sigma, x).clamp(min=self.sigma_min)
         network_dtype = next((p.dtype for p in self.network.parameters()), x.dtype)
         c_skip, c_out, c_in = self.preconditioning(s)
         inner = pad_sides(x * c_in, self.multiple).to(network_dtype)
-        f = self.network(inner, (s.flatten().log() / 4).to(network_dtype))
+        told = s.flatten().clamp(max=self.sigma_max)
+        f = self.network(inner, (told.log() / 4).to(network_dtype))
         return c_skip * x + c_out * f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
 
     def preconditioning(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,10 +75,11 @@ def build_unet_denoiser(
     config: UNetConfig, *, sigma_data: float = 0.5, name: str = "", seed: int = 0
 ) -> EDMDenoiser:
     """An untrained U-Net denoiser in the memory layout that is fastest for convolutions; seed: of its first weights."""
-    # torch's layers draw from the global generator, which is given back as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = UNet(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.device("meta"):  # torch's layers would draw from the global generator
+        network = UNet(config)
+    network = network.to_empty(device="cpu")
+    network.initialise(torch.Generator().manual_seed(seed))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EDMDenoiser(
         network,
         sigma_data=sigma_data,

@@ -59,10 +59,6 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x: (N, width, h, w), embedding: (N, embedding)."""
@@ -84,8 +80,6 @@ class UNet(nn.Module):
         )
         self.enter = nn.Conv2d(inner, widths[0], 3, padding=1)
         self.leave = nn.Conv2d(widths[0], inner, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
         def level(width: int, count: int) -> nn.ModuleList:
             return nn.ModuleList(ResidualBlock(width, emb) for _ in range(count))
@@ -96,6 +90,25 @@ class UNet(nn.Module):
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """First weights: uniform in +-1/sqrt(fan in); zero where a block or the network ends."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                bound = module.weight[0].numel() ** -0.5
+                for p in (module.weight, module.bias):
+                    if p is not None:
+                        p.uniform_(-bound, bound, generator=generator)
+        ends = [
+            m
+            for block in self.modules()
+            if isinstance(block, ResidualBlock)
+            for m in (block.conv2, block.film)
+        ]
+        for module in [*ends, self.leave]:
+            for p in module.parameters():
+                p.zero_()
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """x: (N, channels, H, W) with sides a multiple of `config.multiple`; noise: (N,) conditioning number."""

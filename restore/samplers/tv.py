@@ -26,11 +26,15 @@ class TV(Sampler):
     reference: ClassVar[str] = "Rudin, Osher, Fatemi: nonlinear total variation, Physica D 1992"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned ParallelBeamCT": {"nonnegative": True},
+        "tuned MultiCoilMRI": {"weight": 1e-3},
+        "tuned Identity": {
+            "weight": 0.05
+        },  # for noise of a tenth of the range; goes with the noise
+        "tuned ParallelBeamCT": {"weight": 2e-4, "nonnegative": True},
     }
 
     n_steps: int = 60
-    weight: float = 2e-3
+    weight: float = 5e-4
     cg_iters: int = 5
     nonnegative: bool = False
 

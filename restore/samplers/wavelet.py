@@ -28,7 +28,7 @@ class WaveletL1(Sampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
 
     n_steps: int = 100
-    weight: float = 2e-3
+    weight: float = 1e-3
     wavelet: str = "db4"
     levels: int = 4
 

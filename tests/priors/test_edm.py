@@ -28,7 +28,7 @@ class ExactWhite(nn.Module):
         return (x * self.v / (self.v + s**2) - c_skip * x) / c_out
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.5, 30.0])
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 20.0])
 def test_preconditioning_is_that_of_the_paper(sigma, generator):
     prior = EDMDenoiser(ExactWhite(0.7, 0.4), sigma_data=0.4)
     x = torch.randn(3, 1, 5, 5, generator=generator, dtype=torch.float64)
@@ -36,6 +36,19 @@ def test_preconditioning_is_that_of_the_paper(sigma, generator):
     levels = torch.tensor([sigma, 2 * sigma, 3 * sigma]).double()
     wanted = x * 0.7 / (0.7 + levels[:, None, None, None] ** 2)
     torch.testing.assert_close(prior(x, levels), wanted)
+
+
+def test_noise_above_the_range_is_told_as_its_end(generator):
+    told = []
+
+    class Listening(nn.Module):
+        def forward(self, inner, noise):
+            told.append(float(noise[0].mul(4).exp()))
+            return torch.zeros_like(inner)
+
+    prior = EDMDenoiser(Listening(), sigma_max=40.0)
+    prior(torch.zeros(1, 1, 4, 4), 150.0)
+    assert told[0] == pytest.approx(40.0, rel=1e-5)
 
 
 def test_noise_below_the_range_counts_as_its_end():
