@@ -33,7 +33,7 @@ def image(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")
     ] = False,
-    sampler: Annotated[str, typer.Option(help="dds, tv, wavelet or bicubic.")] = "dds",
+    sampler: Annotated[str, typer.Option(help="auto (dds; tweedie to denoise), or a name.")] = "auto",
     prior: Annotated[
         str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")
     ] = "auto",
@@ -107,7 +107,7 @@ def image(
         return
     for name, figures in result.record.get("metrics", {}).items():
         console.result(f"{name:18s} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
-    console.result(f"{out}: {task} by {sampler}")
+    console.result(f"{out}: {task} by {result.record['sampler']}")
 
 
 def _most_bits(out: Path) -> int:

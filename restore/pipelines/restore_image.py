@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restore.metrics import psnr, ssim
 from restore.operators.downsample import Downsample
-from restore.pipelines.degrade import Degradation, add_noise, classical_baseline, noise_level
+from restore.pipelines.degrade import Degradation, add_noise, classical_baseline, default_sampler, noise_level
 from restore.problem import Step
 from restore.solve import solve
 
@@ -36,7 +36,7 @@ def restore_image(
     *,
     noise: float = 0.0,
     simulate: bool = False,
-    sampler: str = "dds",
+    sampler: str = "auto",
     prior: str = "auto",
     samples: int = 1,
     seed: int = 0,
@@ -46,7 +46,7 @@ def restore_image(
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
-    noise: standard deviation in the same units. prior "auto": natural for RGB, medical (one channel) for grey.
+    noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto": natural for RGB, medical (one channel) for grey.
     Raises ConfigError, ShapeError.
     """
     level = noise_level(noise)
@@ -62,7 +62,7 @@ def restore_image(
         operator.to(device),
         noise=level,
         prior=chosen,
-        sampler=sampler,
+        sampler=default_sampler(degradation.task) if sampler == "auto" else sampler,
         samples=samples,
         seed=seed,
         on_step=on_step,

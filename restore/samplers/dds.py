@@ -52,7 +52,7 @@ class DDS(Sampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # benchmarks/tune.py chose these on slices and photographs that no table uses
         "tuned": {},
-        "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "cg_iters": 20},
+        "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "gamma": 2.0, "cg_iters": 20},
         "tuned ParallelBeamCT": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
         "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
         # Eta and gamma for which the spread of the samples is right on a Gaussian prior (gamma = 1 - sqrt(1 - eta^2))
