@@ -65,13 +65,17 @@ def show(path: Path) -> None:
         cells = {r["method"]: r for r in rows if r["task"] == task}
         best = max((r["psnr"] for m, r in cells.items() if m != "dds"), default=float("nan"))
         gain = f"{cells['dds']['psnr'] - best:+.1f} dB" if "dds" in cells else ""
-        text = [f"{cells[n]['psnr']:.2f} / {cells[n]['ssim']:.3f}" if n in cells else "" for n in names]
+        text = [
+            f"{cells[n]['psnr']:.2f} / {cells[n]['ssim']:.3f}" if n in cells else "" for n in names
+        ]
         print(f"| {task} | " + " | ".join(text) + f" | {gain} |")
 
 
 def main() -> None:
     """Run or show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results.jsonl"))
     parser.add_argument("--tasks", default="", help="names separated by commas; default all")

@@ -33,7 +33,9 @@ def image(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")
     ] = False,
-    sampler: Annotated[str, typer.Option(help="auto (dds; tweedie to denoise), or a name.")] = "auto",
+    sampler: Annotated[
+        str, typer.Option(help="auto (dds; tweedie to denoise), or a name.")
+    ] = "auto",
     prior: Annotated[
         str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")
     ] = "auto",

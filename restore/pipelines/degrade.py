@@ -6,7 +6,7 @@ Used by the image pipeline and the benchmarks; touches no files.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -79,9 +79,12 @@ class Degradation:
         return clean[..., : clean.shape[-2] // unit * unit, : clean.shape[-1] // unit * unit]
 
 
-def default_sampler(task: Task) -> str:
-    """The sampler that serves a task best: one exact call for denoising, DDS for the rest."""
-    return "tweedie" if task == "denoise" else "dds"
+def default_sampler(task: Task, settings: dict[str, Any], samples: int) -> str:
+    """The sampler that serves a task best: one exact call for denoising, DDS for the rest.
+
+    DDS denoises too where steps or several samples are asked for.
+    """
+    return "tweedie" if task == "denoise" and samples == 1 and not settings else "dds"
 
 
 def classical_baseline(task: Task) -> str:

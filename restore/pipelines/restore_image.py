@@ -14,7 +14,13 @@ from torch import Tensor
 
 from restore.metrics import psnr, ssim
 from restore.operators.downsample import Downsample
-from restore.pipelines.degrade import Degradation, add_noise, classical_baseline, default_sampler, noise_level
+from restore.pipelines.degrade import (
+    Degradation,
+    add_noise,
+    classical_baseline,
+    default_sampler,
+    noise_level,
+)
 from restore.problem import Step
 from restore.solve import solve
 
@@ -46,7 +52,8 @@ def restore_image(
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
-    noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto": natural for RGB, medical (one channel) for grey.
+    noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
+    natural for RGB, medical (one channel) for grey.
     Raises ConfigError, ShapeError.
     """
     level = noise_level(noise)
@@ -57,16 +64,19 @@ def restore_image(
     if degradation.mask is not None:
         measured = measured * degradation.mask
     chosen = ("natural" if operator.in_shape[0] == 3 else "medical") if prior == "auto" else prior
+    asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
+    if sampler == "auto":
+        sampler = default_sampler(degradation.task, asked, samples)
     result = solve(
         measured.to(device),
         operator.to(device),
         noise=level,
         prior=chosen,
-        sampler=default_sampler(degradation.task) if sampler == "auto" else sampler,
+        sampler=sampler,
         samples=samples,
         seed=seed,
         on_step=on_step,
-        **(settings or {}),
+        **asked,
     )
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
     classical = None

@@ -55,6 +55,7 @@ class DDS(Sampler):
         "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "gamma": 2.0, "cg_iters": 20},
         "tuned ParallelBeamCT": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
         "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned Identity": {"gamma": 1.0},
         # Eta and gamma for which the spread of the samples is right on a Gaussian prior (gamma = 1 - sqrt(1 - eta^2))
         "posterior": {
             "n_steps": 300, "sigma_start": 5.0, "sigma_end": 0.003, "eta": 0.5, "gamma": 0.134, "cg_iters": 20,
@@ -64,11 +65,13 @@ class DDS(Sampler):
             "gamma": 1.0, "landing": True,
         },
         "published-noiseless": {
-            "n_steps": 50, "schedule": "vp", "start": "noise", "eta": 0.85, "cg_iters": 5, "data_weight": "krylov",
+            "n_steps": 50, "schedule": "vp", "start": "noise", "eta": 0.85, "cg_iters": 5,
+            "data_weight": "krylov", "gamma": 1.0,
             "landing": True,
         },
         "published-3d": {
-            "n_steps": 50, "schedule": "vp", "start": "noise", "eta": 0.85, "cg_iters": 5, "data_weight": "krylov",
+            "n_steps": 50, "schedule": "vp", "start": "noise", "eta": 0.85, "cg_iters": 5,
+            "data_weight": "krylov", "gamma": 1.0,
             "landing": True, "tv_weight": 0.04, "tv_rho": 10.0, "tv_boundary": "periodic",
         },
     }  # fmt: skip

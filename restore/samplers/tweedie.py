@@ -18,7 +18,7 @@ from restore.samplers.base import Sampler
 
 @dataclasses.dataclass(frozen=True)
 class Tweedie(Sampler):
-    """x = D(y, sigma_y): exact for the identity operator, where no sampler can have a smaller mean squared error.
+    """x = D(y, sigma_y): exact for the identity operator, where nothing has a smaller mean squared error.
 
     Robbins, "An empirical Bayes approach to statistics", 1956; Efron, "Tweedie's formula and selection bias", JASA 2011.
     """
@@ -30,8 +30,12 @@ class Tweedie(Sampler):
         """One step. Raises ConfigError for other operators and for noise that is unknown or not uniform."""
         precision = problem.data.precision
         if not isinstance(problem.operator, Identity):
-            raise ConfigError(f"tweedie denoises images, it cannot invert {problem.operator}; use dds")
+            raise ConfigError(
+                f"tweedie denoises images, it cannot invert {problem.operator}; use dds"
+            )
         if prior is None or precision is None or isinstance(precision, Tensor):
-            raise ConfigError("tweedie needs a denoising prior and one known noise level; give noise=std")
+            raise ConfigError(
+                "tweedie needs a denoising prior and one known noise level; give noise=std"
+            )
         sigma = precision**-0.5
         yield Step(0, 1, sigma, prior(problem.data.y, sigma), prior.evaluations)

@@ -70,7 +70,7 @@ def test_noisy_data_pull_the_truth_as_far_as_the_last_level_allows(oracle, gener
     noise = Gaussian(0.05)
     problem = Problem(noise.sample(operator(truth), generator), operator, noise)
     end = 0.001
-    got = run(DDS(n_steps=4, sigma_end=end, cg_iters=60), problem, oracle(truth))
+    got = run(DDS(n_steps=4, sigma_end=end, gamma=1.0, cg_iters=60), problem, oracle(truth))
     bound = end**2 / 0.05 * operator.norm() * math.sqrt(2 * problem.y.numel())
     assert 0 < float((got - truth).norm()) < bound
 
