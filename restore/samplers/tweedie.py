@@ -18,9 +18,10 @@ from restore.samplers.base import Sampler
 
 @dataclasses.dataclass(frozen=True)
 class Tweedie(Sampler):
-    """x = D(y, sigma_y): exact for the identity operator, where nothing has a smaller mean squared error.
+    """x = D(y, sigma_y): exact for the identity operator, where nothing has a smaller squared error.
 
-    Robbins, "An empirical Bayes approach to statistics", 1956; Efron, "Tweedie's formula and selection bias", JASA 2011.
+    Robbins, "An empirical Bayes approach to statistics", 1956; Efron, "Tweedie's formula and selection
+    bias", JASA 2011.
     """
 
     serves: ClassVar[str] = "denoising"
