@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from restore.cli import console
+from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -39,19 +40,13 @@ def image(
     prior: Annotated[
         str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")
     ] = "auto",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")
-    ] = 1,
-    preset: Annotated[
-        str, typer.Option(help="Named settings: tuned, or a published set.")
-    ] = "tuned",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
-    ] = None,
+    steps: Steps = None,
+    samples: Samples = 1,
+    preset: Preset = "tuned",
+    settings: Settings = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise, simulated and sampled.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print metrics and settings as JSON.")
     ] = False,

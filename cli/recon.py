@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restore.cli import console
+from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -26,18 +27,10 @@ def recon(
         str, typer.Option(help="dds, zerofilled, cgsense, wavelet, tv or fbp.")
     ] = "dds",
     prior: Annotated[str, typer.Option(help="Bundled name or weight file.")] = "medical",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the sampler; its own default if absent.")
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")
-    ] = 1,
-    preset: Annotated[
-        str, typer.Option(help="Named settings: tuned, or a published set.")
-    ] = "tuned",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
-    ] = None,
+    steps: Steps = None,
+    samples: Samples = 1,
+    preset: Preset = "tuned",
+    settings: Settings = None,
     maps: Annotated[
         str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
     ] = "auto",
@@ -54,8 +47,8 @@ def recon(
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, say what would be done, do nothing."),
