@@ -29,6 +29,8 @@ METHODS = {
 
 def methods(task: str) -> tuple[str, ...]:
     """Methods that make sense for a task."""
+    if task.endswith("espirit"):
+        return ("dds",)
     kind = task.split()[0].rstrip("0123456789")
     return METHODS["mri" if kind == "dicom" else kind]
 

@@ -143,7 +143,8 @@ def load_tasks(data: Path, part: str) -> dict[str, ScanTask | ImageTask]:
         tasks += [
             ScanTask("dicom4", dicom, "MR", slice(4, 44, 8), fast),
             ScanTask("dicom8", dicom, "MR", slice(4, 44, 8), faster),
-            ScanTask("dicom4 espirit", dicom, "MR", slice(4, 44, 8), fast, "espirit"),
+            ScanTask("mri4 espirit", chris, "MR", head, fast, "espirit"),
+            ScanTask("mri8 espirit", chris, "MR", head, faster, "espirit"),
         ]
     photographs = sorted((data / "images" / "val").glob("*.jpg"))
     chosen = tuple(photographs[:6] if test else photographs[20:22])

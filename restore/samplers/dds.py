@@ -7,6 +7,7 @@ after Chung, Ryu, McCann, Klasky, Ye, "Solving 3D inverse problems using pre-tra
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -32,7 +33,8 @@ class DDS(Sampler):
     n_steps: network evaluations (the VP grid may add one). schedule: "karras" or "ve" (geometric) from sigma_start to
     sigma_end, or "vp" (the published grid; sigma_start unused). start: from noise, or from the
     degraded image plus noise of sigma_start. eta: stochastic share; noise_rule "ddnm" (code) or "ddim" (paper).
-    data_weight: "noise" (gamma sigma_t^2 times the precision of the data), "fixed" (gamma as is, on A^H A), or "krylov"
+    data_weight: "noise" (gamma_t sigma_t^2 times the precision of the data, gamma_t from gamma to gamma_end with
+    log sigma), "fixed" (gamma as is, on A^H A), or "krylov"
     (noiseless: cg_iters steps on A^H A alone); with unknown noise "noise" means "krylov".
     "noise" is solved in closed form where there is one (`solvers.closed_form`), else by cg_iters steps of CG.
     landing: published code adds no noise on the step that lands on the last level.
@@ -52,7 +54,7 @@ class DDS(Sampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # benchmarks/tune.py chose these on slices and photographs that no table uses
         "tuned": {},
-        "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "gamma": 2.0, "cg_iters": 20},
+        "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20},
         "tuned ParallelBeamCT": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
         "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
         "tuned Identity": {"gamma": 1.0},
@@ -85,6 +87,7 @@ class DDS(Sampler):
     noise_rule: Literal["ddnm", "ddim"] = "ddnm"
     data_weight: Literal["noise", "fixed", "krylov"] = "noise"
     gamma: float = 3.0
+    gamma_end: float | None = None  # None: gamma throughout
     cg_iters: int = 10
     landing: bool = False
     tv_weight: float = 0.0
@@ -98,10 +101,11 @@ class DDS(Sampler):
             )
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"DDS: eta must lie in 0..1, got {self.eta}")
-        limits = self.gamma > 0, self.tv_rho > 0, self.tv_weight >= 0
-        if not all(limits) or max(self.gamma, self.tv_rho, self.tv_weight) == float("inf"):
+        gamma_end = self.gamma if self.gamma_end is None else self.gamma_end
+        limits = self.gamma > 0, gamma_end > 0, self.tv_rho > 0, self.tv_weight >= 0
+        if not all(limits) or max(self.gamma, gamma_end, self.tv_rho, self.tv_weight) == math.inf:
             raise ConfigError(
-                "DDS: gamma and tv_rho must be positive, tv_weight zero or more, all of them finite"
+                "DDS: gamma, gamma_end and tv_rho must be positive, tv_weight zero or more, all of them finite"
             )
         self.sigmas()
 
@@ -192,13 +196,23 @@ class _DataConsistency:
     def __call__(self, x0: Tensor, sigma: float) -> tuple[Tensor, int]:
         """The consistent image and the worst `solvers.cg.Result` of its items."""
         if self.closed is not None:
-            return self.closed(x0, self.settings.gamma * sigma**2), int(Result.CONVERGED)
+            return self.closed(x0, self._weight(sigma)), int(Result.CONVERGED)
         solution = self._iterated(x0, sigma)
         return solution.x, int(solution.result.max())
 
-    def _iterated(self, x0: Tensor, sigma: float) -> Solution:
+    def _weight(self, sigma: float) -> float:
+        """gamma as is, or sigma^2 times a gamma that goes from `gamma` to `gamma_end` with log sigma."""
         s = self.settings
-        weight = s.gamma * sigma**2 if self.mode == "noise" else s.gamma
+        if self.mode != "noise":
+            return s.gamma
+        if s.gamma_end is None:
+            return s.gamma * sigma**2
+        first, last = float(s.sigmas()[0]), float(s.sigmas()[-1])
+        late = math.log(first / sigma) / math.log(first / last) if first > last else 0.0
+        return s.gamma * (s.gamma_end / s.gamma) ** late * sigma**2
+
+    def _iterated(self, x0: Tensor, sigma: float) -> Solution:
+        s, weight = self.settings, self._weight(sigma)
         if self.admm is None:
             if self.mode == "krylov":
                 return krylov_step(self.term, x0, iters=s.cg_iters)
