@@ -23,9 +23,10 @@ from torch import nn
 
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNetConfig
-from restore.training.corpus import Corpus, load_source
+from restore.training.corpus import Corpus
 from restore.training.denoiser import DenoiserTraining, noise_levels
 from restore.training.muon import MuonAdam, split_parameters
+from restore.training.sources import load_source
 from restore.training.validation import denoising_psnr, validation_images
 
 TURN, MARKS, IMAGES = 5, (0.25, 0.5, 0.75, 1.0), 4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from restore.training.corpus import Source
+    from restore.training.sources import Source
 
 app = typer.Typer(
     help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True
@@ -106,7 +106,7 @@ def _integers(text: str) -> tuple[int, ...]:
 
 def _source(entry: str, channels: int) -> Source:
     """Read PATH, PATH:SHARE or PATH:SHARE:ct."""
-    from restore.training.corpus import load_source
+    from restore.training.sources import load_source
 
     parts = entry.split(":")
     modality = parts.pop().upper() if len(parts) > 2 and parts[-1].lower() in ("ct", "mr") else ""

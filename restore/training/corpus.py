@@ -1,95 +1,19 @@
-"""Training images: folders of photographs, NIfTI and DICOM volumes and HDF5 files as one pool of 2-D slices.
+"""Batches of augmented crops from training images, drawn from a seed and a step number alone.
 
-Used by the training loops. Everything is normalised to [0, 1] on loading (photographs by their bit depth, MR volumes by
-their 99.9 % quantile, CT by the window -1000..1500 HU) and kept in memory; crops are drawn from a seed and a step
-number alone, so that a resumed training sees the same crops.
+Used by the training loops; a resumed training sees the same crops. Images come from `sources` and stay in memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.datasets.images import SUFFIXES, read_image
-from restore.datasets.open import read
-from restore.datasets.volume import Volume
-from restore.errors import ConfigError, NotFoundError
-from restore.scaling import CT_MINIMUM_HU, CT_WINDOW_HU
-
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as the denoising literature's grey images
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One folder or file with its share of the crops. `photographs` are never scaled or negated on drawing."""
-
-    images: tuple[np.ndarray, ...]
-    weight: float
-    photographs: bool
-    name: str
-
-
-def load_source(path: str | Path, weight: float, channels: int, modality: str = "") -> Source:
-    """Read a folder of images, a volume file or a DICOM folder.
-
-    modality: "MR" or "CT" of a NIfTI file, which does not say; by default one that reaches below -500 is CT in HU.
-    Raises InputError, NotFoundError, ConfigError.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise NotFoundError(f"{path}: no such file or folder")
-    files = sorted(p for p in path.iterdir() if _is_picture(p)) if path.is_dir() else [path]
-    if files and all(_is_picture(p) for p in files):
-        images = tuple(_channels(read_image(p).data, channels) for p in files)
-        return Source(images, weight, True, path.name)
-    if channels != 1:
-        raise ConfigError(
-            f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs"
-        )
-    return Source(tuple(_slices(_volume(path, modality))), weight, False, path.name)
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
-
-
-def _channels(image: np.ndarray, channels: int) -> np.ndarray:
-    if channels == 1 and image.shape[0] == 3:
-        image = np.tensordot(LUMINANCE, image, axes=1)[None]
-    elif channels == 3 and image.shape[0] == 1:
-        image = np.repeat(image, 3, axis=0)
-    return np.round(image * 255).astype(np.uint8)
-
-
-def _volume(path: Path, modality: str) -> Volume:
-    volume = read(path) if path.is_dir() else read(path, modality=modality)
-    if not volume.modality and volume.data.real.min() <= CT_MINIMUM_HU:
-        return dataclasses.replace(volume, modality="CT")
-    return volume
-
-
-def _slices(volume: Volume) -> Iterable[np.ndarray]:
-    """Slices along each axis whose in-plane spacing is near isotropic, without the empty ones, as float16."""
-    data = np.abs(volume.data).astype(np.float32) if volume.modality != "CT" else volume.data
-    if volume.modality == "CT":
-        low, high = CT_WINDOW_HU
-        data = np.clip((data - low) / (high - low), 0, None)
-    else:
-        data = data / max(float(np.quantile(data, 0.999)), np.finfo(np.float32).tiny)
-    spacing = np.array(volume.spacing_mm)[::-1]  # (z, y, x), as the data
-    for axis in range(3):
-        plane = np.delete(spacing, axis)
-        if plane.max() > 1.6 * plane.min():
-            continue
-        for image in np.moveaxis(data, axis, 0):
-            if (image > 0.05).mean() > 0.1:
-                yield image[None].astype(np.float16)
+from restore.errors import ConfigError
+from restore.training.sources import Source
 
 
 class Corpus:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from restore.priors.base import Denoiser
-from restore.training.corpus import load_source
+from restore.training.sources import load_source
 
 LEVELS_OF_255 = (15, 25, 50)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import nibabel
@@ -9,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from restore.datasets.fastmri import write_fastmri
 from restore.datasets.images import write_image
+from restore.datasets.simulate_mri import simulate_mri
+from restore.datasets.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.training.corpus import LUMINANCE, Corpus, Source, load_source
+from restore.training.corpus import Corpus
+from restore.training.sources import LUMINANCE, Source, load_source
 
 
 @pytest.fixture
@@ -143,3 +148,25 @@ def test_crops_are_pieces_of_the_images():
     for crop in corpus.batch(0, 20):
         values = (crop * 255).round().int().flatten().tolist()
         assert tuple(sorted(values)) in wanted
+
+
+def test_scans_give_their_reference_or_the_root_sum_of_squares(tmp_path):
+    volume = Volume(np.transpose(ball(100.0)).astype(np.float32), np.eye(4), "MR")
+    scan = simulate_mri(
+        volume, coils=4, acceleration=1, center_fraction=1, noise=0.0, slices=slice(3, 9)
+    )
+    write_fastmri(scan, tmp_path / "a.h5")
+    stored = load_source(tmp_path / "a.h5", 1.0, 1)
+    write_fastmri(dataclasses.replace(scan, reference=None), tmp_path / "b.h5")
+    measured = load_source(tmp_path / "b.h5", 1.0, 1)
+    assert len(stored.images) == len(measured.images) == 6
+    for a, b in zip(stored.images, measured.images, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_a_folder_of_volume_files_is_one_source(tmp_path):
+    for k in range(2):
+        volume_file(tmp_path, ball(50.0 + k), name=f"{k}.nii.gz")
+    whole = load_source(tmp_path, 1.0, 1)
+    parts = [load_source(tmp_path / f"{k}.nii.gz", 1.0, 1) for k in range(2)]
+    assert len(whole.images) == sum(len(p.images) for p in parts)

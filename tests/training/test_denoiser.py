@@ -11,13 +11,14 @@ import torch
 from restore.errors import ConfigError, DivergenceError, WeightsError
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNetConfig
-from restore.training.corpus import Corpus, Source
+from restore.training.corpus import Corpus
 from restore.training.denoiser import (
     DenoiserTraining,
     append_json_line,
     noise_levels,
     train_denoiser,
 )
+from restore.training.sources import Source
 from restore.training.validation import denoising_psnr, validation_images
 
 TINY = UNetConfig(widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
