@@ -27,7 +27,7 @@ class ImagePrior:
 
     def __init__(self, prior: Denoiser, item_shape: tuple[int, ...], complex_: bool) -> None:
         self.prior, self.item_shape, self.complex_ = prior, item_shape, complex_
-        self.evaluations = 0
+        self.evaluations, self._turn = 0, 0
         self._chunk = PIXELS_PER_CALL
         channels = item_shape[0] if len(item_shape) == 3 else 1
         pairs = complex_ and prior.complex_mode == "channels"
@@ -44,9 +44,16 @@ class ImagePrior:
                 )
             )
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities."""
+    def __call__(self, x: Tensor, sigma: float, *, turn: int = 0) -> Tensor:
+        """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities.
+
+        turn: one of eight orientations, by number modulo 8, in which a `turnable` prior sees the image; the
+        answer is turned back. A network is not quite the same in all of them, and going round averages that
+        out over the steps of a chain: Terris, Moreau, Pustelnik, Tachella, "Equivariant plug-and-play image
+        reconstruction", CVPR 2024.
+        """
         self.evaluations += 1
+        self._turn = turn % 8 if self.prior.turnable else 0
         if not x.is_complex():
             return self._real(x, sigma)
         if self.prior.complex_mode == "magnitude":
@@ -67,7 +74,8 @@ class ImagePrior:
         """Through the network in chunks; where memory runs out, in smaller ones."""
         size = max(1, self._chunk // (planes.shape[-1] * planes.shape[-2]))
         try:
-            return torch.cat([self.prior(part, sigma) for part in planes.split(size)])
+            parts = [self.prior(_turned(p, self._turn), sigma) for p in planes.split(size)]
+            return _turned_back(torch.cat(parts), self._turn)
         except torch.OutOfMemoryError as error:
             if size == 1:
                 raise OutOfMemory(
@@ -77,3 +85,19 @@ class ImagePrior:
         torch.cuda.empty_cache()
         self._chunk //= 2
         return self._chunked(planes, sigma)
+
+
+def _turned(x: Tensor, turn: int) -> Tensor:
+    """One of the eight orientations of planes (N, C, H, W): quarter turns, the last four mirrored."""
+    if not turn:
+        return x
+    x = torch.rot90(x, turn % 4, (-2, -1))
+    return (x.flip(-1) if turn >= 4 else x).contiguous()
+
+
+def _turned_back(x: Tensor, turn: int) -> Tensor:
+    """Undo `_turned`."""
+    if not turn:
+        return x
+    x = x.flip(-1) if turn >= 4 else x
+    return torch.rot90(x, -(turn % 4), (-2, -1)).contiguous()

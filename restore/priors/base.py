@@ -22,7 +22,8 @@ class Denoiser(ABC):
     `channels`: channels of the images it was trained on. `sigma_min`, `sigma_max`: noise range it is valid in, in
     units of its own images. `intensity`: what range the images had (stated, never enforced: nothing is clipped).
     `complex_mode`: how complex images pass through it: re and im one after the other ("separate"), as two
-    channels ("channels"), or the magnitude alone with the phase kept ("magnitude").
+    channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
+    trained in all eight orientations, so that a sampler may show them turned.
     """
 
     channels: int = 1
@@ -30,6 +31,7 @@ class Denoiser(ABC):
     sigma_max: float = float("inf")
     intensity: tuple[float, float] = (0.0, 1.0)
     complex_mode: ComplexMode = "separate"
+    turnable: bool = False
     name: str = ""
 
     @abstractmethod

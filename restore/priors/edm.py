@@ -44,7 +44,7 @@ class EDMDenoiser(Denoiser):
             multiple,
         )
         self.sigma_min, self.sigma_max, self.intensity = sigma_min, sigma_max, intensity
-        self.complex_mode, self.name = complex_mode, name
+        self.complex_mode, self.name, self.turnable = complex_mode, name, False
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W).

@@ -74,6 +74,7 @@ def load_prior(name: str | Path) -> EDMDenoiser:
     prior = _untrained(path, card, tensors)
     prior.network.load_state_dict({k: v.float() for k, v in tensors.items()})
     prior.network.eval().requires_grad_(False)
+    prior.turnable = True  # `restore train` shows its crops in all eight orientations
     return prior
 
 

@@ -25,7 +25,10 @@ class WaveletL1(Sampler):
 
     prior_kind: ClassVar[str] = "none"
     reference: ClassVar[str] = "Lustig, Donoho, Pauly: Sparse MRI, MRM 2007"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tuned": {},
+        "tuned ParallelBeamCT": {"weight": 3e-4},
+    }
 
     n_steps: int = 100
     weight: float = 1e-3

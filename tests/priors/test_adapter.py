@@ -114,3 +114,33 @@ def test_out_of_memory_makes_smaller_chunks_and_remembers(monkeypatch):
     prior.fits = 0
     with pytest.raises(OutOfMemory, match="one image"):
         images(x, 0.1)
+
+
+def test_a_turnable_prior_sees_eight_orientations_and_the_answer_is_turned_back(generator):
+    seen = []
+
+    class Corner(Denoiser):
+        turnable = True
+
+        def __call__(self, x, sigma):
+            seen.append(x.clone())
+            return x
+
+    x = torch.randn(2, 5, 7, generator=generator)
+    images = ImagePrior(Corner(), (5, 7), complex_=False)
+    for turn in range(8):
+        assert torch.equal(images(x, 0.1, turn=turn), x)
+    assert len({tuple(s.flatten().tolist()) for s in seen}) == 8
+
+
+def test_other_priors_are_never_turned(generator):
+    seen = []
+
+    class Fixed(Denoiser):
+        def __call__(self, x, sigma):
+            seen.append(x)
+            return x
+
+    x = torch.randn(1, 5, 7, generator=generator)
+    ImagePrior(Fixed(), (5, 7), complex_=False)(x, 0.1, turn=3)
+    assert seen[0].shape == (1, 1, 5, 7)
