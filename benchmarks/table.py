@@ -23,7 +23,7 @@ METHODS = {
     "inpaint": ("tv", "dds"),
     "deblur": ("tv", "dds"),
     "superres": ("bicubic", "tv", "dds"),
-    "denoise": ("tv", "dds"),
+    "denoise": ("tv", "tweedie", "dds"),
 }
 
 
