@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md: every method on every task, tuned presets, slices and photographs that tuning did not see.
+"""The tables of RESULTS.md: every method on every task, tuned presets; RESULTS.md says what tuning saw.
 
     python benchmarks/table.py ../shared/data -o benchmarks/results.jsonl
     python benchmarks/table.py --show benchmarks/results.jsonl

@@ -23,7 +23,7 @@ from restore.operators.fourier import ifft2c
 from restore.operators.mri import MultiCoilMRI
 from restore.scaling import Scaling
 
-RAYS_PER_BIN = 2  # a detector bin has a width: modelling it is worth 1 dB (benchmarks/RESULTS.md)
+RAYS_PER_BIN = 2  # a detector bin has a width: model it (benchmarks/RESULTS.md)
 MapsSource = Literal["auto", "file", "espirit"]
 
 

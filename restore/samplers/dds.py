@@ -53,7 +53,7 @@ class DDS(Sampler):
 
     reference: ClassVar[str] = "Chung, Lee, Ye: Decomposed diffusion sampler, ICLR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/tune.py chose these on slices and photographs that no table uses
+        # chosen with benchmarks/tune.py; benchmarks/RESULTS.md says on what
         "tuned": {},
         "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20},
         "tuned ParallelBeamCT": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
