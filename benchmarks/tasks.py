@@ -69,7 +69,7 @@ class ScanTask:
         scan = self.scan()
         operator: type[LinearOperator] = MultiCoilMRI if self.modality == "MR" else ParallelBeamCT
         chosen = load_sampler(sampler).configured(preset, operator, settings)
-        prior = _prior("medical") if chosen.prior_kind == "denoiser" else None
+        prior = _prior("medical") if chosen.prior_kinds else None
         start = time.perf_counter()
         options = ReconOptions(maps=self.maps)  # type: ignore[arg-type]
         result = reconstruct(scan, chosen, prior, options, device=torch.device("cpu"))
@@ -106,7 +106,7 @@ class ImageTask:
             if how.mask is not None:
                 y = y * how.mask
             chosen = load_sampler(sampler).configured(preset, type(operator), dict(settings))
-            prior = _prior("natural") if chosen.prior_kind == "denoiser" else None
+            prior = _prior("natural") if chosen.prior_kinds else None
             found = solve(
                 y, operator, noise=Gaussian(noise_level(self.noise)), prior=prior, sampler=chosen
             )

@@ -58,6 +58,9 @@ class BeerLambert(NonlinearOperator):
     def _vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return -self.projector.adjoint(self._apply(x) * v)
 
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self.projector.pinv(self.line_integrals(y))
+
     def line_integrals(self, counts: Tensor, *, floor: float = 0.5) -> Tensor:
         """-log(counts / N0), the usual linearisation; counts below `floor` (dead or starved rays)
         are raised to it.

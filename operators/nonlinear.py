@@ -57,6 +57,23 @@ class NonlinearOperator(ABC):
         self._check(v, self.out_shape, "cotangent")
         return self._vjp(x, v)
 
+    def pinv(self, y: Tensor) -> Tensor:
+        """A rough inverse, as a starting point. By default the measurement itself, where it has the
+        image's shape. Raises ShapeError.
+        """
+        self._check(y, self.out_shape, "measurement")
+        return self._pinv(y)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        if self.in_shape != self.out_shape:
+            raise ShapeError(f"{self}: no rough inverse is known; give the sampler a start")
+        return y
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether images are complex."""
+        return False
+
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """A copy on another device or in another real precision."""
         moved = {

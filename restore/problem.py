@@ -15,6 +15,8 @@ from torch import Tensor
 from restore.errors import ConfigError, ShapeError
 from restore.noise import Noise
 from restore.operators.base import LinearOperator
+from restore.operators.downsample import Downsample
+from restore.operators.nonlinear import NonlinearOperator
 from restore.scaling import Scaling
 from restore.solvers.proximal import DataTerm
 
@@ -25,11 +27,12 @@ class Problem:
 
     y: (*batch, *operator.out_shape) in its own units. noise: None for noiseless or unknown. ids: one name per
     item (batch and slice dimensions flattened), which seed the noise; default "0", "1", ...
-    Raises ShapeError, ConfigError (non-finite measurement).
+    A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot be
+    rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement).
     """
 
     y: Tensor
-    operator: LinearOperator
+    operator: LinearOperator | NonlinearOperator
     noise: Noise | None = None
     scaling: Scaling = Scaling()
     ids: tuple[str, ...] = ()
@@ -45,6 +48,8 @@ class Problem:
             raise ConfigError(
                 f"the measurement holds {bad} non-finite values; repair or mask them first"
             )
+        if isinstance(self.operator, NonlinearOperator) and self.scaling.scale != 1:
+            raise ConfigError(f"{self.operator}: a non-linear measurement cannot be rescaled")
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
         if not self.items:
@@ -65,6 +70,8 @@ class Problem:
     @property
     def item_ndim(self) -> int:
         """Trailing dimensions of one item."""
+        if isinstance(self.operator, NonlinearOperator):
+            return len(self.operator.in_shape)
         return self.operator.item_ndim
 
     @property
@@ -77,35 +84,78 @@ class Problem:
         """Number of items."""
         return int(torch.Size(self.image_shape[: len(self.image_shape) - self.item_ndim]).numel())
 
+    @property
+    def linear(self) -> LinearOperator:
+        """The operator, for samplers that need a linear one. Raises ConfigError."""
+        if isinstance(self.operator, NonlinearOperator):
+            raise ConfigError(
+                f"{self.operator} is not linear; use a sampler that follows gradients: reddiff, dps, stsl, flowchef"
+            )
+        return self.operator
+
+    @cached_property
+    def unit_y(self) -> Tensor:
+        """The measurement in unit intensities."""
+        return self.scaling.to_unit(self.y)
+
     @cached_property
     def data(self) -> DataTerm:
         """The noise-weighted data term in unit intensities; unweighted where the noise is unknown."""
-        return DataTerm(self.operator, self.scaling.to_unit(self.y), self._unit_precision)
+        return DataTerm(self.linear, self.unit_y, self.precision)
 
     @cached_property
     def unweighted(self) -> DataTerm:
         """The data term with precision one: for the published settings, whose weights are absolute."""
-        return DataTerm(self.operator, self.scaling.to_unit(self.y), None)
+        return DataTerm(self.linear, self.unit_y, None)
 
     @cached_property
     def degraded(self) -> Tensor:
         """The classical image of the measurement (SENSE, FBP, ...) in unit intensities: a starting point."""
-        return self.operator.pinv(self.scaling.to_unit(self.y))
+        return self.operator.pinv(self.unit_y)
+
+    @cached_property
+    def observed(self) -> Tensor:
+        """The measurement as a picture of the image's size, which conditional models were trained on.
+
+        Low resolution is enlarged by bicubic interpolation; a measurement of the image's own shape (blurred, noisy,
+        with zeros where pixels are missing) is shown as it is; anything else by its classical image.
+        """
+        if isinstance(self.operator, Downsample):
+            return self.operator.interpolate(self.unit_y)
+        if self.operator.out_shape == self.operator.in_shape and not self.unit_y.is_complex():
+            return self.unit_y
+        return self.degraded
+
+    def residual(self, x: Tensor) -> Tensor:
+        """A(x) - y in unit intensities, unweighted. x: (*batch, *in_shape) -> (*batch, *out_shape)."""
+        return self.operator(x) - self.unit_y
+
+    def gradient(self, x: Tensor, *, weighted: bool = True) -> Tensor:
+        """A'(x)^H Lambda (A(x) - y), the gradient of the data term, for linear and non-linear operators.
+
+        weighted: Lambda is the precision where the noise is known, else (and where False) the identity.
+        """
+        if isinstance(self.operator, NonlinearOperator):
+            r = self.residual(x)
+            p = self.precision if weighted else None
+            return self.operator.vjp(x, r if p is None else r * p)
+        return (self.data if weighted else self.unweighted).gradient(x)
 
     def misfit(self, x: Tensor) -> float:
         """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| where the noise is unknown."""
-        r, p = self.data.residual(x), self._unit_precision
+        r, p = self.residual(x), self.precision
         if p is None:
             return float(
-                torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.data.y).clamp(min=1e-30)
+                torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.unit_y).clamp(min=1e-30)
             )
-        measured = self.data.y != 0
+        measured = self.unit_y != 0
         weighted = (p * r.abs().square())[measured]
         channels = 2 if r.is_complex() else 1
         return float((weighted.mean() / channels).sqrt()) if weighted.numel() else 0.0
 
     @cached_property
-    def _unit_precision(self) -> Tensor | float | None:
+    def precision(self) -> Tensor | float | None:
+        """1/variance per real channel in unit intensities, a number or like y; None where the noise is unknown."""
         if self.noise is None:
             return None
         return self.noise.precision(self.y) * self.scaling.scale**2

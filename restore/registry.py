@@ -19,7 +19,7 @@ from restore.errors import ConfigError
 if TYPE_CHECKING:
     from restore.samplers.base import Sampler
 
-_HELPERS = {"base", "schedules"}
+_HELPERS = {"base", "schedules", "gradients", "guidance", "consistency"}
 _ENTRY_POINTS = "restore.samplers"
 
 
@@ -51,6 +51,17 @@ def load_sampler(name: str) -> type[Sampler]:
         c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__
     ]
     return next(c for c in own if issubclass(c, Sampler))
+
+
+def check_operator(sampler: type[Sampler], operator: type) -> None:
+    """Refuse an operator class that a sampler cannot serve, naming the samplers that can. Raises ConfigError."""
+    if not sampler.operators or operator.__name__ in sampler.operators:
+        return
+    fit = [n for n in sampler_names() if operator.__name__ in load_sampler(n).operators]
+    general = [n for n in sampler_names() if not load_sampler(n).operators]
+    raise ConfigError(
+        f"{sampler.__name__} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
+    )
 
 
 def first_line(path: Path) -> str:

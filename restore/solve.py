@@ -20,21 +20,26 @@ from restore.noise import Gaussian, Noise
 from restore.operators.base import LinearOperator
 from restore.operators.ct import ParallelBeamCT
 from restore.operators.geometry import MU_WATER_PER_MM
+from restore.operators.nonlinear import NonlinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.priors.base import Denoiser
+from restore.priors.conditional import ConditionalModel, ConditionalPrior
+from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
-from restore.registry import load_sampler
+from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 from restore.scaling import CT_WINDOW_HU, Scaling
+
+Model = Denoiser | ConditionalModel | LatentModel
 
 
 def solve(
     y: Tensor,
-    operator: LinearOperator,
+    operator: LinearOperator | NonlinearOperator,
     *,
     noise: Noise | float | None = None,
-    prior: Denoiser | str | Path | None = "medical",
+    prior: Model | str | Path | None = "auto",
     sampler: Sampler | str = "dds",
     samples: int = 1,
     seed: int = 0,
@@ -46,8 +51,8 @@ def solve(
     """Reconstruct x from y = A x + noise.
 
     y: (*batch, *operator.out_shape). noise: a model, a standard deviation (per real channel), or None for noiseless
-    or unknown. prior: a bundled name, a weight file or a denoiser. sampler: a name with its tuned preset for
-    this operator, or a configured sampler; `settings` replace single values of a named one ("preset" chooses another
+    or unknown. prior: a bundled name, a weight file, a model, or "auto": the bundled one of the kind that the sampler
+    needs, for one channel or for RGB. sampler: a name with its tuned preset for this operator, or a configured sampler; `settings` replace single values of a named one ("preset" chooses another
     preset). samples > 1 gives the posterior mean and standard deviation. scaling: default by the operator (MRI:
     0.999 quantile of the classical image; CT: attenuation of 1500 HU and air; else none). on_step sees every Step.
 
@@ -60,19 +65,15 @@ def solve(
     if scaling is None:
         problem = dataclasses.replace(problem, scaling=default_scaling(y, operator))
     chosen = _sampler(sampler, operator, settings)
-    denoiser = _denoiser(prior) if chosen.prior_kind == "denoiser" else None
-    if denoiser is not None:
-        denoiser = denoiser.to(y.device)
+    check_operator(type(chosen), type(operator))
+    model = _model(prior, chosen, problem)
+    if model is not None:
+        model = model.to(y.device)
     results, log = [], []
     with torch.no_grad():
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            images = (
-                None
-                if denoiser is None
-                else ImagePrior(denoiser, problem.item_shape, operator.is_complex)
-            )
-            x0, records = _consume(chosen, problem, images, draws, on_step)
+            x0, records = _consume(chosen, problem, adapted(model, chosen, problem), draws, on_step)
             results.append(problem.scaling.to_physical(x0))
             log.append(records)
     stacked = torch.stack(results)
@@ -80,18 +81,18 @@ def solve(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log[0],
         provenance={
             "sampler": type(chosen).__module__.rpartition(".")[2], "settings": dataclasses.asdict(chosen),
-            "prior": denoiser.name if denoiser is not None else None, "seed": seed, "samples": samples,
+            "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(operator), "noise": repr(noise),
         },
     )  # fmt: skip
 
 
-def default_scaling(y: Tensor, operator: LinearOperator) -> Scaling:
+def default_scaling(y: Tensor, operator: LinearOperator | NonlinearOperator) -> Scaling:
     """The intensity scale that suits the bundled priors for this kind of measurement."""
     if isinstance(operator, ParallelBeamCT):
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
         return Scaling(span, "attenuation of the HU window")
-    if operator.is_complex:
+    if isinstance(operator, LinearOperator) and operator.is_complex:
         return Scaling.quantile(operator.pinv(y))
     return Scaling()
 
@@ -99,7 +100,7 @@ def default_scaling(y: Tensor, operator: LinearOperator) -> Scaling:
 def _consume(
     sampler: Sampler,
     problem: Problem,
-    prior: ImagePrior | None,
+    prior: ImagePrior | ConditionalPrior | LatentPrior | None,
     draws: Draws,
     on_step: Callable[[Step], None] | None,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -125,7 +126,34 @@ def _std(stacked: Tensor) -> Tensor | None:
     return (stacked.abs() if stacked.is_complex() else stacked).std(0)
 
 
-def _sampler(sampler: Sampler | str, operator: LinearOperator, settings: dict[str, Any]) -> Sampler:
+def adapted(
+    model: Model | None, sampler: Sampler, problem: Problem
+) -> ImagePrior | ConditionalPrior | LatentPrior | None:
+    """A model behind the adapter that the sampler expects, for one run. Raises ConfigError for a pair that cannot work."""
+    if model is None:
+        return None
+    item = problem.item_shape
+    if isinstance(model, ConditionalModel):
+        _check_task(model, problem)
+        return ConditionalPrior(model, item, getattr(sampler, "intensity", (0.0, 1.0)))
+    if isinstance(model, LatentModel):
+        return LatentPrior(model, item)
+    pixels = ImagePrior(model, item, problem.operator.is_complex)
+    return LatentPrior(pixels, item) if "latent" in sampler.prior_kinds else pixels
+
+
+def _check_task(model: ConditionalModel, problem: Problem) -> None:
+    operator = type(problem.operator).__name__
+    if model.tasks and operator not in model.tasks:
+        raise ConfigError(
+            f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {operator}; train one with "
+            "`restore train`, or use dds or reddiff, which serve any operator"
+        )
+
+
+def _sampler(
+    sampler: Sampler | str, operator: LinearOperator | NonlinearOperator, settings: dict[str, Any]
+) -> Sampler:
     if isinstance(sampler, Sampler):
         if settings:
             raise ConfigError(
@@ -136,13 +164,31 @@ def _sampler(sampler: Sampler | str, operator: LinearOperator, settings: dict[st
     return load_sampler(sampler).configured(preset, type(operator), settings)
 
 
-def _denoiser(prior: Denoiser | str | Path | None) -> Denoiser:
-    if isinstance(prior, Denoiser):
-        return prior
+def _model(prior: Model | str | Path | None, sampler: Sampler, problem: Problem) -> Model | None:
+    """The model to use: none for classical samplers; else of a kind that the sampler can use. Raises ConfigError."""
+    name, kinds = type(sampler).__module__.rpartition(".")[2], sampler.prior_kinds
+    if not kinds:
+        return None
     if prior is None:
         raise ConfigError(
-            "this sampler needs a prior: a bundled name such as 'medical', a weight file or a denoiser"
+            f"{name} needs a prior ({' or '.join(kinds)}): a bundled name, a weight file or a model"
         )
+    if prior == "auto":
+        channels = problem.item_shape[0] if len(problem.item_shape) == 3 else 1
+        prior = default_prior(kinds[0], channels)
     from restore.priors.store import load_prior
 
-    return load_prior(prior)
+    model = load_prior(prior) if isinstance(prior, str | Path) else prior
+    if model.kind not in kinds:
+        raise ConfigError(
+            f"{name} needs a {' or '.join(kinds)} prior, and '{model.name}' is a {model.kind} one; "
+            f"try prior='{default_prior(kinds[0], model.channels)}', or a sampler for {model.kind} priors"
+        )
+    return model
+
+
+def default_prior(kind: str, channels: int) -> str:
+    """The bundled prior of a kind ("denoiser", "conditional", "latent") for images of so many channels."""
+    if kind == "denoiser":
+        return "natural" if channels == 3 else "medical"
+    return {"conditional": "natural-restore", "latent": "natural-latent"}[kind]

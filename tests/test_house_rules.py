@@ -28,7 +28,7 @@ LAYERS = (
     {"config", "randomness"},
     {"scaling", "noise", "metrics"},
     {"operators"},
-    {"solvers", "datasets"},
+    {"solvers", "datasets", "bridges"},
     {"priors"},
     {"problem"},
     {"samplers"},

@@ -64,11 +64,7 @@ class ReconJob:
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result, the input's content included."""
-        weights = (
-            read_card(self.prior)["sha256"]
-            if load_sampler(self.sampler).prior_kind == "denoiser"
-            else ""
-        )
+        weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": dataclasses.asdict(self.options),
@@ -120,7 +116,7 @@ def plan(job: ReconJob) -> Planned:
 def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -> dict[str, Any]:
     """Do the work and write the results; returns the sidecar's record."""
     job, started = planned.job, time.time()
-    prior = load_prior(job.prior) if planned.sampler.prior_kind == "denoiser" else None
+    prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
     result = reconstruct(
         planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step
     )

@@ -6,6 +6,8 @@ samplers through `ImagePrior`; touches no files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -72,19 +74,34 @@ class ImagePrior:
 
     def _chunked(self, planes: Tensor, sigma: float) -> Tensor:
         """Through the network in chunks; where memory runs out, in smaller ones."""
-        size = max(1, self._chunk // (planes.shape[-1] * planes.shape[-2]))
-        try:
-            parts = [self.prior(_turned(p, self._turn), sigma) for p in planes.split(size)]
-            return _turned_back(torch.cat(parts), self._turn)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise OutOfMemory(
-                    f"one image of {tuple(planes.shape[1:])} does not fit through the network on {planes.device}; "
-                    "use --device cpu or a smaller image"
-                ) from error
-        torch.cuda.empty_cache()
-        self._chunk //= 2
-        return self._chunked(planes, sigma)
+        turn = self._turn
+        out, self._chunk = chunked(
+            lambda p: (self.prior(_turned(p, turn), sigma),),
+            [planes],
+            self._chunk,
+            f"one image of {tuple(planes.shape[1:])} on {planes.device}",
+        )
+        return _turned_back(out[0], turn)
+
+
+def chunked(
+    network: Callable[..., tuple[Tensor, ...]], planes: list[Tensor], pixels: int, what: str
+) -> tuple[tuple[Tensor, ...], int]:
+    """Planes (N, C, H, W) through a network, as many at once as have `pixels` pixels; halved where memory runs out.
+
+    what: one item in words, for the error. Returns the outputs and the pixels that fitted. Raises OutOfMemory.
+    """
+    size = max(1, pixels // (planes[0].shape[-1] * planes[0].shape[-2]))
+    try:
+        parts = [network(*p) for p in zip(*(p.split(size) for p in planes), strict=True)]
+        return tuple(torch.cat(o) for o in zip(*parts, strict=True)), pixels
+    except torch.OutOfMemoryError as error:
+        if size == 1:
+            raise OutOfMemory(
+                f"{what} does not fit through the network; use --device cpu or a smaller image"
+            ) from error
+    torch.cuda.empty_cache()
+    return chunked(network, planes, pixels // 2, what)
 
 
 def _turned(x: Tensor, turn: int) -> Tensor:

@@ -7,7 +7,7 @@ network in `edm.py`, exact ones for tests in `analytic.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ class Denoiser(ABC):
     trained in all eight orientations, so that a sampler may show them turned.
     """
 
+    kind: ClassVar[str] = "denoiser"
     channels: int = 1
     sigma_min: float = 0.0
     sigma_max: float = float("inf")

@@ -18,7 +18,9 @@ from restore.samplers.base import Sampler
 class Bicubic(Sampler):
     """Enlarge the measurement with Keys' cubic (a = -0.5)."""
 
-    prior_kind: ClassVar[str] = "none"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
+    operators: ClassVar[tuple[str, ...]] = ("Downsample",)
     serves: ClassVar[str] = "super-resolution"
     reference: ClassVar[str] = "Keys: cubic convolution interpolation, IEEE ASSP 1981"
 

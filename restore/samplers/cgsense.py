@@ -22,8 +22,9 @@ class CGSense(Sampler):
     MRM 2001.
     """
 
-    prior_kind: ClassVar[str] = "none"
-    serves: ClassVar[str] = "MRI"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
+    serves: ClassVar[str] = "MRI (least squares for any linear operator)"
     reference: ClassVar[str] = (
         "Pruessmann and others: sensitivity encoding with arbitrary trajectories, MRM 2001"
     )
@@ -41,7 +42,7 @@ class CGSense(Sampler):
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step: the whole solve."""
         term = problem.unweighted
-        damping = self.weight * problem.operator.norm() ** 2
+        damping = self.weight * problem.linear.norm() ** 2
         solution = cg(
             lambda v: term.normal(v) + damping * v,
             term.rhs,

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, DivergenceError
+from restore.errors import ConfigError
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers import schedules
-from restore.samplers.base import Sampler
+from restore.samplers.base import Sampler, finite
 from restore.solvers.admm import AdmmTV
 from restore.solvers.cg import Result, Solution
 from restore.solvers.closed_form import closed_form
@@ -128,10 +128,7 @@ class DDS(Sampler):
         for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
             x0 = prior(x, s, turn=i if self.turns else 0)  # Tweedie
             xh, code = consistent(x0, s)
-            if not bool(torch.isfinite(xh.sum())):  # one pass, where isfinite of all takes many
-                raise DivergenceError(
-                    f"DDS: a non-finite value at step {i + 1} of {len(sigmas)}, sigma {s:.4g}"
-                )
+            finite(self, xh, i, len(sigmas), s)
             yield Step(i, len(sigmas), s, xh, prior.evaluations, {"cg": code})
             landing = s_next == 0 or (self.landing and i == len(sigmas) - 2)
             if landing:

@@ -19,7 +19,9 @@ from restore.samplers.base import Sampler
 class FBP(Sampler):
     """Ramp filter (optionally apodised) and back-projection; Kak and Slaney, 1988, chapter 3."""
 
-    prior_kind: ClassVar[str] = "none"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
+    operators: ClassVar[tuple[str, ...]] = ("ParallelBeamCT",)
     serves: ClassVar[str] = "parallel-beam CT"
     reference: ClassVar[str] = "Kak, Slaney: Principles of computerized tomographic imaging, 1988"
 

@@ -22,7 +22,8 @@ class TV(Sampler):
     unit. nonnegative: images without negative values (CT attenuation).
     """
 
-    prior_kind: ClassVar[str] = "none"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
     reference: ClassVar[str] = "Rudin, Osher, Fatemi: nonlinear total variation, Physica D 1992"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

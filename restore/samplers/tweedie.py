@@ -24,7 +24,9 @@ class Tweedie(Sampler):
     bias", JASA 2011.
     """
 
+    operators: ClassVar[tuple[str, ...]] = ("Identity",)
     serves: ClassVar[str] = "denoising"
+    cost: ClassVar[str] = "1"
     reference: ClassVar[str] = "Efron: Tweedie's formula and selection bias, JASA 2011"
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:

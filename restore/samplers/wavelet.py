@@ -23,7 +23,8 @@ class WaveletL1(Sampler):
     Lustig, Donoho, Pauly, "Sparse MRI", MRM 2007; Beck and Teboulle, FISTA, 2009. The weight has no unit.
     """
 
-    prior_kind: ClassVar[str] = "none"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
     reference: ClassVar[str] = "Lustig, Donoho, Pauly: Sparse MRI, MRM 2007"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

@@ -16,7 +16,8 @@ from restore.samplers.base import Sampler
 class ZeroFilled(Sampler):
     """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
 
-    prior_kind: ClassVar[str] = "none"
+    prior_kinds: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "0"
     serves: ClassVar[str] = "MRI and inpainting"
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:

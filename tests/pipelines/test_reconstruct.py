@@ -44,7 +44,7 @@ def scans() -> dict[str, MRIScan | CTScan]:
 def solved(scan: MRIScan | CTScan, name: str, **options) -> ReconResult:
     operator = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
     sampler = load_sampler(name).configured("tuned", operator, SETTINGS.get(name, {}))
-    prior = load_prior("medical") if sampler.prior_kind == "denoiser" else None
+    prior = load_prior("medical") if sampler.prior_kinds else None
     return reconstruct(scan, sampler, prior, ReconOptions(**options), device=CPU)
 
 

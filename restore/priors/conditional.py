@@ -1,0 +1,149 @@
+"""The contract of conditional models: the clean image from a bridge's state and the degraded image.
+
+ResShift, RDDM and MR-Sampler chains call a model through `ConditionalPrior`, which carries it from images as
+operators see them to network planes. Touches no files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from restore.bridges.base import Head, Level
+from restore.errors import ConfigError
+from restore.priors.adapter import PIXELS_PER_CALL, chunked
+
+
+class ConditionalModel(ABC):
+    """A network that was trained on pairs of clean and degraded images.
+
+    `channels`: of both images. `head`: what it returns (`restore.bridges.base.Head`). `intensity`: range of
+    its images, stated, never enforced. `bridge`: the chain that it was trained for ("resshift", "rddm", "mrs"), or ""
+    for any. `tasks`: the operator classes whose measurements it was trained on, empty for any.
+    """
+
+    kind: ClassVar[str] = "conditional"
+    channels: int = 3
+    head: Head = "x0"
+    intensity: tuple[float, float] = (0.0, 1.0)
+    bridge: str = ""
+    tasks: tuple[str, ...] = ()
+    name: str = ""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
+        """The head's one or two tensors. x: the state x_t, (N, channels, H, W); degraded: the same shape."""
+
+    def to(self, target: torch.device | str | torch.dtype) -> ConditionalModel:
+        """The same model on another device or in another precision (no tensors: itself)."""
+        return self
+
+
+class ConditionalPrior:
+    """A conditional model for items of `item_shape`, real or complex (re and im one after the other), in any number.
+
+    item_shape: (H, W) or (C, H, W). A one-channel model treats the channels of an item one by one; a colour model
+    sees a grey item as three equal channels and answers with their mean. intensity: the range in which the chain
+    runs; a model that predicts x0 may have been trained in another, other heads must have been trained in
+    this one. `evaluations` counts network calls per item. Raises ConfigError for a pair that cannot work.
+    """
+
+    def __init__(
+        self,
+        model: ConditionalModel,
+        item_shape: tuple[int, ...],
+        intensity: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.model, self.item_shape, self.intensity = model, item_shape, intensity
+        self.evaluations, self._chunk = 0, PIXELS_PER_CALL
+        channels = item_shape[0] if len(item_shape) == 3 else 1
+        if len(item_shape) not in (2, 3) or not (model.channels in (1, channels) or channels == 1):
+            raise ConfigError(
+                f"prior '{model.name}' has {model.channels} channels and cannot serve images of shape {item_shape}"
+            )
+        if model.intensity != intensity and model.head != "x0":
+            raise ConfigError(
+                f"prior '{model.name}' predicts '{model.head}' of images in {model.intensity}, this chain runs in "
+                f"{intensity}; only models that predict x0 can be converted"
+            )
+        self._grow = model.channels if channels == 1 else 1
+        self._gain = (model.intensity[1] - model.intensity[0]) / (intensity[1] - intensity[0])
+
+    @property
+    def head(self) -> Head:
+        """What `__call__` returns."""
+        return self.model.head
+
+    def in_range(self, x: Tensor) -> Tensor:
+        """Unit intensities to the chain's range."""
+        low, high = self.intensity
+        return x * (high - low) + low
+
+    def to_unit(self, x: Tensor) -> Tensor:
+        """The chain's range to unit intensities."""
+        low, high = self.intensity
+        return (x - low) / (high - low)
+
+    def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
+        """The head's tensors, each (*batch, *item_shape). x, degraded: (*batch, *item_shape), in the chain's range."""
+        self.evaluations += 1
+        told = dataclasses.replace(level, c=level.c * self._gain)
+        planes = [self._planes(x), self._planes(degraded)]
+        out, self._chunk = chunked(
+            lambda p, y: self.model(p, told, y), planes, self._chunk, self._where(x)
+        )
+        return tuple(self._images(o, x) for o in out)
+
+    def _planes(self, x: Tensor) -> Tensor:
+        """Network planes (N, channels, H, W) in the model's range; re and im are extra items."""
+        both = torch.stack([x.real, x.imag]) if x.is_complex() else x
+        low, to = self.intensity[0], self.model.intensity[0]
+        if (low, self._gain) != (to, 1.0):
+            both = (both - low) * self._gain + to
+        if self._grow > 1:
+            return both.reshape(-1, 1, *x.shape[-2:]).expand(-1, self._grow, -1, -1)
+        return both.reshape(-1, self.model.channels, *x.shape[-2:])
+
+    def _images(self, planes: Tensor, like: Tensor) -> Tensor:
+        if self._grow > 1:
+            planes = planes.mean(1)
+        low, to = self.intensity[0], self.model.intensity[0]
+        if (low, self._gain) != (to, 1.0):
+            planes = (planes - to) / self._gain + low
+        if not like.is_complex():
+            return planes.reshape(like.shape)
+        both = planes.reshape(2, *like.shape)
+        return torch.complex(both[0], both[1])
+
+    def _where(self, x: Tensor) -> str:
+        return f"one image of {tuple(x.shape[-2:])} on {x.device}"
+
+
+ModelFunction = Callable[[Tensor, Level, Tensor], tuple[Tensor, ...]]
+
+
+class FromFunction(ConditionalModel):
+    """Any function as a conditional model: for published networks and for tests."""
+
+    def __init__(
+        self,
+        function: ModelFunction,
+        *,
+        channels: int = 3,
+        head: Head = "x0",
+        intensity: tuple[float, float] = (0.0, 1.0),
+        bridge: str = "",
+        tasks: tuple[str, ...] = (),
+        name: str = "function",
+    ) -> None:
+        self.function, self.channels, self.head, self.name = function, channels, head, name
+        self.intensity, self.bridge, self.tasks = intensity, bridge, tasks
+
+    def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
+        """The function's answer."""
+        return self.function(x, level, degraded)
