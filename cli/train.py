@@ -2,96 +2,134 @@
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from restore.training.sources import Source
+    from restore.pipelines.train_job import TrainJob
 
 app = typer.Typer(
     help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True
 )
 
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        help="Folders or files, each with an optional share and modality: PATH[:SHARE[:ct|mr]]"
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)")
+]
+Channels = Annotated[int, typer.Option(help="1 (grey, MR, CT) or 3 (RGB)")]
+Validation = Annotated[
+    Path | None, typer.Option(help="Folder of photographs for the card's figures")
+]
+Minutes = Annotated[float, typer.Option(help="Time budget; the learning rate anneals over it")]
+Steps = Annotated[int, typer.Option(help="Step budget, whichever ends first")]
+Batch = Annotated[int, typer.Option(help="Crops a step")]
+Crop = Annotated[int, typer.Option(help="Side of a crop in pixels")]
+Widths = Annotated[str, typer.Option(help="Channels of each level")]
+Blocks = Annotated[str, typer.Option(help="Residual blocks of each level")]
+Rate = Annotated[
+    float, typer.Option(min=0.001, help="Learning-rate factor; 0.3 to fine-tune from --init")
+]
+Init = Annotated[str, typer.Option(help="Start from this prior (name or file) of the same shape")]
+Licence = Annotated[str, typer.Option(help="Licence line for the card")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Threads = Annotated[int, typer.Option(help="CPU threads, 0 for all")]
+Seed = Annotated[int, typer.Option(help="Seed of crops and noise")]
+Tasks = Annotated[
+    list[str],
+    typer.Option(
+        "--task",
+        help="TASK[:VALUE][@NOISE]: superres:4, deblur:gaussian:1.6@0.01, inpaint:0.3, denoise@0.1",
+    ),
+]
+
 
 @app.command("denoiser")
 def denoiser(
-    data: Annotated[
-        list[str],
-        typer.Argument(
-            help="Folders or files, each with an optional share and modality: PATH[:SHARE[:ct|mr]]"
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)"),
-    ],
-    channels: Annotated[int, typer.Option(help="1 (grey, MR, CT) or 3 (RGB)")] = 1,
-    validation: Annotated[
-        Path | None, typer.Option(help="Folder of photographs for the card's PSNR")
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(help="Time budget; the learning rate anneals over it")
-    ] = 60.0,
-    steps: Annotated[int, typer.Option(help="Step budget, whichever ends first")] = 1_000_000,
-    batch: Annotated[int, typer.Option(help="Crops a step")] = 12,
-    crop: Annotated[int, typer.Option(help="Side of a crop in pixels")] = 56,
-    widths: Annotated[str, typer.Option(help="Channels of each level")] = "64,96,128",
-    blocks: Annotated[str, typer.Option(help="Residual blocks of each level")] = "3,2,2",
-    init: Annotated[
-        str, typer.Option(help="Start from this prior (name or file) of the same shape")
-    ] = "",
-    rate: Annotated[
-        float, typer.Option(min=0.001, help="Learning-rate factor; 0.3 to fine-tune from --init")
-    ] = 1.0,
-    licence: Annotated[str, typer.Option(help="Licence line for the card")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads, 0 for all")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of crops and noise")] = 0,
-) -> None:
+    data: Data, out: Out, channels: Channels = 1, validation: Validation = None, minutes: Minutes = 60.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
+    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
+    threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
     """Train the EDM-preconditioned U-Net denoiser. A second call with the same OUT continues an unfinished one."""
+    from restore.pipelines.train_job import train_denoiser_job
+
+    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
+
+
+@app.command("conditional")
+def conditional(
+    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
+    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
+    threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train a conditional model that serves every bridge: resshift, rddm and mrs."""
+    from restore.pipelines.train_job import train_conditional_job
+
+    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    _finish(train_conditional_job(job, "any", task, _integers(widths), _integers(blocks), init))
+
+
+@app.command("autoencoder")
+def autoencoder(
+    data: Data, out: Out, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 30.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,128", blocks: Blocks = "2,3",
+    latent_channels: Annotated[int, typer.Option(help="Channels of a code")] = 12,
+    rate: Rate = 1.0, licence: Licence = "", device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train the small KL autoencoder, whose codes `restore train latent` learns."""
+    from restore.pipelines.train_job import train_autoencoder_job
+
+    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    _finish(train_autoencoder_job(job, _integers(widths), _integers(blocks), latent_channels))
+
+
+@app.command("latent")
+def latent(
+    data: Data, out: Out,
+    autoencoder: Annotated[Path, typer.Option(help="Weights of `restore train autoencoder`")],
+    validation: Validation = None, minutes: Minutes = 60.0, steps: Steps = 1_000_000, batch: Batch = 12,
+    crop: Crop = 80, widths: Widths = "96,128", blocks: Blocks = "3,3", rate: Rate = 1.0, licence: Licence = "",
+    device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train the denoiser of an autoencoder's codes; OUT holds both."""
+    from restore.pipelines.train_job import train_latent_job
+
+    job = _job(data, out, 0, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)))
+
+
+def _job(
+    data: list[str], out: Path, channels: int, validation: Path | None, minutes: float, steps: int, batch: int,
+    crop: int, rate: float, licence: str, device: str, threads: int, seed: int,
+) -> TrainJob:  # fmt: skip
     import torch
 
     from restore.pipelines.devices import choose_device
-    from restore.priors.store import load_prior, save_prior
-    from restore.priors.unet import UNetConfig
-    from restore.training.corpus import Corpus
-    from restore.training.denoiser import DenoiserTraining, append_json_line, train_denoiser
-    from restore.training.validation import denoising_psnr, validation_images
+    from restore.pipelines.train_job import TrainJob, parse_source
+    from restore.training.loop import Budget
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = choose_device(device)
-    settings = DenoiserTraining(
-        steps=steps, minutes=minutes, batch=batch, crop=crop, seed=seed, rate=rate
-    )
-    config = UNetConfig(channels, _integers(widths), _integers(blocks))
-    sources = [_source(entry, channels) for entry in data]
-    for source in sources:
-        typer.echo(f"{source.name}: {len(source.images)} images, share {source.weight:g}", err=True)
-    images = validation_images(validation, channels) if validation else []
-    log = out.with_suffix(".log.jsonl")
-
-    def report(record: dict) -> None:
-        append_json_line(log, record)
-        typer.echo("  ".join(f"{k} {v}" for k, v in record.items()), err=True)
-
-    prior, progress = train_denoiser(
-        Corpus(sources, crop, seed), images, settings, config, out.with_suffix(".state.safetensors"),
-        device=chosen.type, init=load_prior(init) if init else None, report=report,
+    return TrainJob(
+        tuple(parse_source(entry) for entry in data), out, channels, validation,
+        Budget(steps, minutes, rate), batch, crop, seed, licence, choose_device(device).type, _say,
     )  # fmt: skip
-    save_prior(out, prior, {
-        "data": [{"name": s.name, "images": len(s.images), "share": s.weight} for s in sources],
-        "licence": licence, "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["restore", *[Path(a).name if "/" in a else a for a in sys.argv[1:]]]),
-        "trained_on": {"device": str(chosen), "torch": torch.__version__, "steps": progress.step,
-                       "minutes": round(progress.seconds / 60, 1), "batch": batch, "crop": crop},
-        "denoising_psnr_db": denoising_psnr(prior, images),
-    })  # fmt: skip
+
+
+def _say(record: dict[str, Any]) -> None:
+    typer.echo("  ".join(f"{k} {v}" for k, v in record.items()), err=True)
+
+
+def _finish(out: Path) -> None:
     typer.echo(str(out))
 
 
@@ -102,19 +140,3 @@ def _integers(text: str) -> tuple[int, ...]:
         raise typer.BadParameter(
             f"'{text}' is not a list of whole numbers such as 64,96,128"
         ) from error
-
-
-def _source(entry: str, channels: int) -> Source:
-    """Read PATH, PATH:SHARE or PATH:SHARE:ct."""
-    from restore.training.sources import load_source
-
-    parts = entry.split(":")
-    modality = parts.pop().upper() if len(parts) > 2 and parts[-1].lower() in ("ct", "mr") else ""
-    share = 1.0
-    if len(parts) > 1:
-        try:
-            share = float(parts[-1])
-            parts.pop()
-        except ValueError:
-            share = 1.0  # a colon in a file's own name
-    return load_source(":".join(parts), share, channels, modality)

@@ -74,19 +74,23 @@ class EDMDenoiser(Denoiser):
 def build_unet_denoiser(
     config: UNetConfig, *, sigma_data: float = 0.5, name: str = "", seed: int = 0
 ) -> EDMDenoiser:
-    """An untrained U-Net denoiser in the memory layout that is fastest for convolutions; seed: of its first weights."""
-    with torch.device("meta"):  # torch's layers would draw from the global generator
-        network = UNet(config)
-    network = network.to_empty(device="cpu")
-    network.initialise(torch.Generator().manual_seed(seed))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """An untrained U-Net denoiser; seed: of its first weights."""
     return EDMDenoiser(
-        network,
+        new_unet(config, seed),
         sigma_data=sigma_data,
         channels=config.channels,
         multiple=config.multiple,
         name=name,
     )
+
+
+def new_unet(config: UNetConfig, seed: int = 0) -> UNet:
+    """An untrained U-Net in the memory layout that is fastest for convolutions; seed: of its first weights."""
+    with torch.device("meta"):  # torch's layers would draw from the global generator
+        network = UNet(config)
+    network = network.to_empty(device="cpu")
+    network.initialise(torch.Generator().manual_seed(seed))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def config_from_dict(record: dict[str, Any]) -> UNetConfig:

@@ -1,4 +1,4 @@
-"""Denoisers on disk: NAME.safetensors with a card NAME.json beside it; the bundled ones lie in `weights/`.
+"""Priors on disk: NAME.safetensors with a card NAME.json beside it; the bundled ones lie in `weights/`.
 
 The card states architecture, noise range, intensity convention, training data with licences, command, quality figures
 and the sha256 of the weights. Nothing is unpickled. Used by pipelines, training and the command line.
@@ -6,13 +6,11 @@ and the sha256 of the weights. Nothing is unpickled. Used by pipelines, training
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,9 +18,11 @@ from safetensors.torch import load, save_file
 
 from restore.datasets.atomic import atomic_file
 from restore.errors import ConfigError, WeightsError
-from restore.priors.base import ComplexMode
-from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
-from restore.priors.unet import UNet
+from restore.priors.autoencoder import Autoencoder
+from restore.priors.blueprints import BLUEPRINTS, architecture_of
+from restore.priors.bridge_edm import BridgeDenoiser
+from restore.priors.edm import EDMDenoiser
+from restore.priors.latent_edm import LatentEDM
 
 SCHEMA = 1
 
@@ -49,16 +49,40 @@ def read_card(name: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_prior(name: str | Path) -> EDMDenoiser:
-    """A denoiser by bundled name or weight file, checked against its card.
+def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM:
+    """A prior by bundled name or weight file: a denoiser, a conditional model or a latent prior, as its card says.
+
+    Raises WeightsError: as `load_model`, and for an autoencoder without a denoiser of its codes.
+    """
+    model = load_model(name)
+    if isinstance(model, Autoencoder):
+        raise WeightsError(
+            f"{name}: an autoencoder alone is no prior; train a denoiser of its codes with `restore train latent`"
+        )
+    return model
+
+
+def load_denoiser(name: str | Path) -> EDMDenoiser:
+    """A pixel denoiser. Raises WeightsError, also for other kinds of model."""
+    return _of_type(EDMDenoiser, name)
+
+
+def load_autoencoder(name: str | Path) -> Autoencoder:
+    """An autoencoder. Raises WeightsError, also for other kinds of model."""
+    return _of_type(Autoencoder, name)
+
+
+def load_model(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | Autoencoder:
+    """Whatever lies under a bundled name or in a weight file, checked against its card.
 
     Raises WeightsError: unknown name, card that says something impossible, wrong sha256, missing or extra tensors (the
     first five named), non-finite values.
     """
     path, card = _resolve(name), read_card(name)
-    if card.get("architecture") != "unet":
+    blueprint = BLUEPRINTS.get(str(card.get("architecture")))
+    if blueprint is None:
         raise WeightsError(
-            f"{path}: unknown architecture {card.get('architecture')!r}; known: 'unet'"
+            f"{path}: unknown architecture {card.get('architecture')!r}; known: {', '.join(BLUEPRINTS)}"
         )
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -71,33 +95,31 @@ def load_prior(name: str | Path) -> EDMDenoiser:
         tensors = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged weights ({error}); fetch them again") from error
-    prior = _untrained(path, card, tensors)
-    prior.network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    prior.network.eval().requires_grad_(False)
-    prior.turnable = True  # `restore train` shows its crops in all eight orientations
-    return prior
+    try:
+        str(card["name"])
+        expected = blueprint.expected(card)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise WeightsError(
+            f"{path}: the card does not describe a prior ({type(error).__name__}: {error})"
+        ) from error
+    _check_tensors(path, tensors, expected)
+    return blueprint.build(card, tensors)
 
 
-def save_prior(path: Path, prior: EDMDenoiser, card: dict[str, Any]) -> Path:
-    """Write weights (half precision) and card, completed with architecture, ranges and sha256, which are the prior's
+def save_prior(path: Path, model: Any, card: dict[str, Any]) -> Path:
+    """Write weights (half precision) and card, completed with architecture, ranges and sha256, which are the model's
     whatever `card` says of them. Raises WeightsError, OutputError.
     """
-    if not isinstance(prior.network, UNet):
-        raise WeightsError(
-            f"{path}: only the package's own U-Net can be saved, got {type(prior.network).__name__}"
-        )
-    tensors = {
-        k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()
-    }
+    architecture = architecture_of(model)
+    blueprint = BLUEPRINTS[architecture]
+    described = blueprint.describe(model)
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in blueprint.tensors(model).items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary)
         digest = hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
     computed = {
-        "schema": SCHEMA, "architecture": "unet",
-        "network": dataclasses.asdict(prior.network.config),
-        "parameters": sum(t.numel() for t in tensors.values()), "sigma_data": prior.sigma_data,
-        "sigma_range": [prior.sigma_min, prior.sigma_max], "intensity": list(prior.intensity),
-        "complex_mode": prior.complex_mode, "sha256": digest,
+        "schema": SCHEMA, "architecture": architecture,
+        "parameters": sum(t.numel() for t in tensors.values()), **described, "sha256": digest,
     }  # fmt: skip
     record = {"name": path.stem} | card | computed
     with atomic_file(path.with_suffix(".json")) as temporary:
@@ -105,37 +127,14 @@ def save_prior(path: Path, prior: EDMDenoiser, card: dict[str, Any]) -> Path:
     return path
 
 
-def _untrained(path: Path, card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> EDMDenoiser:
-    """The denoiser that a card describes, once the tensors are known to fit it. Raises WeightsError."""
-    try:
-        config = config_from_dict(card["network"])
-        sigma_data, (sigma_min, sigma_max) = (
-            float(card["sigma_data"]),
-            map(float, card["sigma_range"]),
-        )
-        low, high = map(float, card["intensity"])
-        name, complex_mode = str(card["name"]), card["complex_mode"]
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise WeightsError(
-            f"{path}: the card does not describe a prior ({type(error).__name__}: {error})"
-        ) from error
-    sound = (
-        0 < sigma_data < math.inf
-        and 0 < sigma_min < sigma_max < math.inf
-        and -math.inf < low < high < math.inf
-    )
-    if not sound or complex_mode not in get_args(ComplexMode):
-        raise WeightsError(
-            f"{path}: the card says sigma_data {sigma_data}, noise {sigma_min}..{sigma_max}, "
-            f"intensities {low}..{high}, complex mode {complex_mode!r}; that is no prior"
-        )
-    with torch.device("meta"):  # shapes first: a wrong card must not allocate its network
-        expected = UNet(config).state_dict()
-    _check_tensors(path, tensors, expected)
-    prior = build_unet_denoiser(config, sigma_data=sigma_data, name=name)
-    prior.sigma_min, prior.sigma_max, prior.intensity = sigma_min, sigma_max, (low, high)
-    prior.complex_mode = complex_mode
-    return prior
+M = TypeVar("M")
+
+
+def _of_type(kind: type[M], name: str | Path) -> M:
+    model = load_model(name)
+    if not isinstance(model, kind):
+        raise WeightsError(f"{name}: a {type(model).__name__}, expected a {kind.__name__}")
+    return model
 
 
 def _resolve(name: str | Path) -> Path:

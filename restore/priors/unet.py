@@ -23,13 +23,17 @@ _LARGEST, _MOST_BLOCKS = 4096, 256
 
 @dataclasses.dataclass(frozen=True)
 class UNetConfig:
-    """Shape of the network: image channels, width and residual blocks of each level, entrance pixel-unshuffle."""
+    """Shape of the network: image channels, width and residual blocks of each level, entrance pixel-unshuffle.
+
+    condition: further input channels, of an image that the answer depends on.
+    """
 
     channels: int = 1
     widths: tuple[int, ...] = (64, 96, 128)
     blocks: tuple[int, ...] = (3, 2, 2)
     unshuffle: int = 2
     embedding: int = 128
+    condition: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.blocks) > 0:
@@ -39,6 +43,7 @@ class UNetConfig:
         sizes = (self.channels, *self.widths, *self.blocks, self.unshuffle, self.embedding)
         if (
             not all(type(n) is int and 1 <= n <= _LARGEST for n in sizes)
+            or not (type(self.condition) is int and 0 <= self.condition <= _LARGEST)
             or sum(self.blocks) > _MOST_BLOCKS
         ):
             raise ConfigError(
@@ -75,10 +80,11 @@ class UNet(nn.Module):
         self.config = config
         widths, emb = config.widths, config.embedding
         inner = config.channels * config.unshuffle**2
+        given = inner + config.condition * config.unshuffle**2
         self.embed = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU()
         )
-        self.enter = nn.Conv2d(inner, widths[0], 3, padding=1)
+        self.enter = nn.Conv2d(given, widths[0], 3, padding=1)
         self.leave = nn.Conv2d(widths[0], inner, 3, padding=1)
 
         def level(width: int, count: int) -> nn.ModuleList:
@@ -111,7 +117,10 @@ class UNet(nn.Module):
                 p.zero_()
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """x: (N, channels, H, W) with sides a multiple of `config.multiple`; noise: (N,) conditioning number."""
+        """x: (N, channels + condition, H, W), sides a multiple of `config.multiple`; noise: (N,) conditioning number.
+
+        Returns (N, channels, H, W).
+        """
         embedding = self.embed(_fourier_features(noise))
         h = self.enter(F.pixel_unshuffle(x, self.config.unshuffle))
         skips: list[Tensor] = []

@@ -1,32 +1,32 @@
-"""Train the EDM-preconditioned U-Net denoiser: `restore train denoiser`.
+"""Train the EDM-preconditioned U-Net denoiser: `restore train denoiser`, and the denoiser of codes.
 
 Source of the loss, noise distribution and weighting: Karras and others, "Elucidating the design space of
-diffusion-based generative models", NeurIPS 2022, section 5. The learning rate follows a cosine over the budget, which
-is steps or minutes, whichever is used up first; so a training on a shared machine anneals in time.
+diffusion-based generative models", NeurIPS 2022, section 5.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, DivergenceError
+from restore.errors import ConfigError
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
-from restore.priors.unet import UNetConfig
-from restore.training.checkpoint import load_state, save_state
-from restore.training.corpus import Corpus
-from restore.training.muon import split_parameters
+from restore.priors.unet import UNet, UNetConfig
+from restore.training.loop import Budget, Progress, Report, train
 from restore.training.validation import denoising_psnr
 
-Report = Callable[[dict[str, Any]], None]
+
+class Batches(Protocol):
+    """Where clean images come from: a `Corpus`, or codes of one."""
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """(size, channels, H, W), depending on the step's number alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,22 +49,19 @@ class DenoiserTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.minutes <= 0 or self.batch < 1 or self.crop < 8:
-            raise ConfigError("training needs steps >= 1, minutes > 0, batch >= 1 and crop >= 8")
+        if self.batch < 1 or self.crop < 8:
+            raise ConfigError("training needs batch >= 1 and crop >= 8")
         if not 0 < self.sigma_min < self.sigma_max:
             raise ConfigError(f"noise range {self.sigma_min}..{self.sigma_max} is empty")
+        self.budget()
 
-
-@dataclasses.dataclass
-class Progress:
-    """How far a training has come; stored in its state file."""
-
-    step: int = 0
-    seconds: float = 0.0
+    def budget(self) -> Budget:
+        """Steps, minutes and rate for the loop. Raises ConfigError."""
+        return Budget(self.steps, self.minutes, self.rate, self.ema, self.warmup)
 
 
 def train_denoiser(
-    corpus: Corpus,
+    corpus: Batches,
     validation: list[Tensor],
     settings: DenoiserTraining,
     config: UNetConfig,
@@ -81,69 +78,50 @@ def train_denoiser(
     loss stops being finite, WeightsError for a state of another shape.
     """
     prior = build_unet_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
-    prior = prior.to(device)
     network = prior.network
+    assert isinstance(network, UNet)  # noqa: S101  (for the type checker)
     if init is not None:
-        network.load_state_dict(
-            _for_channels(init.network.state_dict(), init.channels, config.channels)
-        )
-    optimiser = split_parameters(network)
-    ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    progress = Progress()
-    if state_file.exists():
-        progress = Progress(**load_state(state_file, network, ema, optimiser)["progress"])
-    start, saved = time.monotonic() - progress.seconds, time.monotonic()
-    loss_sum, count = 0.0, 0
-    while (done := _fraction(progress, settings)) < 1:
-        rise = min(1.0, (progress.step + 1) / settings.warmup)
-        optimiser.factor = settings.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-        loss = _step(prior, corpus, settings, optimiser, progress.step, device)
-        _average(
-            ema, network.state_dict(), min(settings.ema, (1 + progress.step) / (10 + progress.step))
-        )
-        loss_sum, count = loss_sum + loss, count + 1
-        progress = Progress(progress.step + 1, time.monotonic() - start)
-        if time.monotonic() - saved > every_s or _fraction(progress, settings) >= 1:
-            save_state(
-                state_file, network, ema, optimiser, {"progress": dataclasses.asdict(progress)}
-            )
-            averaged = _with_weights(prior, ema, config, settings)
-            report({
-                "step": progress.step, "minutes": round(progress.seconds / 60, 2), "loss": loss_sum / count,
-                "psnr": denoising_psnr(averaged, validation),
-            })  # fmt: skip
-            saved, loss_sum, count = time.monotonic(), 0.0, 0
-    return _with_weights(prior, ema, config, settings), progress
+        network.load_state_dict(adapted_weights(init.network.state_dict(), init.channels, config))
+    network.to(device)
+
+    def with_network(trained: UNet) -> EDMDenoiser:
+        made = EDMDenoiser(
+            trained, sigma_data=settings.sigma_data, channels=config.channels, multiple=config.multiple,
+            sigma_min=settings.sigma_min, sigma_max=settings.sigma_max,
+        )  # fmt: skip
+        return made
+
+    averaged, progress = train(
+        network, _loss(prior, corpus, settings, device), settings.budget(), state_file,
+        figures=lambda trained: _figures(with_network(trained), validation),
+        every_s=every_s, report=report,
+    )  # fmt: skip
+    return with_network(averaged), progress
 
 
-def _step(
-    prior: EDMDenoiser,
-    corpus: Corpus,
-    settings: DenoiserTraining,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    device: str,
-) -> float:
-    """One gradient step; returns the weighted loss."""
-    x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
-    g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    s = noise_levels(settings, settings.batch, g).to(device)[:, None, None, None]
-    x = x0 + s * torch.randn(x0.shape, generator=g).to(device)
-    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu"):
-        denoised = prior(x, s.flatten())
-    _, c_out, _ = prior.preconditioning(s)
-    loss = (
-        ((denoised - x0) / c_out).square().mean()
-    )  # EDM weighting: unit weight on the network's own output
-    if not torch.isfinite(loss):
-        raise DivergenceError(
-            f"training loss is {float(loss.detach())} at step {step}; start again from the last state"
-        )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(prior.network.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach())
+def _figures(prior: EDMDenoiser, images: list[Tensor]) -> dict[str, dict[str, float]]:
+    return {"psnr": denoising_psnr(prior, images)} if images else {}
+
+
+def _loss(
+    prior: EDMDenoiser, corpus: Batches, settings: DenoiserTraining, device: str
+) -> Callable[[int], Tensor]:
+    def loss(step: int) -> Tensor:
+        x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
+        g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        s = noise_levels(settings, settings.batch, g).to(device)[:, None, None, None]
+        x = x0 + s * torch.randn(x0.shape, generator=g).to(device)
+        with mixed_precision(device):
+            denoised = prior(x, s.flatten())
+        _, c_out, _ = prior.preconditioning(s)
+        return ((denoised - x0) / c_out).square().mean()  # unit weight on the network's own output
+
+    return loss
+
+
+def mixed_precision(device: str) -> torch.autocast:
+    """Half precision inside the network on a GPU, nothing on a CPU."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu")
 
 
 def noise_levels(settings: DenoiserTraining, count: int, generator: torch.Generator) -> Tensor:
@@ -157,40 +135,23 @@ def noise_levels(settings: DenoiserTraining, count: int, generator: torch.Genera
     return torch.where(use_wide, wide, narrow).clamp(low, high).exp()
 
 
-def _fraction(progress: Progress, settings: DenoiserTraining) -> float:
-    return max(progress.step / settings.steps, progress.seconds / (60 * settings.minutes))
-
-
-def _average(ema: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
-    for k, v in weights.items():
-        ema[k].lerp_(v, 1 - decay)
-
-
-def _with_weights(
-    prior: EDMDenoiser, weights: dict[str, Tensor], config: UNetConfig, settings: DenoiserTraining
-) -> EDMDenoiser:
-    averaged = build_unet_denoiser(config, sigma_data=prior.sigma_data)
-    averaged.network.load_state_dict(weights)
-    averaged.network.to(next(iter(weights.values())).device).eval()
-    averaged.sigma_min, averaged.sigma_max = settings.sigma_min, settings.sigma_max
-    return averaged
-
-
-def _for_channels(weights: dict[str, Tensor], found: int, wanted: int) -> dict[str, Tensor]:
-    """Weights of a grey network for a colour one: every channel starts as the grey one does."""
-    if found == wanted:
-        return weights
-    if found != 1:
-        raise ConfigError(f"cannot start a {wanted}-channel network from one with {found} channels")
-    enter = weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted
-    leave, bias = (
-        weights["leave.weight"].repeat(wanted, 1, 1, 1),
-        weights["leave.bias"].repeat(wanted),
-    )
-    return weights | {"enter.weight": enter, "leave.weight": leave, "leave.bias": bias}
-
-
-def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add one record to a training log."""
-    with path.open("a", encoding="utf-8") as f:
-        f.write(json.dumps(record) + "\n")
+def adapted_weights(
+    weights: dict[str, Tensor], found: int, config: UNetConfig
+) -> dict[str, Tensor]:
+    """Weights of a denoiser for a network of other channels: grey ones for colour, conditions not looked at yet."""
+    wanted = config.channels
+    if found != wanted:
+        if found != 1:
+            raise ConfigError(
+                f"cannot start a {wanted}-channel network from one with {found} channels"
+            )
+        weights = weights | {
+            "enter.weight": weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted,
+            "leave.weight": weights["leave.weight"].repeat(wanted, 1, 1, 1),
+            "leave.bias": weights["leave.bias"].repeat(wanted),
+        }
+    if config.condition:
+        enter = weights["enter.weight"]
+        unseen = enter.new_zeros(enter.shape[0], config.condition * config.unshuffle**2, 3, 3)
+        weights = weights | {"enter.weight": torch.cat([enter, unseen], dim=1)}
+    return weights

@@ -14,10 +14,10 @@ from restore.priors.unet import UNetConfig
 from restore.training.corpus import Corpus
 from restore.training.denoiser import (
     DenoiserTraining,
-    append_json_line,
     noise_levels,
     train_denoiser,
 )
+from restore.training.loop import append_json_line
 from restore.training.sources import Source
 from restore.training.validation import denoising_psnr, validation_images
 

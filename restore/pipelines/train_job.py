@@ -1,0 +1,200 @@
+"""One training from files to a weight file with its card: what `restore train` does, for every family of models.
+
+Reads the training images, runs the family's loop and writes weights, card and log. A second call with the same output
+continues an unfinished training from its state file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.priors.autoencoder import AutoencoderConfig
+from restore.priors.bridge_edm import BridgeDenoiser
+from restore.priors.edm import EDMDenoiser
+from restore.priors.latent_edm import LatentEDM
+from restore.priors.store import load_autoencoder, load_denoiser, load_prior, save_prior
+from restore.priors.unet import UNetConfig
+from restore.training.autoencoder import (
+    AutoencoderTraining,
+    Codes,
+    round_trip_psnr,
+    train_autoencoder,
+)
+from restore.training.conditional import (
+    ConditionalTraining,
+    restoration_psnr,
+    train_conditional,
+)
+from restore.training.corpus import Corpus
+from restore.training.degradations import parse_task
+from restore.training.denoiser import DenoiserTraining, train_denoiser
+from restore.training.families import family
+from restore.training.loop import Budget, Progress, Report, append_json_line
+from restore.training.sources import Source, load_source
+from restore.training.validation import denoising_psnr, validation_images
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSource:
+    """A folder or file, its share of the crops and, for NIfTI, its modality ("MR", "CT" or "")."""
+
+    path: str
+    share: float = 1.0
+    modality: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainJob:
+    """What every family is told. channels: of the images; `say` gets every record of the log."""
+
+    sources: tuple[TrainSource, ...]
+    out: Path
+    channels: int
+    validation: Path | None
+    budget: Budget
+    batch: int
+    crop: int
+    seed: int
+    licence: str
+    device: str
+    say: Callable[[dict[str, Any]], None]
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise ConfigError(f"{self.out}: weights are written as .safetensors")
+
+    @property
+    def state(self) -> Path:
+        """Where an unfinished training is kept."""
+        return self.out.with_suffix(".state.safetensors")
+
+    def load(self, channels: int) -> tuple[list[Source], list[Tensor]]:
+        """Training sources and validation images."""
+        sources = [load_source(s.path, s.share, channels, s.modality) for s in self.sources]
+        for s in sources:
+            self.say({"source": s.name, "images": len(s.images), "share": s.weight})
+        return sources, validation_images(self.validation, channels) if self.validation else []
+
+    @property
+    def report(self) -> Report:
+        """Every record goes to the log beside the weights, and to whoever listens."""
+        log = self.out.with_suffix(".log.jsonl")
+
+        def report(record: dict[str, Any]) -> None:
+            append_json_line(log, record)
+            self.say(record)
+
+        return report
+
+    def card(self, sources: Sequence[Source], progress: Progress) -> dict[str, Any]:
+        """The entries of a card that every family has."""
+        words = ["restore", *[Path(a).name if "/" in a else a for a in sys.argv[1:]]]
+        return {
+            "data": [{"name": s.name, "images": len(s.images), "share": s.weight} for s in sources],
+            "licence": self.licence, "date": datetime.date.today().isoformat(), "command": shlex.join(words),
+            "trained_on": {
+                "device": self.device, "torch": torch.__version__, "steps": progress.step,
+                "minutes": round(progress.seconds / 60, 1), "batch": self.batch, "crop": self.crop,
+            },
+        }  # fmt: skip
+
+
+def train_denoiser_job(
+    job: TrainJob, widths: tuple[int, ...], blocks: tuple[int, ...], init: str
+) -> Path:
+    """A pixel denoiser; init: a denoiser to start from, or "". Raises what reading and training raise."""
+    sources, images = job.load(job.channels)
+    b = job.budget
+    settings = DenoiserTraining(b.steps, b.minutes, job.batch, job.crop, rate=b.rate, seed=job.seed)
+    config = UNetConfig(job.channels, widths, blocks)
+    prior, progress = train_denoiser(
+        Corpus(sources, job.crop, job.seed), images, settings, config, job.state, device=job.device,
+        init=load_denoiser(init) if init else None, report=job.report,
+    )  # fmt: skip
+    figures = {"denoising_psnr_db": denoising_psnr(prior, images)}
+    return save_prior(job.out, prior, job.card(sources, progress) | figures)
+
+
+def train_conditional_job(
+    job: TrainJob, bridge: str, tasks: Sequence[str], widths: tuple[int, ...], blocks: tuple[int, ...], init: str
+) -> Path:  # fmt: skip
+    """A conditional model for a bridge ("any" for all of them). init: a denoiser or a conditional model, or ""."""
+    sources, images = job.load(job.channels)
+    chosen = tuple(parse_task(t) for t in tasks)
+    settings = ConditionalTraining(chosen, job.budget, job.batch, job.crop, job.seed)
+    config = UNetConfig(job.channels, widths, blocks, condition=job.channels)
+    start = load_prior(init) if init else None
+    if start is not None and not isinstance(start, EDMDenoiser | BridgeDenoiser):
+        raise ConfigError(f"{init}: a conditional model starts from a denoiser or another one")
+    model, progress = train_conditional(
+        Corpus(sources, job.crop, job.seed), images, settings, family(bridge), config, job.state,
+        device=job.device, init=start, report=job.report,
+    )  # fmt: skip
+    figures = {"restoration_psnr_db": restoration_psnr(model, images, chosen)}
+    return save_prior(job.out, model, job.card(sources, progress) | figures)
+
+
+def train_autoencoder_job(
+    job: TrainJob, widths: tuple[int, ...], blocks: tuple[int, ...], latent_channels: int
+) -> Path:
+    """The KL autoencoder."""
+    sources, images = job.load(job.channels)
+    settings = AutoencoderTraining(job.budget, job.batch, job.crop, seed=job.seed)
+    config = AutoencoderConfig(job.channels, latent_channels, _pair(widths), _pair(blocks))
+    network, progress = train_autoencoder(
+        Corpus(sources, job.crop, job.seed), images, settings, config, job.state,
+        device=job.device, report=job.report,
+    )  # fmt: skip
+    figures = {"round_trip_psnr_db": round_trip_psnr(network, images)}
+    return save_prior(job.out, network, job.card(sources, progress) | figures)
+
+
+def train_latent_job(
+    job: TrainJob, autoencoder: Path, widths: tuple[int, ...], blocks: tuple[int, ...]
+) -> Path:
+    """The denoiser of an autoencoder's codes, saved together with it."""
+    network = load_autoencoder(autoencoder)
+    sources, images = job.load(network.config.channels)
+    codes = Codes(Corpus(sources, job.crop, job.seed), network, job.device)
+    b = job.budget
+    settings = DenoiserTraining(
+        b.steps, b.minutes, job.batch, job.crop, log_sigma_mean=-0.7, log_sigma_std=1.3, sigma_max=80.0,
+        sigma_data=1.0, rate=b.rate, seed=job.seed,
+    )  # fmt: skip
+    config = UNetConfig(network.config.latent_channels, widths, blocks, unshuffle=1)
+    denoiser, progress = train_denoiser(
+        codes, [], settings, config, job.state, device=job.device, report=job.report
+    )
+    model = LatentEDM(network, denoiser, codes.shift.cpu(), codes.scale.cpu()).to("cpu")
+    figures = {"round_trip_psnr_db": round_trip_psnr(network, images)}
+    return save_prior(job.out, model, job.card(sources, progress) | figures)
+
+
+def parse_source(entry: str) -> TrainSource:
+    """PATH, PATH:SHARE or PATH:SHARE:ct."""
+    parts = entry.split(":")
+    modality = parts.pop().upper() if len(parts) > 2 and parts[-1].lower() in ("ct", "mr") else ""
+    share = 1.0
+    if len(parts) > 1:
+        try:
+            share = float(parts[-1])
+            parts.pop()
+        except ValueError:
+            share = 1.0  # a colon in a file's own name
+    return TrainSource(":".join(parts), share, modality)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    if len(values) != 2:
+        raise ConfigError(f"an autoencoder has two levels, got {values}")
+    return values[0], values[1]

@@ -1,0 +1,224 @@
+"""What the card of each architecture says, and how a model is built from it: the store's knowledge of models.
+
+One small class an architecture, named in `BLUEPRINTS`. A blueprint checks what a card claims before anything of the claimed
+size is allocated. Called by `restore.priors.store` only; touches no files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from restore.errors import ConfigError, WeightsError
+from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
+from restore.priors.base import ComplexMode
+from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
+from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
+from restore.priors.latent_edm import LatentEDM
+from restore.priors.unet import UNet, UNetConfig
+
+Card = dict[str, Any]
+Tensors = dict[str, Tensor]
+
+
+class Blueprint(Protocol):
+    """One architecture."""
+
+    def describe(self, model: Any) -> Card:
+        """The entries of a card that follow from the model."""
+
+    def tensors(self, model: Any) -> Tensors:
+        """All weights by name."""
+
+    def expected(self, card: Card) -> Tensors:
+        """Names and shapes that the card's model has, on the meta device. Raises KeyError, TypeError, ValueError,
+        AttributeError, ConfigError for impossible cards.
+        """
+
+    def build(self, card: Card, tensors: Tensors) -> Any:
+        """The model with these weights, which have the expected shapes."""
+
+
+class _Denoiser:
+    """A U-Net denoiser of pixels: `EDMDenoiser`."""
+
+    def describe(self, model: EDMDenoiser) -> Card:
+        if not isinstance(model.network, UNet):
+            raise WeightsError(
+                f"only the package's own U-Net can be saved, got {type(model.network).__name__}"
+            )
+        return {
+            "network": dataclasses.asdict(model.network.config), "sigma_data": model.sigma_data,
+            "sigma_range": [model.sigma_min, model.sigma_max], "intensity": list(model.intensity),
+            "complex_mode": model.complex_mode,
+        }  # fmt: skip
+
+    def tensors(self, model: EDMDenoiser) -> Tensors:
+        return dict(model.network.state_dict())
+
+    def expected(self, card: Card) -> Tensors:
+        _check_noise(card)
+        low, high = map(float, card["intensity"])
+        if not -math.inf < low < high < math.inf or card["complex_mode"] not in get_args(
+            ComplexMode
+        ):
+            raise ConfigError(
+                f"intensities {low}..{high}, complex mode {card['complex_mode']!r}; that is no prior"
+            )
+        return _unet_shapes(config_from_dict(card["network"]))
+
+    def build(self, card: Card, tensors: Tensors) -> EDMDenoiser:
+        config = config_from_dict(card["network"])
+        prior = build_unet_denoiser(
+            config, sigma_data=float(card["sigma_data"]), name=str(card["name"])
+        )
+        prior.sigma_min, prior.sigma_max = map(float, card["sigma_range"])
+        low, high = map(float, card["intensity"])
+        prior.intensity, prior.complex_mode = (low, high), card["complex_mode"]
+        _fill(prior.network, tensors)
+        prior.turnable = True  # `restore train` shows its crops in all eight orientations
+        return prior
+
+
+class _Conditional:
+    """A U-Net that is shown the degraded image: `BridgeDenoiser`."""
+
+    def describe(self, model: BridgeDenoiser) -> Card:
+        return {
+            "network": dataclasses.asdict(model.network.config), "sigma_data": model.sigma_data,
+            "sigma_range": [model.sigma_min, model.sigma_max], "bridge": model.bridge, "tasks": list(model.tasks),
+        }  # fmt: skip
+
+    def tensors(self, model: BridgeDenoiser) -> Tensors:
+        return dict(model.network.state_dict())
+
+    def expected(self, card: Card) -> Tensors:
+        _check_noise(card)
+        config = config_from_dict(card["network"])
+        if config.condition != config.channels:
+            raise ConfigError(f"{config}: a conditional model is shown one degraded image")
+        if not all(isinstance(t, str) for t in [card["bridge"], *card["tasks"]]):
+            raise ConfigError("bridge and tasks must be names")
+        return _unet_shapes(config)
+
+    def build(self, card: Card, tensors: Tensors) -> BridgeDenoiser:
+        model = build_bridge_denoiser(
+            config_from_dict(card["network"]), sigma_data=float(card["sigma_data"]), bridge=card["bridge"],
+            tasks=tuple(card["tasks"]), name=str(card["name"]),
+        )  # fmt: skip
+        model.sigma_min, model.sigma_max = map(float, card["sigma_range"])
+        _fill(model.network, tensors)
+        return model
+
+
+class _Autoencoder:
+    """The autoencoder alone: what `restore train latent` starts from."""
+
+    def describe(self, model: Autoencoder) -> Card:
+        return {"network": dataclasses.asdict(model.config)}
+
+    def tensors(self, model: Autoencoder) -> Tensors:
+        return dict(model.state_dict())
+
+    def expected(self, card: Card) -> Tensors:
+        with torch.device("meta"):
+            return Autoencoder(_autoencoder_config(card["network"])).state_dict()
+
+    def build(self, card: Card, tensors: Tensors) -> Autoencoder:
+        network = new_autoencoder(_autoencoder_config(card["network"]))
+        _fill(network, tensors)
+        return network
+
+
+class _Latent:
+    """Autoencoder and denoiser of its codes: `LatentEDM`."""
+
+    def describe(self, model: LatentEDM) -> Card:
+        if not isinstance(model.denoiser.network, UNet):
+            raise WeightsError("only the package's own U-Net can be saved")
+        return {
+            "network": {
+                "autoencoder": dataclasses.asdict(model.autoencoder.config),
+                "denoiser": dataclasses.asdict(model.denoiser.network.config),
+                "channels": model.channels,
+            },
+            "sigma_data": model.denoiser.sigma_data,
+            "sigma_range": [model.sigma_min, model.sigma_max],
+        }  # fmt: skip
+
+    def tensors(self, model: LatentEDM) -> Tensors:
+        found = {f"autoencoder.{k}": v for k, v in model.autoencoder.state_dict().items()}
+        found |= {f"denoiser.{k}": v for k, v in model.denoiser.network.state_dict().items()}
+        return found | {"codes.shift": model.shift.flatten(), "codes.scale": model.scale.flatten()}
+
+    def expected(self, card: Card) -> Tensors:
+        _check_noise(card)
+        auto = _autoencoder_config(card["network"]["autoencoder"])
+        config = config_from_dict(card["network"]["denoiser"])
+        if config.channels != auto.latent_channels or config.condition:
+            raise ConfigError(
+                f"codes of {auto.latent_channels} channels, a denoiser of {config.channels}"
+            )
+        with torch.device("meta"):
+            found = {f"autoencoder.{k}": v for k, v in Autoencoder(auto).state_dict().items()}
+            statistics = {
+                f"codes.{k}": torch.empty(auto.latent_channels) for k in ("shift", "scale")
+            }
+        shapes = _unet_shapes(config)
+        return found | {f"denoiser.{k}": v for k, v in shapes.items()} | statistics
+
+    def build(self, card: Card, tensors: Tensors) -> LatentEDM:
+        auto = new_autoencoder(_autoencoder_config(card["network"]["autoencoder"]))
+        config = config_from_dict(card["network"]["denoiser"])
+        denoiser = build_unet_denoiser(config, sigma_data=float(card["sigma_data"]))
+        denoiser.sigma_min, denoiser.sigma_max = map(float, card["sigma_range"])
+        _fill(auto, _below("autoencoder.", tensors))
+        _fill(denoiser.network, _below("denoiser.", tensors))
+        shift, scale = tensors["codes.shift"].float(), tensors["codes.scale"].float()
+        return LatentEDM(auto, denoiser, shift, scale, name=str(card["name"]))
+
+
+BLUEPRINTS: dict[str, Blueprint] = {
+    "unet": _Denoiser(), "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
+}  # fmt: skip
+_ARCHITECTURE_OF: dict[type, str] = {
+    EDMDenoiser: "unet", BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",
+}  # fmt: skip
+
+
+def architecture_of(model: object) -> str:
+    """The name that a model's card carries. Raises WeightsError for models that cannot be saved."""
+    name = _ARCHITECTURE_OF.get(type(model))
+    if name is None:
+        raise WeightsError(f"a {type(model).__name__} cannot be saved")
+    return name
+
+
+def _check_noise(card: Card) -> None:
+    sigma_data, (low, high) = float(card["sigma_data"]), map(float, card["sigma_range"])
+    if not (0 < sigma_data < math.inf and 0 < low < high < math.inf):
+        raise ConfigError(f"sigma_data {sigma_data}, noise {low}..{high}; that is no prior")
+
+
+def _unet_shapes(config: UNetConfig) -> Tensors:
+    with torch.device("meta"):  # shapes first: a wrong card must not allocate its network
+        return UNet(config).state_dict()
+
+
+def _autoencoder_config(record: Card) -> AutoencoderConfig:
+    return AutoencoderConfig(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    )
+
+
+def _below(prefix: str, tensors: Tensors) -> Tensors:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _fill(network: nn.Module, tensors: Tensors) -> None:
+    network.load_state_dict({k: v.float() for k, v in tensors.items()})
+    network.eval().requires_grad_(False)

@@ -1,0 +1,107 @@
+"""Train the small KL autoencoder: `restore train autoencoder`; and hand its codes to the training of a latent denoiser.
+
+Loss: mean square error of the image and a small Kullback-Leibler term that keeps codes near unit size; Rombach and
+others, "High-resolution image synthesis with latent diffusion models", CVPR 2022, without the perceptual and adversarial
+terms. The decoder sees codes with the encoder's own noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
+from restore.training.denoiser import Batches
+from restore.training.loop import Budget, Progress, Report, train
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderTraining:
+    """Hyper-parameters of one training. kl_weight: of the mean Kullback-Leibler divergence of a code's entry."""
+
+    budget: Budget = dataclasses.field(default_factory=Budget)
+    batch: int = 12
+    crop: int = 56
+    kl_weight: float = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.crop < 8 or self.crop % 4 or self.kl_weight < 0:
+            raise ConfigError(
+                "training needs batch >= 1, crop a multiple of 4 of at least 8, kl_weight >= 0"
+            )
+
+
+def train_autoencoder(
+    corpus: Batches,
+    validation: Sequence[Tensor],
+    settings: AutoencoderTraining,
+    config: AutoencoderConfig,
+    state_file: Path,
+    *,
+    device: str = "cpu",
+    every_s: float = 180.0,
+    report: Report = lambda record: None,
+) -> tuple[Autoencoder, Progress]:
+    """Train until the budget is used up; a `state_file` that exists is continued. Raises DivergenceError, WeightsError."""
+    network = new_autoencoder(config, settings.seed).to(device)
+    return train(
+        network, _loss(network, corpus, settings, device), settings.budget, state_file,
+        figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
+        adam_names=("enter", "leave", "to_code", "from_code"), every_s=every_s, report=report,
+    )  # fmt: skip
+
+
+def _loss(
+    network: Autoencoder, corpus: Batches, settings: AutoencoderTraining, device: str
+) -> Callable[[int], Tensor]:
+    def loss(step: int) -> Tensor:
+        x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
+        g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        mean, log_variance = network.encode(x0)
+        noise = torch.randn(mean.shape, generator=g).to(device)
+        decoded = network.decode(mean + (0.5 * log_variance).exp() * noise)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return (decoded - x0).square().mean() + settings.kl_weight * divergence
+
+    return loss
+
+
+@torch.no_grad()
+def round_trip_psnr(network: Autoencoder, images: Sequence[Tensor]) -> float:
+    """PSNR in dB of decode(encode(x)), mean over images (channels, H, W) in [0, 1], sides divisible by 4."""
+    device, total = next(network.parameters()).device, 0.0
+    for image in images:
+        error = network(image[None].to(device)).cpu()[0] - image
+        total -= 10 * math.log10(float(error.square().mean()))
+    return round(total / max(1, len(images)), 3)
+
+
+class Codes:
+    """Normalised codes of a corpus's crops: what a latent denoiser is trained on.
+
+    shift, scale: (latent_channels,), mean and deviation of the codes of `measured` crops.
+    """
+
+    def __init__(
+        self, corpus: Batches, network: Autoencoder, device: str = "cpu", measured: int = 256
+    ) -> None:
+        self.corpus, self.network, self.device = corpus, network.to(device).eval(), device
+        codes = self._codes(0, measured)
+        self.shift, self.scale = codes.mean((0, 2, 3)), codes.std((0, 2, 3))
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """(size, latent_channels, crop/4, crop/4)."""
+        codes = self._codes(step, size)
+        return (codes - self.shift[:, None, None]) / self.scale[:, None, None]
+
+    @torch.no_grad()
+    def _codes(self, step: int, size: int) -> Tensor:
+        x0 = self.corpus.batch(step, size).to(self.device, memory_format=torch.channels_last)
+        return self.network.encode(x0)[0]

@@ -1,0 +1,178 @@
+"""Train a conditional model: `restore train conditional`, and for one bridge `restore train resshift|rddm|mrs`.
+
+The network is told sigma = c/a and shown x_t - (1 - a) y with y beside it, so that one set of weights serves every bridge
+(`restore.priors.bridge_edm`). What a family decides is which levels are drawn and how errors are weighed:
+`restore.training.families`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from restore.bridges.base import Level
+from restore.errors import ConfigError
+from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
+from restore.priors.edm import EDMDenoiser
+from restore.priors.unet import UNet, UNetConfig
+from restore.training.degradations import OPERATOR_OF, TrainingTask
+from restore.training.denoiser import Batches, adapted_weights, mixed_precision
+from restore.training.loop import Budget, Progress, Report, train
+
+
+class Family(Protocol):
+    """Levels and loss of one kind of bridge."""
+
+    bridge: str
+
+    def levels(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Factors a and c of `count` draws, each (count,); c positive."""
+
+    def loss(self, estimate: Tensor, x0: Tensor, y: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        """A number. estimate, x0, y: (N, channels, H, W); a, c: (N, 1, 1, 1)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyBridge:
+    """Every level: sigma log-normal for half of the crops, log-uniform over the whole range for the others.
+
+    Errors are weighed by EDM's unit weight on the network's own output.
+    """
+
+    bridge: str = ""
+    log_sigma_mean: float = -1.5
+    log_sigma_std: float = 1.3
+    sigma_min: float = 0.002
+    sigma_max: float = 40.0
+    sigma_data: float = 0.5
+
+    def levels(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """a = 1, c = sigma."""
+        narrow = self.log_sigma_mean + self.log_sigma_std * torch.randn(count, generator=generator)
+        low, high = math.log(self.sigma_min), math.log(self.sigma_max)
+        wide = low + (high - low) * torch.rand(count, generator=generator)
+        use_wide = torch.rand(count, generator=generator) < 0.5
+        return torch.ones(count), torch.where(use_wide, wide, narrow).clamp(low, high).exp()
+
+    def loss(self, estimate: Tensor, x0: Tensor, y: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        """Mean square of the error over c_out."""
+        sigma = c / a
+        c_out = sigma * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
+        return ((estimate - x0) / c_out).square().mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalTraining:
+    """Hyper-parameters of one training."""
+
+    tasks: tuple[TrainingTask, ...]
+    budget: Budget = dataclasses.field(default_factory=Budget)
+    batch: int = 12
+    crop: int = 56
+    seed: int = 0
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ConfigError("a conditional model needs a task, such as superres:4")
+        if self.batch < 1 or self.crop < 16:
+            raise ConfigError("training needs batch >= 1 and crop >= 16")
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the operator classes of the tasks."""
+        return tuple(dict.fromkeys(OPERATOR_OF[t.task].__name__ for t in self.tasks))
+
+    def pairs(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Degraded partners of clean crops (N, channels, H, W), a random task each."""
+        chosen = torch.randint(len(self.tasks), (len(x0),), generator=generator).tolist()
+        return torch.stack(
+            [self.tasks[k].degrade(x, generator) for k, x in zip(chosen, x0, strict=True)]
+        )
+
+
+def train_conditional(
+    corpus: Batches,
+    validation: Sequence[Tensor],
+    settings: ConditionalTraining,
+    family: Family,
+    config: UNetConfig,
+    state_file: Path,
+    *,
+    device: str = "cpu",
+    init: EDMDenoiser | BridgeDenoiser | None = None,
+    every_s: float = 180.0,
+    report: Report = lambda record: None,
+) -> tuple[BridgeDenoiser, Progress]:
+    """Train until the budget is used up; a `state_file` that exists is continued.
+
+    config: with as many condition channels as image channels. init: a denoiser or a conditional model to start from.
+    validation: clean images (channels, H, W) in [0, 1]. Raises DivergenceError, WeightsError.
+    """
+    model = build_bridge_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
+    network = model.network
+    if init is not None:
+        weights = init.network.state_dict()
+        known = isinstance(init, BridgeDenoiser)
+        network.load_state_dict(
+            weights if known else adapted_weights(weights, init.channels, config)
+        )
+    network.to(device)
+
+    def with_network(trained: UNet) -> BridgeDenoiser:
+        return BridgeDenoiser(
+            trained, sigma_data=settings.sigma_data, bridge=family.bridge, tasks=settings.operators
+        )
+
+    averaged, progress = train(
+        network, _loss(model, corpus, settings, family, device), settings.budget, state_file,
+        figures=lambda trained: {"psnr": restoration_psnr(with_network(trained), validation, settings.tasks)},
+        every_s=every_s, report=report,
+    )  # fmt: skip
+    return with_network(averaged), progress
+
+
+def _loss(
+    model: BridgeDenoiser,
+    corpus: Batches,
+    settings: ConditionalTraining,
+    family: Family,
+    device: str,
+) -> Callable[[int], Tensor]:
+    def loss(step: int) -> Tensor:
+        g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        clean = corpus.batch(step, settings.batch)
+        y = settings.pairs(clean, g).to(device, memory_format=torch.channels_last)
+        x0 = clean.to(device, memory_format=torch.channels_last)
+        a, c = (v.to(device)[:, None, None, None] for v in family.levels(settings.batch, g))
+        x = a * x0 + c * torch.randn(x0.shape, generator=g).to(device)
+        with mixed_precision(device):
+            estimate = model.denoise(x, a, c, y)
+        return family.loss(estimate, x0, y, a, c)
+
+    return loss
+
+
+@torch.no_grad()
+def restoration_psnr(
+    model: BridgeDenoiser, images: Sequence[Tensor], tasks: Sequence[TrainingTask]
+) -> dict[str, float]:
+    """PSNR in dB per task of the model's answer to the degraded image alone (a = 0), mean over images of 128 x 128."""
+    figures = {}
+    device = next(model.network.parameters()).device
+    for task in tasks:
+        total = 0.0
+        for seed, image in enumerate(images):
+            x0 = image[:, :128, :128]
+            y = task.degrade(x0, torch.Generator().manual_seed(seed))[None].to(device)
+            start = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(device)
+            found = model(start + y, Level(0, 0.0, 1.0), y)[0][0].cpu()
+            total -= 10 * math.log10(float((found - x0).square().mean()))
+        figures[str(task)] = round(total / max(1, len(images)), 3)
+    return figures

@@ -1,0 +1,125 @@
+"""The training loop that every family shares: budget, learning rate, averaged weights, state files, reports.
+
+A family gives a network and a loss of a step; what it draws depends on the step's number alone, so that a resumed
+training sees the same batches. The learning rate follows a cosine over the budget, which is steps or minutes, whichever
+is used up first; so a training on a shared machine anneals in time.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from restore.errors import ConfigError, DivergenceError
+from restore.training.checkpoint import load_state, save_state
+from restore.training.muon import MuonAdam, split_parameters
+
+Report = Callable[[dict[str, Any]], None]
+N = TypeVar("N", bound=nn.Module)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long and how fast. rate: of the learning rate; below 1 for fine-tuning. Raises ConfigError."""
+
+    steps: int = 1_000_000
+    minutes: float = 60.0
+    rate: float = 1.0
+    ema: float = 0.999
+    warmup: int = 100
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.minutes <= 0 or self.rate <= 0:
+            raise ConfigError("training needs steps >= 1, minutes > 0 and rate > 0")
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a training has come; stored in its state file."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    network: N,
+    loss: Callable[[int], Tensor],
+    budget: Budget,
+    state_file: Path,
+    *,
+    figures: Callable[[N], dict[str, Any]],
+    adam_names: tuple[str, ...] = ("enter", "leave"),
+    every_s: float = 180.0,
+    report: Report = lambda record: None,
+) -> tuple[N, Progress]:
+    """Train `network` in place until the budget is used up; a `state_file` that exists is continued.
+
+    loss: of the step of this number, with `network`'s present weights. figures: validation of a network, reported
+    with the loss whenever the state is saved, every `every_s` seconds. adam_names: parameters that Muon must
+    not touch. Returns a copy with averaged weights. Raises DivergenceError when the loss stops being finite,
+    WeightsError for a state of another shape.
+    """
+    optimiser = split_parameters(network, adam_names)
+    ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    progress = Progress()
+    if state_file.exists():
+        progress = Progress(**load_state(state_file, network, ema, optimiser)["progress"])
+    start, saved = time.monotonic() - progress.seconds, time.monotonic()
+    loss_sum, count = 0.0, 0
+    while (done := _fraction(progress, budget)) < 1:
+        rise = min(1.0, (progress.step + 1) / budget.warmup)
+        optimiser.factor = budget.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+        loss_sum, count = loss_sum + _step(network, loss, optimiser, progress.step), count + 1
+        decay = min(budget.ema, (1 + progress.step) / (10 + progress.step))
+        for k, v in network.state_dict().items():
+            ema[k].lerp_(v, 1 - decay)
+        progress = Progress(progress.step + 1, time.monotonic() - start)
+        if time.monotonic() - saved > every_s or _fraction(progress, budget) >= 1:
+            record = {"progress": dataclasses.asdict(progress)}
+            save_state(state_file, network, ema, optimiser, record)
+            report({
+                "step": progress.step, "minutes": round(progress.seconds / 60, 2), "loss": loss_sum / count,
+                **figures(_averaged(network, ema)),
+            })  # fmt: skip
+            saved, loss_sum, count = time.monotonic(), 0.0, 0
+    return _averaged(network, ema), progress
+
+
+def _step(
+    network: nn.Module, loss: Callable[[int], Tensor], optimiser: MuonAdam, step: int
+) -> float:
+    value = loss(step)
+    if not torch.isfinite(value):
+        raise DivergenceError(
+            f"training loss is {float(value.detach())} at step {step}; start again from the last state"
+        )
+    optimiser.zero_grad(set_to_none=True)
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    return float(value.detach())
+
+
+def _fraction(progress: Progress, budget: Budget) -> float:
+    return max(progress.step / budget.steps, progress.seconds / (60 * budget.minutes))
+
+
+def _averaged(network: N, weights: dict[str, Tensor]) -> N:
+    averaged = copy.deepcopy(network)
+    averaged.load_state_dict(weights)
+    return averaged.eval()
+
+
+def append_json_line(path: Path, record: dict[str, Any]) -> None:
+    """Add one record to a training log."""
+    with path.open("a", encoding="utf-8") as f:
+        f.write(json.dumps(record) + "\n")
