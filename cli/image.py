@@ -38,7 +38,10 @@ def image(
         str, typer.Option(help="auto (dds; tweedie to denoise), or a name.")
     ] = "auto",
     prior: Annotated[
-        str, typer.Option(help="auto (natural for RGB, medical for grey), a name or a file.")
+        str,
+        typer.Option(
+            help="auto (the bundled one of the kind that the sampler needs), a name or a file."
+        ),
     ] = "auto",
     steps: Steps = None,
     samples: Samples = 1,

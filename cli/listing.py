@@ -51,6 +51,8 @@ def listing(
         console.result(f"no {kind.value}")
     elif kind is Kind.datasets:
         _print_datasets(records)
+    elif kind is Kind.samplers:
+        _print_samplers(records)
     else:
         _table([{k: v for k, v in record.items() if k != "reference"} for record in records])
 
@@ -67,22 +69,42 @@ def operators() -> list[dict[str, Any]]:
 
 
 def samplers() -> list[dict[str, Any]]:
-    """Samplers: name, which prior they need, what they serve, what they do."""
+    """Samplers: name, kind of prior they need, what they serve, network evaluations by default, what they do."""
     from restore.registry import sampler_names
 
+    shared = _folder("samplers") / "base.py"
+    base = next(_constants(n) for n in _public_classes(shared) if n.name == "Sampler")
     found = []
     for name, what in sampler_names().items():
-        record = {"name": name, "prior": "", "serves": "", "what": what, "reference": ""}
         path = _folder("samplers") / f"{name}.py"
         if path.is_file():
-            record |= {"prior": "denoiser", "serves": "any linear operator", "what": _summary(path)}
-            for node in _public_classes(path):
-                stated = _class_constants(node)
-                record["prior"] = stated.get("prior_kind", record["prior"])
-                record["serves"] = stated.get("serves", record["serves"])
-                record["reference"] = stated.get("reference", record["reference"])
-        found.append(record)
+            own = next(n for n in _public_classes(path) if "Sampler" in _names(n.bases))
+            found.append(_sampler_record(name, _summary(path), base | _constants(own)))
+        else:
+            found.append({"name": name, "prior": "", "serves": "", "cost": "", "evaluations": None,
+                          "gradients": False, "reference": "", "what": what})  # fmt: skip
     return found
+
+
+def _sampler_record(name: str, what: str, stated: dict[str, Any]) -> dict[str, Any]:
+    """stated: the constants of the class; the tuned preset replaces the defaults of the settings."""
+    tuned = stated.get("presets", {}).get("tuned", {})
+    return {
+        "name": name, "prior": " or ".join(stated["prior_kinds"]) or "none", "serves": stated["serves"],
+        "cost": stated["cost"], "evaluations": _count(stated["cost"], stated | tuned),
+        "gradients": stated["gradients"], "reference": stated["reference"], "what": what,
+    }  # fmt: skip
+
+
+def _count(formula: str, names: dict[str, Any]) -> int | None:
+    """Network evaluations with the default settings, None where they depend on more than settings."""
+    from restore.config import arithmetic
+    from restore.errors import ConfigError
+
+    try:
+        return arithmetic(formula, names)
+    except ConfigError:
+        return None
 
 
 def priors() -> list[dict[str, Any]]:
@@ -127,6 +149,20 @@ def _print_datasets(records: list[dict[str, Any]]) -> None:
                 console.result(f"  {key.replace('_', ' ')}: {record[key]}")
 
 
+def _print_samplers(records: list[dict[str, Any]]) -> None:
+    """Three lines a sampler: the table of needs and cost would be wider than a terminal."""
+    for r in records:
+        count = r["cost"] if r["evaluations"] is None else f"{r['evaluations']} ({r['cost']})"
+        calls = "no network" if r["prior"] == "none" else f"{count} network evaluations"
+        slow = ", differentiated" if r["gradients"] else ""
+        console.result(f"{r['name']:14s} {r['what']}")
+        console.result(
+            f"{'':14s} prior: {r['prior'] or '-'}; serves: {r['serves'] or '-'}; {calls}{slow}"
+        )
+        if r["reference"]:
+            console.result(f"{'':14s} {r['reference']}")
+
+
 def _table(records: list[dict[str, Any]]) -> None:
     """One row a record; long texts last, so that the columns stay narrow."""
     heads = tuple(records[0])
@@ -163,13 +199,13 @@ def _summary(source: ast.ClassDef | Path) -> str:
     return " ".join(paragraph.split())
 
 
-def _class_constants(node: ast.ClassDef) -> dict[str, str]:
-    """The texts that a class assigns to its own names."""
-    return {
-        item.target.id: item.value.value
-        for item in node.body
-        if isinstance(item, ast.AnnAssign)
-        and isinstance(item.target, ast.Name)
-        and isinstance(item.value, ast.Constant)
-        and isinstance(item.value.value, str)
-    }
+def _constants(node: ast.ClassDef) -> dict[str, Any]:
+    """The literal values that a class assigns to its own names."""
+    found = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
+            try:
+                found[item.target.id] = ast.literal_eval(item.value)
+            except ValueError:
+                continue  # computed, not a literal
+    return found

@@ -24,9 +24,11 @@ def recon(
         Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")
     ],
     sampler: Annotated[
-        str, typer.Option(help="dds, zerofilled, cgsense, wavelet, tv or fbp.")
+        str, typer.Option(help="dds, reddiff, diffusionmbir, tv, ... (`restore list samplers`).")
     ] = "dds",
-    prior: Annotated[str, typer.Option(help="Bundled name or weight file.")] = "medical",
+    prior: Annotated[
+        str, typer.Option(help="auto (medical), a bundled name or a weight file.")
+    ] = "auto",
     steps: Steps = None,
     samples: Samples = 1,
     preset: Preset = "tuned",

@@ -5,11 +5,13 @@ Lowest layer. Nothing is imported or evaluated by name.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import operator
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from restore.errors import ConfigError
@@ -39,6 +41,24 @@ def parse_assignments(items: Iterable[str]) -> dict[str, str]:
             raise ConfigError(f"--set takes name=value, got '{item}'")
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def arithmetic(formula: str, names: Mapping[str, Any]) -> int:
+    """The whole number that a formula of names, numbers, +, -, *, // and brackets stands for, such as "2 * n_steps".
+
+    names: values of the formula's names. Raises ConfigError for anything else.
+    """
+
+    def value(node: ast.expr) -> int:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name) and isinstance(names.get(node.id), int):
+            return int(names[node.id])
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+            return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        raise ConfigError(f"'{formula}' is not a formula of {', '.join(names) or 'numbers'}")
+
+    return value(ast.parse(formula, mode="eval").body)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -82,3 +102,6 @@ def _boolean(text: str) -> bool:
 
 
 _PARSERS: dict[Any, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}
+_OPERATIONS: dict[type, Callable[[int, int], int]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+}  # fmt: skip

@@ -27,8 +27,8 @@ class Problem:
 
     y: (*batch, *operator.out_shape) in its own units. noise: None for noiseless or unknown. ids: one name per
     item (batch and slice dimensions flattened), which seed the noise; default "0", "1", ...
-    A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot be
-    rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement).
+    A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot
+    be rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement).
     """
 
     y: Tensor

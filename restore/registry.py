@@ -19,7 +19,7 @@ from restore.errors import ConfigError
 if TYPE_CHECKING:
     from restore.samplers.base import Sampler
 
-_HELPERS = {"base", "schedules", "gradients", "guidance", "consistency"}
+_HELPERS = {"base", "schedules", "gradients", "guidance", "consistency", "latent_steps"}
 _ENTRY_POINTS = "restore.samplers"
 
 

@@ -52,9 +52,10 @@ def solve(
 
     y: (*batch, *operator.out_shape). noise: a model, a standard deviation (per real channel), or None for noiseless
     or unknown. prior: a bundled name, a weight file, a model, or "auto": the bundled one of the kind that the sampler
-    needs, for one channel or for RGB. sampler: a name with its tuned preset for this operator, or a configured sampler; `settings` replace single values of a named one ("preset" chooses another
-    preset). samples > 1 gives the posterior mean and standard deviation. scaling: default by the operator (MRI:
-    0.999 quantile of the classical image; CT: attenuation of 1500 HU and air; else none). on_step sees every Step.
+    needs. sampler: a name with its tuned preset for this operator, or a configured sampler; `settings` replace single
+    values of a named one ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
+    deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
+    1500 HU and air; else none). on_step sees every Step.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape).
     """
@@ -129,7 +130,10 @@ def _std(stacked: Tensor) -> Tensor | None:
 def adapted(
     model: Model | None, sampler: Sampler, problem: Problem
 ) -> ImagePrior | ConditionalPrior | LatentPrior | None:
-    """A model behind the adapter that the sampler expects, for one run. Raises ConfigError for a pair that cannot work."""
+    """A model behind the adapter that the sampler expects, for one run.
+
+    Raises ConfigError for a pair that cannot work.
+    """
     if model is None:
         return None
     item = problem.item_shape
@@ -174,21 +178,21 @@ def _model(prior: Model | str | Path | None, sampler: Sampler, problem: Problem)
             f"{name} needs a prior ({' or '.join(kinds)}): a bundled name, a weight file or a model"
         )
     if prior == "auto":
-        channels = problem.item_shape[0] if len(problem.item_shape) == 3 else 1
-        prior = default_prior(kinds[0], channels)
+        prior = default_prior(kinds, problem)
     from restore.priors.store import load_prior
 
     model = load_prior(prior) if isinstance(prior, str | Path) else prior
     if model.kind not in kinds:
         raise ConfigError(
             f"{name} needs a {' or '.join(kinds)} prior, and '{model.name}' is a {model.kind} one; "
-            f"try prior='{default_prior(kinds[0], model.channels)}', or a sampler for {model.kind} priors"
+            f"try prior='{default_prior(kinds, problem)}', or a sampler for {model.kind} priors"
         )
     return model
 
 
-def default_prior(kind: str, channels: int) -> str:
-    """The bundled prior of a kind ("denoiser", "conditional", "latent") for images of so many channels."""
-    if kind == "denoiser":
-        return "natural" if channels == 3 else "medical"
-    return {"conditional": "natural-restore", "latent": "natural-latent"}[kind]
+def default_prior(kinds: tuple[str, ...], problem: Problem) -> str:
+    """The bundled prior that serves a sampler best: RGB photographs have priors of every kind, scans a denoiser."""
+    photograph = len(problem.item_shape) == 3 and not problem.operator.is_complex
+    if kinds[0] != "denoiser" and (photograph or "denoiser" not in kinds):
+        return {"conditional": "natural-restore", "latent": "natural-latent"}[kinds[0]]
+    return "natural" if photograph and problem.item_shape[0] == 3 else "medical"

@@ -21,10 +21,9 @@ from restore.operators.geometry import mu_to_hu
 from restore.pipelines.identity import source_header
 from restore.pipelines.scan_setup import CTSetup, MapsSource, MRISetup, set_up_ct, set_up_mri
 from restore.priors.adapter import PIXELS_PER_CALL
-from restore.priors.base import Denoiser
 from restore.problem import Step
 from restore.samplers.base import Sampler
-from restore.solve import solve
+from restore.solve import Model, solve
 
 OnStep = Callable[
     [int, int, Step], None
@@ -57,7 +56,7 @@ class ReconResult:
 def reconstruct(
     scan: MRIScan | CTScan,
     sampler: Sampler,
-    prior: Denoiser | None,
+    prior: Model | None,
     options: ReconOptions,
     *,
     device: torch.device,

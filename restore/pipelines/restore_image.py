@@ -53,7 +53,7 @@ def restore_image(
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
     noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
-    natural for RGB, medical (one channel) for grey.
+    the bundled one of the kind that the sampler needs (`restore.solve`).
     Raises ConfigError, ShapeError.
     """
     level = noise_level(noise)
@@ -63,7 +63,6 @@ def restore_image(
     measured = photo if truth is None else add_noise(operator(truth), noise, seed)
     if degradation.mask is not None:
         measured = measured * degradation.mask
-    chosen = ("natural" if operator.in_shape[0] == 3 else "medical") if prior == "auto" else prior
     asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
     if sampler == "auto":
         sampler = default_sampler(degradation.task, asked, samples)
@@ -71,7 +70,7 @@ def restore_image(
         measured.to(device),
         operator.to(device),
         noise=level,
-        prior=chosen,
+        prior=prior,
         sampler=sampler,
         samples=samples,
         seed=seed,

@@ -34,8 +34,8 @@ from restore.operators.ct import ParallelBeamCT
 from restore.operators.mri import MultiCoilMRI
 from restore.pipelines.identity import identity_from
 from restore.pipelines.reconstruct import OnStep, ReconOptions, empty_result, reconstruct
-from restore.priors.store import load_prior, read_card
-from restore.registry import load_sampler
+from restore.priors.store import kind_of, load_prior, read_card
+from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 
 MRI_UNFIT: tuple[str, ...] = ("fbp", "bicubic")
@@ -47,6 +47,7 @@ CT_UNFIT: tuple[str, ...] = ("zerofilled", "cgsense", "bicubic")
 class ReconJob:
     """What to do.
 
+    prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
     preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
     DICOM series to take identity from. repair: "zero" blanks samples that are not finite.
     """
@@ -56,7 +57,7 @@ class ReconJob:
     sampler: str = "dds"
     preset: str = "tuned"
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    prior: str = "medical"
+    prior: str = "auto"
     options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
     repair: str = ""
     like: Path | None = None
@@ -98,7 +99,12 @@ def plan(job: ReconJob) -> Planned:
     scan = open_scan(job.scan, repair=job.repair)
     operator: type[LinearOperator] = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
     sampler = load_sampler(job.sampler).configured(job.preset, operator, dict(job.settings))
+    check_operator(type(sampler), operator)
     _check_pair(job, scan)
+    if job.prior == "auto":
+        job = dataclasses.replace(job, prior="medical")
+    if sampler.prior_kinds:
+        _check_prior(job, sampler, operator.__name__)
     _check_name(job)
     identity = None if job.like is None else identity_from(empty_result(scan), read(job.like))
     fingerprint = job.fingerprint()
@@ -180,6 +186,22 @@ def _check_pair(job: ReconJob, scan: MRIScan | CTScan) -> None:
         unfit, holds, fit = CT_UNFIT, "a sinogram", "fbp, wavelet, tv or dds"
     if job.sampler in unfit:
         raise ConfigError(f"{job.scan} holds {holds}, which is not for {job.sampler}; use {fit}")
+
+
+def _check_prior(job: ReconJob, sampler: Sampler, operator: str) -> None:
+    """Refuse a prior of a kind, or trained for a task, that cannot serve (ConfigError); only its card is read."""
+    kind, kinds = kind_of(job.prior), sampler.prior_kinds
+    if kind not in kinds:
+        raise ConfigError(
+            f"{job.sampler} needs a {' or '.join(kinds)} prior, and '{job.prior}' is a {kind} one; the bundled "
+            "priors for scans are denoisers: use dds, reddiff or another sampler for denoisers (`restore list "
+            f"samplers`), or train a {kinds[0]} prior on scans and name it with --prior"
+        )
+    tasks = read_card(job.prior).get("tasks") or [operator]
+    if operator not in tasks:
+        raise ConfigError(
+            f"prior '{job.prior}' was trained for {', '.join(tasks)}, not for {operator}; use dds or reddiff"
+        )
 
 
 def _check_name(job: ReconJob) -> None:

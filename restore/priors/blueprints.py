@@ -1,7 +1,7 @@
 """What the card of each architecture says, and how a model is built from it: the store's knowledge of models.
 
-One small class an architecture, named in `BLUEPRINTS`. A blueprint checks what a card claims before anything of the claimed
-size is allocated. Called by `restore.priors.store` only; touches no files.
+One small class an architecture, named in `BLUEPRINTS`. A blueprint checks what a card claims before anything of the
+claimed size is allocated. Called by `restore.priors.store` only; touches no files.
 """
 
 from __future__ import annotations
@@ -210,9 +210,8 @@ def _unet_shapes(config: UNetConfig) -> Tensors:
 
 
 def _autoencoder_config(record: Card) -> AutoencoderConfig:
-    return AutoencoderConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-    )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return AutoencoderConfig(**values)
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

@@ -1,9 +1,9 @@
 """The bundled conditional model: one EDM-preconditioned U-Net for every bridge and noise level.
 
 x_t - (1 - a) y = a x0 + c n holds all that a bridge's state says of x0 once the degraded image y is known, and
-depends on the bridge through sigma = c/a alone. A denoiser of x0 + sigma n that is also shown y therefore serves ResShift,
-RDDM and IR-SDE chains alike; where a is 0 it restores y without further help. Preconditioning: Karras
-and others, NeurIPS 2022, table 1. Built by the store, trained by `restore.training.conditional`.
+depends on the bridge through sigma = c/a alone. A denoiser of x0 + sigma n that is also shown y therefore serves
+ResShift, RDDM and IR-SDE chains alike; where a is 0 it restores y without further help. Preconditioning: Karras and
+others, NeurIPS 2022, table 1. Built by the store, trained by `restore.training.conditional`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from restore.priors.edm import new_unet
 from restore.priors.unet import UNet, UNetConfig
 
 
+IMAGE_RMS = 0.5  # of images in [0, 1]: what scales the network's input, as in the bundled denoisers
+
+
 class BridgeDenoiser(ConditionalModel):
     """E[x0 | x_t, y] for any level (a, c), a may be 0.
 
-    `network`: a U-Net with as many condition channels as image channels. `sigma_data`: root mean square of the
-    training images. Noise below `sigma_min` is treated as `sigma_min`, the network is told at most `sigma_max`.
+    The preconditioning is EDM's for the residual x0 - y: without its network the model answers with the best linear
+    mixture of state and degraded image. `network`: a U-Net with as many condition channels as image channels.
+    `sigma_data`: root mean square of the residuals. Noise below `sigma_min` is treated as `sigma_min`, the network
+    is told at most `sigma_max`.
     """
 
     def __init__(
         self,
         network: UNet,
         *,
-        sigma_data: float = 0.5,
+        sigma_data: float = 0.2,
         sigma_min: float = 0.002,
         sigma_max: float = 40.0,
         bridge: str = "",
@@ -51,15 +56,11 @@ class BridgeDenoiser(ConditionalModel):
         sd = self.sigma_data
         total = (c**2 + sd**2 * a**2).sqrt()
         told = (c / a).clamp(self.sigma_min, self.sigma_max).flatten().log() / 4
-        given = torch.cat([x / total, 2 * degraded - 1], dim=1)
+        given = torch.cat([x / (c**2 + (IMAGE_RMS * a) ** 2).sqrt(), degraded / IMAGE_RMS], dim=1)
         dtype = next(self.network.parameters()).dtype
         f = self.network(pad_sides(given, self.network.config.multiple).to(dtype), told.to(dtype))
         f = f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
-        return sd**2 * a / total**2 * x + c * sd / total * f
-
-    def output_scale(self, sigma: Tensor) -> Tensor:
-        """What the network's own output is multiplied by at a = 1: the unit of the EDM loss."""
-        return sigma * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
+        return degraded + sd**2 * a / total**2 * (x - a * degraded) + c * sd / total * f
 
     def to(self, target: torch.device | str | torch.dtype) -> BridgeDenoiser:
         """Move the network."""
@@ -70,7 +71,7 @@ class BridgeDenoiser(ConditionalModel):
 def build_bridge_denoiser(
     config: UNetConfig,
     *,
-    sigma_data: float = 0.5,
+    sigma_data: float = 0.2,
     bridge: str = "",
     tasks: tuple[str, ...] = (),
     name: str = "",

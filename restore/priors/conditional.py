@@ -80,14 +80,14 @@ class ConditionalPrior:
         return self.model.head
 
     def in_range(self, x: Tensor) -> Tensor:
-        """Unit intensities to the chain's range."""
+        """Unit intensities to the chain's range; re and im each."""
         low, high = self.intensity
-        return x * (high - low) + low
+        return x * (high - low) + (complex(low, low) if x.is_complex() else low)
 
     def to_unit(self, x: Tensor) -> Tensor:
-        """The chain's range to unit intensities."""
+        """The chain's range to unit intensities; re and im each."""
         low, high = self.intensity
-        return (x - low) / (high - low)
+        return (x - (complex(low, low) if x.is_complex() else low)) / (high - low)
 
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """The head's tensors, each (*batch, *item_shape). x, degraded: (*batch, *item_shape), in the chain's range."""

@@ -49,6 +49,12 @@ def read_card(name: str | Path) -> dict[str, Any]:
     return card
 
 
+def kind_of(name: str | Path) -> str:
+    """What kind of prior a card describes: "denoiser", "conditional", "latent" or "". Raises WeightsError."""
+    kinds = {"unet": "denoiser", "conditional-unet": "conditional", "latent": "latent"}
+    return kinds.get(str(read_card(name).get("architecture")), "")
+
+
 def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM:
     """A prior by bundled name or weight file: a denoiser, a conditional model or a latent prior, as its card says.
 

@@ -1,4 +1,4 @@
-"""The data step of a sampler whose estimate is trusted to a given width: exact where a closed form is known, else by CG.
+"""The data step of a sampler whose estimate is trusted to a given width: in closed form where there is one, else CG.
 
 Called by the samplers; the measurement's own terms are computed once per run.
 """
@@ -15,7 +15,7 @@ from restore.solvers.proximal import data_step, krylov_step
 
 
 class ProximalStep:
-    """x0 -> argmin_v f(v) + ||v - x0||^2 / (2 r^2), f the noise-weighted data term; v fits the data where r is infinite.
+    """x0 -> argmin_v f(v) + ||v - x0||^2 / (2 r^2), f the noise-weighted data term.
 
     With unknown noise (or none) the result is x0 moved by `cg_iters` Krylov steps towards the data, whatever r is.
     """

@@ -1,8 +1,8 @@
 """Train the small KL autoencoder: `restore train autoencoder`; and hand its codes to the training of a latent denoiser.
 
 Loss: mean square error of the image and a small Kullback-Leibler term that keeps codes near unit size; Rombach and
-others, "High-resolution image synthesis with latent diffusion models", CVPR 2022, without the perceptual and adversarial
-terms. The decoder sees codes with the encoder's own noise.
+others, "High-resolution image synthesis with latent diffusion models", CVPR 2022, without the perceptual and
+adversarial terms. The decoder sees codes with the encoder's own noise.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def train_autoencoder(
     every_s: float = 180.0,
     report: Report = lambda record: None,
 ) -> tuple[Autoencoder, Progress]:
-    """Train until the budget is used up; a `state_file` that exists is continued. Raises DivergenceError, WeightsError."""
+    """Train until the budget is used up; a `state_file` that exists is continued.
+
+    Raises DivergenceError, WeightsError.
+    """
     network = new_autoencoder(config, settings.seed).to(device)
     return train(
         network, _loss(network, corpus, settings, device), settings.budget, state_file,

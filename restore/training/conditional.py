@@ -1,7 +1,7 @@
 """Train a conditional model: `restore train conditional`, and for one bridge `restore train resshift|rddm|mrs`.
 
-The network is told sigma = c/a and shown x_t - (1 - a) y with y beside it, so that one set of weights serves every bridge
-(`restore.priors.bridge_edm`). What a family decides is which levels are drawn and how errors are weighed:
+The network is told sigma = c/a and shown x_t - (1 - a) y with y beside it, so that one set of weights serves every
+bridge (`restore.priors.bridge_edm`). What a family decides is which levels are drawn and how errors are weighed:
 `restore.training.families`.
 """
 
@@ -50,7 +50,7 @@ class AnyBridge:
     log_sigma_std: float = 1.3
     sigma_min: float = 0.002
     sigma_max: float = 40.0
-    sigma_data: float = 0.5
+    sigma_data: float = 0.2
 
     def levels(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """a = 1, c = sigma."""
@@ -76,7 +76,7 @@ class ConditionalTraining:
     batch: int = 12
     crop: int = 56
     seed: int = 0
-    sigma_data: float = 0.5
+    sigma_data: float = 0.2
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -120,9 +120,7 @@ def train_conditional(
     if init is not None:
         weights = init.network.state_dict()
         known = isinstance(init, BridgeDenoiser)
-        network.load_state_dict(
-            weights if known else adapted_weights(weights, init.channels, config)
-        )
+        network.load_state_dict(weights if known else _shown_twice(weights, init.channels, config))
     network.to(device)
 
     def with_network(trained: UNet) -> BridgeDenoiser:
@@ -136,6 +134,17 @@ def train_conditional(
         every_s=every_s, report=report,
     )  # fmt: skip
     return with_network(averaged), progress
+
+
+def _shown_twice(weights: dict[str, Tensor], found: int, config: UNetConfig) -> dict[str, Tensor]:
+    """Weights of a denoiser for a network that also sees y: both images enter alike, the exit starts at zero.
+
+    The denoiser's exit answers another question (the image, not the residual), its inner layers know images.
+    """
+    weights = adapted_weights(weights, found, config.channels)
+    half = weights["enter.weight"] / 2
+    ends = {k: torch.zeros_like(weights[k]) for k in ("leave.weight", "leave.bias")}
+    return weights | ends | {"enter.weight": torch.cat([half, half], dim=1)}
 
 
 def _loss(

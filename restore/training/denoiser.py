@@ -81,7 +81,9 @@ def train_denoiser(
     network = prior.network
     assert isinstance(network, UNet)  # noqa: S101  (for the type checker)
     if init is not None:
-        network.load_state_dict(adapted_weights(init.network.state_dict(), init.channels, config))
+        network.load_state_dict(
+            adapted_weights(init.network.state_dict(), init.channels, config.channels)
+        )
     network.to(device)
 
     def with_network(trained: UNet) -> EDMDenoiser:
@@ -135,23 +137,14 @@ def noise_levels(settings: DenoiserTraining, count: int, generator: torch.Genera
     return torch.where(use_wide, wide, narrow).clamp(low, high).exp()
 
 
-def adapted_weights(
-    weights: dict[str, Tensor], found: int, config: UNetConfig
-) -> dict[str, Tensor]:
-    """Weights of a denoiser for a network of other channels: grey ones for colour, conditions not looked at yet."""
-    wanted = config.channels
-    if found != wanted:
-        if found != 1:
-            raise ConfigError(
-                f"cannot start a {wanted}-channel network from one with {found} channels"
-            )
-        weights = weights | {
-            "enter.weight": weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted,
-            "leave.weight": weights["leave.weight"].repeat(wanted, 1, 1, 1),
-            "leave.bias": weights["leave.bias"].repeat(wanted),
-        }
-    if config.condition:
-        enter = weights["enter.weight"]
-        unseen = enter.new_zeros(enter.shape[0], config.condition * config.unshuffle**2, 3, 3)
-        weights = weights | {"enter.weight": torch.cat([enter, unseen], dim=1)}
-    return weights
+def adapted_weights(weights: dict[str, Tensor], found: int, wanted: int) -> dict[str, Tensor]:
+    """Weights of a grey denoiser for a colour one: every channel starts as the grey one does. Raises ConfigError."""
+    if found == wanted:
+        return weights
+    if found != 1:
+        raise ConfigError(f"cannot start a {wanted}-channel network from one with {found} channels")
+    return weights | {
+        "enter.weight": weights["enter.weight"].repeat(1, wanted, 1, 1) / wanted,
+        "leave.weight": weights["leave.weight"].repeat(wanted, 1, 1, 1),
+        "leave.bias": weights["leave.bias"].repeat(wanted),
+    }

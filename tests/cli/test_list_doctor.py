@@ -52,9 +52,10 @@ def test_samplers_say_what_the_classes_say():
     assert {"dds", "zerofilled", "cgsense", "wavelet", "tv", "fbp"} <= set(records)
     for name, record in records.items():
         sampler = load_sampler(name)
-        assert record["prior"] == sampler.prior_kind
+        assert record["prior"] == (" or ".join(sampler.prior_kinds) or "none")
+        assert (record["cost"], record["gradients"]) == (sampler.cost, sampler.gradients)
         assert record["reference"] == sampler.reference
-        assert record["serves"] == getattr(sampler, "serves", "any linear operator")
+        assert record["serves"] == sampler.serves
         assert record["what"]
 
 

@@ -97,7 +97,6 @@ def test_every_kind_of_measurement_is_served_by_most_samplers():
             n
             for n in NAMES
             if not load_sampler(n).prior_kinds
-            or (load_sampler(n).prior_kinds[0] == "denoiser"
-            and solved(n, OPERATORS[kind], 0))
+            or (load_sampler(n).prior_kinds[0] == "denoiser" and solved(n, OPERATORS[kind], 0))
         ]
         assert {"dds", "cgsense", "tv"} <= set(served), (kind, served)

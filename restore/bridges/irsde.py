@@ -1,0 +1,361 @@
+"""IR-SDE: the diffusion that forgets a clean image in favor of its degraded one, and grids of its times.
+
+Schedules, forward process, reverse steps and training loss of Luo, Gustafsson, Zhao, Sjölund, Schön, "Image
+restoration with mean-reverting stochastic differential equations", ICML 2023; levels between whole times and grids
+after Li and others, "MRS: a fast sampler for mean reverting diffusion based on ODE and SDE solvers", ICLR 2025.
+Called by the samplers `irsde` and `mrs` and by training. Pure functions of tensors; the schedule is kept in float64 and
+cast when it meets an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from restore.bridges.base import Level, clean_estimate, implied_noise
+from restore.errors import ConfigError
+
+Theta = Literal["cosine", "linear", "constant"]
+Convention = Literal["irsde", "daclip"]
+TimeGrid = Literal["linspace", "linear-lambda", "karras-n", "karras-t", "leading", "trailing"]
+Interpolation = Literal["exact", "official"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The times that a solver visits, descending, with a, c (the paper's sigma) and lambda = log(a/c) of each.
+
+    lam is infinite where c is 0.
+    """
+
+    t: tuple[float, ...]
+    a: tuple[float, ...]
+    c: tuple[float, ...]
+    lam: tuple[float, ...]
+
+    def level(self, i: int) -> Level:
+        """The factors at the i-th time."""
+        return Level(self.t[i], self.a[i], self.c[i])
+
+
+@dataclasses.dataclass(frozen=True)
+class IRSDESchedule:
+    """dx = theta_t (y - x) dt + g_t dw with g_t^2 = 2 s_inf^2 theta_t, at times t = 0 (clean) .. T.
+
+    x_t = a_t x0 + (1 - a_t) y + s_t n, a = exp(-Theta), s = s_inf sqrt(1 - a^2), Theta the sum of theta dt; dt makes
+    a_T = eps. length: T. s_inf: stationary deviation in the chain's range [0, 1] (published as max_sigma / 255).
+    convention: "irsde" takes theta_0 off the sum, so that a_0 = 1 and s_0 = 0; "daclip" (DA-CLIP, MR Sampler) does
+    not: s_0 is 0.57/255 for the cosine and s_inf = 50/255. Use the one that the network was trained with.
+
+    Tensors over t have T + 1 float64 entries. Methods that take t as a tensor of whole times accept shape () or
+    (N,), one per sample. Raises ConfigError.
+    """
+
+    length: int = 100
+    theta: Theta = "cosine"
+    s_inf: float = 50 / 255
+    eps: float = 0.005
+    convention: Convention = "daclip"
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ConfigError(f"IR-SDE: a schedule has at least one step, got T = {self.length}")
+        if not 0 < self.s_inf < math.inf or not 0 < self.eps < 1:
+            raise ConfigError(
+                f"IR-SDE: s_inf must be positive and finite and eps lie between 0 and 1, got {self.s_inf} "
+                f"and {self.eps}"
+            )
+        words = (self.theta, Theta), (self.convention, Convention)
+        for word, known in words:
+            if word not in get_args(known):
+                raise ConfigError(f"IR-SDE: '{word}' is none of {', '.join(get_args(known))}")
+
+    # -- the schedule at whole times
+
+    @cached_property
+    def thetas(self) -> Tensor:
+        """Speed of forgetting."""
+        return self._thetas(torch.float64)
+
+    def _thetas(self, dtype: torch.dtype) -> Tensor:
+        count = self.length + 1
+        if self.theta == "constant":
+            return torch.ones(count, dtype=dtype)
+        if self.theta == "linear":
+            return torch.linspace(1e-4, 0.02, count, dtype=dtype) * 1000 / count
+        k = torch.arange(count + 1, dtype=dtype) / (count + 1)
+        f = torch.cos((k + 0.008) / 1.008 * math.pi / 2).square()
+        return 1 - f[1:] / f[0]
+
+    @cached_property
+    def cumulated(self) -> Tensor:
+        """Sum of theta up to t, without dt."""
+        total = self.thetas.cumsum(0)
+        return total - self.thetas[0] if self.convention == "irsde" else total
+
+    @cached_property
+    def dt(self) -> float:
+        """Length of one step, such that a_T = eps."""
+        return -math.log(self.eps) / float(self.cumulated[-1])
+
+    @cached_property
+    def theta_sums(self) -> Tensor:
+        """Theta_t = -log a_t."""
+        return self.cumulated * self.dt
+
+    @cached_property
+    def a(self) -> Tensor:
+        """Share of the clean image."""
+        return (-self.theta_sums).exp()
+
+    @cached_property
+    def s(self) -> Tensor:
+        """Standard deviation of the noise."""
+        return self.s_inf * (-torch.expm1(-2 * self.theta_sums)).sqrt()
+
+    @cached_property
+    def lam(self) -> Tensor:
+        """lambda_t = log(a_t / s_t), half the log of the signal-to-noise ratio; descending in t."""
+        return -self.theta_sums - self.s.log()
+
+    @cached_property
+    def g(self) -> Tensor:
+        """Diffusion g_t = s_inf sqrt(2 theta_t)."""
+        return self.s_inf * (2 * self.thetas).sqrt()
+
+    # -- forward process, reverse steps, loss
+
+    def forward(self, x0: Tensor, y: Tensor, n: Tensor, t: Tensor) -> Tensor:
+        """x_t. x0, y, n: of one shape."""
+        a, s = _over(self.a, t, x0), _over(self.s, t, x0)
+        return a * x0 + (1 - a) * y + s * n
+
+    def score(self, n: Tensor, t: Tensor) -> Tensor:
+        """The score that a noise estimate n stands for: -n / s_t."""
+        return -n / _over(self.s, t, n)
+
+    def euler(self, x: Tensor, y: Tensor, n: Tensor, t: Tensor, *, ode: bool = False) -> Tensor:
+        """x_{t-1} by one Euler step, for the SDE without its noise g_t sqrt(dt) z. n: the noise estimate."""
+        theta, gain = _over(self.thetas, t, x), _over(self.g.square(), t, x)
+        drift = theta * (y - x) - (0.5 if ode else 1.0) * gain * self.score(n, t)
+        return x - drift * self.dt
+
+    def euler_std(self, t: Tensor) -> Tensor:
+        """g_t sqrt(dt), float64, of t's shape."""
+        return self.g[t] * self.dt**0.5
+
+    def posterior_mean(
+        self, x: Tensor, x0: Tensor, y: Tensor, t: Tensor, to: Tensor | None = None
+    ) -> Tensor:
+        """Mean of q(x_s | x_t, x0), s = `to` (default t - 1): the paper's optimum x*_{t-1}, for any stride.
+
+        With A = a_t/a_s, B = a_t, C = a_s: y + A (1 - C^2)/(1 - B^2) (x - y) + C (1 - A^2)/(1 - B^2) (x0 - y).
+        """
+        to = t - 1 if to is None else to
+        end, start, between = self._shares(t, to)
+        ratio = (self.theta_sums[to] - self.theta_sums[t]).exp()
+        kept = _cast(ratio * start / end, x)
+        pulled = _cast(self.a[to] * between / end, x)
+        return y + kept * (x - y) + pulled * (x0 - y)
+
+    def posterior_std(self, t: Tensor, to: Tensor | None = None) -> Tensor:
+        """s_inf sqrt((1 - A^2)(1 - C^2)/(1 - B^2)), float64, of t's shape."""
+        end, start, between = self._shares(t, t - 1 if to is None else to)
+        return self.s_inf * (between * start / end).sqrt()
+
+    def loss(self, n: Tensor, x: Tensor, x0: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """L1 distance of the Euler mean from the optimum x*_{t-1}, mean per sample, (N,).
+
+        n: the network's noise estimate at x = x_t; all tensors (N, ...), t: (N,) in 1..T.
+        """
+        error = self.euler(x, y, n, t) - self.posterior_mean(x, x0, y, t)
+        return error.abs().flatten(1).mean(1)
+
+    def _shares(self, t: Tensor, to: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """1 - B^2, 1 - C^2, 1 - A^2: shares of the stationary variance at t, at `to` and gained between them."""
+        end, start = self.theta_sums[t], self.theta_sums[to]
+        return -torch.expm1(-2 * end), -torch.expm1(-2 * start), -torch.expm1(2 * (start - end))
+
+    # -- levels between whole times
+
+    def level(self, t: float) -> Level:
+        """The factors at any time in 0..T: Theta is interpolated linearly, all else derived from it."""
+        whole = torch.arange(self.length + 1, dtype=torch.float64)
+        total = _interpolated(torch.tensor([t], dtype=torch.float64), whole, self.theta_sums)
+        return self._grid(torch.tensor([t], dtype=torch.float64), total).level(0)
+
+    def grid(
+        self,
+        kind: TimeGrid,
+        n_steps: int,
+        *,
+        lambda_min: float = -math.inf,
+        rho: float = 7.0,
+        offset: int = 0,
+        interpolation: Interpolation = "exact",
+    ) -> Grid:
+        """n_steps + 1 times, descending.
+
+        With max the largest whole time of lambda >= lambda_min:
+        - "linspace": t uniform from max to 0;
+        - "linear-lambda": lambda uniform from max(lambda_T, lambda_min) to lambda_0;
+        - "karras-n": s/a by Karras's rule with exponent rho between its extremes;
+        - "karras-t": t by that rule, from T to 1;
+        - "leading": whole multiples of max // (n_steps + 1) down to 0, shifted by `offset`;
+        - "trailing": from max in steps of T/(n_steps + 1), ending above 0.
+        Where s_0 = 0 (convention "irsde"), "linear-lambda" and "karras-n" end at t = 1, and 0 follows.
+
+        interpolation: "exact" as `level` has it; "official" interpolates a, s and lambda of whole times one by one, in
+        float32 (released code; lambda is then up to 0.054 off log(a/s) near t = 0). Raises ConfigError.
+        """
+        if n_steps < 1 or rho <= 0 or offset < 0:
+            raise ConfigError(
+                f"IR-SDE: n_steps must be at least 1, rho positive and the offset 0 or more, got {n_steps}, "
+                f"{rho} and {offset}"
+            )
+        if not float(self.lam[-1]) <= max(lambda_min, float(self.lam[-1])) < float(self.lam[0]):
+            raise ConfigError(
+                f"IR-SDE: lambda_min must lie below {float(self.lam[0]):.4g}, got {lambda_min}"
+            )
+        build = self._official_grid if interpolation == "official" else self._exact_grid
+        grid = build(kind, n_steps, lambda_min, rho, offset)
+        if any(late <= early for early, late in pairwise(grid.lam)):
+            raise ConfigError(
+                f"IR-SDE: the grid '{kind}' has not {n_steps + 1} different times; take fewer steps or another grid"
+            )
+        return grid
+
+    def _exact_grid(
+        self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
+    ) -> Grid:
+        whole = torch.arange(self.length + 1, dtype=torch.float64)
+        if kind in ("linear-lambda", "karras-n"):
+            total = self._by_noise(kind, n_steps, lambda_min, rho)
+            t = _interpolated(total, self.theta_sums, whole)
+        else:
+            t = self._by_time(kind, n_steps, lambda_min, rho, offset, torch.float64)
+            total = _interpolated(t, whole, self.theta_sums)
+        return self._grid(t, total)
+
+    def _grid(self, t: Tensor, total: Tensor) -> Grid:
+        a = (-total).exp()
+        s = self.s_inf * (-torch.expm1(-2 * total)).sqrt()
+        return Grid(*(tuple(v.tolist()) for v in (t, a, s, -total - s.log())))
+
+    def _by_noise(self, kind: str, n_steps: int, lambda_min: float, rho: float) -> Tensor:
+        """Theta of a grid whose noise levels are chosen, ascending in lambda; (n_steps + 1,) float64."""
+        landing = self.convention == "irsde"  # a last level without noise, where lambda is infinite
+        last = self.lam[1 if landing else 0]
+        share = torch.linspace(0, 1, n_steps + (0 if landing else 1), dtype=torch.float64)
+        if kind == "linear-lambda":
+            first = self.lam[-1].clamp(min=lambda_min)
+            lam = first + share * (last - first)
+        else:
+            lam = -_karras((-self.lam[-1]).exp(), (-last).exp(), share, rho).log()
+        # a^2 (1 + s_inf^2 e^(2 lambda)) = s_inf^2 e^(2 lambda)
+        total = 0.5 * torch.log1p((-2 * lam).exp() / self.s_inf**2)
+        return torch.cat([total, total.new_zeros(1)]) if landing else total
+
+    def _by_time(
+        self,
+        kind: str,
+        n_steps: int,
+        lambda_min: float,
+        rho: float,
+        offset: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Times of a grid whose times are chosen. Raises ConfigError where there are not n_steps + 1 of them."""
+        last = int((self.lam >= lambda_min).sum()) - 1
+        count = torch.arange(n_steps + 1, dtype=dtype)
+        if kind == "linspace":
+            return torch.linspace(0, last, n_steps + 1, dtype=dtype).flip(0)
+        if kind == "karras-t":
+            share = torch.linspace(0, 1, n_steps + 1, dtype=dtype)
+            return _karras(float(self.length), 1.0, share, rho)
+        if kind == "leading":
+            t = count.flip(0) * (last // (n_steps + 1)) + offset
+        elif kind == "trailing":
+            t = last - count * (self.length / (n_steps + 1))
+        else:
+            raise ConfigError(
+                f"IR-SDE: no time grid '{kind}'; there are: {', '.join(get_args(TimeGrid))}"
+            )
+        if t[-1] < 0 or t[0] > self.length:
+            raise ConfigError(
+                f"IR-SDE: the grid '{kind}' has not {n_steps + 1} times within 0..{self.length}; take fewer steps, "
+                "less offset or another grid"
+            )
+        return t
+
+    def _official_grid(
+        self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
+    ) -> Grid:
+        if self.convention != "daclip":
+            raise ConfigError(
+                "IR-SDE: the official interpolation needs a finite lambda_0; use convention 'daclip' or "
+                "interpolation 'exact'"
+            )
+        whole, (a, s, lam) = torch.arange(self.length + 1, dtype=torch.float32), self._single
+        share = torch.linspace(0, 1, n_steps + 1, dtype=torch.float32)
+        if kind == "linear-lambda":
+            first = max(float(lam[-1]), lambda_min)
+            wanted = torch.linspace(first, float(lam[0]), n_steps + 1, dtype=torch.float32)
+            t = _interpolated(wanted, lam.flip(0), whole.flip(0))
+        elif kind == "karras-n":
+            k = s / a
+            t = _interpolated(_karras(float(k[-1]), float(k[0]), share, rho), k, whole)
+        else:
+            t = self._by_time(kind, n_steps, lambda_min, rho, offset, torch.float32)
+        at = [_interpolated(t, whole, v) for v in (a, s, lam)]
+        return Grid(*(tuple(v.tolist()) for v in (t, *at)))
+
+    @cached_property
+    def _single(self) -> tuple[Tensor, Tensor, Tensor]:
+        """a, s and lambda of convention "daclip" with the released code's roundings: float32 throughout."""
+        total = self._thetas(torch.float32).cumsum(0)
+        dt = -math.log(self.eps) / float(total[-1])
+        a, s = (-total * dt).exp(), (self.s_inf**2 * (1 - (-2 * total * dt).exp())).sqrt()
+        return a, s, a.log() - s.log()
+
+
+def noise_estimate(
+    head: str, out: tuple[Tensor, ...], x: Tensor, y: Tensor, level: Level, s_inf: float
+) -> Tensor:
+    """n from a network's output, without a detour over x0 where the head allows it. x: the state x_t."""
+    if head == "noise":
+        return out[0]
+    if head == "scaled-noise":
+        return out[0] / level.c
+    if head == "velocity":
+        return (level.a * out[0] + level.c / s_inf * (x - y)) / s_inf
+    return implied_noise(x, clean_estimate(head, out, x, y, level), y, level)
+
+
+def _karras(high: Tensor | float, low: Tensor | float, share: Tensor, rho: float) -> Tensor:
+    """From high to low as share goes from 0 to 1 (Karras and others, NeurIPS 2022, equation 5)."""
+    top, bottom = high ** (1 / rho), low ** (1 / rho)
+    return (top + share * (bottom - top)) ** rho
+
+
+def _interpolated(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
+    """Piecewise linear function through (at, values), at ascending; the outer pieces run on."""
+    k = torch.searchsorted(at, x).clamp(1, len(at) - 1)
+    slope = (values[k] - values[k - 1]) / (at[k] - at[k - 1])
+    return values[k - 1] + (x - at[k - 1]) * slope
+
+
+def _over(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    """values[t] shaped and cast to broadcast over `like`."""
+    return _cast(values[t], like)
+
+
+def _cast(values: Tensor, like: Tensor) -> Tensor:
+    shape = (*values.shape, *[1] * (like.ndim - 1)) if values.ndim else ()
+    return values.reshape(shape).to(like.device, like.real.dtype)

@@ -1,0 +1,221 @@
+"""What every sampler owes its users, whoever wrote it: found through the registry, run on every operator it serves."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore.config import arithmetic
+from restore.errors import ConfigError, DivergenceError
+from restore.noise import Gaussian
+from restore.operators.base import LinearOperator
+from restore.operators.blur import Blur
+from restore.operators.ct import ParallelBeamCT
+from restore.operators.diagonal import Identity
+from restore.operators.downsample import Downsample
+from restore.operators.geometry import ParallelBeam
+from restore.operators.inpainting import Inpainting
+from restore.operators.kernels import gaussian
+from restore.operators.mri import MultiCoilMRI
+from restore.priors.analytic import GaussianPrior
+from restore.priors.base import Denoiser
+from restore.priors.conditional import ConditionalModel, FromFunction
+from restore.problem import Problem, Step
+from restore.randomness import Draws
+from restore.registry import check_operator, load_sampler, sampler_names
+from restore.samplers.base import Sampler
+from restore.solve import adapted, solve
+
+SIDE = 16
+STD = 0.05
+
+
+def operators() -> dict[str, LinearOperator]:
+    g = torch.Generator().manual_seed(3)
+    maps = torch.randn(4, SIDE, SIDE, generator=g, dtype=torch.complex128)
+    maps = maps / torch.linalg.vector_norm(maps, dim=0)
+    like = torch.empty(0, dtype=torch.float64)
+    shape = (SIDE, SIDE)
+    return {
+        "mri": MultiCoilMRI(maps, torch.rand(SIDE, generator=g) < 0.5),
+        "ct": ParallelBeamCT(ParallelBeam.covering(shape=shape, views=9), dtype=torch.float64),
+        "inpaint": Inpainting((torch.rand(shape, generator=g) < 0.4).double(), shape),
+        "superres": Downsample(shape, 2, "bicubic", like),
+        "deblur": Blur(gaussian(1.2).double(), shape, boundary="circular"),
+        "denoise": Identity(shape),
+    }
+
+
+OPERATORS = operators()
+NAMES = [n for n in sorted(sampler_names()) if load_sampler(n).prior_kinds]
+
+
+def serves(name: str, kind: str) -> bool:
+    try:
+        check_operator(load_sampler(name), type(OPERATORS[kind]))
+    except ConfigError:
+        return False
+    return True
+
+
+PAIRS = [(n, k) for n, k in itertools.product(NAMES, OPERATORS) if serves(n, k)]
+ONE_EACH = [next((n, k) for n, k in PAIRS if n == name) for name in NAMES]
+
+
+def tuned(name: str, kind: str) -> Sampler:
+    """The tuned preset; long chains are shortened, which none of these laws depends on."""
+    cls, operator = load_sampler(name), type(OPERATORS[kind])
+    sampler = cls.configured("tuned", operator, {})
+    steps = getattr(sampler, "n_steps", 1)
+    return dataclasses.replace(sampler, n_steps=min(steps, 60)) if steps > 60 else sampler
+
+
+def images(count: int, complex_: bool, seed: int = 1) -> Tensor:
+    """Values far beyond 1 and below 0: nothing may clip them."""
+    g = torch.Generator().manual_seed(seed)
+    parts = 2 * torch.randn(2, count, SIDE, SIDE, generator=g, dtype=torch.float64)
+    return torch.complex(parts[0], parts[1]) if complex_ else parts[0]
+
+
+def planes(x: Tensor) -> Tensor:
+    """Items as network planes (N, 1, H, W): re before im."""
+    both = torch.stack([x.real, x.imag]) if x.is_complex() else x
+    return both.reshape(-1, 1, SIDE, SIDE)
+
+
+class Oracle(Denoiser):
+    """Answers with the truth."""
+
+    name = "oracle"
+
+    def __init__(self, truth: Tensor) -> None:
+        self.truth = planes(truth)
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        # Samplers that differentiate the denoiser find a Jacobian of zero.
+        return self.truth.repeat(x.shape[0] // self.truth.shape[0], 1, 1, 1).to(x) + 0 * x
+
+
+def model_of(name: str, truth: Tensor) -> Denoiser | ConditionalModel:
+    if load_sampler(name).prior_kinds[0] != "conditional":
+        return Oracle(truth)
+    return FromFunction(lambda x, level, y: (planes(truth).to(x),), channels=1, name="oracle")
+
+
+def gaussian_model(name: str) -> Denoiser | ConditionalModel:
+    prior = GaussianPrior(torch.full((SIDE, SIDE), 0.5).double(), spectrum=0.2)
+    if load_sampler(name).prior_kinds[0] != "conditional":
+        return prior
+
+    def estimate(x: Tensor, level, y: Tensor) -> tuple[Tensor, ...]:
+        if level.a == 0:
+            return (0.5 + 0.5 * (y - 0.5),)
+        u = (x - (1 - level.a) * y) / level.a
+        return (0.5 * prior(u, level.sigma) + 0.5 * y,)
+
+    return FromFunction(estimate, channels=1)
+
+
+def run(
+    sampler: Sampler, problem: Problem, model: Denoiser | ConditionalModel, seed: int = 0
+) -> list[Step]:
+    with torch.no_grad():
+        prior = adapted(model, sampler, problem)
+        return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
+
+
+def problem_of(kind: str, x: Tensor, ids: tuple[str, ...] = (), seed: int = 5) -> Problem:
+    """A noisy measurement; the noise of an item is its own."""
+    operator, noise = OPERATORS[kind], Gaussian(STD)
+    names = ids or tuple(str(k) for k in range(len(x)))
+    ys = [
+        noise.sample(operator(v), torch.Generator().manual_seed(seed + int(n)))
+        for n, v in zip(names, x, strict=True)
+    ]
+    y = torch.stack(ys)
+    if isinstance(operator, Inpainting):
+        y = y * operator.mask
+    return Problem(y, operator, noise, ids=names)
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_an_oracle_recovers_the_truth(name, kind):
+    truth = images(2, OPERATORS[kind].is_complex)
+    problem = Problem(OPERATORS[kind](truth), OPERATORS[kind], Gaussian(STD))
+    steps = run(tuned(name, kind), problem, model_of(name, truth))
+    error = float((steps[-1].x0 - truth).norm() / truth.norm())
+    # An optimiser with a finite step length stops in the neighbourhood.
+    assert error < (0.05 if name == "reddiff" else 2e-3), error
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_steps_are_numbered_and_cost_what_is_said(name, kind):
+    sampler = tuned(name, kind)
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    steps = run(sampler, problem, gaussian_model(name))
+    assert [s.i for s in steps] == list(range(len(steps)))
+    assert {s.n for s in steps} == {len(steps)}
+    assert all(s.x0.shape == problem.image_shape for s in steps)
+    assert all(s.x0.is_complex() == OPERATORS[kind].is_complex for s in steps)
+    settings = dataclasses.asdict(sampler)
+    assert steps[-1].evaluations == arithmetic(type(sampler).cost, settings)
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_a_batch_gives_what_its_items_give(name, kind):
+    x = images(3, OPERATORS[kind].is_complex)
+    sampler, model = tuned(name, kind), gaussian_model(name)
+    if getattr(sampler, "tv_weight", 0) > 0:
+        pytest.skip("couples the slices of a volume on purpose")
+    whole = run(sampler, problem_of(kind, x), model)[-1].x0
+    for k in (2, 0):
+        alone = run(sampler, problem_of(kind, x[k : k + 1], (str(k),)), model)[-1].x0[0]
+        torch.testing.assert_close(alone, whole[k], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), ONE_EACH)
+def test_seed_zero_is_a_seed_and_no_global_generator_is_touched(name, kind):
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    sampler, model = tuned(name, kind), gaussian_model(name)
+    state = torch.random.get_rng_state()
+    first, second = (run(sampler, problem, model, seed=0)[-1].x0 for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(("name", "kind"), ONE_EACH)
+def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
+    sampler, calls = tuned(name, kind), itertools.count()
+
+    def spoiled(x: Tensor) -> Tensor:
+        return x * torch.nan if next(calls) >= 2 else x
+
+    class Failing(Denoiser):
+        def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+            return spoiled(0.5 * x)
+
+    model: Denoiser | ConditionalModel = Failing()
+    if type(sampler).prior_kinds[0] == "conditional":
+        model = FromFunction(lambda x, level, y: (spoiled(0.5 * y),), channels=1)
+    problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
+    if arithmetic(type(sampler).cost, dataclasses.asdict(sampler)) < 3:
+        calls = itertools.count(2)
+    with pytest.raises(DivergenceError, match=r"step \d+ of \d+"):
+        run(sampler, problem, model)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if serves(n, "mri")])
+@pytest.mark.parametrize("factor", [1e-4, 1e5])
+def test_a_scaled_measurement_gives_the_scaled_image(name, factor):
+    problem = problem_of("mri", images(1, complex_=True))
+    model = gaussian_model(name)
+    sampler = tuned(name, "mri")
+    one = solve(problem.y, problem.operator, noise=STD, prior=model, sampler=sampler).image
+    many = solve(
+        factor * problem.y, problem.operator, noise=factor * STD, prior=model, sampler=sampler
+    ).image
+    torch.testing.assert_close(many / factor, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
