@@ -60,7 +60,9 @@ def denoiser(
     """Train the EDM-preconditioned U-Net denoiser. A second call with the same OUT continues an unfinished one."""
     from restore.pipelines.train_job import train_denoiser_job
 
-    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
     _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
 
 
@@ -74,8 +76,60 @@ def conditional(
     """Train a conditional model that serves every bridge: resshift, rddm and mrs."""
     from restore.pipelines.train_job import train_conditional_job
 
-    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
     _finish(train_conditional_job(job, "any", task, _integers(widths), _integers(blocks), init))
+
+
+@app.command("resshift")
+def resshift(
+    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
+    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
+    threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train a conditional model by ResShift's loss on its 15-step chain."""
+    from restore.pipelines.train_job import train_conditional_job
+
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
+    _finish(
+        train_conditional_job(job, "resshift", task, _integers(widths), _integers(blocks), init)
+    )
+
+
+@app.command("rddm")
+def rddm(
+    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
+    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
+    threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train a conditional model by RDDM's loss on the residual (SM-Res)."""
+    from restore.pipelines.train_job import train_conditional_job
+
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
+    _finish(train_conditional_job(job, "rddm", task, _integers(widths), _integers(blocks), init))
+
+
+@app.command("mrs")
+def mrs(
+    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
+    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
+    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
+    threads: Threads = 0, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Train a conditional model by IR-SDE's loss, for the MR Sampler."""
+    from restore.pipelines.train_job import train_conditional_job
+
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
+    _finish(train_conditional_job(job, "mrs", task, _integers(widths), _integers(blocks), init))
 
 
 @app.command("autoencoder")
@@ -88,7 +142,9 @@ def autoencoder(
     """Train the small KL autoencoder, whose codes `restore train latent` learns."""
     from restore.pipelines.train_job import train_autoencoder_job
 
-    job = _job(data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    job = _job(
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
     _finish(train_autoencoder_job(job, _integers(widths), _integers(blocks), latent_channels))
 
 
@@ -103,7 +159,9 @@ def latent(
     """Train the denoiser of an autoencoder's codes; OUT holds both."""
     from restore.pipelines.train_job import train_latent_job
 
-    job = _job(data, out, 0, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed)  # fmt: skip
+    job = _job(
+        data, out, 0, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+    )  # fmt: skip
     _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)))
 
 

@@ -25,6 +25,7 @@ Theta = Literal["cosine", "linear", "constant"]
 Convention = Literal["irsde", "daclip"]
 TimeGrid = Literal["linspace", "linear-lambda", "karras-n", "karras-t", "leading", "trailing"]
 Interpolation = Literal["exact", "official"]
+Roundings = Literal["exact", "float32"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +53,11 @@ class IRSDESchedule:
     a_T = eps. length: T. s_inf: stationary deviation in the chain's range [0, 1] (published as max_sigma / 255).
     convention: "irsde" takes theta_0 off the sum, so that a_0 = 1 and s_0 = 0; "daclip" (DA-CLIP, MR Sampler) does
     not: s_0 is 0.57/255 for the cosine and s_inf = 50/255. Use the one that the network was trained with.
+    roundings: "float32" computes in single precision and subtracts from 1 where digits cancel, as released code
+    does: small times are then 1e-4 off, relatively.
 
-    Tensors over t have T + 1 float64 entries. Methods that take t as a tensor of whole times accept shape () or
-    (N,), one per sample. Raises ConfigError.
+    Tensors over t have T + 1 entries, float64 unless `roundings` says otherwise. Methods that take t as a tensor of
+    whole times accept shape () or (N,), one per sample. Raises ConfigError.
     """
 
     length: int = 100
@@ -62,6 +65,7 @@ class IRSDESchedule:
     s_inf: float = 50 / 255
     eps: float = 0.005
     convention: Convention = "daclip"
+    roundings: Roundings = "exact"
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -71,7 +75,7 @@ class IRSDESchedule:
                 f"IR-SDE: s_inf must be positive and finite and eps lie between 0 and 1, got {self.s_inf} "
                 f"and {self.eps}"
             )
-        words = (self.theta, Theta), (self.convention, Convention)
+        words = (self.theta, Theta), (self.convention, Convention), (self.roundings, Roundings)
         for word, known in words:
             if word not in get_args(known):
                 raise ConfigError(f"IR-SDE: '{word}' is none of {', '.join(get_args(known))}")
@@ -81,10 +85,7 @@ class IRSDESchedule:
     @cached_property
     def thetas(self) -> Tensor:
         """Speed of forgetting."""
-        return self._thetas(torch.float64)
-
-    def _thetas(self, dtype: torch.dtype) -> Tensor:
-        count = self.length + 1
+        count, dtype = self.length + 1, torch.float64 if self._exact else torch.float32
         if self.theta == "constant":
             return torch.ones(count, dtype=dtype)
         if self.theta == "linear":
@@ -117,12 +118,12 @@ class IRSDESchedule:
     @cached_property
     def s(self) -> Tensor:
         """Standard deviation of the noise."""
-        return self.s_inf * (-torch.expm1(-2 * self.theta_sums)).sqrt()
+        return (self.s_inf**2 * self._share(self.theta_sums)).sqrt()
 
     @cached_property
     def lam(self) -> Tensor:
         """lambda_t = log(a_t / s_t), half the log of the signal-to-noise ratio; descending in t."""
-        return -self.theta_sums - self.s.log()
+        return self.a.log() - self.s.log()
 
     @cached_property
     def g(self) -> Tensor:
@@ -147,7 +148,7 @@ class IRSDESchedule:
         return x - drift * self.dt
 
     def euler_std(self, t: Tensor) -> Tensor:
-        """g_t sqrt(dt), float64, of t's shape."""
+        """g_t sqrt(dt), of t's shape."""
         return self.g[t] * self.dt**0.5
 
     def posterior_mean(
@@ -158,15 +159,17 @@ class IRSDESchedule:
         With A = a_t/a_s, B = a_t, C = a_s: y + A (1 - C^2)/(1 - B^2) (x - y) + C (1 - A^2)/(1 - B^2) (x0 - y).
         """
         to = t - 1 if to is None else to
-        end, start, between = self._shares(t, to)
-        ratio = (self.theta_sums[to] - self.theta_sums[t]).exp()
-        kept = _cast(ratio * start / end, x)
-        pulled = _cast(self.a[to] * between / end, x)
-        return y + kept * (x - y) + pulled * (x0 - y)
+        end, start, gained = self.theta_sums[t], self.theta_sums[to], self._gained(t, to)
+        share = self._share if self._exact else lambda total: 1 - (-total).exp() ** 2
+        kept = (-gained).exp() * share(start) / share(end)
+        pulled = self.a[to] * share(gained) / share(end)
+        return y + _cast(kept, x) * (x - y) + _cast(pulled, x) * (x0 - y)
 
     def posterior_std(self, t: Tensor, to: Tensor | None = None) -> Tensor:
-        """s_inf sqrt((1 - A^2)(1 - C^2)/(1 - B^2)), float64, of t's shape."""
-        end, start, between = self._shares(t, t - 1 if to is None else to)
+        """s_inf sqrt((1 - A^2)(1 - C^2)/(1 - B^2)), of t's shape."""
+        to = t - 1 if to is None else to
+        sums = self._gained(t, to), self.theta_sums[to], self.theta_sums[t]
+        between, start, end = (self._share(total) for total in sums)
         return self.s_inf * (between * start / end).sqrt()
 
     def loss(self, n: Tensor, x: Tensor, x0: Tensor, y: Tensor, t: Tensor) -> Tensor:
@@ -177,15 +180,25 @@ class IRSDESchedule:
         error = self.euler(x, y, n, t) - self.posterior_mean(x, x0, y, t)
         return error.abs().flatten(1).mean(1)
 
-    def _shares(self, t: Tensor, to: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """1 - B^2, 1 - C^2, 1 - A^2: shares of the stationary variance at t, at `to` and gained between them."""
-        end, start = self.theta_sums[t], self.theta_sums[to]
-        return -torch.expm1(-2 * end), -torch.expm1(-2 * start), -torch.expm1(2 * (start - end))
+    @property
+    def _exact(self) -> bool:
+        return self.roundings == "exact"
+
+    def _share(self, total: Tensor) -> Tensor:
+        """1 - exp(-2 total): the share of the stationary variance that is reached."""
+        return -torch.expm1(-2 * total) if self._exact else 1 - (-2 * total).exp()
+
+    def _gained(self, t: Tensor, to: Tensor) -> Tensor:
+        """Theta_t - Theta_to, -log of A; for neighbors in float32 theta_t dt itself."""
+        total = self.thetas.double().cumsum(0)
+        return (total[t] - total[to]).to(self.thetas.dtype) * self.dt
 
     # -- levels between whole times
 
     def level(self, t: float) -> Level:
         """The factors at any time in 0..T: Theta is interpolated linearly, all else derived from it."""
+        if float(t).is_integer():
+            return Level(float(t), float(self.a[int(t)]), float(self.s[int(t)]))
         whole = torch.arange(self.length + 1, dtype=torch.float64)
         total = _interpolated(torch.tensor([t], dtype=torch.float64), whole, self.theta_sums)
         return self._grid(torch.tensor([t], dtype=torch.float64), total).level(0)
@@ -302,7 +315,8 @@ class IRSDESchedule:
                 "IR-SDE: the official interpolation needs a finite lambda_0; use convention 'daclip' or "
                 "interpolation 'exact'"
             )
-        whole, (a, s, lam) = torch.arange(self.length + 1, dtype=torch.float32), self._single
+        single = dataclasses.replace(self, roundings="float32")
+        whole, a, s, lam = torch.arange(self.length + 1).float(), single.a, single.s, single.lam
         share = torch.linspace(0, 1, n_steps + 1, dtype=torch.float32)
         if kind == "linear-lambda":
             first = max(float(lam[-1]), lambda_min)
@@ -315,14 +329,6 @@ class IRSDESchedule:
             t = self._by_time(kind, n_steps, lambda_min, rho, offset, torch.float32)
         at = [_interpolated(t, whole, v) for v in (a, s, lam)]
         return Grid(*(tuple(v.tolist()) for v in (t, *at)))
-
-    @cached_property
-    def _single(self) -> tuple[Tensor, Tensor, Tensor]:
-        """a, s and lambda of convention "daclip" with the released code's roundings: float32 throughout."""
-        total = self._thetas(torch.float32).cumsum(0)
-        dt = -math.log(self.eps) / float(total[-1])
-        a, s = (-total * dt).exp(), (self.s_inf**2 * (1 - (-2 * total * dt).exp())).sqrt()
-        return a, s, a.log() - s.log()
 
 
 def noise_estimate(

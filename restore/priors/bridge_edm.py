@@ -17,7 +17,6 @@ from restore.priors.conditional import ConditionalModel
 from restore.priors.edm import new_unet
 from restore.priors.unet import UNet, UNetConfig
 
-
 IMAGE_RMS = 0.5  # of images in [0, 1]: what scales the network's input, as in the bundled denoisers
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,48 +22,8 @@ from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import OPERATOR_OF, TrainingTask
 from restore.training.denoiser import Batches, adapted_weights, mixed_precision
+from restore.training.families import Family
 from restore.training.loop import Budget, Progress, Report, train
-
-
-class Family(Protocol):
-    """Levels and loss of one kind of bridge."""
-
-    bridge: str
-
-    def levels(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Factors a and c of `count` draws, each (count,); c positive."""
-
-    def loss(self, estimate: Tensor, x0: Tensor, y: Tensor, a: Tensor, c: Tensor) -> Tensor:
-        """A number. estimate, x0, y: (N, channels, H, W); a, c: (N, 1, 1, 1)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AnyBridge:
-    """Every level: sigma log-normal for half of the crops, log-uniform over the whole range for the others.
-
-    Errors are weighed by EDM's unit weight on the network's own output.
-    """
-
-    bridge: str = ""
-    log_sigma_mean: float = -1.5
-    log_sigma_std: float = 1.3
-    sigma_min: float = 0.002
-    sigma_max: float = 40.0
-    sigma_data: float = 0.2
-
-    def levels(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """a = 1, c = sigma."""
-        narrow = self.log_sigma_mean + self.log_sigma_std * torch.randn(count, generator=generator)
-        low, high = math.log(self.sigma_min), math.log(self.sigma_max)
-        wide = low + (high - low) * torch.rand(count, generator=generator)
-        use_wide = torch.rand(count, generator=generator) < 0.5
-        return torch.ones(count), torch.where(use_wide, wide, narrow).clamp(low, high).exp()
-
-    def loss(self, estimate: Tensor, x0: Tensor, y: Tensor, a: Tensor, c: Tensor) -> Tensor:
-        """Mean square of the error over c_out."""
-        sigma = c / a
-        c_out = sigma * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
-        return ((estimate - x0) / c_out).square().mean()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,11 +118,12 @@ def _loss(
         clean = corpus.batch(step, settings.batch)
         y = settings.pairs(clean, g).to(device, memory_format=torch.channels_last)
         x0 = clean.to(device, memory_format=torch.channels_last)
-        a, c = (v.to(device)[:, None, None, None] for v in family.levels(settings.batch, g))
-        x = a * x0 + c * torch.randn(x0.shape, generator=g).to(device)
+        drawn = family.draw(settings.batch, g)
+        a, c = (v.to(device)[:, None, None, None] for v in (drawn.a, drawn.c))
+        u = a * x0 + c * torch.randn(x0.shape, generator=g).to(device)
         with mixed_precision(device):
-            estimate = model.denoise(x, a, c, y)
-        return family.loss(estimate, x0, y, a, c)
+            estimate = model.denoise(u, a, c, y)
+        return family.loss(estimate, u + (1 - a) * y, x0, y, drawn)
 
     return loss
 
