@@ -89,7 +89,8 @@ class IRSDESchedule:
         if self.theta == "constant":
             return torch.ones(count, dtype=dtype)
         if self.theta == "linear":
-            return torch.linspace(1e-4, 0.02, count, dtype=dtype) * 1000 / count
+            unit = 1000 / count
+            return torch.linspace(1e-4 * unit, 0.02 * unit, count, dtype=dtype)
         k = torch.arange(count + 1, dtype=dtype) / (count + 1)
         f = torch.cos((k + 0.008) / 1.008 * math.pi / 2).square()
         return 1 - f[1:] / f[0]
@@ -149,7 +150,7 @@ class IRSDESchedule:
 
     def euler_std(self, t: Tensor) -> Tensor:
         """g_t sqrt(dt), of t's shape."""
-        return self.g[t] * self.dt**0.5
+        return self.g[t.cpu()] * self.dt**0.5
 
     def posterior_mean(
         self, x: Tensor, x0: Tensor, y: Tensor, t: Tensor, to: Tensor | None = None
@@ -158,7 +159,7 @@ class IRSDESchedule:
 
         With A = a_t/a_s, B = a_t, C = a_s: y + A (1 - C^2)/(1 - B^2) (x - y) + C (1 - A^2)/(1 - B^2) (x0 - y).
         """
-        to = t - 1 if to is None else to
+        t, to = t.cpu(), (t - 1 if to is None else to).cpu()
         end, start, gained = self.theta_sums[t], self.theta_sums[to], self._gained(t, to)
         share = self._share if self._exact else lambda total: 1 - (-total).exp() ** 2
         kept = (-gained).exp() * share(start) / share(end)
@@ -167,7 +168,7 @@ class IRSDESchedule:
 
     def posterior_std(self, t: Tensor, to: Tensor | None = None) -> Tensor:
         """s_inf sqrt((1 - A^2)(1 - C^2)/(1 - B^2)), of t's shape."""
-        to = t - 1 if to is None else to
+        t, to = t.cpu(), (t - 1 if to is None else to).cpu()
         sums = self._gained(t, to), self.theta_sums[to], self.theta_sums[t]
         between, start, end = (self._share(total) for total in sums)
         return self.s_inf * (between * start / end).sqrt()
@@ -286,7 +287,7 @@ class IRSDESchedule:
     ) -> Tensor:
         """Times of a grid whose times are chosen. Raises ConfigError where there are not n_steps + 1 of them."""
         last = int((self.lam >= lambda_min).sum()) - 1
-        count = torch.arange(n_steps + 1, dtype=dtype)
+        count = torch.arange(n_steps + 1, dtype=torch.float64)
         if kind == "linspace":
             return torch.linspace(0, last, n_steps + 1, dtype=dtype).flip(0)
         if kind == "karras-t":
@@ -305,7 +306,7 @@ class IRSDESchedule:
                 f"IR-SDE: the grid '{kind}' has not {n_steps + 1} times within 0..{self.length}; take fewer steps, "
                 "less offset or another grid"
             )
-        return t
+        return t.to(dtype)
 
     def _official_grid(
         self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
@@ -353,13 +354,13 @@ def _karras(high: Tensor | float, low: Tensor | float, share: Tensor, rho: float
 def _interpolated(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
     """Piecewise linear function through (at, values), at ascending; the outer pieces run on."""
     k = torch.searchsorted(at, x).clamp(1, len(at) - 1)
-    slope = (values[k] - values[k - 1]) / (at[k] - at[k - 1])
-    return values[k - 1] + (x - at[k - 1]) * slope
+    rise = (x - at[k - 1]) * (values[k] - values[k - 1]) / (at[k] - at[k - 1])
+    return values[k - 1] + rise
 
 
 def _over(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """values[t] shaped and cast to broadcast over `like`."""
-    return _cast(values[t], like)
+    return _cast(values[t.cpu()], like)
 
 
 def _cast(values: Tensor, like: Tensor) -> Tensor:

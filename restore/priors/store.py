@@ -139,7 +139,7 @@ M = TypeVar("M")
 def _of_type(kind: type[M], name: str | Path) -> M:
     model = load_model(name)
     if not isinstance(model, kind):
-        raise WeightsError(f"{name}: a {type(model).__name__}, expected a {kind.__name__}")
+        raise WeightsError(f"{name}: a {type(model).__name__}, expected {kind.__name__}")
     return model
 
 

@@ -26,25 +26,27 @@ class DDRM(Sampler):
     """Denoising diffusion restoration model.
 
     n_steps: network evaluations (the VP grid may add some). schedule: "karras" or "ve" (geometric) from sigma_start to
-    sigma_end, or "vp" (the published grid; sigma_start unused). With A = U S V^H, ybar = S^-1 U^H y, whose noise has the
-    deviation sigma_y/S, and bars for V^H, the state at the next level s' is, mode by mode (equations 4 and 5):
+    sigma_end, or "vp" (the published grid; sigma_start unused). end_at_noise: the last level is no lower than that of
+    the best seen mode (white noise given as one number; not for "vp"). With A = U S V^H, ybar = S^-1 U^H y, whose
+    noise has the deviation sigma_y/S, and bars for V^H, the state at the next level s' is (equations 4 and 5)
     - S = 0: xbar_h + s' (sqrt(1 - eta^2) ebar + eta n), e = (x - xh)/s;
     - s' < sigma_y/S: xbar_h + s' (sqrt(1 - eta^2) (ybar - xbar_h) S/sigma_y + eta n);
-    - s' >= sigma_y/S: (1 - eta_b) xbar_h + eta_b ybar + sqrt(s'^2 - eta_b^2 sigma_y^2/S^2) n.
-    start "noise": unseen modes begin as pure noise (paper); "degraded": as the degraded image plus noise of sigma_start.
+    - s' >= sigma_y/S: (1 - eta_b) xbar_h + eta_b ybar + sqrt(s'^2 - eta_b^2 sigma_y^2/S^2) n,
+    mode by mode. start "noise": unseen modes begin as pure noise (paper); "degraded": as the degraded image plus noise.
     floor: singular values below this share of the largest count as zero, since their ybar is noise or rounding.
     Unknown noise is taken as none: seen modes of the result are then those of y (A x = y up to `floor`).
 
     Differs from the paper:
     - noise is drawn in the image, not in the modes: the same law, and the result does not depend on which basis of an
       eigenspace a library returns.
-    - a tie, s' = sigma_y/S, belongs to the third rule as in the paper; released code (strict) gives it to none, so
-      that its last step without noise returns the estimate, not the data. The presets "published*" set it.
+    - a tie, s' = sigma_y/S, belongs to the third rule as in the paper. Released code gives it to none (strict, preset
+      "published"), so that its last step without noise returns the estimate, not the data.
     - "vp" begins as released code does, with the state divided by s instead of sqrt(1 + s^2): 2e-5 of it at t = 950.
-    - the tuned presets start from the degraded image at a low noise level and take more steps.
+    - the tuned presets start from the degraded image at a low noise level, draw all noise anew (eta 1; for blur 0.93)
+      and end at the noise of the data, where the estimate of a well seen mode is that of Tweedie's formula.
     - the network sees the image in another of its eight orientations at every step (turns).
-    - on a Gaussian prior it is not the posterior: below sigma_y/S a mode follows ybar, noise included, the more so the
-      more steps there are. It is exact where a mode's last level is sigma_y/S itself.
+    - on a Gaussian prior it is not the posterior: with eta < 1 a mode follows ybar below sigma_y/S, noise included, the
+      more so the more steps there are. It is exact where the last level is sigma_y/S itself.
     """
 
     operators: ClassVar[tuple[str, ...]] = DECOMPOSED
@@ -55,20 +57,23 @@ class DDRM(Sampler):
     reference: ClassVar[str] = "Kawar and others: Denoising diffusion restoration models, NeurIPS 2022"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned Blur": {"eta": 0.93},
         "published": {
             "n_steps": 20, "schedule": "vp", "start": "noise", "eta": 0.85, "eta_b": 1.0, "strict": True,
-            "turns": False,
+            "end_at_noise": False, "turns": False,
         },
     }  # fmt: skip
 
     n_steps: int = 30
     schedule: Schedule = "karras"
-    sigma_start: float = 0.5
+    sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Start = "degraded"
-    eta: float = 0.85
+    eta: float = 1.0
     eta_b: float = 1.0
     floor: float = 1e-3
+    end_at_noise: bool = True
     strict: bool = False
     turns: bool = True
 
@@ -81,14 +86,15 @@ class DDRM(Sampler):
             raise ConfigError(f"DDRM: floor is a share, it must lie in 0..1, got {self.floor}")
         self.sigmas()
 
-    def sigmas(self) -> list[float]:
-        """The noise levels at which the network is called, descending."""
-        return noise_levels(self.schedule, self.n_steps, self.sigma_start, self.sigma_end)
+    def sigmas(self, noise: float = 0.0) -> list[float]:
+        """The noise levels at which the network is called, descending. noise: of the best seen mode."""
+        last = max(self.sigma_end, noise) if self.end_at_noise else self.sigma_end
+        return noise_levels(self.schedule, self.n_steps, max(self.sigma_start, last), last)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh, the last one the final state. Raises ConfigError, DivergenceError."""
-        prior, sigmas, k = check_prior("DDRM", prior), self.sigmas(), problem.item_ndim
-        modes = _Modes(self, problem)
+        prior, k, modes = check_prior("DDRM", prior), problem.item_ndim, _Modes(self, problem)
+        sigmas = self.sigmas(modes.noise)
         x = modes.first(sigmas[0], draws.normal_like(blank(problem), k))
         for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
             xh = prior(x, s, turn=i if self.turns else 0)
@@ -110,7 +116,9 @@ class _Modes:
         self.seen = (values > 0) & (values >= settings.floor * values.amax())
         inverse = torch.where(self.seen, 1 / torch.where(self.seen, values, 1), 0)
         self.ybar = self.svd.uh(problem.unit_y) * inverse
-        self.spread = _noise_std(problem) * inverse  # of ybar: sigma_y/S
+        noise, largest = _noise_std(problem), float(values.amax())
+        self.spread = noise * inverse  # of ybar: sigma_y/S
+        self.noise = 0.0 if isinstance(noise, Tensor) or largest == 0 else noise / largest
         self.degraded = problem.degraded if settings.start == "degraded" else None
 
     def first(self, s: float, n: Tensor) -> Tensor:
@@ -143,7 +151,8 @@ class _Modes:
         return xh + eta_b * self.svd.v(missing)
 
     def _better_seen(self, s: float) -> Tensor:
-        below = self.spread < s if self.settings.strict else self.spread <= s
+        # A level meant to be sigma_y/S may differ from it by rounding.
+        below = self.spread < s if self.settings.strict else self.spread <= s * (1 + 1e-6)
         return self.seen & below
 
 

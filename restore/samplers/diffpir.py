@@ -59,7 +59,12 @@ class DiffPIR(Sampler):
         "Zhu and others: Denoising diffusion models for plug-and-play image restoration, CVPRW 2023"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
+        # those of dds, whose step this is at zeta 1, with lam for 1/gamma
         "tuned": {},
+        "tuned MultiCoilMRI": {"n_steps": 60, "sigma_start": 0.25, "lam": 0.5, "cg_iters": 20},
+        "tuned ParallelBeamCT": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
+        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned Identity": {"lam": 1.0},
         "published": _PUBLISHED,
         "published-inpainting": {**_PUBLISHED, "n_steps": 20, "zeta": 1.0},
     }
@@ -69,7 +74,7 @@ class DiffPIR(Sampler):
     sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Literal["observed", "degraded", "noise"] = "degraded"
-    lam: float = 0.5
+    lam: float = 0.33
     zeta: float = 1.0
     cg_iters: int = 10
     unknown_std: float = 0.001

@@ -54,7 +54,7 @@ class DiffusionMBIR(Sampler):
     - levels are counted by integers; official_index=True is as published.
     - the preset "tuned" (and the defaults) start from the classical image at a moderate noise level, hold the
       denoised volume to the data instead of the noisy one, weight the data by its noise, take the corrector
-      before the predictor, ancestral noise in the predictor, a larger Langevin step and no periodic wrap: about
+      before the predictor, fresh noise of the next level in the predictor, and no periodic wrap: about
       a thirtieth of the 4000 evaluations (benchmarks/VOLUME_3D.md).
     - complex images are served, by Hermitian inner products and shrinking of magnitudes.
     """
@@ -158,7 +158,7 @@ class DiffusionMBIR(Sampler):
             yield Step(i, self.n_steps, told, x0, prior.evaluations)
 
     def _estimated(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
-        """Ours: corrector, then predictor by ancestral sampling, both towards the consistent estimate."""
+        """Ours: corrector, then predictor by fresh noise of the next level, both from the consistent estimate."""
         levels, consistent = self.levels(), _EstimateStep(self, problem)
         x = self._start(problem, draws)
         for i, (told, s, lower) in enumerate(levels):
@@ -168,9 +168,7 @@ class DiffusionMBIR(Sampler):
             finite(self, xh, i, self.n_steps, told)
             x0 = _kaczmarz(xh, problem) if self.final and i == self.n_steps - 1 else xh
             yield Step(i, self.n_steps, told, x0, prior.evaluations)
-            kept = (lower / s) ** 2
-            x = xh + kept * (x - xh)
-            x = x.add_(draws.normal_like(x, problem.item_ndim), alpha=lower * (1 - kept) ** 0.5)
+            x = torch.add(xh, draws.normal_like(x, problem.item_ndim), alpha=lower)
 
     def _start(self, problem: Problem, draws: Draws) -> Tensor:
         n = draws.normal_like(torch.empty_like(problem.data.rhs), problem.item_ndim)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.operators.base import LinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -46,6 +47,8 @@ class DPS(Sampler):
     "norm": zeta c d||r||/dx (algorithm 1 with its step zeta/||r||), c = sqrt((1 + s^2)(1 + s'^2)): the published
     step in variance-preserving coordinates, seen from these;
     "square": zeta c d||r||^2/dx, a constant step;
+    "relative": zeta J^H A^H r/||A||^2, J the denoiser's Jacobian: a constant step in image units, the same for every
+    image size and operator (||A|| is 1 for a non-linear one);
     "likelihood": zeta (s^2 - s'^2) d(||r||^2 / (2 sigma_y^2))/dx, the score of the likelihood at xh (equation 13),
     for known noise.
     clip_x0: xh is clipped to the prior's intensity range, and the gradient passes through the clipping.
@@ -80,7 +83,7 @@ class DPS(Sampler):
     start: Start = "degraded"
     eta: float = 1.0
     noise_rule: NoiseRule = "ddim"
-    guidance: Literal["norm", "square", "likelihood"] = "norm"
+    guidance: Literal["norm", "square", "likelihood", "relative"] = "relative"
     zeta: float = 1.0
     clip_x0: bool = False
     turns: bool = True
@@ -127,8 +130,15 @@ class DPS(Sampler):
         xh, pull = with_pullback(denoised, x)
         if self.guidance == "likelihood":
             return xh, self.zeta * (s**2 - s_next**2) * pull(problem.gradient(xh))
-        step = self.zeta * ((1 + s**2) * (1 + s_next**2)) ** 0.5
+        step = self.zeta * ((1 + s**2) * (1 + s_next**2)) ** 0.5  # seen from VP coordinates
         gradient = pull(problem.gradient(xh, weighted=False))  # of ||r||^2 / 2
+        if self.guidance == "relative":
+            return xh, self.zeta / _norm(problem) ** 2 * gradient
         if self.guidance == "square":
             return xh, 2 * step * gradient
         return xh, step * gradient / residual_norm(problem, xh)
+
+
+def _norm(problem: Problem) -> float:
+    linear = isinstance(problem.operator, LinearOperator)
+    return problem.operator.norm() if linear else 1.0

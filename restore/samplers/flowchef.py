@@ -1,6 +1,6 @@
 """FlowChef: a rectified flow is followed while gradients of the data misfit steer it, without passing the network.
 
-Patel, Wen, Metaxas, Yang, "FlowChef: steering rectified flow models for controlled image generations", ICCV 2025.
+Patel, Wen, Metaxas, Yang, "FlowChef: steering of rectified flow models for controlled generations", ICCV 2025.
 """
 
 from __future__ import annotations
@@ -26,48 +26,52 @@ from restore.samplers.guidance import Start, blank, check_prior
 class FlowChef(Sampler):
     """Steered rectified flow, z = (1 - t) x0 + t n.
 
-    n_steps: network evaluations. schedule: "flow", times 1, 1 - 1/N, ..., 1/N of the flow, the first one lowered to that
-    of sigma_start; "karras" or "ve" (geometric), levels from sigma_start to sigma_end. start: from noise, or from the
+    n_steps: network evaluations. schedule: "flow", times 1, 1 - 1/N, ..., 1/N, the first lowered to that of
+    sigma_start; "karras" or "ve" (geometric), levels from sigma_start to sigma_end. start: from noise, or from the
     degraded image plus noise. The velocity is v = (z - xh)/t with xh = D(z/(1 - t), sigma), sigma = t/(1 - t). A step is
     xh = z - t v; z <- z - c; z <- z + (t' - t) v with the same v; c = 0 on the last step. With r = A(xh) - y:
-    step_rule "fixed": c = s d mean|r|^2/dxh, the mean over the measurement of an item (released code; s belongs to the
-    size of its images and to the gain of its operators);
-    step_rule "discrepancy": c = s (||r||^2 - m)/||g||^2 g with g = A'^H Lambda r and ||r|| weighted by the precision
-    Lambda: the step that would bring the misfit down to the m of noise where A is linear with all gains alike. It
-    knows no units and stops at the noise. Where the noise is unknown or absent, Lambda = 1 and m = 0.
+    step_rule "fixed": c = s d mean|r|^2/dxh, the mean over the measurement of an item (released code; s belongs to
+    the size of its images and to the gain of its operators);
+    step_rule "discrepancy": c = (1 - t') s ||r|| (||r|| - sqrt(m))/||g||^2 g with g = A'^H Lambda r and ||r|| weighted
+    by the precision Lambda: where all gains of A are alike, s = 1 brings the misfit of xh down to the sqrt(m) of m
+    noisy values. It knows no units and stops at the noise. Where the noise is unknown or absent, Lambda = 1 and m = 0.
+    eta: share of the noise in z that is drawn anew after a step.
 
     Differs from the paper:
-    - any denoiser: the velocity of a network trained in variance-exploding coordinates is written as above. A flow model
-      begins at t = 1 - 1e-5, the preset "published", far beyond what such networks have seen.
-    - "discrepancy" is ours; so is the start from the degraded image at a low noise level.
+    - any denoiser: the velocity of a network trained in variance-exploding coordinates is written as above. A flow
+      model begins at t = 1 - 1e-5, the preset "published", beyond what such networks have seen.
+    - "discrepancy", eta and the start from the degraded image at a low noise level are ours (the tuned presets):
+      the flow itself keeps all faults of its start.
     - one mean per item where released code takes one over the batch (it runs batches of one).
     - the network sees the image in another of its eight orientations at every step (turns).
     """
 
     serves: ClassVar[str] = "any operator, non-linear ones included"
-    reference: ClassVar[str] = (
-        "Patel and others: Steering rectified flow models in the vector field for controlled image generation, ICCV 2025"  # fmt: skip
-    )
+    reference: ClassVar[str] = "Patel and others: FlowChef, steering of rectified flow models, ICCV 2025"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned Inpainting": {"sigma_start": 1.0},
         "published": {
             "n_steps": 200, "schedule": "flow", "sigma_start": 99999.0, "start": "noise", "step_rule": "fixed",
-            "s": 500.0, "turns": False,
+            "s": 500.0, "eta": 0.0, "turns": False,
         },
     }  # fmt: skip
 
-    n_steps: int = 100
+    n_steps: int = 60
     schedule: Literal["flow", "karras", "ve"] = "karras"
-    sigma_start: float = 0.5
+    sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Start = "degraded"
     step_rule: Literal["fixed", "discrepancy"] = "discrepancy"
     s: float = 1.0
+    eta: float = 1.0
     turns: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.s < math.inf:
             raise ConfigError(f"FlowChef: s must be finite and zero or more, got {self.s}")
+        if not 0 <= self.eta <= 1:
+            raise ConfigError(f"FlowChef: eta must lie in 0..1, got {self.eta}")
         self.times()
 
     def times(self) -> list[float]:
@@ -99,12 +103,15 @@ class FlowChef(Sampler):
             sigma = t / (1 - t)
             xh = prior(z / (1 - t), sigma, turn=i if self.turns else 0)
             v = (z - xh) / t
-            x0 = xh - self._correction(problem, xh) if t_next else xh
-            finite(self, x0, i, len(times), sigma)
+            c = self._correction(problem, xh, t_next) if t_next else torch.zeros_like(xh)
+            x0 = finite(self, xh - c, i, len(times), sigma)
             yield Step(i, len(times), sigma, x0, prior.evaluations)
-            z = z + (x0 - xh) + (t_next - t) * v
+            z = z - c + (t_next - t) * v
+            if self.eta and t_next:
+                old, new = xh + v, draws.normal_like(z, k)
+                z = z + t_next * (((1 - self.eta**2) ** 0.5 - 1) * old + self.eta * new)
 
-    def _correction(self, problem: Problem, xh: Tensor) -> Tensor:
+    def _correction(self, problem: Problem, xh: Tensor, t_next: float) -> Tensor:
         r, k = problem.residual(xh), problem.item_ndim
         each = r.reshape(*xh.shape[: xh.ndim - k], -1)
         if self.step_rule == "fixed":
@@ -112,7 +119,11 @@ class FlowChef(Sampler):
         g, precision = problem.gradient(xh), problem.precision
         squares = r.abs().square() * (1 if precision is None else precision)
         noise = 0 if precision is None else (problem.unit_y != 0) * (2 if r.is_complex() else 1)
-        excess = (squares - noise).reshape(each.shape).sum(-1).clamp(min=0)
+        misfit, noise = (
+            torch.as_tensor(v).expand(r.shape).reshape(each.shape).sum(-1).to(squares).sqrt()
+            for v in (squares, noise)
+        )
         power = g.abs().square().sum(tuple(range(-k, 0)))
-        step = self.s * excess / torch.where(power > 0, power, 1)
+        step = misfit * (misfit - noise).clamp(min=0) / torch.where(power > 0, power, 1)
+        step = (1 - t_next) * self.s * step
         return step.reshape(*step.shape, *[1] * k) * g

@@ -25,7 +25,7 @@ Transpose = Literal["official", "adjoint"]
 
 # First and last beta of Stable Diffusion, and of latent diffusion's models of faces
 _BETAS = {"sd": (0.00085, 0.012), "ldm": (0.0015, 0.0195)}
-_POWER_STEPS = 10
+_POWER_STEPS = 20
 _GOLDEN_ANGLE = 2.399963
 
 

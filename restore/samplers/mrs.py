@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ from restore.samplers.irsde import check_consistency, fitting
 
 Kind = Literal["ode", "sde"]
 Parameterization = Literal["data", "noise"]
+LowerOrder = Literal["last", "official", "none"]
+DenoiseLast = Literal["x0", "official", "none"]
 
 _OFFICIAL: dict[str, Any] = {
     "n_steps": 20, "order": 2, "parameterization": "data", "lambda_min": -5.0, "interpolation": "official",
@@ -54,7 +56,8 @@ class MRSampler(Sampler):
     convention: the schedule as trained, s_inf for images in [0, 1].
     lower_order: "last" puts order 1 on the last step; "official" lowers, below 10 steps, the last but one; "none".
     denoise_last: instead of the last step return the last estimate of x0 ("x0"); "official" returns what the solver
-    extrapolates, which is the noise for the parameterization "noise"; "none" takes the step.
+    extrapolates, which is the noise for the parameterization "noise"; "none" takes the step, to which alone
+    lower_order "last" applies.
     thresholding: per image, clamp the prediction to its threshold_ratio quantile, at least 1 and at most threshold_max,
     and divide by it. clip: the result to [0, 1] as the released code does.
     data_consistency: pull the estimate of x0 to the measurement before it enters the history, trusting it to the
@@ -68,7 +71,7 @@ class MRSampler(Sampler):
     - uniform lambda is the default grid, and the result is the last estimate instead of a state with noise of s_0.
     - "leading" and "trailing" do as published: one starts below T with the noise of T, the other ends with noise.
     - data consistency is ours; fewer steps than `order` are refused; no clip of the result unless `clip`.
-    - parameterization "noise" of the SDE is unstable below some 10 steps, as in the paper.
+    - nothing keeps the SDE with parameterization "noise" from blowing up at 10 steps and fewer: use "data" there.
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
@@ -95,8 +98,8 @@ class MRSampler(Sampler):
     s_inf: float = 50 / 255
     eps: float = 0.005
     convention: Convention = "daclip"
-    lower_order: Literal["last", "official", "none"] = "last"
-    denoise_last: Literal["x0", "official", "none"] = "x0"
+    lower_order: LowerOrder = "last"
+    denoise_last: DenoiseLast = "x0"
     thresholding: bool = False
     threshold_ratio: float = 0.995
     threshold_max: float = 1.5
@@ -106,6 +109,13 @@ class MRSampler(Sampler):
     cg_iters: int = 10
 
     def __post_init__(self) -> None:
+        words = (
+            (self.kind, Kind), (self.parameterization, Parameterization), (self.lower_order, LowerOrder),
+            (self.denoise_last, DenoiseLast), (self.interpolation, Interpolation),
+        )  # fmt: skip
+        for word, known in words:
+            if word not in get_args(known):
+                raise ConfigError(f"MRSampler: '{word}' is none of {', '.join(get_args(known))}")
         highest = 3 if self.kind == "ode" else 2
         if not 1 <= self.order <= highest:
             raise ConfigError(

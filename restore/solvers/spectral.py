@@ -129,7 +129,7 @@ def _kronecker(rows: Tensor, columns: Tensor, real: Tensor) -> Spectral:
 def _full(matrix: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(U^H padded to n rows, n singular values, V^H) of an (m, n) matrix."""
     m, n = matrix.shape
-    u, s, vh = torch.linalg.svd(matrix, full_matrices=True)
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=m < n)  # V^H is n x n either way
     kept = min(m, n)
     uh, values = matrix.new_zeros(n, m), s.new_zeros(n)
     uh[:kept], values[:kept] = u[:, :kept].mH, s

@@ -391,6 +391,12 @@ def test_a_value_that_is_not_finite_stops_the_run():
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
+        ({"kind": "heun"}, "heun"),
+        ({"parameterization": "score"}, "score"),
+        ({"lower_order": "first"}, "first"),
+        ({"denoise_last": "yes"}, "yes"),
+        ({"interpolation": "cubic"}, "cubic"),
+        ({"grid": "uniform"}, "uniform"),
         ({"n_steps": 1}, "at least as many"),
         ({"n_steps": 2, "order": 3}, "at least as many"),
         ({"order": 0}, "orders 1 to 3"),

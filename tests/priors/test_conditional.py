@@ -1,0 +1,128 @@
+"""Conditional models behind their adapter: ranges, complex images, grey pictures, refusals, and the bundled form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore.bridges.base import Level, clean_estimate, implied_noise, mix
+from restore.errors import ConfigError
+from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
+from restore.priors.conditional import ConditionalPrior, FromFunction
+from restore.priors.unet import UNetConfig
+
+TINY = UNetConfig(channels=3, widths=(8, 8), blocks=(1, 1), embedding=16, condition=3)
+
+
+def echo(x: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
+    return (x,)
+
+
+def test_heads_agree_on_the_clean_image(generator):
+    x0, y, n = torch.randn(3, 2, 1, 4, 4, generator=generator, dtype=torch.float64)
+    level, spread = Level(1, 0.6, 0.16), 0.2  # 0.6^2 + (0.16/0.2)^2 = 1
+    x = mix(x0, y, n, level)
+    torch.testing.assert_close(implied_noise(x, x0, y, level), n)
+    velocity = -level.c / spread * (x0 - y) + spread * level.a * n
+    outs = {
+        "x0": (x0,), "residual": (y - x0,), "noise": (n,), "scaled-noise": (level.c * n,), "velocity": (velocity,),
+        "residual+noise": (y - x0, n), "x0+sum": (x0, x0 + n),
+    }  # fmt: skip
+    for head, out in outs.items():
+        found = clean_estimate(head, out, x, y, level, spread=spread)
+        torch.testing.assert_close(found, x0, msg=head)
+
+
+def test_noise_heads_are_refused_where_no_image_is_left():
+    z = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ConfigError, match="no image is left"):
+        clean_estimate("noise", (z,), z, z, Level(99, 0.0, 1.0))
+    with pytest.raises(ConfigError, match="unknown head 'eps'"):
+        clean_estimate("eps", (z,), z, z, Level(1, 0.5, 0.5))
+
+
+def test_a_model_of_another_range_sees_its_own(generator):
+    """A chain in [-1, 1] with a model of [0, 1]: images are mapped, noise is halved."""
+    seen = []
+
+    def record(x: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
+        seen.append((x, level, y))
+        return (x,)
+
+    prior = ConditionalPrior(FromFunction(record, channels=1), (4, 4), (-1.0, 1.0))
+    x, y = torch.randn(2, 3, 4, 4, generator=generator)
+    (out,) = prior(x, Level(5, 0.5, 0.3), y)
+    torch.testing.assert_close(out, x)
+    shown, level, degraded = seen[0]
+    assert (level.t, level.a, level.c) == (5, 0.5, 0.15)
+    torch.testing.assert_close(shown[:, 0], (x + 1) / 2)
+    torch.testing.assert_close(degraded[:, 0], (y + 1) / 2)
+    assert prior.evaluations == 1
+    torch.testing.assert_close(prior.to_unit(prior.in_range(x)), x)
+
+
+def test_other_heads_must_have_been_trained_in_the_range_of_the_chain():
+    with pytest.raises(ConfigError, match="only models that predict x0"):
+        ConditionalPrior(FromFunction(echo, head="noise"), (3, 4, 4), (-1.0, 1.0))
+
+
+def test_complex_images_go_as_real_and_imaginary_part(generator):
+    x = torch.randn(2, 4, 4, generator=generator, dtype=torch.complex64)
+    prior = ConditionalPrior(FromFunction(lambda x, level, y: (2 * x,), channels=1), (4, 4))
+    torch.testing.assert_close(prior(x, Level(0, 1.0, 0.1), x)[0], 2 * x)
+
+
+def test_a_grey_picture_is_three_equal_channels_to_a_colour_model(generator):
+    def check(x: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
+        assert x.shape == (2, 3, 4, 4)
+        return (x * torch.tensor([0.0, 1.0, 2.0])[:, None, None],)
+
+    x = torch.randn(2, 1, 4, 4, generator=generator)
+    prior = ConditionalPrior(FromFunction(check), (1, 4, 4))
+    torch.testing.assert_close(prior(x, Level(0, 1.0, 0.1), x)[0], x)
+    with pytest.raises(ConfigError, match="cannot serve images of shape"):
+        ConditionalPrior(FromFunction(echo, channels=2), (3, 4, 4))
+
+
+@pytest.fixture
+def model(generator) -> BridgeDenoiser:
+    model = build_bridge_denoiser(TINY)
+    with torch.no_grad():
+        for p in model.network.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+@torch.no_grad()
+def test_the_bundled_form_depends_on_the_bridge_through_sigma_alone(model, generator):
+    """The same x0 + sigma n, seen through two bridges, gets the same answer."""
+    x0, y, n = torch.rand(3, 2, 3, 10, 14, generator=generator)
+    answers = [
+        model(mix(x0, y, n, Level(0, a, 0.3 * a)), Level(0, a, 0.3 * a), y)[0] for a in (1.0, 0.5, 0.01)
+    ]  # fmt: skip
+    for other in answers[1:]:
+        torch.testing.assert_close(other, answers[0], rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_levels_without_image_or_without_noise_are_finite(model, generator):
+    x, y = torch.rand(2, 1, 3, 8, 8, generator=generator)
+    for level in (Level(9, 0.0, 1.0), Level(0, 1.0, 0.0), Level(0, 0.0199, 1.98)):
+        (out,) = model(x, level, y)
+        assert out.shape == x.shape
+        assert bool(out.isfinite().all())
+    assert Level(9, 0.0, 1.0).sigma == math.inf
+
+
+@torch.no_grad()
+def test_an_untrained_model_mixes_state_and_degraded_image(generator):
+    """The exit starts at zero: the answer is the Wiener mixture for residuals of deviation sigma_data."""
+    model = build_bridge_denoiser(TINY)
+    x0, y, n = torch.rand(3, 1, 3, 8, 8, generator=generator)
+    level = Level(0, 0.5, 0.2)
+    share = model.sigma_data**2 / (model.sigma_data**2 + level.sigma**2)
+    wanted = y + share * (x0 + level.sigma * n - y)
+    torch.testing.assert_close(model(mix(x0, y, n, level), level, y)[0], wanted)
