@@ -13,6 +13,7 @@ _MODULE_OF = {
     "Adjoint": "algebra",
     "BeerLambert": "beer_lambert",
     "Blur": "blur",
+    "Clipping": "clipping",
     "Compose": "algebra",
     "Diagonal": "diagonal",
     "Downsample": "downsample",

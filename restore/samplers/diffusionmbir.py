@@ -66,6 +66,7 @@ class DiffusionMBIR(Sampler):
     )  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned MultiCoilMRI": {"sigma_max": 0.25, "cg_iters": 15},
         # weights for the projector of the released code; "published-ct" is the same relative to ||A||^2
         "published": {
             "n_steps": 2000, "schedule": "ve", "sigma_max": 378.0, "sigma_min": 0.01, "consistency": "noisy",
@@ -86,7 +87,7 @@ class DiffusionMBIR(Sampler):
 
     n_steps: int = 60
     schedule: Literal["karras", "ve"] = "karras"
-    sigma_max: float = 0.3
+    sigma_max: float = 0.5
     sigma_min: float = 0.005
     start: Literal["degraded", "noise"] = "degraded"
     consistency: Literal["estimate", "noisy"] = "estimate"
@@ -95,8 +96,8 @@ class DiffusionMBIR(Sampler):
     snr: float = 0.16
     step_norms: Literal["slice", "chunk"] = "slice"
     chunk: int = 12
-    tv_weight: float = 0.1
-    tv_rho: float = 0.1
+    tv_weight: float = 0.5
+    tv_rho: float = 0.3
     tv_axes: Literal["z", "all"] = "z"
     tv_boundary: Literal["periodic", "neumann"] = "neumann"
     tv_scale: Literal["absolute", "norm"] = "absolute"
@@ -194,7 +195,7 @@ class DiffusionMBIR(Sampler):
 
 
 class _NoisyStep:
-    """The published data step: one ADMM-TV pass on the volume as it is, whose split variables persist over the steps."""
+    """The published data step: one ADMM-TV pass on the volume as it is; the split variables persist."""
 
     def __init__(self, settings: DiffusionMBIR, problem: Problem) -> None:
         self.term, self.iters = problem.unweighted, settings.cg_iters

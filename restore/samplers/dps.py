@@ -32,7 +32,8 @@ from restore.samplers.guidance import (
 )
 
 _PUBLISHED: dict[str, Any] = {
-    "n_steps": 1000, "schedule": "vp", "start": "noise", "eta": 1.0, "clip_x0": True, "turns": False,
+    "n_steps": 1000, "schedule": "vp", "start": "noise", "eta": 1.0, "noise_rule": "ddim", "guidance": "norm",
+    "clip_x0": True, "turns": False,
 }  # fmt: skip
 
 
@@ -47,17 +48,19 @@ class DPS(Sampler):
     "norm": zeta c d||r||/dx (algorithm 1 with its step zeta/||r||), c = sqrt((1 + s^2)(1 + s'^2)): the published
     step in variance-preserving coordinates, seen from these;
     "square": zeta c d||r||^2/dx, a constant step;
-    "relative": zeta J^H A^H r/||A||^2, J the denoiser's Jacobian: a constant step in image units, the same for every
-    image size and operator (||A|| is 1 for a non-linear one);
+    "relative": zeta d(||r||^2/2)/dx / ||A||^2, a constant step that suits every image size and linear operator (a
+    non-linear one is taken to have ||A|| = 1);
     "likelihood": zeta (s^2 - s'^2) d(||r||^2 / (2 sigma_y^2))/dx, the score of the likelihood at xh (equation 13),
     for known noise.
-    clip_x0: xh is clipped to the prior's intensity range, and the gradient passes through the clipping.
+    clip_x0: xh is clipped to the prior's intensity range, and the gradient passes through the clipping; real images.
 
     Differs from the paper:
     - one norm per image: released code takes one over the batch.
     - ancestral noise has the variance beta-tilde: priors here do not learn a variance.
     - xh is not clipped unless clip_x0 is set: the presets "published*" set it.
-    - the tuned presets start from the degraded image at a low noise level and take fewer steps.
+    - the tuned presets start from the degraded image at a low noise level, take few steps, each with fresh noise
+      ("ddnm"), and "relative" guidance. PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting
+      26.9 dB (26.7), deblurring 26.9 (27.8), super-resolution 24.9 (24.9). "ddim" noise loses up to 10 dB there.
     - the network sees the image in another of its eight orientations at every step (turns).
     - first order: on a Gaussian prior the mean is biased and the spread too small, whatever zeta; "likelihood"
       diverges where sigma_y is small. `exact` has neither fault.
@@ -68,6 +71,8 @@ class DPS(Sampler):
     reference: ClassVar[str] = "Chung and others: Diffusion posterior sampling, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned Blur": {"zeta": 1.5},
         # zeta of the released configurations by task
         "published": {**_PUBLISHED, "zeta": 0.3},
         "published-inpainting": {**_PUBLISHED, "zeta": 0.5},
@@ -76,13 +81,13 @@ class DPS(Sampler):
         "published-ddim": {**_PUBLISHED, "start": "degraded", "eta": 0.5, "zeta": 1.0, "clip_x0": False},
     }  # fmt: skip
 
-    n_steps: int = 100
+    n_steps: int = 30
     schedule: Schedule = "karras"
-    sigma_start: float = 1.0
+    sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Start = "degraded"
     eta: float = 1.0
-    noise_rule: NoiseRule = "ddim"
+    noise_rule: NoiseRule = "ddnm"
     guidance: Literal["norm", "square", "likelihood", "relative"] = "relative"
     zeta: float = 1.0
     clip_x0: bool = False
@@ -106,6 +111,8 @@ class DPS(Sampler):
             raise ConfigError(
                 "DPS: guidance 'likelihood' needs a noise level; give noise=std, or use 'norm'"
             )
+        if self.clip_x0 and problem.operator.is_complex:
+            raise ConfigError("DPS: clip_x0 is for real images; set clip_x0=false")
         n = draws.normal_like(blank(problem), k)
         vp = self.schedule == "vp"
         x = first_state(problem, n, sigmas[0], start=self.start, vp=vp)
@@ -140,5 +147,5 @@ class DPS(Sampler):
 
 
 def _norm(problem: Problem) -> float:
-    linear = isinstance(problem.operator, LinearOperator)
-    return problem.operator.norm() if linear else 1.0
+    operator = problem.operator
+    return operator.norm() if isinstance(operator, LinearOperator) else 1.0

@@ -59,7 +59,12 @@ class Exact(Sampler):
       (Cov = s^2) and certain (Cov = 0): right in both, at most 6 % low in deviation between them for s = 2 s'.
     - the measurement's precision scales the system, so that it may vary over samples and be zero.
     - J^H stands for J, as in released code: equal for an exact prior, nearly so for a network.
-    - the tuned presets start from the degraded image at a low noise level.
+    - the tuned presets start from the degraded image at a low noise level and draw fresh noise at every step ("ddnm"),
+      for the mean, not the spread. PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting
+      26.8 dB (26.7), deblurring 27.5 (27.8), super-resolution 24.8 (24.9).
+    - a network's Jacobian is no covariance at high noise: for the bundled colour prior P is too large from s = 3 on,
+      and one probe of its trace was negative at 30. Chains that begin there with reverse "full", or with many CG
+      steps, diverged. The preset "posterior" therefore begins at s = 1; "posterior-analytic" is for exact priors.
     - the network sees the image in another of its eight orientations at every step (turns).
     """
 
@@ -67,24 +72,30 @@ class Exact(Sampler):
     reference: ClassVar[str] = "Rozet and others: moment matching posterior sampling, NeurIPS 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        # The right mean and spread on a Gaussian prior
+        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0, "cg_iters": 3},
         "posterior": {
-            "n_steps": 1000, "schedule": "vp", "start": "noise", "reverse": "full", "cg_iters": 30, "turns": False,
+            "n_steps": 15, "sigma_start": 1.0, "noise_rule": "ddim", "reverse": "full", "cg_iters": 4, "turns": False,
+        },
+        # The right mean and spread on a Gaussian prior
+        "posterior-analytic": {
+            "n_steps": 50, "sigma_start": 40.0, "start": "noise", "noise_rule": "ddim", "reverse": "full",
+            "cg_iters": 20, "turns": False,
         },
         "published": {
-            "n_steps": 1000, "schedule": "vp", "start": "noise", "reverse": "plain", "cg_iters": 3, "turns": False,
+            "n_steps": 1000, "schedule": "vp", "start": "noise", "noise_rule": "ddim", "reverse": "plain",
+            "cg_iters": 3, "turns": False,
         },
     }  # fmt: skip
 
-    n_steps: int = 50
+    n_steps: int = 30
     schedule: Schedule = "karras"
-    sigma_start: float = 1.0
+    sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Start = "degraded"
     covariance: Literal["exact", "isotropic"] = "exact"
     reverse: Literal["full", "plain"] = "plain"
     eta: float = 1.0
-    noise_rule: NoiseRule = "ddim"
+    noise_rule: NoiseRule = "ddnm"
     cg_iters: int = 5
     turns: bool = True
 

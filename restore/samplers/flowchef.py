@@ -28,8 +28,8 @@ class FlowChef(Sampler):
 
     n_steps: network evaluations. schedule: "flow", times 1, 1 - 1/N, ..., 1/N, the first lowered to that of
     sigma_start; "karras" or "ve" (geometric), levels from sigma_start to sigma_end. start: from noise, or from the
-    degraded image plus noise. The velocity is v = (z - xh)/t with xh = D(z/(1 - t), sigma), sigma = t/(1 - t). A step is
-    xh = z - t v; z <- z - c; z <- z + (t' - t) v with the same v; c = 0 on the last step. With r = A(xh) - y:
+    degraded image plus noise. The velocity is v = (z - xh)/t with xh = D(z/(1 - t), sigma), sigma = t/(1 - t), so that
+    xh = z - t v. A step is z <- z - c; z <- z + (t' - t) v with the same v; c = 0 on the last step. With r = A(xh) - y:
     step_rule "fixed": c = s d mean|r|^2/dxh, the mean over the measurement of an item (released code; s belongs to
     the size of its images and to the gain of its operators);
     step_rule "discrepancy": c = (1 - t') s ||r|| (||r|| - sqrt(m))/||g||^2 g with g = A'^H Lambda r and ||r|| weighted
@@ -113,17 +113,21 @@ class FlowChef(Sampler):
 
     def _correction(self, problem: Problem, xh: Tensor, t_next: float) -> Tensor:
         r, k = problem.residual(xh), problem.item_ndim
-        each = r.reshape(*xh.shape[: xh.ndim - k], -1)
+        each = (*xh.shape[: xh.ndim - k], -1)  # measurements of one item in a row
         if self.step_rule == "fixed":
-            return (2 * self.s / each.shape[-1]) * problem.gradient(xh, weighted=False)
+            count = r.reshape(each).shape[-1]
+            return (2 * self.s / count) * problem.gradient(xh, weighted=False)
         g, precision = problem.gradient(xh), problem.precision
         squares = r.abs().square() * (1 if precision is None else precision)
-        noise = 0 if precision is None else (problem.unit_y != 0) * (2 if r.is_complex() else 1)
-        misfit, noise = (
-            torch.as_tensor(v).expand(r.shape).reshape(each.shape).sum(-1).to(squares).sqrt()
-            for v in (squares, noise)
-        )
+        norm = squares.reshape(each).sum(-1).sqrt()
         power = g.abs().square().sum(tuple(range(-k, 0)))
-        step = misfit * (misfit - noise).clamp(min=0) / torch.where(power > 0, power, 1)
-        step = (1 - t_next) * self.s * step
+        excess = norm if precision is None else (norm - _noise_norm(problem, each)).clamp(min=0)
+        step = (1 - t_next) * self.s * norm * excess / torch.where(power > 0, power, 1)
         return step.reshape(*step.shape, *[1] * k) * g
+
+
+def _noise_norm(problem: Problem, each: tuple[int, ...]) -> Tensor:
+    """sqrt(m), m the number of measured real values of each item: those that are not exactly zero."""
+    y = problem.unit_y
+    count = (y != 0).reshape(each).sum(-1) * (2 if y.is_complex() else 1)
+    return count.to(y.real.dtype if y.is_complex() else y.dtype).sqrt()

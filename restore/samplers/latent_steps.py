@@ -7,6 +7,7 @@ a = 1/sqrt(1 + sigma^2), and s = a sigma is their noise. Pure functions; draws n
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -63,7 +64,8 @@ def latent_grid(
     """Times 1, 1 + skip, 1 + 2 skip, ... walked downward, skip = 1000 // n_steps (0, 1, 2, ... where skip is 1).
 
     There are ceil(1000/skip) of them, which can exceed n_steps. landing: the last step goes to the level of time
-    0 instead of to 0. offset: at skip 1 the network is told the level one time too high, 999 at most. Raises ConfigError.
+    0 instead of to 0. offset: at skip 1 the network is told the level one time too high, 999 at most.
+    Raises ConfigError.
     """
     if not 1 <= n_steps <= 1000:
         raise ConfigError(
@@ -108,18 +110,22 @@ def inversion_levels(levels: list[Level], calls: int) -> list[float]:
     return torch.lerp(sigmas[low], sigmas[high], place - low).exp().tolist()
 
 
-def inverted(predict: Callable[[Tensor, Level], tuple[Tensor, Tensor]], z: Tensor, sigmas: list[float]) -> Tensor:  # fmt: skip
+def inverted(
+    predict: Callable[[Tensor, Level], tuple[Tensor, Tensor]], z: Tensor, sigmas: list[float]
+) -> Tensor:
     """The code at the highest level whose DDIM path leads near z, a clean code: e is taken from the lower level.
 
     predict: (z, level) -> (zh, e). sigmas: ascending.
     """
-    for s, higher in zip(sigmas, sigmas[1:], strict=False):
+    for s, higher in pairwise(sigmas):
         zh, e = predict(z, Level(s, s, higher))
         z = torch.add(zh, e, alpha=higher)
     return z
 
 
-def hessian_trace(e: Tensor, e_moved: Tensor, v: Tensor, level: Level, delta: float, code_ndim: int) -> Tensor:  # fmt: skip
+def hessian_trace(
+    e: Tensor, e_moved: Tensor, v: Tensor, level: Level, delta: float, code_ndim: int
+) -> Tensor:
     """<v, g(z + delta v) - g(z)> / delta of each item, g = -e/s the score in variance-preserving coordinates.
 
     e, e_moved: the noise found in the code and in the code moved by delta v (delta v / a here). With v ~ N(0, I) its
@@ -129,7 +135,9 @@ def hessian_trace(e: Tensor, e_moved: Tensor, v: Tensor, level: Level, delta: fl
     return item_dot(v, e - e_moved, code_ndim) / (level.s * delta)
 
 
-def largest_gain(function: Callable[[Tensor], Tensor], z: Tensor, v: Tensor, code_ndim: int) -> Tensor:  # fmt: skip
+def largest_gain(
+    function: Callable[[Tensor], Tensor], z: Tensor, v: Tensor, code_ndim: int
+) -> Tensor:
     """||J||^2 of each item, J the Jacobian of `function` at z, by power iteration from v.
 
     J v is the pullback of the pullback: reverse mode alone, which every operator and network supports.
@@ -156,7 +164,9 @@ def decoder_gain(prior: LatentPrior, problem: Problem) -> float:
     """
     if isinstance(prior.model, ImagePrior):
         return 1.0
-    x = torch.full(problem.item_shape, middle(prior), dtype=problem.y.dtype, device=problem.y.device)
+    x = torch.full(
+        problem.item_shape, middle(prior), dtype=problem.y.dtype, device=problem.y.device
+    )
     z = prior.encode(x)
     v = torch.arange(z.numel(), device=z.device).mul(_GOLDEN_ANGLE).cos().to(z).reshape(z.shape)
     small = 0.01
@@ -173,9 +183,9 @@ def backprojection(problem: Problem, rule: Transpose) -> Callable[[Tensor], Tens
     operator = problem.operator
     if rule == "official" and isinstance(operator, Downsample):
         factor, (height, width) = operator.factor, operator.in_shape[-2:]
-        return lambda y: (
-            y.repeat_interleave(factor, -2).repeat_interleave(factor, -1)[..., :height, :width]
-        )
+        return lambda y: y.repeat_interleave(factor, -2).repeat_interleave(factor, -1)[
+            ..., :height, :width
+        ]
     if rule == "official" and operator.in_shape == operator.out_shape and not operator.is_complex:
         return lambda y: y
     return problem.linear.adjoint

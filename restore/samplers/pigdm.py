@@ -33,8 +33,8 @@ from restore.samplers.guidance import (
 )
 
 _PUBLISHED: dict[str, Any] = {
-    "n_steps": 100, "schedule": "vp", "start": "degraded", "eta": 1.0, "rule": "published", "spread": 1.0,
-    "turns": False,
+    "n_steps": 100, "schedule": "vp", "start": "degraded", "eta": 1.0, "noise_rule": "ddim", "rule": "published",
+    "spread": 1.0, "turns": False,
 }  # fmt: skip
 
 
@@ -56,7 +56,9 @@ class PiGDM(Sampler):
 
     Differs from the paper:
     - any linear operator: without a singular value decomposition the inverse is solved for.
-    - the tuned presets start from the degraded image at a low noise level.
+    - the tuned presets start from the degraded image at a low noise level and draw fresh noise at every step ("ddnm").
+      PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting 26.9 dB (26.7), deblurring 27.6
+      (27.8), super-resolution 24.8 (24.9).
     - keep_seen is what released code does for inpainting, not the paper: the preset "published-inpainting" only.
     - the network sees the image in another of its eight orientations at every step (turns).
     - on a Gaussian prior the posterior mean is missed (by 3 to 22 % of its distance to the prior mean with the rule
@@ -67,20 +69,22 @@ class PiGDM(Sampler):
     reference: ClassVar[str] = "Song and others: Pseudoinverse-guided diffusion models, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned Blur": {"w": 1.5},
         "published": _PUBLISHED,
         "published-inpainting": {**_PUBLISHED, "keep_seen": True},
     }
 
-    n_steps: int = 100
+    n_steps: int = 30
     schedule: Schedule = "karras"
-    sigma_start: float = 1.0
+    sigma_start: float = 0.3
     sigma_end: float = 0.005
     start: Start = "degraded"
     eta: float = 1.0
-    noise_rule: NoiseRule = "ddim"
+    noise_rule: NoiseRule = "ddnm"
     rule: Literal["published", "posterior"] = "posterior"
     w: float = 1.0
-    spread: float = 0.25
+    spread: float = 0.5
     cg_iters: int = 10
     keep_seen: bool = False
     turns: bool = True

@@ -75,7 +75,7 @@ def decompose(operator: LinearOperator, like: Tensor) -> Spectral:
 
 def _pointwise(operator: Identity | Diagonal | Inpainting, real: Tensor) -> Spectral:
     if isinstance(operator, Identity):
-        return Spectral(torch.ones_like(real[..., :1].flatten()[:1]), _same, _same, _same)
+        return Spectral(real.new_ones(()), _same, _same, _same)
     weight = operator.mask if isinstance(operator, Inpainting) else operator.weight
     turned = torch.sgn(weight).conj().resolve_conj().to(real.device)
     turned = turned if turned.is_complex() else turned.to(real)
@@ -100,7 +100,7 @@ def _separable(operator: Blur | Downsample) -> _Matrices | None:
     if isinstance(operator, Downsample):
         return operator.rows.double(), operator.columns.double()
     u, s, vh = torch.linalg.svd(operator.kernel.double())
-    if s.numel() > 1 and s[1] > 1e-6 * s[0]:
+    if s.numel() > 1 and s[1] > 1e-6 * s[0]:  # kernels in single precision are products up to 1e-7
         return None
     column, row = u[:, :1] * s[0], vh[:1].mT
     height, width = operator.in_shape[-2:]

@@ -26,7 +26,7 @@ from restore.samplers.diffusionmbir import DiffusionMBIR
 
 SIDE, SLICES = 16, 5
 CT = ParallelBeamCT(ParallelBeam.covering(shape=(SIDE, SIDE), views=9), dtype=torch.float64)
-SHORT_PAPER = {"n_steps": 40, "sigma_max": 10.0}
+SHORT_PAPER = {"n_steps": 8, "sigma_max": 10.0}
 
 
 def volume(generator: torch.Generator, complex_: bool = False, slices: int = SLICES) -> Tensor:
@@ -65,7 +65,9 @@ def error(x: Tensor, truth: Tensor) -> float:
 def test_an_oracle_recovers_the_volume(generator, oracle, kind, boundary, axes):
     truth = volume(generator, complex_=kind == "mri")
     operator: LinearOperator = CT if kind == "ct" else mri(generator)
-    settings = {"tv_axes": axes, "tv_boundary": boundary, "n_steps": 20}
+    # TV within slices contradicts these images, which are white: its pull, lambda sigma_min, has to be small.
+    weight = 0.5 if axes == "z" else 0.05
+    settings = {"tv_axes": axes, "tv_boundary": boundary, "tv_weight": weight, "n_steps": 20}
     sampler = DiffusionMBIR.configured("tuned", type(operator), settings)
     problem = Problem(operator(truth), operator, Gaussian(0.05))
     assert error(run(sampler, problem, oracle(truth))[-1].x0, truth) < 5e-3
@@ -106,7 +108,7 @@ def test_neighbours_matter_with_tv_and_do_not_without(generator, settings):
 
 def test_two_volumes_at_once_do_not_mix(generator):
     x = torch.stack([volume(generator), 3 * volume(generator)])
-    sampler = DiffusionMBIR(n_steps=5)
+    sampler = DiffusionMBIR(n_steps=3)
     both = run(sampler, Problem(CT(x), CT, Gaussian(0.05)))[-1].x0
     ids = tuple(str(k) for k in range(SLICES, 2 * SLICES))
     alone = run(sampler, Problem(CT(x[1]), CT, Gaussian(0.05), ids=ids))[-1].x0
@@ -118,7 +120,7 @@ def test_tv_brings_slices_of_a_constant_volume_together(generator):
     y = CT(x) + 0.3 * torch.randn(SLICES, *CT.out_shape, generator=generator, dtype=x.dtype)
     problem = Problem(y, CT, Gaussian(0.3))
     rough = [
-        run(DiffusionMBIR(n_steps=20, tv_weight=w), problem)[-1].x0.diff(dim=0).norm()
+        run(DiffusionMBIR(n_steps=8, tv_weight=w), problem)[-1].x0.diff(dim=0).norm()
         for w in (0.0, 1.0)
     ]
     assert rough[1] < 0.5 * rough[0]
@@ -177,7 +179,7 @@ def test_a_nan_names_the_step(generator, consistency):
             return x * torch.nan if self.calls > 4 else 0.5 * x
 
     problem = Problem(CT(volume(generator)), CT, Gaussian(0.05))
-    with pytest.raises(DivergenceError, match="DiffusionMBIR: .* step 3 of 10"):
+    with pytest.raises(DivergenceError, match=r"DiffusionMBIR: .* step 3 of 10"):
         run(DiffusionMBIR(n_steps=10, consistency=consistency), problem, Failing())
 
 

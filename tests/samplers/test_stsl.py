@@ -73,7 +73,9 @@ def bent(z: Tensor, sigma: float) -> Tensor:
     return torch.tanh(z) / (1 + sigma**2)
 
 
-def latent(problem: Problem, denoiser: Callable[[Tensor, float], Tensor] = shrink, k: float = 1.0) -> LatentPrior:  # fmt: skip
+def latent(
+    problem: Problem, denoiser: Callable[[Tensor, float], Tensor] = shrink, k: float = 1.0
+) -> LatentPrior:
     return LatentPrior(Linear(denoiser, k), problem.item_shape)
 
 
@@ -110,7 +112,7 @@ def run(sampler: STSL, problem: Problem, prior: LatentPrior, seed: int = 0) -> l
 
 
 @pytest.mark.parametrize("apply", ["before", "after"])
-@pytest.mark.parametrize("weight", ["const", "bound"])
+@pytest.mark.parametrize("weight", ["covariance", "const", "bound"])
 @pytest.mark.parametrize("codes", ["latent", "pixel"])
 def test_the_trace_term_does_nothing_on_a_gaussian_prior(codes, weight, apply):
     """The Hessian of a Gaussian's log density is constant."""
@@ -118,7 +120,14 @@ def test_the_trace_term_does_nothing_on_a_gaussian_prior(codes, weight, apply):
     spectrum = 1 / (1 + torch.fft.fftfreq(SIDE).double().square() * 40)
     mean = torch.full(SHAPE, 0.4, dtype=torch.float64)
     prior = GaussianPrior(mean, spectrum=0.1 * spectrum[:, None] * spectrum)
-    settings = {"n_steps": 3, "inner_steps": 2, "trace_weight": weight, "apply": apply, "fresh": apply == "before"}  # fmt: skip
+    settings = {
+        "n_steps": 3,
+        "inner_steps": 2,
+        "lam": 0.5,
+        "trace_weight": weight,
+        "apply": apply,
+        "fresh": apply == "before",
+    }
     results = [
         run(
             STSL(eta=eta, **settings),
@@ -156,7 +165,14 @@ def test_the_trace_term_makes_the_estimate_more_certain(sigma, delta):
     prior = mixture()
     operator = Identity((2, 2))
     problem = Problem(torch.zeros(1, 2, 2, dtype=torch.float64), operator)
-    settings = {"data_step": "none", "lam": 0.0, "eta": 0.1, "cap": None, "delta": delta}
+    settings = {
+        "data_step": "none",
+        "lam": 0.0,
+        "eta": 0.1,
+        "trace_weight": "const",
+        "cap": None,
+        "delta": delta,
+    }
     g = torch.Generator().manual_seed(4)
     for _ in range(2):
         z = 0.1 * torch.randn(1, 1, 2, 2, generator=g, dtype=torch.float64)
@@ -166,6 +182,29 @@ def test_the_trace_term_makes_the_estimate_more_certain(sigma, delta):
         for _ in range(40):
             code = code - sampler.guide(code, level, sigma, 0).push
         assert trace_of_covariance(prior, code[:, None], sigma) < 0.95 * before
+
+
+def test_the_covariance_weight_makes_the_term_a_posterior_variance():
+    """Along the term's mean, eta tr Cov(z0 | z) changes as the loss does."""
+    prior, sigma = mixture(), 0.6
+    problem = Problem(torch.zeros(1, 2, 2, dtype=torch.float64), Identity((2, 2)))
+    level = Level(sigma, sigma, sigma)
+    settings = {"data_step": "none", "eta": 1.0, "delta_scale": 1e-4, "cap": None}
+    points = [
+        torch.tensor(p, dtype=torch.float64).reshape(1, 2, 2)
+        for p in ([0.1, 0, 0.2, 0], [0.6, -0.3, 0.1, 0.3])
+    ]
+    loss = []
+    for z in points:
+        # Probes along the axes, doubled: the average of v v^T is the identity.
+        probes = 2 * torch.eye(4, dtype=torch.float64).reshape(4, 2, 2)
+        chain = _Run(STSL(**settings), problem, pixel(problem, prior), Draws(0, ("0",)))
+        _, _, trace = chain.estimate(z.expand(4, 2, 2), level, 0, probes)
+        assert trace is not None
+        loss.append(float(trace.mean() * chain._trace_weight(z, level, 0.0)))
+    exact = [trace_of_covariance(prior, z[:, None], sigma) for z in points]
+    assert abs(exact[1] - exact[0]) > 0.1
+    assert loss[1] - loss[0] == pytest.approx(exact[1] - exact[0], rel=1e-3)
 
 
 def test_the_bound_weighs_the_trace_by_the_gain_of_operator_and_decoder():
@@ -274,7 +313,9 @@ def test_non_linear_measurements_are_fitted():
     truth = 0.05 * torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(8)).double()
     problem = Problem(operator(truth), operator)
     prior = GaussianPrior(torch.full((SIDE, SIDE), 0.025).double(), spectrum=0.001)
-    sampler = STSL.configured("tuned", BeerLambert, {"n_steps": 20, "sigma_start": 0.1, "lam": 0.01, "second_order": False})
+    sampler = STSL.configured(
+        "tuned", BeerLambert, {"n_steps": 20, "sigma_start": 0.1, "second_order": False}
+    )
     *_, last = run(sampler, problem, pixel(problem, prior))
     assert problem.misfit(last.x0) < 0.3 * problem.misfit(torch.full_like(truth, 0.025))
 
@@ -304,14 +345,20 @@ def test_ddim_inversion_leads_back_to_its_image():
     [
         {"inner_steps": 2},
         {"mode": "square", "trace_weight": "bound", "gamma": 0.1, "cap": 0.02, "noisy_loss": 0.05},
-        {"apply": "after", "fresh": False, "data_step": "none", "delta": "paper"},
+        {
+            "apply": "after",
+            "fresh": False,
+            "data_step": "none",
+            "delta": "paper",
+            "trace_weight": "const",
+        },
         {"inversion_steps": 5, "fresh": False, "gamma": 0.1, "transpose": "adjoint"},
         {"schedule": "ldm", "start": "noise", "noise_rule": "ddim", "eta_ddim": 0.5},
     ],
 )
 def test_a_batch_gives_what_its_items_give(settings):
     x = images(3)
-    sampler = STSL(**({"n_steps": 5, "lam": 0.5, "eta": 20.0} | settings))
+    sampler = STSL(**({"n_steps": 5, "lam": 0.5} | settings))
     problem = problem_of("superres", x)
     whole = run(sampler, problem, latent(problem, bent))
     assert whole[-1].evaluations == arithmetic(STSL.cost, vars(sampler))
@@ -321,7 +368,9 @@ def test_a_batch_gives_what_its_items_give(settings):
         torch.testing.assert_close(result[0], whole[-1].x0[k], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("settings", [{}, {"apply": "after", "fresh": False}, {"inner_steps": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"lam": 0.5}, {"apply": "after", "fresh": False}, {"inner_steps": 0}]
+)
 @pytest.mark.parametrize("good", [0, 4])
 def test_a_nan_from_the_network_stops_with_the_step_named(settings, good):
     problem, calls = problem_of("denoise", images(2)), itertools.count()
@@ -399,6 +448,8 @@ def test_a_prior_is_needed():
         {"apply": "after"},
         {"fresh": False, "inner_steps": 0},
         {"apply": "after", "inner_steps": 0, "fresh": False},
+        {"second_order": False},
+        {"trace_weight": "bound"},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

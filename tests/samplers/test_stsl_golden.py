@@ -8,7 +8,7 @@ published steps and itself compared with the stored chains.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,13 @@ def operator_of(kind: str, mask: Tensor) -> LinearOperator:
 
 
 def sampler_of(n_steps: int, eta: float, noisy: float, omega: float, gamma: float) -> STSL:
-    settings = {"n_steps": n_steps, "eta_ddim": eta, "noisy_loss": noisy, "lam": omega, "gamma": gamma}
+    settings = {
+        "n_steps": n_steps,
+        "eta_ddim": eta,
+        "noisy_loss": noisy,
+        "lam": omega,
+        "gamma": gamma,
+    }
     return STSL.configured("published-psld", LinearOperator, settings)  # fmt: skip
 
 
@@ -110,7 +116,9 @@ class Twin:
     def back(self, y: Tensor) -> Tensor:
         return torch.nn.functional.interpolate(y, scale_factor=4) if self.kind == "sr4" else y
 
-    def error(self, z: Tensor, t: int, a_t: Tensor, m: Tensor | float, omega: float, gamma: float) -> Tensor:
+    def error(
+        self, z: Tensor, t: int, a_t: Tensor, m: Tensor | float, omega: float, gamma: float
+    ) -> Tensor:
         zh = (z - (1 - a_t).sqrt() * self.eps(z, t)) / a_t.sqrt()
         x = self.model.decode(zh)
         seen = self.operator(x)
@@ -140,7 +148,9 @@ def places(n_steps: int, abar: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         yield int(t), abar[int(k)], abar[int(p)]
 
 
-def noises_of(g: dict[str, Tensor], stochastic: bool, noisy: Tensor | None, steps: int) -> list[Tensor]:
+def noises_of(
+    g: dict[str, Tensor], stochastic: bool, noisy: Tensor | None, steps: int
+) -> list[Tensor]:
     found = [g["z_T"]]
     for i in range(steps):
         found += [g["ddim_noise"][i]] if stochastic else []
@@ -165,7 +175,9 @@ def test_published_chains(arrays, golden, replay, case):
     model, operator = model_of(g), operator_of(kind, g["mask"])
     problem, prior = Problem(g["y"], operator), LatentPrior(model, IMAGE)
     count = len(g["a_t"])
-    stored = noises_of(g, eta > 0, g["meas_noise"] if noisy else None, count + 1 if count < n_steps else count)  # fmt: skip
+    stored = noises_of(
+        g, eta > 0, g["meas_noise"] if noisy else None, count + 1 if count < n_steps else count
+    )
     levels = sampler.levels()
     steps = sampler.steps(problem, prior, replay([*stored, *stored[-2:]]))
     for i, step in enumerate(islice(steps, count)):
@@ -189,7 +201,9 @@ def test_published_chains(arrays, golden, replay, case):
         close(vp(*model.seen[count]), g["z_next"][-1])
 
 
-def gradients(g: dict[str, Tensor], sampler: STSL, problem: Problem, levels: list[Level], replay) -> None:
+def gradients(
+    g: dict[str, Tensor], sampler: STSL, problem: Problem, levels: list[Level], replay
+) -> None:
     """Each stored state on its own: gradient, noise and estimate, by the sampler's guide."""
     prior = LatentPrior(model_of(g), IMAGE)
     drawn = g["meas_noise"] if sampler.noisy_loss else []
@@ -248,7 +262,7 @@ def test_the_schedule_of_latent_models(arrays):
     close(torch.tensor([v.a**2 for v in levels[:4]], dtype=torch.float64), g["a_t"], 1e-12)
     offset = latent_grid("sd", 1000, offset=True, landing=True)
     assert offset[0].told == offset[0].sigma
-    assert all(low.told == high.sigma for high, low in zip(offset, offset[1:], strict=False))
+    assert all(low.told == high.sigma for high, low in pairwise(offset))
     assert offset[-1].next == offset[-1].sigma
 
 
@@ -264,7 +278,9 @@ def mixture(g: dict[str, Tensor]) -> LatentPrior:
 def estimator(g: dict[str, Tensor], dense, **settings) -> _Run:
     operator = dense(g["A"], (2, 4))
     problem = Problem(g["y"][None], operator)
-    sampler = STSL(data_step="none", lam=0.0, eta=8.0, cap=None, turns=False, **settings)
+    sampler = STSL(
+        data_step="none", lam=0.0, eta=8.0, trace_weight="const", cap=None, turns=False, **settings
+    )
     return _Run(sampler, problem, mixture(g), Draws(0, ("0",)))
 
 
