@@ -1,13 +1,16 @@
 """The data step of a sampler whose estimate is trusted to a given width: in closed form where there is one, else CG.
 
-Called by the samplers; the measurement's own terms are computed once per run.
+Called by the samplers, with the checks that the conditional ones share; the measurement's own terms are computed once per run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from restore.bridges.base import Level
+from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem
 from restore.solvers.closed_form import closed_form
@@ -32,6 +35,36 @@ class ProximalStep:
         if self.closed is not None:
             return self.closed(x0, r**2)
         return data_step(self.term, x0, r**2, iters=self.cg_iters).x
+
+
+def bridge_prior(
+    sampler: str, bridge: str, heads: Collection[str], prior: ConditionalPrior | None
+) -> ConditionalPrior:
+    """The prior of a conditional sampler, if it was trained for its bridge (or any) with a head that it takes.
+
+    Raises ConfigError.
+    """
+    if prior is None:
+        raise ConfigError(f"{sampler} needs a conditional prior; give prior='natural-restore'")
+    model = prior.model
+    if model.bridge not in ("", bridge):
+        raise ConfigError(
+            f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for {sampler}; use the sampler "
+            f"{model.bridge}"
+        )
+    if prior.head not in heads:
+        raise ConfigError(
+            f"prior '{model.name}' predicts '{prior.head}'; {sampler} takes {', '.join(heads)}"
+        )
+    return prior
+
+
+def check_consistency(sampler: str, spread: float, cg_iters: int) -> None:
+    """Raises ConfigError for settings of data consistency that mean nothing."""
+    if not 0 < spread < float("inf") or cg_iters < 1:
+        raise ConfigError(
+            f"{sampler}: spread must be positive and finite and cg_iters at least 1, got {spread} and {cg_iters}"
+        )
 
 
 class BridgeConsistency:

@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from restore.bridges.base import clean_estimate, implied_noise
+from restore.bridges.base import HEADS, clean_estimate, implied_noise
 from restore.bridges.irsde import Convention, IRSDESchedule, Roundings, Theta, noise_estimate
 from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency
+from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
 
 _RELEASED: dict[str, Any] = {"n_steps": 100, "roundings": "float32", "data_consistency": False}
 
@@ -105,7 +105,7 @@ class IRSDE(Sampler):
 
         Raises ConfigError (no model, or one of another bridge), DivergenceError.
         """
-        prior = fitting("IRSDE", prior)
+        prior = bridge_prior("IRSDE", "mrs", HEADS, prior)
         y = prior.in_range(problem.observed)
         consistent = None
         if self.data_consistency:
@@ -146,24 +146,3 @@ class IRSDE(Sampler):
         if ode:
             return mean
         return mean.sub_(draws.normal_like(x, rank), alpha=float(self.schedule.euler_std(time)))
-
-
-def fitting(sampler: str, prior: ConditionalPrior | None) -> ConditionalPrior:
-    """The prior, if mean-reverting chains can use it. Raises ConfigError."""
-    if prior is None:
-        raise ConfigError(f"{sampler} needs a conditional prior; give prior='natural-restore'")
-    model = prior.model
-    if model.bridge not in ("", "mrs"):
-        raise ConfigError(
-            f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for mean-reverting diffusion; use "
-            f"the sampler {model.bridge}"
-        )
-    return prior
-
-
-def check_consistency(sampler: str, spread: float, cg_iters: int) -> None:
-    """Raises ConfigError for settings of data consistency that mean nothing."""
-    if not 0 < spread < float("inf") or cg_iters < 1:
-        raise ConfigError(
-            f"{sampler}: spread must be positive and finite and cg_iters at least 1, got {spread} and {cg_iters}"
-        )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from restore.bridges.base import Level, clean_estimate, implied_noise
+from restore.bridges.base import HEADS, Level, clean_estimate, implied_noise
 from restore.bridges.irsde import (
     Convention,
     Grid,
@@ -31,8 +31,7 @@ from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency
-from restore.samplers.irsde import check_consistency, fitting
+from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
 
 Kind = Literal["ode", "sde"]
 Parameterization = Literal["data", "noise"]
@@ -166,7 +165,7 @@ class MRSampler(Sampler):
         Raises ConfigError (no model, one of another bridge, `clip` or `thresholding` of complex images),
         DivergenceError.
         """
-        prior = fitting("MRSampler", prior)
+        prior = bridge_prior("MRSampler", "mrs", HEADS, prior)
         y, rank = prior.in_range(problem.observed), problem.item_ndim
         if y.is_complex() and (self.clip or self.thresholding):
             raise ConfigError(

@@ -22,7 +22,7 @@ from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency
+from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 5, "trained_steps": 1000, "sum_scale": 0.01, "alpha": "decreased", "beta": "increased",
@@ -110,11 +110,7 @@ class RDDM(Sampler):
             )
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"RDDM: eta must lie in 0..1, got {self.eta}")
-        if not 0 < self.spread < float("inf") or self.cg_iters < 1:
-            raise ConfigError(
-                f"RDDM: spread must be positive and finite and cg_iters at least 1, got {self.spread} "
-                f"and {self.cg_iters}"
-            )
+        check_consistency("RDDM", self.spread, self.cg_iters)
         if self.sequential and self.data_consistency:
             raise ConfigError(
                 "RDDM: in a sequential chain the state is not at the level that the network is told, so that no "
@@ -201,22 +197,11 @@ class RDDM(Sampler):
 
     def _fitting(self, prior: ConditionalPrior | None, levels: list[Level]) -> ConditionalPrior:
         """The model, checked before the first call."""
-        if prior is None:
-            raise ConfigError("RDDM needs a conditional prior; give prior='natural-restore'")
-        model = prior.model
-        if model.bridge not in ("", "rddm"):
-            raise ConfigError(
-                f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for RDDM; use the sampler "
-                f"{model.bridge}"
-            )
-        if prior.head not in rddm.HEADS:
-            raise ConfigError(
-                f"prior '{model.name}' predicts '{prior.head}'; RDDM takes {', '.join(rddm.HEADS)}"
-            )
+        prior = bridge_prior("RDDM", "rddm", rddm.HEADS, prior)
         as_released = self.clip == "official" and not self.data_consistency
         blind = [level for level in levels if level.a == 0]
         if prior.head == "noise" and blind and not as_released:
-            raise ConfigError(f"prior '{model.name}': {rddm.no_image_left(blind[0])}")
+            raise ConfigError(f"prior '{prior.model.name}': {rddm.no_image_left(blind[0])}")
         return prior
 
     def _consistency(self, problem: Problem, prior: ConditionalPrior) -> BridgeConsistency | None:

@@ -55,13 +55,13 @@ _PUBLISHED: dict[str, Any] = {
 class REDdiff(Sampler):
     """Regularisation by a denoising diffusion process.
 
-    At each level sigma (rho of the paper): x0 = mu + sigma_x0 z, e = (x - D(x, sigma)) / sigma at x = x0 + sigma n, one
-    step of Adam (lr, beta1, beta2, eps) on mu along obs_weight v A^H (A x0 - y) + lam f(sigma) (e - n). The network is not
-    differentiated. weight: f. Complex images: real and imaginary part are variables of their own.
+    At each level sigma (rho of the paper): x0 = mu + sigma_x0 z, e = (x - D(x, sigma)) / sigma at x = x0 + sigma n, and
+    one step of Adam (lr, beta1, beta2, eps) on mu along obs_weight v A^H (A x0 - y) + lam f(sigma) (e - n); weight: f.
+    The network is not differentiated. Complex images: real and imaginary part are variables of their own.
 
     n_steps: network evaluations (the VP grid may take more: 1000 levels in strides of 1000 // n_steps). schedule:
     "karras" or "ve" (geometric) from sigma_start to sigma_end, "vp" (the published grid) or "continuous"
-    (InverseBench's). order: in which the levels are visited; "random" is one order per seed, the same for every item.
+    (InverseBench's). order: in which the levels are visited; "random": one order per seed, for all items and samples.
     start: from the degraded image or from zero.
     data_weight: "unit" (v = 1), "sigma" (v is the precision of the data, lam counts in nats; "unit" where the noise is
     unknown), or "annealed": with L the largest curvature of the noise-weighted data term, that term times
@@ -78,11 +78,13 @@ class REDdiff(Sampler):
       over the batch and eps is of the size of the gradients, so that results depend on batch and image size.
     - the estimate is mu after the last step: the released code saves the x0 before it (result "x0").
     - "annealed" data weight, lr by the image, cosine decay, levels from sigma_start, turns of the network: the tuned
-      presets, ours. Against tuned DDS at 30 to 60 evaluations (two crops of 96 x 96, one MRI slice of 128 x 128, those
-      it was tuned on): 70 % inpainting +0.1 dB, x4 +0.1, deblurring equal; MRI 4x 1.7 dB and 8x 4 dB below: use DDS there.
+      presets, ours. Against tuned DDS at 30 to 60 evaluations (one seed, two crops of 96 x 96 and an MRI slice of
+      128 x 128, the ones it was tuned on): 70 % inpainting and x4 +0.1 dB, deblurring equal, but 4x MRI 1.7 dB and
+      8x MRI (with lr 0.1) 4.4 dB below: `dds` is the better choice there.
     - the published settings are for images in -1..1. They are used here as they stand, on images in 0..1.
-    - the fixed point is not the posterior mean: on a Gaussian prior N(m, C) the prior's precision is
-      E[lam f(rho) rho (C + rho^2)^-1] in place of C^-1. Several samples give the noise of the optimiser, not the posterior's.
+    - the fixed point is not the posterior mean: on a Gaussian prior N(m, C) the prior's precision is the mean over the
+      levels of lam f(rho) rho (C + rho^2)^-1 in place of C^-1. Several samples differ by the noise of the optimiser,
+      which is not the posterior's.
     - no classifier guidance, no parallel variant.
     """  # fmt: skip
 
@@ -171,9 +173,12 @@ class REDdiff(Sampler):
         return self.lam * _WEIGHTS[self.weight](sigma)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
-        """Run the optimiser; Steps as `result` says. Their info: `lr`, in its units. Raises ConfigError, DivergenceError."""  # fmt: skip
+        """Run the optimiser; each Step holds what `result` says, and `lr` in its info.
+
+        Raises ConfigError, DivergenceError.
+        """
         prior, sigmas = check_prior("RED-diff", prior), self._visited(draws)
-        mu = problem.degraded if self.start == "degraded" else torch.zeros_like(blank(problem))
+        mu = self.first(problem)
         unit = _magnitude(mu, problem.item_ndim) if self.lr_unit == "image" else 1.0
         gradient, adam = self.gradient_of(problem, prior, draws), _Adam(self, mu)
         n, mean = len(sigmas), _TailMean(round(self.average * len(sigmas)))
@@ -187,6 +192,10 @@ class REDdiff(Sampler):
     def gradient_of(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Gradient:
         """The stochastic gradient of this sampler's objective on a problem."""
         return Gradient(self, problem, prior, draws)
+
+    def first(self, problem: Problem) -> Tensor:
+        """Where mu starts."""
+        return problem.degraded if self.start == "degraded" else torch.zeros_like(blank(problem))
 
     def _visited(self, draws: Draws) -> list[float]:
         """The levels in the order of the run."""
@@ -216,7 +225,7 @@ class Gradient:
         self.settings, self.problem, self.prior, self.draws = settings, problem, prior, draws
         self.curvature: Tensor | None = None
         if settings.data_weight == "annealed":
-            self.curvature = _curvature(problem)
+            self.curvature = _curvature(problem, settings.first(problem))
         self.data_scale, self.prior_scale = _scales(problem, settings.reduction)
 
     def __call__(self, mu: Tensor, sigma: float, *, turn: int = 0) -> tuple[Tensor, Tensor]:
@@ -303,15 +312,15 @@ def _scales(problem: Problem, reduction: Reduction) -> tuple[float, float]:
     return 1 / max(measured, 1), 1 / pixels
 
 
-def _curvature(problem: Problem) -> Tensor:
+def _curvature(problem: Problem, x: Tensor) -> Tensor:
     """Largest eigenvalue of J^H Lambda J of each item, 1 where it is zero, shaped to broadcast over an image.
 
-    J is A, or the Jacobian at the degraded image, whose products are differences of the gradient there.
+    J is A, or the Jacobian at x, whose products are differences of the gradient there.
     """
     if not isinstance(problem.operator, NonlinearOperator):
         largest = problem.data.lipschitz
         return torch.where(largest > 0, largest, 1)
-    x, dims = problem.degraded, tuple(range(-problem.item_ndim, 0))
+    dims = tuple(range(-problem.item_ndim, 0))
     here, width = problem.gradient(x), 1e-2 * _magnitude(x, problem.item_ndim)
     v, largest = torch.ones_like(x), torch.ones_like(width)
     for _ in range(_CURVATURE_STEPS):

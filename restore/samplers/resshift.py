@@ -22,7 +22,15 @@ from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency
+from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
+
+_HEADS = (
+    *HEADS,
+    "residual+noise",
+    "residual+sum",
+    "x0+noise",
+    "x0+sum",
+)  # of two tensors the first is used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +86,7 @@ class ResShift(Sampler):
     cg_iters: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.spread < float("inf") or self.cg_iters < 1:
-            raise ConfigError(
-                f"ResShift: spread must be positive and finite and cg_iters at least 1, got {self.spread} "
-                f"and {self.cg_iters}"
-            )
+        check_consistency("ResShift", self.spread, self.cg_iters)
         _ = self.schedule  # refuses what makes no schedule
 
     @cached_property
@@ -101,7 +105,7 @@ class ResShift(Sampler):
 
         Raises ConfigError (no model, one of another bridge or head, `clip` of complex images), DivergenceError.
         """
-        prior = self._fitting(prior)
+        prior = bridge_prior("ResShift", "resshift", _HEADS, prior)
         y = prior.in_range(problem.observed)
         if self.clip and y.is_complex():
             raise ConfigError("ResShift: complex images have no range to clip to; set clip=False")
@@ -127,21 +131,6 @@ class ResShift(Sampler):
             return self.schedule.deterministic(x, x0, y, k)
         mean = self.schedule.posterior_mean(x, x0, k)
         return mean.add_(draws.normal_like(x, rank), alpha=float(self.schedule.variance[k]) ** 0.5)
-
-    def _fitting(self, prior: ConditionalPrior | None) -> ConditionalPrior:
-        if prior is None:
-            raise ConfigError("ResShift needs a conditional prior; give prior='natural-restore'")
-        model = prior.model
-        if model.bridge not in ("", "resshift"):
-            raise ConfigError(
-                f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for ResShift; use the "
-                f"sampler {model.bridge}"
-            )
-        if prior.head not in HEADS and not prior.head.startswith(("x0", "residual")):
-            raise ConfigError(
-                f"prior '{model.name}' predicts '{prior.head}'; ResShift takes {', '.join(HEADS)}"
-            )
-        return prior
 
     def _consistency(self, problem: Problem, prior: ConditionalPrior) -> BridgeConsistency | None:
         if not self.data_consistency:
