@@ -13,7 +13,7 @@ from restore.operators.diagonal import Identity
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler
+from restore.samplers.base import Sampler, finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,4 +41,5 @@ class Tweedie(Sampler):
                 "tweedie needs a denoising prior and one known noise level; give noise=std"
             )
         sigma = precision**-0.5
-        yield Step(0, 1, sigma, prior(problem.data.y, sigma), prior.evaluations)
+        x0 = finite(self, prior(problem.data.y, sigma), 0, 1, sigma)
+        yield Step(0, 1, sigma, x0, prior.evaluations)

@@ -64,14 +64,16 @@ def serves(name: str, kind: str) -> bool:
 
 PAIRS = [(n, k) for n, k in itertools.product(NAMES, OPERATORS) if serves(n, k)]
 ONE_EACH = [next((n, k) for n, k in PAIRS if n == name) for name in NAMES]
+TWO_EACH = [p for name in NAMES for p in [q for q in PAIRS if q[0] == name][:2]]
 
 
 def tuned(name: str, kind: str) -> Sampler:
     """The tuned preset; long chains are shortened, which none of these laws depends on."""
     cls, operator = load_sampler(name), type(OPERATORS[kind])
     sampler = cls.configured("tuned", operator, {})
+    most = 60 if name == "reddiff" else 12  # an optimiser needs steps to travel
     steps = getattr(sampler, "n_steps", 1)
-    return dataclasses.replace(sampler, n_steps=min(steps, 60)) if steps > 60 else sampler
+    return dataclasses.replace(sampler, n_steps=most) if steps > most else sampler
 
 
 def images(count: int, complex_: bool, seed: int = 1) -> Tensor:
@@ -152,7 +154,7 @@ def test_an_oracle_recovers_the_truth(name, kind):
     assert error < (0.05 if name == "reddiff" else 2e-3), error
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
+@pytest.mark.parametrize(("name", "kind"), TWO_EACH)
 def test_steps_are_numbered_and_cost_what_is_said(name, kind):
     sampler = tuned(name, kind)
     problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
@@ -165,7 +167,7 @@ def test_steps_are_numbered_and_cost_what_is_said(name, kind):
     assert steps[-1].evaluations == arithmetic(type(sampler).cost, settings)
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
+@pytest.mark.parametrize(("name", "kind"), TWO_EACH)
 def test_a_batch_gives_what_its_items_give(name, kind):
     x = images(3, OPERATORS[kind].is_complex)
     sampler, model = tuned(name, kind), gaussian_model(name)
