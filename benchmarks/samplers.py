@@ -7,8 +7,8 @@ Run it with the peers' environment (README.md) to have deepinv's rows. Each row 
 the peak memory is its own. Finished rows are not run again: delete a line of the results file to redo it.
 
 Photographs are crops of 128 x 128 of the validation set that tuning did not see; the T1 head is averaged over 2 x 2
-pixels in the plane (128 x 94, four slices), the thorax has 122 x 102. Ours run with their tuned presets. deepinv's run for 100
-evaluations with the best of a few settings, chosen on the very images of the table: in their favour.
+pixels in the plane (128 x 94, four slices), the thorax has 122 x 102. Ours run with their tuned presets. deepinv's run
+for 100 evaluations with the best of a few settings, chosen on the very images of the table: in their favour.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from torch import Tensor
 TASKS = ("inpaint", "deblur", "superres", "mri4", "ct30")
 SEED, PEER_STEPS = 7, 100
 PEERS: dict[str, tuple[dict[str, Any], ...]] = {
-    "deepinv DiffPIR": ({"lambda_": 1.0}, {"lambda_": 7.0}, {"lambda_": 25.0}),
-    "deepinv DPS": ({"weight": 1.0}, {"weight": 3.0}),
+    "deepinv DiffPIR": ({"lambda_": 1.0}, {"lambda_": 7.0}),
+    "deepinv DPS": ({"weight": 1.0},),
     "deepinv DDRM": ({},),
 }
 

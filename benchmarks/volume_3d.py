@@ -43,7 +43,7 @@ from restore.pipelines.reconstruct import ReconOptions, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 
-SEED, SLICES = 7, 12
+SEED, SLICES = 7, 16
 Array = NDArray[np.float32]
 
 # Name of a row: sampler and settings, per kind of scan. DDS: 30 evaluations a slice; DiffusionMBIR: 60.
@@ -144,21 +144,24 @@ def table(task: str, data: Path) -> dict[str, Array]:
 
 
 def picture(images: dict[str, Array], task: str, path: Path) -> None:
-    """A coronal and a sagittal section of every volume, and five times its error below each."""
+    """A coronal and a sagittal section of every volume, each with five times its error beside it."""
     truth = images["reference"]
     low, high = (0.0 if task.startswith("mr") else -1000.0), float(np.quantile(truth, 0.998))
-    sections = [lambda v: v[::-1, v.shape[1] // 2], lambda v: v[::-1, :, v.shape[2] // 3]]
-    figure = Figure((8.4, 1.08 * len(images) + 0.2), 85, layout="constrained")
+    sections = {
+        "coronal": lambda v: v[::-1, v.shape[1] // 2],
+        "sagittal": lambda v: v[::-1, :, v.shape[2] // 3],
+    }
+    rows = [(where, name) for where in sections for name in images]
+    figure = Figure((9.0, 0.86 * len(rows)), 85)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(images), 4, squeeze=False)
-    for row, (name, image) in zip(axes, images.items(), strict=True):
-        for k, section in enumerate(sections):
-            row[2 * k].imshow(section(image), cmap="gray", vmin=low, vmax=high)
-            error = np.abs(section(image) - section(truth))
-            row[2 * k + 1].imshow(error, cmap="magma", vmin=0, vmax=(high - low) / 5)
-        row[0].set_title(name, fontsize=8, loc="left")
-    for axis, title in zip(axes[0][1:], ("", "sagittal", "error x 5"), strict=True):
-        axis.set_title(title, fontsize=8)
+    axes = figure.subplots(len(rows), 2)
+    figure.subplots_adjust(0.01, 0.005, 0.99, 0.98, wspace=0.02, hspace=0.25)
+    for row, (where, name) in zip(axes, rows, strict=True):
+        shown, wanted = sections[where](images[name]), sections[where](truth)
+        row[0].imshow(shown, cmap="gray", vmin=low, vmax=high, aspect="auto")
+        row[1].imshow(np.abs(shown - wanted), cmap="magma", vmax=(high - low) / 5, aspect="auto")
+        row[0].set_title(f"{where}: {name}", fontsize=8, loc="left", pad=2)
+        row[1].set_title("|error| x 5", fontsize=8, loc="left", pad=2)
     for axis in axes.flat:
         axis.set_axis_off()
     figure.savefig(path, format="png")

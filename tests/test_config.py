@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 
-from restore.config import did_you_mean, from_settings, parse_assignments
+from restore.config import arithmetic, did_you_mean, from_settings, parse_assignments
 from restore.errors import ConfigError
 
 
@@ -94,3 +94,24 @@ def test_assignments():
 def test_suggestions():
     assert did_you_mean("cgsens", ["dds", "cgsense"]) == ", did you mean 'cgsense'?"
     assert did_you_mean("zzz", ["dds", "cgsense"]) == ""
+
+
+def test_formulas_of_settings():
+    names = {"n_steps": 7, "again": True, "share": 0.5}
+    for formula, value in {
+        "0": 0,
+        "n_steps": 7,
+        "2 * n_steps": 14,
+        "n_steps * (1 + again) - 3 // 2": 13,
+    }.items():
+        assert arithmetic(formula, names) == value
+    for formula in (
+        "steps",
+        "share",
+        "n_steps ** 2",
+        "__import__('os')",
+        "n_steps.real",
+        "-n_steps",
+    ):
+        with pytest.raises(ConfigError, match="is not a formula"):
+            arithmetic(formula, names)

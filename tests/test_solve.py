@@ -164,7 +164,7 @@ def test_faulty_measurements_are_named(mri):
         ({"samples": 0}, "samples must be at least 1"),
         ({"noise": 0}, "noise std must be positive"),
         ({"noise": -0.1}, "noise std must be positive"),
-        ({"sampler": "dsd"}, "no sampler 'dsd', did you mean 'dds'"),
+        ({"sampler": "ddss"}, "no sampler 'ddss', did you mean 'dds'"),
         ({"n_step": 3}, "no setting 'n_step', did you mean 'n_steps'"),
         ({"n_steps": "many"}, "DDS.n_steps"),
         ({"eta": 2}, "eta must lie in 0..1"),

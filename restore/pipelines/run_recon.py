@@ -99,8 +99,8 @@ def plan(job: ReconJob) -> Planned:
     scan = open_scan(job.scan, repair=job.repair)
     operator: type[LinearOperator] = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
     sampler = load_sampler(job.sampler).configured(job.preset, operator, dict(job.settings))
-    check_operator(type(sampler), operator)
     _check_pair(job, scan)
+    check_operator(type(sampler), operator)
     if job.prior == "auto":
         job = dataclasses.replace(job, prior="medical")
     if sampler.prior_kinds:

@@ -1,6 +1,7 @@
 """The data step of a sampler whose estimate is trusted to a given width: in closed form where there is one, else CG.
 
-Called by the samplers, with the checks that the conditional ones share; the measurement's own terms are computed once per run.
+Called by the samplers, with the checks that the conditional ones share; the measurement's own terms are computed once
+per run.
 """
 
 from __future__ import annotations

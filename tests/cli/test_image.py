@@ -42,6 +42,41 @@ def options(task: str, pictures: Path) -> list[object]:
     return ["--task", task, *extra, "--steps", STEPS]
 
 
+CONDITIONAL = [
+    (s, t) for s in ("resshift", "rddm", "mrs") for t in ("superres", "deblur", "inpaint")
+]
+OTHERS = [("ddrm", "superres"), ("reddiff", "inpaint"), ("stsl", "deblur"), ("flowchef", "inpaint")]
+
+
+@pytest.mark.parametrize(("sampler", "task"), CONDITIONAL + OTHERS)
+def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
+    pictures, verb, tmp_path, sampler, task
+):
+    out = tmp_path / "out.png"
+    command = ["image", pictures / "rgb.png", "-o", out, *options(task, pictures)]
+    result = verb(*command, "--sampler", sampler, "--simulate", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    kind = {
+        "stsl": "natural-latent",
+        "ddrm": "natural",
+        "reddiff": "natural",
+        "flowchef": "natural",
+    }
+    assert record["prior"] == kind.get(sampler, "natural-restore")
+    assert record["sampler"] == sampler
+    metrics = record["metrics"]
+    assert metrics["restored"]["psnr"] > metrics["degraded"]["psnr"]
+
+
+def test_a_task_that_a_conditional_prior_never_saw_is_refused(pictures, verb, tmp_path):
+    command = ["image", pictures / "rgb.png", "-o", tmp_path / "out.png", "--task", "denoise"]
+    result = verb(*command, "--noise", 0.1, "--sampler", "resshift")
+    assert result.exit_code == 2
+    assert "was trained for" in result.stderr
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["grey", "rgb"])
 @pytest.mark.parametrize("task", TASKS)
 def test_simulation_says_how_well_it_came_back(pictures, verb, tmp_path, task, kind):

@@ -19,9 +19,20 @@ from restore.datasets.scan import open_scan
 from restore.datasets.sidecar import read_sidecar
 from restore.pipelines.evaluate import evaluate_volume
 
-FEW = {"dds": 3, "tv": 15, "wavelet": 15}
-MRI_SAMPLERS = ("zerofilled", "cgsense", "wavelet", "tv", "dds")
-CT_SAMPLERS = ("fbp", "wavelet", "tv", "dds")
+DENOISING = (
+    "dds",
+    "reddiff",
+    "diffpir",
+    "flowchef",
+    "dps",
+    "pigdm",
+    "exact",
+    "stsl",
+    "diffusionmbir",
+)
+FEW = {"tv": 15, "wavelet": 15} | dict.fromkeys(DENOISING, 3)
+MRI_SAMPLERS = ("zerofilled", "cgsense", "wavelet", "tv", *DENOISING)
+CT_SAMPLERS = ("fbp", "wavelet", "tv", *DENOISING)
 MEASURED = (1, 4, 7)
 
 
@@ -355,7 +366,7 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("mri", ["--sampler", "dss"], ["no sampler 'dss'", "did you mean 'dds'?"]),
+        ("mri", ["--sampler", "ddss"], ["no sampler 'ddss'", "did you mean 'dds'?"]),
         ("mri", ["--preset", "publishd"], ["did you mean 'published'?"]),
         ("mri", ["--set", "n_step=3"], ["did you mean 'n_steps'?"]),
         ("mri", ["--set", "n_steps=few"], ["must be of type int, got 'few'"]),
@@ -365,6 +376,10 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("mri", ["--sampler", "bicubic"], ["holds k-space", "not for bicubic"]),
         ("ct", ["--sampler", "zerofilled"], ["holds a sinogram", "use fbp"]),
         ("ct", ["--sampler", "cgsense"], ["holds a sinogram", "use fbp"]),
+        ("mri", ["--sampler", "ddrm"], ["not MultiCoilMRI", "dds"]),
+        ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "use dds, reddiff"]),
+        ("ct", ["--sampler", "mrs", "--prior", "natural-restore"], ["not for ParallelBeamCT"]),
+        ("ct", ["--prior", "natural-restore"], ["dds needs a denoiser prior"]),
         ("mri", ["--maps", "walsh"], ["--maps must be auto, file or espirit"]),
         ("mri", ["--repair", "one"], ["unknown repair 'one'"]),
         ("mri", ["--device", "abacus"], ["unknown device 'abacus'"]),
