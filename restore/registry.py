@@ -57,10 +57,14 @@ def check_operator(sampler: type[Sampler], operator: type) -> None:
     """Refuse an operator class that a sampler cannot serve, naming the samplers that can. Raises ConfigError."""
     if not sampler.operators or operator.__name__ in sampler.operators:
         return
-    fit = [n for n in sampler_names() if operator.__name__ in load_sampler(n).operators]
-    general = [n for n in sampler_names() if not load_sampler(n).operators]
+    classes = {n: load_sampler(n) for n in sampler_names()}
+    fit = [n for n, c in classes.items() if operator.__name__ in c.operators]
+    general = [
+        n for n, c in classes.items() if not c.operators and "conditional" not in c.prior_kinds
+    ]
+    name = sampler.__module__.rpartition(".")[2]
     raise ConfigError(
-        f"{sampler.__name__} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
+        f"{name} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
     )
 
 

@@ -53,7 +53,11 @@ def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
     pictures, verb, tmp_path, sampler, task
 ):
     out = tmp_path / "out.png"
-    command = ["image", pictures / "rgb.png", "-o", out, *options(task, pictures)]
+    chosen = options(task, pictures)
+    few = (
+        chosen[:-2] if (sampler, task) in CONDITIONAL else chosen
+    )  # these take two steps by themselves
+    command = ["image", pictures / "rgb.png", "-o", out, *few]
     result = verb(*command, "--sampler", sampler, "--simulate", "--json")
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
@@ -180,7 +184,7 @@ def test_deep_pictures_stay_deep(pictures, verb, tmp_path):
         (["--task", "denoise", "--mask", "{mask}"], 2, "leave it out"),
         (["--task", "denoise", "--kernel", "disk:3"], 2, "leave it out"),
         (["--task", "deblur", "--kernel", "disk:2", "--sampler", "bicubic"], 2, "bicubic"),
-        (["--task", "denoise", "--sampler", "fbp"], 2, "fbp inverts sinograms"),
+        (["--task", "denoise", "--sampler", "fbp"], 2, "fbp serves parallel-beam CT"),
         (["--task", "denoise", "--sampler", "ddss"], 2, "did you mean 'dds'?"),
         (["--task", "denoise", "--set", "step=3"], 2, "no setting 'step'"),
         (["--task", "denoise", "--prior", "natural"], 2, "use prior 'medical'"),
