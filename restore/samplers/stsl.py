@@ -87,7 +87,7 @@ class STSL(Sampler):
     - the network sees a pixel prior's image in another of its eight orientations at every step (turns).
     """
 
-    prior_kinds: ClassVar[tuple[str, ...]] = ("latent", "denoiser")
+    prior_kinds: ClassVar[tuple[str, ...]] = ("denoiser", "latent")
     serves: ClassVar[str] = "any operator, non-linear ones included"
     cost: ClassVar[str] = "inversion_steps + n_steps * (inner_steps * (1 + second_order) + fresh)"
     gradients: ClassVar[bool] = True

@@ -62,7 +62,7 @@ def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
     kind = {
-        "stsl": "natural-latent",
+        "stsl": "natural",
         "ddrm": "natural",
         "reddiff": "natural",
         "flowchef": "natural",

@@ -14,12 +14,12 @@ from restore.operators.ct import ParallelBeamCT
 from restore.operators.downsample import Downsample
 from restore.operators.geometry import ParallelBeam
 from restore.operators.mri import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.registry import load_sampler, sampler_names
 from restore.samplers.base import Sampler
+from restore.solve import adapted
 
 NAMES = sorted(sampler_names())
 OPERATORS: dict[str, LinearOperator] = {
@@ -56,10 +56,10 @@ def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
     problem = Problem(operator(x), operator, Gaussian(0.05))
     sampler = configured(name, operator)
     flat = torch.full((16, 16), 0.5)
-    prior = ImagePrior(GaussianPrior(flat, spectrum=0.1), problem.item_shape, operator.is_complex)
-    given = prior if "denoiser" in sampler.prior_kinds else None
+    model = GaussianPrior(flat, spectrum=0.1) if "denoiser" in sampler.prior_kinds else None
     try:
-        return list(sampler.steps(problem, given, Draws(seed, problem.ids)))
+        prior = adapted(model, sampler, problem)
+        return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
     except ConfigError:
         return None
 
