@@ -11,9 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from restore.bridges.base import Level
 from restore.errors import WeightsError
+from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
-from restore.priors.store import bundled, load_prior, read_card, save_prior
+from restore.priors.latent_edm import LatentEDM
+from restore.priors.store import bundled, kind_of, load_prior, read_card, save_prior
 from restore.priors.unet import UNetConfig
 
 TINY = UNetConfig(widths=(8, 8), blocks=(1, 1), embedding=16)
@@ -64,14 +67,25 @@ def test_card_is_complete_and_tells_the_truth(saved):
     assert (card["name"], card["schema"], card["complex_mode"]) == ("tiny", 1, "separate")
 
 
-def test_bundled_priors_load_quickly():
-    assert "medical" in bundled()
+def test_bundled_priors_load_quickly_and_answer():
+    assert {"medical", "natural", "natural-restore", "natural-latent"} <= set(bundled())
     for name in bundled():
         start = time.perf_counter()
         prior = load_prior(name)
         assert time.perf_counter() - start < 1
-        assert prior.name == name
-        assert prior(torch.zeros(1, prior.channels, 16, 16), 0.1).isfinite().all()
+        assert (prior.name, prior.kind) == (name, kind_of(name))
+        zeros = torch.zeros(1, prior.channels, 16, 16)
+        if isinstance(prior, BridgeDenoiser):
+            answer = prior(zeros, Level(0, 0.5, 0.1), zeros)[0]
+        elif isinstance(prior, LatentEDM):
+            answer = prior.decode(prior.denoise(prior.encode(zeros), 0.1))
+        else:
+            answer = prior(zeros, 0.1)
+        assert answer.isfinite().all()
+
+
+def test_bundled_files_stay_small():
+    assert sum(p.stat().st_size for p in bundled().values()) < 60e6
 
 
 def test_unknown_names(saved):
