@@ -77,7 +77,8 @@ class STSL(Sampler):
     - the tuned presets fit the data by `data_step` instead of lam, start from the measurement's image plus noise at a
       low level, and weigh the trace by "covariance". With the bundled pixel prior, against as many calls without the
       trace, that was worth 0.1 dB in inpainting, deblurring and 4x super-resolution (two small photographs).
-    - the paper's weight eta/d has no such effect: the gradient it multiplies grows as 1/s^4 towards low noise.
+    - the paper's constant weight eta/d multiplies a gradient that grows as 1/s^4 towards low noise; "covariance" takes
+      that growth out.
     - the paper does not say whether the norm is squared; "published" takes the plain norm with weight 1, as PSLD's
       code does.
     - inversion ends at the first level and starts from the lowest; its calls are not counted in the paper's 250.
