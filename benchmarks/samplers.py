@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from table import load
 from torch import Tensor
 
 TASKS = ("inpaint", "deblur", "superres", "mri4", "ct30")
@@ -60,14 +61,14 @@ class Case:
 
 def photographs(data: Path, task: str) -> list[Case]:
     """Four crops, degraded."""
-    from tasks import _centre
+    from tasks import centre
 
     from restore.datasets.images import read_image
     from restore.pipelines.degrade import Degradation, add_noise, noise_level
 
     cases = []
     for path in sorted((data / "images" / "val").glob("*.jpg"))[:4]:
-        truth = torch.from_numpy(_centre(read_image(path).data, 128))
+        truth = torch.from_numpy(centre(read_image(path).data, 128))
         keep = torch.rand((128, 128), generator=torch.Generator().manual_seed(SEED)) < 0.3
         how, noise = {
             "inpaint": (Degradation("inpaint", mask=keep.float()), 0.0),
@@ -120,9 +121,9 @@ class _Scan:
     def score(self, image: Tensor) -> tuple[float, float]:
         """PSNR and SSIM, data range the maximum (MR) or the range (CT) of the slice."""
         from restore.metrics import psnr, ssim
-        from restore.pipelines.reconstruct import _in_source_units
+        from restore.pipelines.reconstruct import in_source_units
 
-        found = _in_source_units(self.scan, image.reshape(1, 1, *image.shape[-2:]))[0, 0]
+        found = in_source_units(self.scan, image.reshape(1, 1, *image.shape[-2:]))[0, 0]
         truth = self.truth.numpy()
         peak = float(truth.max() - (0 if image.is_complex() else truth.min()))
         return psnr(found, truth, data_range=peak), ssim(found, truth, data_range=peak)
@@ -289,11 +290,6 @@ def run(data: Path, out: Path, tasks: list[str], names: list[str]) -> None:
             with out.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(record) + "\n")
             print(record, flush=True)
-
-
-def load(path: Path) -> list[dict[str, Any]]:
-    """Rows of a results file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def show(path: Path) -> None:

@@ -99,7 +99,7 @@ class ImageTask:
         """Restore every photograph and score."""
         figures, start = [], time.perf_counter()
         for path in self.photographs:
-            truth = torch.from_numpy(_centre(read_image(path).data, 256))
+            truth = torch.from_numpy(centre(read_image(path).data, 256))
             how = _degradation(self.degradation, tuple(truth.shape[-2:]))
             operator = how.operator(tuple(truth.shape))
             y = add_noise(operator(truth), self.noise, SEED)
@@ -175,6 +175,6 @@ def _degradation(text: str, size: tuple[int, ...]) -> Degradation:
     return Degradation(kind, kernel=value)
 
 
-def _centre(image: np.ndarray, side: int) -> np.ndarray:
+def centre(image: np.ndarray, side: int) -> np.ndarray:
     top, left = ((n - side) // 2 for n in image.shape[-2:])
     return np.ascontiguousarray(image[:, top : top + side, left : left + side])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,70 +67,38 @@ def denoiser(
     _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
 
 
-@app.command("conditional")
-def conditional(
-    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
-    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
-    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
-    threads: Threads = 0, seed: Seed = 0,
-) -> None:  # fmt: skip
-    """Train a conditional model that serves every bridge: resshift, rddm and mrs."""
-    from restore.pipelines.train_job import train_conditional_job
+def _conditional(bridge: str) -> Callable[..., None]:
+    """The command that trains a conditional model for one bridge, or for "any"."""
 
-    job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
-    )  # fmt: skip
-    _finish(train_conditional_job(job, "any", task, _integers(widths), _integers(blocks), init))
+    def command(
+        data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None,
+        minutes: Minutes = 60.0, steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56,
+        widths: Widths = "64,96,128", blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0,
+        licence: Licence = "", device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+    ) -> None:  # fmt: skip
+        from restore.pipelines.train_job import train_conditional_job
 
+        job = _job(
+            data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+        )  # fmt: skip
+        _finish(
+            train_conditional_job(job, bridge, task, _integers(widths), _integers(blocks), init)
+        )
 
-@app.command("resshift")
-def resshift(
-    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
-    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
-    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
-    threads: Threads = 0, seed: Seed = 0,
-) -> None:  # fmt: skip
-    """Train a conditional model by ResShift's loss on its 15-step chain."""
-    from restore.pipelines.train_job import train_conditional_job
-
-    job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
-    )  # fmt: skip
-    _finish(
-        train_conditional_job(job, "resshift", task, _integers(widths), _integers(blocks), init)
-    )
+    return command
 
 
-@app.command("rddm")
-def rddm(
-    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
-    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
-    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
-    threads: Threads = 0, seed: Seed = 0,
-) -> None:  # fmt: skip
-    """Train a conditional model by RDDM's loss on the residual (SM-Res)."""
-    from restore.pipelines.train_job import train_conditional_job
-
-    job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
-    )  # fmt: skip
-    _finish(train_conditional_job(job, "rddm", task, _integers(widths), _integers(blocks), init))
-
-
-@app.command("mrs")
-def mrs(
-    data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 60.0,
-    steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
-    blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
-    threads: Threads = 0, seed: Seed = 0,
-) -> None:  # fmt: skip
-    """Train a conditional model by IR-SDE's loss, for the MR Sampler."""
-    from restore.pipelines.train_job import train_conditional_job
-
-    job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
-    )  # fmt: skip
-    _finish(train_conditional_job(job, "mrs", task, _integers(widths), _integers(blocks), init))
+for _name, _bridge, _what in (
+    (
+        "conditional",
+        "any",
+        "Train a conditional model that serves every bridge: resshift, rddm and mrs.",
+    ),
+    ("resshift", "resshift", "Train a conditional model by ResShift's loss on its 15-step chain."),
+    ("rddm", "rddm", "Train a conditional model by RDDM's loss on the residual (SM-Res)."),
+    ("mrs", "mrs", "Train a conditional model by IR-SDE's loss, for the MR Sampler."),
+):
+    app.command(_name, help=_what)(_conditional(_bridge))
 
 
 @app.command("autoencoder")

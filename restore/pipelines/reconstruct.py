@@ -82,7 +82,7 @@ def reconstruct(
             seed=options.seed, scaling=setup.scaling, ids=chunk.ids, on_step=_told(on_step, which),
         )  # fmt: skip
         stack = result.image[None] if result.samples is None else result.samples
-        values = _in_source_units(scan, stack)
+        values = in_source_units(scan, stack)
         images.append(values.mean(0))
         if options.samples > 1:
             stds.append(values.std(0, ddof=1))
@@ -119,7 +119,7 @@ def _told(on_step: OnStep | None, which: range) -> Callable[[Step], None] | None
     return None if on_step is None else lambda step: on_step(which.start, len(which), step)
 
 
-def _in_source_units(scan: MRIScan | CTScan, samples: Tensor) -> NDArray[Any]:
+def in_source_units(scan: MRIScan | CTScan, samples: Tensor) -> NDArray[Any]:
     """Samples (K, slices, H, W) as magnitudes cropped to the image's size, or as HU."""
     if isinstance(scan, MRIScan):
         return _crop(samples.abs().float().cpu().numpy(), scan.recon_shape)

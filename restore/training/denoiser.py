@@ -126,7 +126,31 @@ def mixed_precision(device: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu")
 
 
-def noise_levels(settings: DenoiserTraining, count: int, generator: torch.Generator) -> Tensor:
+class NoiseRange(Protocol):
+    """What `noise_levels` is told: the fields of `DenoiserTraining` that concern noise."""
+
+    @property
+    def log_sigma_mean(self) -> float:
+        """Mean of the log-normal part."""
+
+    @property
+    def log_sigma_std(self) -> float:
+        """Its deviation."""
+
+    @property
+    def wide_share(self) -> float:
+        """Share of draws that are log-uniform over the range."""
+
+    @property
+    def sigma_min(self) -> float:
+        """Least noise."""
+
+    @property
+    def sigma_max(self) -> float:
+        """Most noise."""
+
+
+def noise_levels(settings: NoiseRange, count: int, generator: torch.Generator) -> Tensor:
     """Noise standard deviations: log-normal, with a share spread over the whole range so that no level is unseen."""
     narrow = settings.log_sigma_mean + settings.log_sigma_std * torch.randn(
         count, generator=generator

@@ -7,7 +7,6 @@ method, for a network that answers with x0. Images are in [0, 1]; a chain that r
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ from restore.bridges.rddm import RDDMSchedule
 from restore.bridges.resshift import ResShiftSchedule
 from restore.config import did_you_mean
 from restore.errors import ConfigError
+from restore.training.denoiser import noise_levels
 
 
 class Drawn(NamedTuple):
@@ -55,17 +55,14 @@ class AnyBridge:
     bridge: str = ""
     log_sigma_mean: float = -1.5
     log_sigma_std: float = 1.3
+    wide_share: float = 0.5
     sigma_min: float = 0.002
     sigma_max: float = 40.0
     sigma_data: float = 0.2
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
         """a = 1, c = sigma."""
-        narrow = self.log_sigma_mean + self.log_sigma_std * torch.randn(count, generator=generator)
-        low, high = math.log(self.sigma_min), math.log(self.sigma_max)
-        wide = low + (high - low) * torch.rand(count, generator=generator)
-        use_wide = torch.rand(count, generator=generator) < 0.5
-        sigma = torch.where(use_wide, wide, narrow).clamp(low, high).exp()
+        sigma = noise_levels(self, count, generator)
         return Drawn(torch.ones(count), sigma, torch.zeros(count, dtype=torch.long))
 
     def loss(self, estimate: Tensor, x: Tensor, x0: Tensor, y: Tensor, drawn: Drawn) -> Tensor:
