@@ -15,13 +15,25 @@ import typer
 from typer.core import TyperGroup
 
 import restore
-from restore.cli import console, demo, doctor, evaluate, image, listing, recon, simulate, train
+from restore.cli import (
+    bench,
+    console,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    image,
+    listing,
+    recon,
+    simulate,
+    train,
+)
 from restore.errors import OutOfMemory, RestoreError
 
 DEBUG = "RESTORE_DEBUG"
 INTERRUPTED = 130
 UNEXPECTED = 1
-VERBS = ("recon", "image", "simulate", "eval", "train", "list", "doctor", "demo")
+VERBS = ("recon", "image", "simulate", "eval", "bench", "data", "train", "list", "doctor", "demo")
 """The order in which `restore --help` shows them."""
 
 
@@ -64,6 +76,8 @@ app.command("recon")(recon.recon)
 app.command("image")(image.image)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.evaluate)
+app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

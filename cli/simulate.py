@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,18 @@ from restore.cli import console
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
+    from restore.datasets.fastmri_write import Undersampling
     from restore.datasets.volume import Volume
 
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
+
+
+class Layout(StrEnum):
+    """What kind of file a simulated MRI scan becomes."""
+
+    scan = "scan"
+    fastmri = "fastmri"
+
 
 Source = Annotated[
     Path, typer.Argument(metavar="VOLUME", help="NIfTI file or folder of a DICOM series.")
@@ -40,20 +50,49 @@ def mri(
     out: Out,
     coils: Annotated[int, typer.Option(min=1, help="Number of receive coils.")] = 8,
     acceleration: Annotated[
-        float, typer.Option(min=1, help="How many times fewer samples than the full k-space.")
-    ] = 4,
-    center_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the lines measured around the centre.")
-    ] = 0.08,
-    mask: Annotated[
-        str,
+        float | None,
         typer.Option(
-            help="random, equispaced, equispaced-fraction, gaussian1d, random2d or poisson2d."
+            min=1, help="How many times fewer samples than the full k-space.", show_default="4"
         ),
-    ] = "random",
+    ] = None,
+    center_fraction: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Part of the lines measured around the centre.",
+            show_default="0.08, with --test 0.32 / ACC",
+        ),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="random, equispaced, equispaced-fraction, gaussian1d, random2d or poisson2d; with "
+            "--test random, equispaced, equispaced_fraction, magic or magic_fraction.",
+            show_default="random",
+        ),
+    ] = None,
     noise: Annotated[
         float, typer.Option(min=0, help="Standard deviation per real channel, 1 = volume maximum.")
     ] = 0.005,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            "--as", help="scan: undersampled, with maps. fastmri: complete, as a published file."
+        ),
+    ] = Layout.scan,
+    oversampling: Annotated[
+        int | None, typer.Option(min=1, help="--as fastmri: times more rows, filled with air.")
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(min=1, help="--as fastmri: measured columns, the others zero.")
+    ] = None,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="ACC", help="--as fastmri: a test file, ACC times fewer lines."
+        ),
+    ] = None,
     slices: Slices = None,
     series: Series = "",
     index: Index = None,
@@ -62,13 +101,26 @@ def mri(
     json: Json = False,
 ) -> None:
     """Multi-coil Cartesian k-space in the fastMRI layout, with smooth phase and complex noise."""
+    if layout is Layout.fastmri:
+        undersampling = _undersampling(acceleration, center_fraction, mask, test)
+        folder = _check_stand_in(out, volume, overwrite, coils == 1, test is not None)
+        source, chosen = _opened(volume, slices, series, index)
+        _write_stand_in(
+            out, folder, json, undersampling, volume=source, coils=coils, noise=noise, slices=chosen,
+            seed=seed, oversampling=oversampling or 1, columns=columns,
+        )  # fmt: skip
+        return
+    for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
+        if value is not None:
+            raise typer.BadParameter(f"--{name} needs --as fastmri")
     from restore.datasets.fastmri import write_fastmri
     from restore.datasets.simulate_mri import simulate_mri
 
     check_output(out, volume, overwrite)
     source, chosen = _opened(volume, slices, series, index)
     scan = simulate_mri(
-        source, coils=coils, acceleration=acceleration, center_fraction=center_fraction, mask=mask,
+        source, coils=coils, acceleration=4 if acceleration is None else acceleration,
+        center_fraction=0.08 if center_fraction is None else center_fraction, mask=mask or "random",
         noise=noise, slices=chosen, seed=seed,
     )  # fmt: skip
     write_fastmri(scan, out)
@@ -77,7 +129,7 @@ def mri(
     _report(
         out, json, scan.notes,
         f"{count} slices, {coils} coils, {height} x {width}, acceleration {measured:.2f} "
-        f"({mask}), noise {scan.noise_std or 0:.4g}",
+        f"({mask or 'random'}), noise {scan.noise_std or 0:.4g}",
         kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape),
         acceleration=measured, noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
@@ -112,6 +164,69 @@ def ct(
         f"{photons:g} photons",
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
         photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
+    )  # fmt: skip
+
+
+def _undersampling(
+    acceleration: float | None, center_fraction: float | None, mask: str | None, test: int | None
+) -> Undersampling | None:
+    """How a test file is undersampled, None for a complete file."""
+    from restore.datasets.fastmri_masks import center_fraction_for
+    from restore.datasets.fastmri_write import Undersampling
+
+    if acceleration is not None:
+        raise typer.BadParameter("--as fastmri takes no --acceleration; --test ACC undersamples")
+    if test is None:
+        if mask is not None or center_fraction is not None:
+            raise typer.BadParameter("a complete file has no mask: give --test ACC with these")
+        return None
+    fraction = center_fraction_for(test) if center_fraction is None else center_fraction
+    return Undersampling(test, fraction, mask or "random")
+
+
+def _check_stand_in(
+    out: Path, source: Path, overwrite: bool, single: bool, test: bool
+) -> Path | None:
+    """Check the output; give the folder to make where ROOT/multicoil_val is not there yet."""
+    from restore.datasets.fastmri_folder import folder_kind
+    from restore.errors import OutputError
+
+    kind = folder_kind(out.parent.name)
+    if kind is not None:
+        coils, split = "singlecoil" if single else "multicoil", "test" if test else "val"
+        if kind[0] != coils or (kind[1] in ("test", "challenge")) != test:
+            raise OutputError(
+                f"{out}: {'an undersampled' if test else 'a complete'} {coils} file does not "
+                f"belong there; write it to {coils}_{split}"
+            )
+        if not out.parent.exists() and out.parent.parent.parent.is_dir():
+            return out.parent
+    check_output(out, source, overwrite)
+    return None
+
+
+def _write_stand_in(
+    out: Path, folder: Path | None, json: bool, test: Undersampling | None, **settings: Any
+) -> None:
+    from restore.datasets.fastmri_write import write_fastmri_file
+    from restore.datasets.simulate_fastmri import simulate_fastmri
+    from restore.errors import OutputError
+
+    scan = simulate_fastmri(**settings)
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: could not be made: {error.strerror}") from error
+    write_fastmri_file(scan, out, test)
+    count, coils, height, width = scan.shape
+    state = "complete" if test is None else f"test file at {test.acceleration} ({test.kind})"
+    _report(
+        out, json, scan.notes,
+        f"{count} slices, {coils} coils, {height} x {width}, {state}, noise {scan.noise_std or 0:.4g}",
+        kind="fastmri", slices=list(scan.slice_indices), shape=list(scan.shape),
+        acceleration=None if test is None else test.acceleration,
+        noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
 
 

@@ -47,9 +47,7 @@ def read_fastmri(path: str | Path, repair: str = "") -> MRIScan:
         shape = _kspace_shape(file, path)
         header = _header(file, notes)
         mask = _stored_mask(file, path, shape, header, notes)
-        reference = companion(file, path, "reconstruction_rss", shape[:1], 3, np.float32)
-        if reference is None:
-            reference = companion(file, path, "reconstruction_esc", shape[:1], 3, np.float32)
+        reference = _reference(file, path, shape)
         maps = companion(file, path, "sensitivity_maps", shape, 4, np.complex64)
         record = read_record(file, path, shape[0])
         noise = attribute(file, "noise_std")
@@ -129,6 +127,16 @@ def _kspace_shape(file: h5py.File, path: Path) -> tuple[int, int, int, int]:
     sizes = tuple(map(int, kspace.shape))
     coils = sizes[1] if kspace.ndim == 4 else 1
     return sizes[0], coils, sizes[-2], sizes[-1]
+
+
+def _reference(file: h5py.File, path: Path, shape: tuple[int, ...]) -> LazyStack | None:
+    """The target. Single-coil files hold both: theirs is `esc`, `rss` being that of all coils."""
+    single = file["kspace"].ndim == 3
+    for kind in ("esc", "rss") if single else ("rss", "esc"):
+        found = companion(file, path, f"reconstruction_{kind}", shape[:1], 3, np.float32)
+        if found is not None:
+            return found
+    return None
 
 
 def _header(file: h5py.File, notes: list[str]) -> Header | None:

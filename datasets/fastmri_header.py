@@ -66,26 +66,38 @@ def parse_header(text: str) -> Header:
     return Header(_integers(encoded), _integers(recon), fov, columns)
 
 
-def format_header(shape: tuple[int, int], spacing_mm: tuple[float, float, float]) -> str:
-    """A minimal header for full k-space of `shape` (H, W).
+def format_header(
+    shape: tuple[int, int],
+    spacing_mm: tuple[float, float, float],
+    recon: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+) -> str:
+    """A minimal header for k-space of `shape` (H, W).
 
-    spacing_mm: of (column, row, slice).
+    spacing_mm: of (column, row, slice). recon: (rows, columns) of the final image, smaller than
+    `shape` where the field of view was oversampled. columns: first and one past the last measured
+    one where others are zero padding. Default: all of `shape`.
     """
-    height, width = shape
+    width = shape[1]
     across, down, through = spacing_mm
+    first, end = columns or (0, width)
     root = ET.Element("ismrmrdHeader", xmlns=NAMESPACE)
     encoding = ET.SubElement(root, "encoding")
-    for name in ("encodedSpace", "reconSpace"):
+    for name, (rows, cols) in (("encodedSpace", shape), ("reconSpace", recon or shape)):
         space = ET.SubElement(encoding, name)
         for tag, values in (
-            ("matrixSize", (height, width, 1)),
-            ("fieldOfView_mm", (height * down, width * across, through)),
+            ("matrixSize", (rows, cols, 1)),
+            ("fieldOfView_mm", (rows * down, cols * across, through)),
         ):
             item = ET.SubElement(space, tag)
             for axis, value in zip("xyz", values, strict=True):
                 ET.SubElement(item, axis).text = str(value)
     limits = ET.SubElement(ET.SubElement(encoding, "encodingLimits"), "kspace_encoding_step_1")
-    for tag, value in (("minimum", 0), ("maximum", width - 1), ("center", width // 2)):
+    for tag, value in (
+        ("minimum", 0),
+        ("maximum", end - first - 1),
+        ("center", width // 2 - first),
+    ):
         ET.SubElement(limits, tag).text = str(value)
     ET.SubElement(encoding, "trajectory").text = "cartesian"
     return ET.tostring(root, encoding="unicode", xml_declaration=True)

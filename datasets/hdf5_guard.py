@@ -91,9 +91,10 @@ def describe(path: Path) -> str:
     return "something of unknown format"
 
 
-def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+def find_dataset(file: h5py.File, name: str, *, sparse: bool = False) -> h5py.Dataset | None:
     """The data set at `name` ("a/b"), checked before use, or None where it is absent.
 
+    sparse: parts may never have been written and count as zeros; for readers that know which.
     Raises InputError for links, foreign storage, values that are not numbers, or impossible sizes.
     """
     found = _follow(file, name)
@@ -108,7 +109,10 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
         raise InputError(path, f"the values of '{name}' are stored in another file", _copy_hint())
     if found.shape is None or found.dtype.kind not in NUMBERS:
         raise InputError(path, f"'{name}' does not hold numbers (type {found.dtype})")
-    _check_size(path, name, found)
+    if sparse and found.chunks is not None:
+        check_budget(found.nbytes, path)
+    else:
+        _check_size(path, name, found)
     return found
 
 

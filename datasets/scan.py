@@ -1,7 +1,8 @@
 """Measured scans as the reconstruction sees them, whatever file or simulation they come from.
 
 May be used by every layer above; holds numbers and lazy readers, no torch. `open_scan` finds the
-reader by the file's content, never by its name.
+reader by the file's content; LoDoPaB-CT's files, whose one data set is called `data`, also by their
+name.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ class CTScan:
 
 
 def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
-    """The scan in a file: fastMRI HDF5, this package's CT HDF5, or k-space as .npy, told by
-    content.
+    """The scan in a file: fastMRI HDF5, this package's CT HDF5, LoDoPaB-CT's observation_*.hdf5, or
+    k-space as .npy, told by content.
 
     repair="zero" replaces NaN and infinite samples by zero and says so in `notes`; by default they
     are an error when their slice is read. Raises NotFoundError, InputError, ConfigError (unknown
     repair).
     """
-    from restore.datasets import ct_measurement, fastmri, hdf5_guard, kspace_array
+    from restore.datasets import ct_measurement, fastmri, hdf5_guard, kspace_array, lodopab
 
     path = Path(path)
     if repair not in REPAIRS:
@@ -162,10 +163,13 @@ def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
         return fastmri.read_fastmri(path, repair=repair)
     if "sinogram" in keys:
         return ct_measurement.read_ct_measurement(path, repair=repair)
+    if lodopab.KEY in keys and lodopab.is_observation(path):
+        return lodopab.read_lodopab(path, repair=repair)
     raise InputError(
         path,
         f"holds neither 'kspace' nor 'sinogram' but {found}",
-        "expected a fastMRI file or a CT measurement file of this package",
+        "expected a fastMRI file, a CT measurement file of this package, or LoDoPaB-CT's "
+        "observation_*.hdf5",
     )
 
 

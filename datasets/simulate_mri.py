@@ -30,7 +30,7 @@ from restore.datasets.simulation_source import (
 from restore.datasets.volume import Volume
 from restore.errors import ConfigError, InputError
 
-_PHASE, _NOISE = 1, 2
+PHASE_STREAM, NOISE_STREAM = 1, 2
 """Which random stream of a seed: the image phase (one for the volume), the noise (one a slice)."""
 
 
@@ -53,21 +53,17 @@ def simulate_mri(
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise ConfigError(f"noise must be a number >= 0, got {noise}")
-    depth, height, width = volume.data.shape
+    height, width = volume.data.shape[1:]
     indices = chosen_slices(volume, slices, seed)
     notes = list(volume.notes)
-    std = noise * _peak(volume, notes)
+    std = noise * volume_peak(volume, notes)
     pattern = make_mask(mask, (height, width), acceleration, center_fraction, seed)
     maps = birdcage((height, width), coils)
 
     def acquire(position: int) -> NDArray[Any]:
         index = indices[position]
-        phase = smooth_phase(
-            (height, width), index / max(depth - 1, 1), np.random.default_rng([seed, _PHASE])
-        )
-        image = volume.data[index] * np.exp(1j * phase)
-        rng = np.random.default_rng([seed, _NOISE, index])
-        return _measure(image, maps, pattern, std, rng)
+        rng = np.random.default_rng([seed, NOISE_STREAM, index])
+        return _measure(phased_slice(volume, index, seed), maps, pattern, std, rng)
 
     return MRIScan(
         path=Path("simulated"),
@@ -95,6 +91,14 @@ def simulate_mri(
     )
 
 
+def phased_slice(volume: Volume, index: int, seed: int) -> NDArray[Any]:
+    """Slice `index` times the smooth phase of the seed, complex (H, W)."""
+    depth, height, width = volume.data.shape
+    rng = np.random.default_rng([seed, PHASE_STREAM])
+    phase = smooth_phase((height, width), index / max(depth - 1, 1), rng)
+    return np.asarray(volume.data[index] * np.exp(1j * phase))
+
+
 def _measure(
     image: NDArray[Any],
     maps: NDArray[np.complex64],
@@ -110,8 +114,11 @@ def _measure(
     return np.where(mask, kspace, 0).astype(np.complex64)
 
 
-def _peak(volume: Volume, notes: list[str]) -> float:
-    """The maximum of the volume; negative intensities are kept and noted."""
+def volume_peak(volume: Volume, notes: list[str]) -> float:
+    """The maximum of the volume; negative intensities are kept and noted.
+
+    Raises InputError unless it is finite and above zero.
+    """
     low, peak = float(np.min(volume.data)), float(np.max(volume.data))
     if not (np.isfinite(low) and np.isfinite(peak) and peak > 0):
         raise InputError(

@@ -67,6 +67,12 @@ class DivergenceError(RestoreError):
     exit_code = 1
 
 
+class PartialFailure(RestoreError):
+    """Some of the work of a run failed and some was done; what failed is written where the results are."""
+
+    exit_code = 8
+
+
 class DeviceError(RestoreError):
     """The requested device does not exist here."""
 

@@ -46,6 +46,7 @@ def solve(
     scaling: Scaling | None = None,
     ids: tuple[str, ...] = (),
     on_step: Callable[[Step], None] | None = None,
+    trace: bool = False,
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
@@ -55,7 +56,8 @@ def solve(
     needs. sampler: a name with its tuned preset for this operator, or a configured sampler; `settings` replace single
     values of a named one ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
-    1500 HU and air; else none). on_step sees every Step.
+    1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
+    cost of one forward projection each; the last step has it anyway.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape).
     """
@@ -74,7 +76,8 @@ def solve(
     with torch.no_grad():
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            x0, records = _consume(chosen, problem, adapted(model, chosen, problem), draws, on_step)
+            adapter = adapted(model, chosen, problem)
+            x0, records = _consume(chosen, problem, adapter, draws, on_step, trace)
             results.append(problem.scaling.to_physical(x0))
             log.append(records)
     stacked = torch.stack(results)
@@ -104,6 +107,7 @@ def _consume(
     prior: ImagePrior | ConditionalPrior | LatentPrior | None,
     draws: Draws,
     on_step: Callable[[Step], None] | None,
+    trace: bool,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
     """Drain the steps of one sample; the last estimate and a record of the run."""
     start, last, records = time.perf_counter(), None, []
@@ -112,6 +116,8 @@ def _consume(
         records.append(
             {"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info}
         )
+        if trace:
+            records[-1]["misfit"] = problem.misfit(step.x0)
         if on_step is not None:
             on_step(step)
     if last is None or not bool(torch.isfinite(last.x0).all()):

@@ -34,7 +34,8 @@ OnStep = Callable[
 class ReconOptions:
     """Everything that shapes the result.
 
-    noise_std: per real channel in the scan's units, None to take it from the file or to estimate it.
+    noise_std: per real channel in the scan's units, None to take it from the file or to estimate it. trace: record
+    the data misfit after every step, at the cost of one forward projection each.
     """
 
     samples: int = 1
@@ -42,15 +43,18 @@ class ReconOptions:
     maps: MapsSource = "auto"
     remove_phase: bool = True
     noise_std: float | None = None
+    trace: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReconResult:
-    """The volume, its standard deviation over samples (or None), and a record for the sidecar."""
+    """The volume, its standard deviation over samples (or None), the samples (K, slices, H, W) themselves (or None),
+    and a record for the sidecar; "curve" in it is [evaluations, misfit] after each step, the mean over all slices."""
 
     volume: Volume
     std: Volume | None
     record: dict[str, Any]
+    samples: NDArray[Any] | None = None
 
 
 def reconstruct(
@@ -72,21 +76,22 @@ def reconstruct(
         if isinstance(scan, MRIScan)
         else set_up_ct(scan, options.noise_std)
     )
-    images: list[NDArray[Any]] = []
-    stds: list[NDArray[Any]] = []
+    stacks: list[NDArray[Any]] = []
     logs: list[dict[str, Any]] = []
+    curves: list[tuple[int, list[list[float]]]] = []
     for which in _chunks(scan, coupled=getattr(sampler, "tv_weight", 0) > 0):
         chunk = setup.chunk(which, device)
         result = solve(
             chunk.y, chunk.operator, noise=chunk.noise, prior=prior, sampler=sampler, samples=options.samples,
-            seed=options.seed, scaling=setup.scaling, ids=chunk.ids, on_step=_told(on_step, which),
+            seed=options.seed, scaling=setup.scaling, ids=chunk.ids, on_step=_told(on_step, which), trace=options.trace,
         )  # fmt: skip
         stack = result.image[None] if result.samples is None else result.samples
-        values = in_source_units(scan, stack)
-        images.append(values.mean(0))
-        if options.samples > 1:
-            stds.append(values.std(0, ddof=1))
+        stacks.append(in_source_units(scan, stack))
         logs.append({"slices": list(chunk.ids), **result.log[-1]})
+        if options.trace:
+            curve = [[float(r["evaluations"]), float(r["misfit"])] for r in result.log]
+            curves.append((len(which), curve))
+    samples = np.concatenate(stacks, axis=1)
     record: dict[str, Any] = {
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
@@ -94,8 +99,13 @@ def reconstruct(
     }
     if isinstance(setup, MRISetup):
         record |= {"maps": setup.maps_used, "noise_std": setup.noise_std}
-    std = _volume(scan, np.concatenate(stds)) if stds else None
-    return ReconResult(_volume(scan, np.concatenate(images)), std, record)
+    if curves:
+        record["curve"] = _mean_curve(curves)
+    several = options.samples > 1
+    std = _volume(scan, samples.std(0, ddof=1)) if several else None
+    return ReconResult(
+        _volume(scan, samples.mean(0)), std, record, samples if several else None
+    )
 
 
 def empty_result(scan: MRIScan | CTScan) -> Volume:
@@ -113,6 +123,16 @@ def _chunks(scan: MRIScan | CTScan, coupled: bool) -> list[range]:
     )
     size = scan.n_slices if coupled else max(1, PIXELS_PER_CALL // 2 // pixels)
     return [range(i, min(i + size, scan.n_slices)) for i in range(0, scan.n_slices, size)]
+
+
+def _mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:
+    """The chunks' curves as one, weighted by their numbers of slices; all chunks take the same steps."""
+    weights = [size for size, _ in curves]
+    steps = zip(*(curve for _, curve in curves), strict=True)
+    return [
+        [step[0][0], float(np.average([point[1] for point in step], weights=weights))]
+        for step in steps
+    ]
 
 
 def _told(on_step: OnStep | None, which: range) -> Callable[[Step], None] | None:

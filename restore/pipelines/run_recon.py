@@ -66,9 +66,11 @@ class ReconJob:
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result, the input's content included."""
         weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
+        options = dataclasses.asdict(self.options)
+        del options["trace"]  # looks on, changes nothing
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
-            "settings": self.settings, "weights": weights, "options": dataclasses.asdict(self.options),
+            "settings": self.settings, "weights": weights, "options": options,
             "repair": self.repair, "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()

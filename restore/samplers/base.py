@@ -30,7 +30,7 @@ class Sampler(ABC):
     also differentiated marked by `gradients`. `reference` names the paper.
 
     `presets`: named settings, the published ones ("published") and our tuned ones ("tuned", and per operator class
-    "tuned <class>").
+    "tuned <class>"). `tunable`: the setting that depends most on the data, with values to try (`restore bench tune`).
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ("denoiser",)
@@ -40,6 +40,7 @@ class Sampler(ABC):
     gradients: ClassVar[bool] = False
     reference: ClassVar[str] = ""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    tunable: ClassVar[dict[str, tuple[float, ...]]] = {}
 
     @abstractmethod
     def steps(self, problem: Problem, prior: Any, draws: Draws) -> Iterator[Step]:

@@ -29,6 +29,7 @@ class CGSense(Sampler):
         "Pruessmann and others: sensitivity encoding with arbitrary trajectories, MRM 2001"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
+    tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 1e-3, 1e-2, 1e-1)}
 
     n_steps: int = 30
     weight: float = 5e-3

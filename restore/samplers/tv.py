@@ -33,6 +33,7 @@ class TV(Sampler):
         },  # for noise of a tenth of the range; goes with the noise
         "tuned ParallelBeamCT": {"weight": 2e-4, "nonnegative": True},
     }
+    tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 3e-4, 1e-3, 3e-3)}
 
     n_steps: int = 60
     weight: float = 5e-4

@@ -30,6 +30,7 @@ class WaveletL1(Sampler):
         "tuned": {},
         "tuned ParallelBeamCT": {"weight": 3e-4},
     }
+    tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 3e-4, 1e-3, 3e-3)}
 
     n_steps: int = 100
     weight: float = 1e-3

@@ -166,3 +166,88 @@ def test_a_missing_folder_is_found_before_the_work(mr, tmp_path):
     result = simulate("mri", mr, "-o", tmp_path / "no" / "scan.h5")
     assert result.exit_code == 5
     assert "there is no such folder" in result.stderr
+
+
+def test_a_stand_in_for_a_published_file(mr, tmp_path):
+    out = tmp_path / "fastmri" / "multicoil_val" / "file1000001.h5"
+    result = simulate(
+        "mri", mr, "--as", "fastmri", "-o", out, "--coils", 8, "--slices", "2:9:3", "--seed", 7,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith(f"{out}: 3 slices, 8 coils, 20 x 24, complete")
+    scan = open_scan(out)
+    assert isinstance(scan, MRIScan)
+    assert (scan.shape, scan.slice_indices) == ((3, 8, 20, 24), (2, 5, 8))
+    assert scan.mask.all()
+    assert scan.maps is None
+    volume = np.asarray(nibabel.load(mr).dataobj)[:, :, 5].T
+    # Per pixel the root sum of squares has about the noise of one coil, and a bias in the dark.
+    assert np.abs(scan.reference[1] - volume).max() < 6 * 0.005 * 900
+    np.testing.assert_allclose(scan.affine @ [1, 2, 1, 1], AFFINE @ [1, 2, 5, 1])
+    result = simulate("mri", mr, "--as", "fastmri", "-o", out)
+    assert result.exit_code == 5
+
+
+def test_variants_of_stand_ins(mr, tmp_path):
+    single = tmp_path / "singlecoil_val" / "file1.h5"
+    single.parent.mkdir()
+    common = ["mri", mr, "--as", "fastmri", "--slices", "3:5", "--oversampling", 2, "--columns", 20]
+    record = json.loads(simulate(*common, "-o", single, "--coils", 1, "--json").stdout)
+    assert (record["kind"], record["acceleration"]) == ("fastmri", None)
+    with h5py.File(single) as file:
+        assert file["kspace"].shape == (2, 40, 24)
+        assert file["reconstruction_esc"].shape == (2, 20, 24)
+    test = tmp_path / "file2.h5"
+    command = [*common, "-o", test, "--test", 4, "--mask", "equispaced_fraction"]
+    assert simulate(*command).exit_code == 0
+    with h5py.File(test) as file:
+        assert (file.attrs["acceleration"], file.attrs["num_low_frequency"]) == (4, 2)
+        assert "reconstruction_rss" not in file
+        assert not file["kspace"][..., ~file["mask"][()]].any()
+    assert simulate(*command, "--overwrite", "--center-fraction", 0.2).exit_code == 0
+    with h5py.File(test) as file:
+        assert file.attrs["num_low_frequency"] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--oversampling", 2], 2, "needs --as fastmri"),
+        (["--columns", 20], 2, "needs --as fastmri"),
+        (["--test", 4], 2, "needs --as fastmri"),
+        (["--as", "fastmri", "--acceleration", 4], 2, "--test ACC undersamples"),
+        (["--as", "fastmri", "--mask", "random"], 2, "give --test ACC"),
+        (["--as", "fastmri", "--columns", 25], 2, "24 of a slice"),
+        (["--as", "fastmri", "--test", 4, "--mask", "gaussian1d"], 2, "unknown fastMRI mask"),
+        (["--as", "nifti"], 2, "--as"),
+    ],
+)
+def test_stand_in_settings_that_cannot_work(mr, tmp_path, options, code, words):
+    out = tmp_path / "scan.h5"
+    result = simulate("mri", mr, "-o", out, *options)
+    assert result.exit_code == code, result.stderr
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "right"),
+    [
+        ("multicoil_val", ["--coils", 1], "singlecoil_val"),
+        ("singlecoil_train", [], "multicoil_val"),
+        ("multicoil_val", ["--test", 4], "multicoil_test"),
+        ("multicoil_challenge", [], "multicoil_val"),
+    ],
+)
+def test_stand_ins_go_where_they_belong(mr, tmp_path, folder, options, right):
+    out = tmp_path / folder / "file1.h5"
+    result = simulate("mri", mr, "--as", "fastmri", "-o", out, *options)
+    assert result.exit_code == 5
+    assert f"write it to {right}" in result.stderr
+    assert not out.parent.exists()
+
+
+def test_only_the_folders_of_the_layout_are_made(mr, tmp_path):
+    for path in ("no/file1.h5", "no/no/multicoil_val/file1.h5"):
+        assert simulate("mri", mr, "--as", "fastmri", "-o", tmp_path / path).exit_code == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["mr.nii.gz"]

@@ -1,0 +1,217 @@
+"""Options that the benchmarks share, and what every one of them does with its protocol: run, say, end.
+
+Used by `cli/bench.py` only. Imports only typer at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restore.cli import console
+
+if TYPE_CHECKING:
+    from restore.bench.method import Method
+    from restore.bench.protocol import Protocol
+    from restore.bench.results import Row
+    from restore.bench.runner import RunOptions, Summary, Told
+    from restore.bench.table import Cell
+
+Run = Annotated[
+    Path,
+    typer.Option("-o", "--out", metavar="RUN", help="Folder of the run; a second call goes on."),
+]
+Samplers = Annotated[
+    str | None,
+    typer.Option(
+        help="Methods: dds,tv, with settings dds:n_steps=8, under names of their own fast=dds:n_steps=8."
+    ),
+]
+Volumes = Annotated[
+    int | None, typer.Option(min=1, help="Only the first N volumes or photographs.")
+]
+Samples = Annotated[
+    int, typer.Option(min=1, help="Samples a method; from 2 on their calibration is measured.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the samplers' noise.")]
+Prior = Annotated[str, typer.Option(help="auto (bundled), a bundled name or a weight file.")]
+Preset = Annotated[str, typer.Option(help="Named settings of all methods: tuned, published, ...")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Any one setting.")
+]
+Tuned = Annotated[
+    Path | None,
+    typer.Option(help="What `restore bench tune` wrote: use its values, leave its volumes out."),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(metavar="K/N", help="Every N-th volume from the K-th: one job of an array."),
+]
+Keep = Annotated[
+    int | None,
+    typer.Option(min=0, help="Keep the images of the first N volumes only. Default: all."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
+
+
+def numbers(text: str, what: str) -> tuple[int, ...]:
+    """`4,8` as numbers. Raises ConfigError."""
+    from restore.errors import ConfigError
+
+    try:
+        found = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"{what}: '{text}' is no list of whole numbers such as 4,8") from error
+    if not found or min(found) < 1:
+        raise ConfigError(f"{what}: '{text}' names no number of at least 1")
+    return tuple(dict.fromkeys(found))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """`a,b` as words, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def tuned_values(path: Path | None, protocol: str) -> tuple[Any, frozenset[str]]:
+    """The tuned values and the volumes to leave out; nothing without a file."""
+    from restore.bench.tuning import read_tuned
+
+    return ({}, frozenset()) if path is None else read_tuned(path, protocol)
+
+
+def methods_of(
+    protocol: Protocol,
+    samplers: str | None,
+    preset: str,
+    prior: str,
+    settings: Sequence[str] | None,
+    tuned: Any,
+) -> tuple[Method, ...]:
+    """The methods that were asked for, or the protocol's own choice."""
+    from restore.bench.method import parse_methods
+
+    text = samplers or protocol.default_samplers
+    return parse_methods(text, preset=preset, prior=prior, assignments=settings or (), tuned=tuned)
+
+
+def run_options(
+    device: str, samples: int, seed: int, part: str | None, keep: int | None
+) -> RunOptions:
+    """The options of the runner. Raises ConfigError, DeviceError."""
+    from restore.bench.runner import RunOptions
+    from restore.errors import ConfigError
+    from restore.pipelines.devices import choose_device
+
+    pair = None
+    if part is not None:
+        k, _, n = part.partition("/")
+        if not (k.isdigit() and n.isdigit()):
+            raise ConfigError(f"--part is written K/N, such as 2/8, got '{part}'")
+        pair = (int(k), int(n))
+    return RunOptions(choose_device(device), samples, seed, pair, keep)
+
+
+def carry_out(
+    protocol: Protocol, methods: Sequence[Method], run: Path, options: RunOptions, json: bool
+) -> None:
+    """Run the benchmark and print its table. Raises PartialFailure or InputError where rows failed."""
+    from restore.bench.runner import run_benchmark
+    from restore.errors import InputError, PartialFailure
+
+    total = len(protocol.volumes()) * len(protocol.settings()) * len(methods)
+    with console.progress(protocol.name, total=total) as advance:
+        summary = run_benchmark(protocol, methods, run, options, teller(advance))
+    show_table(run, json)
+    _say_end(summary, run)
+    if summary.failed:
+        sentence = f"{summary.failed} of {summary.made} runs failed; the rows of {run} say why"
+        if summary.failed == summary.made and not summary.found:
+            raise InputError(run, "every run failed; its rows say why")
+        raise PartialFailure(sentence)
+
+
+def teller(advance: Any) -> Told:
+    """What the runner says, as a bar on a terminal and one line a row elsewhere."""
+    from restore.bench.runner import Told
+
+    state = {"done": 0}
+
+    def row(found: Row, done: int, total: int) -> None:
+        state["done"] = done
+        advance(done)
+        if found.status == "failed":
+            console.say(
+                f"[{done}/{total}] {found.volume} {found.setting} {found.method}: failed: {found.reason}"
+            )
+            return
+        figures = (
+            "no reference"
+            if found.psnr is None
+            else f"PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f}"
+        )
+        console.say(
+            f"[{done}/{total}] {found.volume} {found.setting} {found.method}: {figures}, "
+            f"misfit {found.misfit:.3g}, {found.seconds:.1f} s"
+        )
+
+    return Told(
+        row, lambda part: advance(state["done"] + part), lambda text: console.say(f"note: {text}")
+    )
+
+
+def show_table(run: Path, json: bool) -> None:
+    """Print the means of a run, and what they depend on."""
+    import dataclasses
+
+    from restore.bench.record import read_records
+    from restore.bench.results import load
+    from restore.bench.table import COSTS, SPREAD, conditions_line, summarise
+
+    rows, record = load(run), read_records(run)[0]
+    lines = summarise(rows, record["average_over"])
+    if json:
+        console.result_json([dataclasses.asdict(line) for line in lines])
+        return
+    for setting in dict.fromkeys(line.setting for line in lines):
+        mine = [line for line in lines if line.setting == setting]
+        heads = [n for n in record["headline"] if any(n in line.cells for line in mine)]
+        extra = [n for n in (*COSTS, *SPREAD) if any(n in line.cells for line in mine)]
+        console.result("")
+        console.table(
+            [(setting, "volumes", *heads, *extra)]
+            + [
+                (line.method, str(line.volumes) + (f" ({line.failed} failed)" if line.failed else ""),
+                 *(_cell(line.cells.get(n), n, interval=True) for n in heads),
+                 *(_cell(line.cells.get(n), n, interval=False) for n in extra))
+                for line in mine
+            ]
+        )  # fmt: skip
+        console.result(conditions_line([r for r in rows if r.setting == setting]))
+
+
+def _cell(cell: Cell | None, name: str, interval: bool) -> str:
+    if cell is None:
+        return "-"
+    digits = {
+        "psnr": 2,
+        "ssim": 4,
+        "nmse": 5,
+        "misfit": 3,
+        "coverage": 3,
+        "spread_ratio": 2,
+        "seconds": 1,
+    }.get(name, 0)
+    if name not in ("evaluations", "peak_memory_mb") and digits == 0:
+        digits = 2 if "psnr" in name else 4
+    text = f"{cell.mean:.{digits}f}"
+    known = interval and cell.low == cell.low
+    return f"{text} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if known else text
+
+
+def _say_end(summary: Summary, run: Path) -> None:
+    again = f", {summary.found} were there already" if summary.found else ""
+    console.say(f"{summary.made} rows made{again}; `restore report {run}` makes pages of them")

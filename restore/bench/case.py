@@ -1,0 +1,185 @@
+"""The contract between a protocol and the runner: one measurement, what it depends on, and how an image is scored.
+
+`ScanCase` serves every protocol on scans; photographs have their own case in `images`. A case is opened lazily, lives
+while its methods run, and holds no results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restore.bench.store import Place
+from restore.datasets.scan import CTScan, MRIScan
+from restore.operators.ct import ParallelBeamCT
+from restore.operators.mri import MultiCoilMRI
+from restore.pipelines.reconstruct import MapsSource, ReconOptions, reconstruct
+from restore.problem import Step
+from restore.samplers.base import Sampler
+from restore.solve import Model
+
+OnProgress = Callable[[float], None]
+"""Told how much of the case is done, from 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What a figure depends on besides the method, written beside it.
+
+    target: what the reference is ("RSS of the full k-space", ...). mask, mask_seed: pattern and what seeded it.
+    noise_std: in the measurement's units, or None; noise_rule: where it comes from. details: the rest by name.
+    """
+
+    target: str
+    mask: str = ""
+    mask_seed: str = ""
+    noise_std: float | None = None
+    noise_rule: str = ""
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """How near an image is to the reference. per_slice: lists by name, with "slice"; extra: further figures."""
+
+    psnr: float
+    ssim: float
+    nmse: float
+    data_range: float
+    data_range_rule: str
+    ssim_variant: str
+    per_slice: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    extra: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method made: image (slices or channels, H, W) in the reference's units, samples (K, ...) or None, the
+    data misfit with its rule, network evaluations per image and sample, the curve of the misfit."""
+
+    image: NDArray[Any]
+    samples: NDArray[Any] | None
+    misfit: float
+    misfit_rule: str
+    evaluations: int
+    curve: list[list[float]]
+
+
+class Case(ABC):
+    """One volume (or photograph) under one setting.
+
+    operator: the class of the forward operator, which presets go by. prior_names: bundled priors by kind where the
+    protocol's own do not serve (a grey photograph).
+    """
+
+    conditions: Conditions
+    place: Place
+    reference: NDArray[Any] | None
+    operator: type
+    prior_names: dict[str, str] | None = None
+
+    @abstractmethod
+    def first_look(self) -> NDArray[Any]:
+        """The measurement as an image of the reference's shape: zero-filled, FBP, the degraded photograph."""
+
+    @abstractmethod
+    def run(
+        self,
+        sampler: Sampler,
+        prior: Model | None,
+        *,
+        samples: int,
+        seed: int,
+        device: torch.device,
+        on_progress: OnProgress | None = None,
+    ) -> Outcome:
+        """Restore it. Raises what `restore.solve` raises."""
+
+    @abstractmethod
+    def score(self, image: NDArray[Any]) -> Figures:
+        """The protocol's figures of an image. Only called where there is a reference."""
+
+    def compared(self) -> NDArray[np.bool_]:
+        """Where uncertainty is compared with errors: everywhere; air is left out of magnitude images."""
+        if self.reference is None:
+            raise ValueError("a case without a reference has nothing to compare with")
+        if self.place.modality != "MR":
+            return np.ones(self.reference.shape, bool)
+        return np.asarray(self.reference > FOREGROUND * self.reference.max())
+
+
+FOREGROUND = 0.05
+"""Part of the reference's maximum above which a magnitude is an object's: below it the noise floor rules."""
+
+Score = Callable[[NDArray[Any]], Figures]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScanCase(Case):
+    """A scan with the protocol's rule of scoring. maps: where coil sensitivities come from ("file": the scan's).
+    noise_std: as in `ReconOptions`, 0 for a measurement without noise."""
+
+    scan: MRIScan | CTScan
+    conditions: Conditions
+    place: Place
+    reference: NDArray[Any] | None
+    scoring: Score
+    maps: MapsSource = "auto"
+    noise_std: float | None = None
+
+    @property
+    def operator(self) -> type:  # type: ignore[override]
+        """The class of the forward operator, which presets go by."""
+        return MultiCoilMRI if isinstance(self.scan, MRIScan) else ParallelBeamCT
+
+    def first_look(self) -> NDArray[Any]:
+        """Zero-filled for k-space, filtered back-projection for sinograms."""
+        from restore.registry import load_sampler
+
+        name = "zerofilled" if isinstance(self.scan, MRIScan) else "fbp"
+        classical = load_sampler(name).configured("tuned", self.operator, {})
+        return self.run(classical, None, samples=1, seed=0, device=torch.device("cpu")).image
+
+    def run(
+        self,
+        sampler: Sampler,
+        prior: Model | None,
+        *,
+        samples: int,
+        seed: int,
+        device: torch.device,
+        on_progress: OnProgress | None = None,
+    ) -> Outcome:
+        """Reconstruct all slices."""
+        total = self.scan.n_slices * samples
+        done = 0.0
+
+        def on_step(before: int, size: int, step: Step) -> None:
+            nonlocal done
+            done += size / step.n
+            if on_progress is not None:
+                on_progress(done / total)
+
+        options = ReconOptions(
+            samples=samples, seed=seed, maps=self.maps, noise_std=self.noise_std, trace=True
+        )
+        result = reconstruct(self.scan, sampler, prior, options, device=device, on_step=on_step)
+        chunks = result.record["chunks"]
+        weights = [len(chunk["slices"]) for chunk in chunks]
+        misfit = np.average([chunk["misfit"] ** 2 for chunk in chunks], weights=weights) ** 0.5
+        known = isinstance(self.scan, CTScan) or bool(result.record.get("noise_std"))
+        return Outcome(
+            image=result.volume.data, samples=result.samples, misfit=float(misfit),
+            misfit_rule="||Ax-y|| / (std sqrt(m)), rms over slices" if known else "||Ax-y|| / ||y||, rms over slices",
+            evaluations=int(chunks[0]["evaluations"]), curve=result.record["curve"],
+        )  # fmt: skip
+
+    def score(self, image: NDArray[Any]) -> Figures:
+        """The protocol's figures."""
+        return self.scoring(image)

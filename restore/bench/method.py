@@ -1,0 +1,126 @@
+"""What is compared: a sampler with its settings and prior, under the name that it has in the table.
+
+`parse_methods` reads what people write, `dds,tv,fast=dds:n_steps=8`. Used by the runner and the tuning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from restore.config import did_you_mean
+from restore.errors import ConfigError
+from restore.priors.store import kind_of, read_card
+from restore.registry import check_operator, load_sampler, sampler_names
+from restore.samplers.base import Sampler
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+_RESERVED = ("input", "reference")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """name: in the table. preset, settings: as `--preset` and `--set`. prior: "auto", a bundled name or a file.
+    per_setting: settings that hold under one setting of the benchmark only (a tuned weight at 4x)."""
+
+    name: str
+    sampler: str
+    preset: str = "tuned"
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prior: str = "auto"
+    per_setting: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
+            raise ConfigError(
+                f"'{self.name}' cannot name a method: letters, digits, dot, dash and underscore, not "
+                f"{' or '.join(_RESERVED)}"
+            )
+
+    def sampler_for(self, setting: str, operator: type, check: bool = True) -> Sampler:
+        """The configured sampler under one setting for one kind of operator; check: that it serves it.
+
+        Raises ConfigError.
+        """
+        values = {**self.per_setting.get(setting, {}), **self.settings}
+        chosen = load_sampler(self.sampler).configured(self.preset, operator, values)
+        if check:
+            check_operator(type(chosen), operator)
+        return chosen
+
+    def identity(self, setting: str) -> dict[str, Any]:
+        """Everything of the method that shapes a result under a setting, defaults and presets of the sampler too."""
+        kind = load_sampler(self.sampler)
+        defaults = {f.name: repr(f.default) for f in dataclasses.fields(kind)}
+        return {
+            "name": self.name, "sampler": self.sampler, "preset": self.preset, "presets": kind.presets,
+            "defaults": defaults, "settings": {**self.per_setting.get(setting, {}), **self.settings},
+            "prior": self.prior if self.prior == "auto" else prior_mark(self.prior),
+        }  # fmt: skip
+
+    def prior_for(self, sampler: Sampler, default: str) -> str:
+        """The name of the prior, "" for classical samplers. Raises ConfigError for one of a kind that cannot serve."""
+        if not sampler.prior_kinds:
+            return ""
+        name = default if self.prior == "auto" else self.prior
+        if kind_of(name) not in sampler.prior_kinds:
+            raise ConfigError(
+                f"{self.name} needs a {' or '.join(sampler.prior_kinds)} prior, and '{name}' is a {kind_of(name)} "
+                f"one; name a fitting one with --prior, or leave {self.name} out"
+            )
+        return name
+
+
+def prior_mark(name: str) -> str:
+    """Name and hash of a prior's weights, "" for none."""
+    return f"{read_card(name)['name']} {read_card(name)['sha256'][:12]}" if name else ""
+
+
+def parse_methods(
+    text: str,
+    *,
+    preset: str = "tuned",
+    prior: str = "auto",
+    assignments: Sequence[str] = (),
+    tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> tuple[Method, ...]:
+    """Methods as people write them, separated by commas: `dds`, `tv:weight=1e-3`, `fast=dds:n_steps=8:eta=0`.
+
+    assignments: `METHOD.SETTING=VALUE`, for one method each. tuned: method or sampler -> setting of the benchmark
+    -> values, as `restore bench tune` stores them. Raises ConfigError for unknown samplers and names given twice.
+    """
+    known = sampler_names()
+    methods: dict[str, Method] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        head, *values = item.split(":")
+        label, equals, sampler = head.partition("=")
+        sampler = sampler if equals else label
+        if sampler not in known:
+            raise ConfigError(
+                f"no sampler '{sampler}'{did_you_mean(sampler, known)}; `restore list samplers` shows all"
+            )
+        if label in methods:
+            raise ConfigError(f"two methods are called {label}; write name={sampler}:setting=value")
+        stored = (tuned or {}).get(label) or (tuned or {}).get(sampler) or {}
+        methods[label] = Method(label, sampler, preset, _pairs(values), prior, stored)
+    if not methods:
+        raise ConfigError("no method is named; write --samplers dds,tv")
+    for item in assignments:
+        name, dot, rest = item.partition(".")
+        if not dot or name not in methods:
+            raise ConfigError(
+                f"--set takes METHOD.SETTING=VALUE with a method of this run ({', '.join(methods)}), got '{item}'"
+            )
+        old = methods[name]
+        methods[name] = dataclasses.replace(old, settings={**old.settings, **_pairs([rest])})
+    return tuple(methods.values())
+
+
+def _pairs(items: Sequence[str]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in items]
+    for name, equals, _ in pairs:
+        if not equals or not name.strip():
+            raise ConfigError(f"a setting is written NAME=VALUE, got '{name}'")
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,92 @@
+"""The contract of a protocol: which volumes, which settings, and the case that a pair of them makes.
+
+One file a protocol: `fastmri` (fastmri-volume), `inversebench` (inversebench-mri), `ct` (ct-sparse-view), `images`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from restore.bench.case import Case
+from restore.errors import InputError
+
+_ENDS = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One column of difficulty: a name that can stand in a path ("4x", "views-30"), and its values by name."""
+
+    name: str
+    values: dict[str, Any]
+
+
+class Protocol(ABC):
+    """A rule for measuring, reconstructing and scoring a folder of data.
+
+    `default_samplers`: what is compared if nothing is said, the classical baselines always among it. `default_prior`:
+    the bundled prior of each kind. `unfit`: samplers that are for another kind of measurement.
+    `headline`: the figures of the table in their order. `average_over`: what the table's means are over, "volumes" or
+    "slices" (then a volume counts as often as it has slices).
+    """
+
+    name: ClassVar[str]
+    default_samplers: ClassVar[str]
+    default_prior: ClassVar[dict[str, str]]
+    unfit: ClassVar[tuple[str, ...]] = ()
+    headline: ClassVar[tuple[str, ...]] = ("psnr", "ssim", "nmse")
+    average_over: ClassVar[str] = "volumes"
+
+    @abstractmethod
+    def volumes(self) -> dict[str, Path]:
+        """Names and files in their order. Raises NotFoundError, InputError."""
+
+    @abstractmethod
+    def settings(self) -> tuple[Setting, ...]:
+        """The settings, each of which every volume is measured under."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Every option that shapes the figures of one volume under one setting: part of the record and of the keys of
+        the rows. Which volumes and which settings were chosen is not among them, so that a run can grow."""
+
+    @abstractmethod
+    def open(self, volume: str, setting: Setting, run: Path) -> Case | None:
+        """The case of a pair; None where the volume does not take part in this setting (a test file of another
+        acceleration). run: the run's folder, for caches. Raises InputError."""
+
+    def close(self, volume: str, setting: Setting, run: Path) -> None:
+        """Called when all methods of a case are done: caches may go."""
+        return
+
+
+def content_mark(path: Path) -> str:
+    """A hash that changes when a file does: its size and both ends (volumes are gigabytes). A folder: all its files.
+
+    Raises InputError.
+    """
+    if path.is_dir():
+        marks = sorted(content_mark(p) for p in path.iterdir() if p.is_file())
+        return hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    digest = hashlib.sha256()
+    try:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as stream:
+            digest.update(stream.read(_ENDS))
+            stream.seek(max(stream.tell(), size - _ENDS))
+            digest.update(stream.read(_ENDS))
+    except OSError as cause:
+        raise InputError(path, f"cannot be read ({cause.strerror})") from cause
+    return digest.hexdigest()
+
+
+def hash_of(values: dict[str, Any]) -> str:
+    """A hash of named plain values."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,193 @@
+"""The rows of a benchmark: one for each (volume, setting, method), in CSV files that only grow.
+
+Written by the runner, read by the table, the comparison and the report. A row is appended in one write and flushed
+to the disk; a line that a crash cut short is found by its missing end, left out, and taken away before the next row.
+Parts of a run on a cluster write files of their own (`results-2-of-8.csv`), and all of them are read together.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restore.errors import InputError, NotFoundError, OutputError
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+END = "."
+"""The last column of every row: a row without it was not written to its end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One method on one volume under one setting. Every figure stands beside what it depends on.
+
+    key: hash of everything that shapes the result; a second call skips rows whose key is there. status: "done" or
+    "failed" (then `reason` says why and the figures are absent). psnr in dB, ssim, nmse against `target` with
+    `data_range` (in the target's units, chosen by `data_range_rule`); None where there is no target. per_slice: figures
+    of each slice by name, with the "slice" numbers. extra: further figures of the protocol by name.
+    mask and mask_seed: the sampling pattern; noise_std: in the units of the measurement, with `noise_rule`.
+    misfit: ||A x - y|| / (std sqrt(m)), or ||A x - y|| / ||y|| where the noise is unknown (`misfit_rule`).
+    evaluations: network calls per image, all samples together; seconds, peak_memory_mb on `device`.
+    samples: K; coverage of the interval between the smallest and the largest sample and its nominal value (K-1)/(K+1);
+    spread_ratio: root mean square error of the sample mean over the predicted one; calibration: bins of predicted
+    standard deviation with their errors. curve: [evaluations, misfit] after each step.
+    """
+
+    key: str
+    protocol: str
+    volume: str
+    setting: str
+    method: str
+    status: str
+    reason: str = ""
+    sampler: str = ""
+    preset: str = ""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    prior: str = ""
+    seed: int = 0
+    samples: int = 1
+    psnr: float | None = None
+    ssim: float | None = None
+    nmse: float | None = None
+    target: str = ""
+    data_range: float | None = None
+    data_range_rule: str = ""
+    ssim_variant: str = ""
+    slices: int = 0
+    mask: str = ""
+    mask_seed: str = ""
+    noise_std: float | None = None
+    noise_rule: str = ""
+    misfit: float | None = None
+    misfit_rule: str = ""
+    evaluations: int | None = None
+    seconds: float | None = None
+    peak_memory_mb: float | None = None
+    device: str = ""
+    coverage: float | None = None
+    coverage_nominal: float | None = None
+    spread_ratio: float | None = None
+    extra: dict[str, float] = dataclasses.field(default_factory=dict)
+    conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    per_slice: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    calibration: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    curve: list[list[float]] = dataclasses.field(default_factory=list)
+    version: str = ""
+    finished: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_NUMBERS = {
+    f.name: (int if "int" in str(f.type) else float)
+    for f in dataclasses.fields(Row)
+    if "int" in str(f.type) or str(f.type).startswith("float")
+}
+_JSON = {f.name for f in dataclasses.fields(Row) if str(f.type).startswith(("dict", "list"))}
+
+
+def results_path(run: Path, part: tuple[int, int] | None = None) -> Path:
+    """The file that a run, or part k of n of it, writes its rows to."""
+    return run / ("results.csv" if part is None else f"results-{part[0]}-of-{part[1]}.csv")
+
+
+def append(path: Path, row: Row) -> None:
+    """Add one row in one write and flush it to the disk; a row cut short before is taken away. Raises OutputError."""
+    line = _line([_text(getattr(row, name)) for name in COLUMNS] + [END])
+    try:
+        with path.open("a+b") as file:
+            file.seek(0)
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+            file.write(line if whole else _line([*COLUMNS, "end"]) + line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as cause:
+        raise OutputError(f"{path}: a row could not be added: {cause.strerror or cause}") from cause
+
+
+def load(run: Path) -> list[Row]:
+    """The rows of a run, of all its parts. Of several with one key the last counts.
+
+    Raises NotFoundError for a folder without results, InputError for a file that is not of this kind.
+    """
+    files = sorted(run.glob("results*.csv"))
+    if not files:
+        raise NotFoundError(
+            f"{run}: holds no results.csv; give the folder that `restore bench ... -o` wrote"
+        )
+    found: dict[str, Row] = {}
+    for file in files:
+        for row in read_file(file):
+            found.pop(row.key, None)
+            found[row.key] = row
+    return list(found.values())
+
+
+def read_file(path: Path) -> list[Row]:
+    """The complete rows of one file in their order. Raises InputError."""
+    csv.field_size_limit(1 << 27)
+    try:
+        text = path.read_bytes().decode()
+        table = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise InputError(path, f"cannot be read as CSV ({cause})") from cause
+    if not table:
+        return []
+    names = table[0]
+    if not {"key", "volume", "setting", "method", "status"} <= set(names):
+        raise InputError(path, f"is no results file: its columns are {', '.join(names[:6])}, ...")
+    whole = [cells for cells in table[1:] if len(cells) == len(names) and cells[-1] == END]
+    return [_row(dict(zip(names, cells, strict=True)), path) for cells in whole]
+
+
+def _row(cells: dict[str, str], path: Path) -> Row:
+    try:
+        return Row(**{name: _value(name, cells[name]) for name in COLUMNS if name in cells})
+    except (ValueError, TypeError) as cause:
+        raise InputError(path, f"row {cells.get('key', '?')}: {cause}") from cause
+
+
+def _value(name: str, text: str) -> Any:
+    if name in _JSON:
+        return json.loads(text)
+    if name in _NUMBERS:
+        return None if text == "" else _NUMBERS[name](text)
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        return json.dumps(_finite(value), separators=(",", ":"), sort_keys=True)
+    if isinstance(value, float):
+        return repr(value)
+    # One row is one line, so that a row cut short is told by its missing end.
+    return re.sub(r"[\\\x00-\x1f\x85\u2028\u2029]", lambda found: _escaped(found[0]), str(value))
+
+
+def _escaped(character: str) -> str:
+    return {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, " ")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerow(cells)
+    return stream.getvalue().encode()
