@@ -40,6 +40,44 @@ def test_volume_equals_skimage(volume: tuple[np.ndarray, np.ndarray]) -> None:
     assert metrics.nmse(x, ref) == pytest.approx(normalized_root_mse(ref, x) ** 2, rel=1e-5)
 
 
+def test_gaussian_window_equals_skimage(volume: tuple[np.ndarray, np.ndarray]) -> None:
+    x, ref = (np.float64(a) for a in volume)
+    for top in (float(ref.max()), 300.0):
+        expected = [
+            structural_similarity(
+                a, b, data_range=top, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )
+            for a, b in zip(x, ref, strict=True)
+        ]
+        got = metrics.ssim_gaussian(*volume, data_range=top)
+        assert got == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_gaussian_window_looks_at_the_inside_only() -> None:
+    ref = np.random.default_rng(5).random((13, 12))
+    x = ref.copy()
+    x[0, 0] = 9
+    inside = np.zeros(ref.shape, bool)
+    inside[5:-5, 5:-5] = True  # centres of whole windows; the corner is in the window of one
+    assert inside.sum() == 3 * 2
+    assert metrics.ssim_gaussian(ref, ref, data_range=1) == 1
+    flat = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    weights = np.outer(flat, flat) / flat.sum() ** 2
+    found = []
+    for top, left in np.argwhere(inside) - 5:
+        a, b = (p[top : top + 11, left : left + 11] for p in (x, ref))
+        ma, mb = (weights * a).sum(), (weights * b).sum()
+        va, vb = (weights * (a - ma) ** 2).sum(), (weights * (b - mb) ** 2).sum()
+        cov = (weights * (a - ma) * (b - mb)).sum()
+        c1, c2 = 0.01**2, 0.03**2
+        found.append((2 * ma * mb + c1) / (ma**2 + mb**2 + c1) * (2 * cov + c2) / (va + vb + c2))
+    got = metrics.ssim_gaussian(x, ref, data_range=1)
+    assert got == pytest.approx(np.mean(found), abs=1e-12)
+    assert got < 1
+    with pytest.raises(ShapeError, match="11 x 11"):
+        metrics.ssim_gaussian(ref[:10], ref[:10], data_range=1)
+
+
 def test_colour_is_the_mean_over_channels() -> None:
     ref = samples.astronaut()[:64, :80] / 255.0
     x = ref + np.random.default_rng(1).normal(0, 0.1, ref.shape)
