@@ -289,7 +289,7 @@ def _ct(
     few = numbers(views, "--views") if views else ()
     arcs = None if limited is None else () if limited == "none" else numbers(limited, "--limited")
     return CTSparseView(
-        root, few, limited=arcs, photons=photons, slices=chosen, limit=volumes, exclude=tuple(sorted(exclude))
+        root, few, limited=arcs, photons=photons, slices=chosen, limit=volumes, exclude=exclude
     )  # fmt: skip
 
 
@@ -304,6 +304,4 @@ def _images(
     except ValueError as error:
         raise ConfigError(f"--noise: '{noise}' is no list of numbers such as 0,0.05") from error
     chosen = cast("tuple[Task, ...]", words(tasks))  # checked by the protocol
-    return ImageFolder(
-        root, chosen, levels, crop=crop, limit=volumes, exclude=tuple(sorted(exclude))
-    )
+    return ImageFolder(root, chosen, levels, crop=crop, limit=volumes, exclude=exclude)

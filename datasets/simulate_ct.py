@@ -31,7 +31,7 @@ from restore.datasets.simulation_source import (
 from restore.datasets.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.operators.ct import ParallelBeamCT
-from restore.operators.geometry import MU_WATER_PER_MM, ParallelBeam, hu_to_mu
+from restore.operators.geometry import AIR_HU, MU_WATER_PER_MM, ParallelBeam, hu_to_mu
 
 FINER = 2
 BORDER = 1  # pixels of air around: the object fades to it linearly, as the projector's interpolation does
@@ -39,7 +39,6 @@ BORDER = 1  # pixels of air around: the object fades to it linearly, as the proj
 
 MIN_COUNTS = 0.5
 MAX_PHOTONS = 1e15
-AIR_HU = -1000.0
 LOWEST_TOP_HU = 200.0
 """A volume of a patient in HU has bone above this; one below is probably in other units."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+AIR_HU = -1000.0  # attenuation is proportional to HU - AIR_HU
 MU_WATER_PER_MM = 0.0195
 """Attenuation of water in 1/mm at about 65 keV, the effective energy of a 120 kV scan."""
 

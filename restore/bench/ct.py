@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.bench.case import Conditions, Figures, ScanCase
-from restore.bench.protocol import Protocol, Setting, hash_of
+from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import Place
 from restore.datasets.lodopab import PUBLISHED_SHAPE, is_observation, read_lodopab
 from restore.datasets.open import NIFTI_SUFFIXES, read, sniff
 from restore.datasets.scan import CTScan, LazyStack
-from restore.datasets.simulate_ct import AIR_HU, simulate_ct
+from restore.datasets.simulate_ct import simulate_ct
 from restore.datasets.slices import slices_within
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
+from restore.operators.geometry import AIR_HU
 from restore.pipelines.run_recon import CT_UNFIT
 
 RULES = 1
@@ -62,7 +62,7 @@ class CTSparseView(Protocol):
     photons: float = 1e5
     slices: slice | None = None
     limit: int | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: Collection[str] = ()
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -211,46 +211,34 @@ class CTScore:
     def __call__(self, image: NDArray[Any]) -> Figures:
         """Volume-wise figures, and means over the slices of each plane with the same data range."""
         span = float(np.ptp(self.reference))
+        # SSIM and NMSE depend on where zero lies: it is air, as in attenuation.
+        image, reference = image - AIR_HU, self.reference - AIR_HU
         extra: dict[str, float] = {}
         per_slice: dict[str, list[float]] = {}
         for plane, axis in self.planes.items():
-            pairs = list(zip(*(np.moveaxis(a, axis, 0) for a in (image, self.reference)), strict=True))  # fmt: skip
+            pairs = list(zip(*(np.moveaxis(a, axis, 0) for a in (image, reference)), strict=True))  # fmt: skip
             peaks = [psnr(x, y, data_range=span) for x, y in pairs]
             likenesses = [ssim(x, y, data_range=span) for x, y in pairs]
             extra |= {f"psnr_{plane}": float(np.mean(peaks)), f"ssim_{plane}": float(np.mean(likenesses))}  # fmt: skip
             if axis == 0:
                 per_slice = {"slice": [float(i) for i in self.slices], "psnr": peaks, "ssim": likenesses}  # fmt: skip
         if self.own_range:
-            extra |= self._image_wise(image)
+            extra |= self._image_wise(image, reference)
         return Figures(
-            psnr=psnr(image, self.reference, data_range=span), ssim=float(np.mean(per_slice["ssim"])),
-            nmse=nmse(image - AIR_HU, self.reference - AIR_HU), data_range=span,
+            psnr=psnr(image, reference, data_range=span), ssim=float(np.mean(per_slice["ssim"])),
+            nmse=nmse(image, reference), data_range=span,
             data_range_rule="reference's maximum minus minimum over the compared slices, in HU",
-            ssim_variant=f"{SSIM_VARIANT}, of HU", per_slice=per_slice, extra=extra,
+            ssim_variant=f"{SSIM_VARIANT}, on HU + 1000", per_slice=per_slice, extra=extra,
         )  # fmt: skip
 
-    def _image_wise(self, image: NDArray[Any]) -> dict[str, float]:
+    @staticmethod
+    def _image_wise(image: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
         """LoDoPaB-CT's own figures: of attenuation, each slice with the range of its own reference."""
-        pairs = list(zip(image - AIR_HU, self.reference - AIR_HU, strict=True))
+        pairs = list(zip(image, reference, strict=True))
         ranged = [(x, y, float(np.ptp(y))) for x, y in pairs]
         scored = [(psnr(x, y, data_range=r), ssim(x, y, data_range=r)) for x, y, r in ranged if r]
         means = np.mean(scored, axis=0)
         return {"psnr_image_range": float(means[0]), "ssim_image_range": float(means[1])}
-
-
-def selected(
-    found: Mapping[str, Path], exclude: Collection[str], limit: int | None
-) -> dict[str, Path]:
-    """The first `limit` of those that are not excluded by name or pattern. Raises ConfigError where none is left."""
-    kept = [n for n in found if not any(n == p or fnmatchcase(n, p) for p in exclude)]
-    if not kept:
-        raise ConfigError(f"all {len(found)} volumes are excluded; nothing is left to measure")
-    return {name: found[name] for name in kept[:limit]}
-
-
-def item_seed(seed: int, name: str) -> int:
-    """The seed of one volume or photograph, 32 bits: the same whatever others are measured."""
-    return int(hash_of({"seed": seed, "name": name})[:8], 16)
 
 
 def _volumes(root: Path) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,7 +141,7 @@ class FastMRIFolder(Protocol):
     coils: str = "auto"
     limit: int | None = None
     names: tuple[str, ...] = ()
-    exclude: frozenset[str] = frozenset()
+    exclude: Collection[str] = ()
     keep_maps: bool = False
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.bench.case import Case, Conditions, Figures, OnProgress, Outcome
-from restore.bench.ct import item_seed, selected
-from restore.bench.protocol import Protocol, Setting
+from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import Place
 from restore.datasets.images import SUFFIXES, Picture, read_image
 from restore.errors import ConfigError, InputError, NotFoundError
@@ -65,7 +65,7 @@ class ImageFolder(Protocol):
     kernel: str = "gaussian:1.6"
     factor: int = 4
     limit: int | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: Collection[str] = ()
     seed: int = 7
 
     def __post_init__(self) -> None:

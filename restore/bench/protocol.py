@@ -9,11 +9,13 @@ import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
 
 from restore.bench.case import Case
-from restore.errors import InputError
+from restore.errors import ConfigError, InputError
 
 _ENDS = 1 << 20
 
@@ -90,3 +92,18 @@ def hash_of(values: dict[str, Any]) -> str:
     """A hash of named plain values."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def selected(
+    found: Mapping[str, Path], exclude: Collection[str], limit: int | None
+) -> dict[str, Path]:
+    """The first `limit` of those that are not excluded by name or pattern. Raises ConfigError where none is left."""
+    kept = [n for n in found if not any(n == p or fnmatchcase(n, p) for p in exclude)]
+    if not kept:
+        raise ConfigError(f"all {len(found)} volumes are excluded; nothing is left to measure")
+    return {name: found[name] for name in kept[:limit]}
+
+
+def item_seed(seed: int, name: str) -> int:
+    """The seed of one volume or photograph, 32 bits: the same whatever others are measured."""
+    return int(hash_of({"seed": seed, "name": name})[:8], 16)

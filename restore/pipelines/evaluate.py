@@ -17,6 +17,7 @@ from restore.datasets.slices import slices_within
 from restore.datasets.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
+from restore.operators.geometry import AIR_HU
 from restore.scaling import CT_MINIMUM_HU
 
 
@@ -60,7 +61,8 @@ def evaluate_volume(
     slices: counted along the reference's third axis; all of them must be in the image, default:
     what the image holds. Figures are volume-wise, SSIM is the mean over the compared slices.
     data_range: default the reference's maximum over the compared slices, for CT its maximum minus
-    its minimum. rescale: multiply the image by the least-squares factor first.
+    its minimum. CT in HU is compared as HU + 1000, which is zero in air: SSIM and NMSE depend on where
+    zero lies. rescale: multiply the image by the least-squares factor first.
 
     Raises GeometryError (positions do not match), ConfigError (slices that are not there, no
     range), InputError (NaN or infinite voxels).
@@ -78,8 +80,11 @@ def evaluate_volume(
         found, rule = float(np.ptp(y)), "reference's maximum minus minimum over the compared slices"
     else:
         found, rule = float(y.max()), "reference's maximum over the compared slices"
+    variant = SSIM_VARIANT
+    if modality == "CT":
+        x, y, variant = x - AIR_HU, y - AIR_HU, f"{SSIM_VARIANT}, on HU + 1000"
     return _figures(
-        x, y, found, rule, rescale, notes,
+        x, y, found, rule, rescale, notes, ssim_variant=variant,
         slices=tuple(indices[p] for p in picks), modality=modality, modality_rule=modality_rule,
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ class CGSense(Sampler):
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 1e-3, 1e-2, 1e-1)}
 
     n_steps: int = 30
-    weight: float = 5e-3
+    weight: float = 3e-3
 
     def __post_init__(self) -> None:
         if self.n_steps < 1 or self.weight < 0:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from restore.bench.ct import CTSparseView, item_seed
+from restore.bench.ct import CTSparseView
 from restore.bench.method import parse_methods
+from restore.bench.protocol import item_seed
 from restore.bench.results import load
 from restore.bench.runner import RunOptions, Told, run_benchmark
 from restore.datasets.open import write
@@ -105,7 +106,10 @@ def test_figures_are_those_of_their_definitions(folder: Path) -> None:
             (
                 10 * math.log10(span**2 / error.take(i, axis).mean()),
                 structural_similarity(
-                    image.take(i, axis), truth.take(i, axis), win_size=7, data_range=span
+                    image.take(i, axis) + 1000,
+                    truth.take(i, axis) + 1000,
+                    win_size=7,
+                    data_range=span,
                 ),
             )
             for i in range(SHAPE[axis])

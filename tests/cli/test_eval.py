@@ -159,6 +159,14 @@ def test_ct_uses_the_range_of_the_reference(tmp_path):
     assert found["data_range"] == pytest.approx(2200)
     assert "maximum minus minimum" in found["data_range_rule"]
     assert found["psnr"] == pytest.approx(20 * np.log10(2200 / 5), rel=1e-5)
+    # SSIM and NMSE are those of attenuation, where air is zero.
+    shifted = reference.astype(np.float64) + 1000
+    assert found["nmse"] == pytest.approx(25 * shifted.size / (shifted**2).sum(), rel=1e-4)
+    likeness = [
+        structural_similarity(z + 5, z, data_range=2200) for z in np.moveaxis(shifted, -1, 0)
+    ]
+    assert found["ssim"] == pytest.approx(np.mean(likeness), abs=1e-5)
+    assert found["ssim_variant"].endswith("on HU + 1000")
 
 
 def test_the_data_range_can_be_given(pair):
