@@ -3,6 +3,7 @@
 #
 #   make demo        a reconstruction from start to end on embedded data; pictures in demo/
 #   make test        lint, types and the default tests
+#   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #
 # Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder
 # pip uses the package index that the machine is configured for. Where that index offers torch with
@@ -17,7 +18,7 @@ READY := .venv/.ready
 PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help environment demo test lint format slow gpu benchmarks peers clean
+.PHONY: help environment demo browser test lint format slow gpu benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,6 +58,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/restore demo -o demo
 	@echo "The pictures are in $(CURDIR)/demo"
+
+browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then echo "Chromium is there"; \
+	else apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; fi
 
 test: lint
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile

@@ -27,7 +27,7 @@ Run = Annotated[
 Samplers = Annotated[
     str | None,
     typer.Option(
-        help="Methods: dds,tv, with settings dds:n_steps=8, under names of their own fast=dds:n_steps=8."
+        help="Methods: dds,tv; with settings dds:n_steps=8; under a name fast=dds:preset=published."
     ),
 ]
 Volumes = Annotated[

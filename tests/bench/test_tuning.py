@@ -74,7 +74,11 @@ def test_foreign_files_are_not_taken_for_tuned_values(tmp_path):
 
 
 def test_methods_as_people_write_them():
-    methods = parse_methods("dds,fast=dds:n_steps=8:eta=0,tv", assignments=["tv.weight=2e-3"])
+    methods = parse_methods(
+        "dds,fast=dds:preset=published:n_steps=8:eta=0,tv", assignments=["tv.weight=2e-3"]
+    )
+    assert [m.preset for m in methods] == ["tuned", "published", "tuned"]
+    assert methods[1].sampler_for("4x", object).schedule == "vp"
     assert [(m.name, m.sampler, dict(m.settings)) for m in methods] == [
         ("dds", "dds", {}), ("fast", "dds", {"n_steps": "8", "eta": "0"}), ("tv", "tv", {"weight": "2e-3"}),
     ]  # fmt: skip
