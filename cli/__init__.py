@@ -25,6 +25,7 @@ from restore.cli import (
     image,
     listing,
     recon,
+    report,
     simulate,
     train,
 )
@@ -33,7 +34,19 @@ from restore.errors import OutOfMemory, RestoreError
 DEBUG = "RESTORE_DEBUG"
 INTERRUPTED = 130
 UNEXPECTED = 1
-VERBS = ("recon", "image", "simulate", "eval", "bench", "data", "train", "list", "doctor", "demo")
+VERBS = (
+    "recon",
+    "image",
+    "simulate",
+    "eval",
+    "bench",
+    "report",
+    "data",
+    "train",
+    "list",
+    "doctor",
+    "demo",
+)
 """The order in which `restore --help` shows them."""
 
 
@@ -77,6 +90,7 @@ app.command("image")(image.image)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
+app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("list")(listing.listing)

@@ -12,6 +12,7 @@ from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, St
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
+    from restore.pipelines.run_recon import Planned
     from restore.problem import Step
 
 
@@ -51,6 +52,9 @@ def recon(
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write pictures and a viewer to OUT_report as well.")
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, say what would be done, do nothing."),
@@ -73,9 +77,11 @@ def recon(
     values = parse_assignments(settings or []) | ({} if steps is None else {"n_steps": str(steps)})
     job = ReconJob(
         scan, out, sampler, preset, values, prior, like=like, repair=repair, overwrite=overwrite,
-        options=ReconOptions(samples, seed, maps, not keep_phase, noise_std),  # type: ignore[arg-type]
+        options=ReconOptions(samples, seed, maps, not keep_phase, noise_std, report),  # type: ignore[arg-type]
     )  # fmt: skip
     planned = plan(job)
+    if report:
+        _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
         console.result(
@@ -84,6 +90,8 @@ def recon(
         return
     if planned.done:
         console.result(f"{out}: already done with these settings; --overwrite does it again")
+        if report:
+            _report(planned)
         return
     with console.progress(scan.name, total=count * samples) as advance:
         done = 0.0
@@ -102,3 +110,24 @@ def recon(
         console.result(
             f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
         )
+    if report:
+        _report(planned)
+
+
+def _check_report(out: Path) -> None:
+    """Refuse a report's name that is taken before the work, not after it."""
+    from restore.report.from_recon import report_path
+    from restore.report.render import check_target
+
+    check_target(report_path(out))
+
+
+def _report(planned: Planned) -> None:
+    """Write the report of a result that lies there already: whatever fails here, the result stays."""
+    from restore.datasets.sidecar import read_sidecar
+    from restore.report.from_recon import report_path, study_of_recon
+    from restore.report.render import write_report
+
+    out = planned.job.out
+    study = study_of_recon(planned.scan, out, read_sidecar(out), planned.job.options)
+    console.say(f"report: {write_report(study, report_path(out))}")

@@ -135,9 +135,9 @@ def read_file(path: Path) -> list[Row]:
     """The complete rows of one file in their order. Raises InputError."""
     csv.field_size_limit(1 << 27)
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode(errors="surrogateescape")
         table = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+    except (OSError, csv.Error) as cause:
         raise InputError(path, f"cannot be read as CSV ({cause})") from cause
     if not table:
         return []
@@ -169,7 +169,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(_finite(value), separators=(",", ":"), sort_keys=True)
     if isinstance(value, float):
-        return repr(value)
+        return repr(float(value))  # numpy's own repr names its type
     # One row is one line, so that a row cut short is told by its missing end.
     return re.sub(r"[\\\x00-\x1f\x85\u2028\u2029]", lambda found: _escaped(found[0]), str(value))
 
@@ -190,4 +190,4 @@ def _finite(value: Any) -> Any:
 def _line(cells: Sequence[str]) -> bytes:
     stream = io.StringIO(newline="")
     csv.writer(stream).writerow(cells)
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(errors="surrogateescape")

@@ -1,0 +1,200 @@
+"""One reconstruction as a study of a single page: volume, input, reference where there is one, record.
+
+Called by `restore recon --report` after the result is written; reads the result back from its files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restore.datasets.atomic import name_suffix
+from restore.datasets.open import read
+from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.volume import Volume, align_to
+from restore.errors import ConfigError
+from restore.operators.ct import ParallelBeamCT
+from restore.operators.mri import MultiCoilMRI
+from restore.pipelines.evaluate import Evaluation, evaluate_volume
+from restore.pipelines.reconstruct import ReconOptions, empty_result, reconstruct
+from restore.pipelines.run_recon import std_path
+from restore.registry import load_sampler
+from restore.report.study import (
+    NOTHING,
+    Cell,
+    Chart,
+    Column,
+    Images,
+    Layer,
+    Page,
+    Section,
+    Series,
+    Study,
+    Table,
+    fixed,
+    number,
+    record_tables,
+)
+
+FIRST_LOOK = {"MR": "zerofilled", "CT": "fbp"}
+
+
+def report_path(out: Path) -> Path:
+    """The folder OUT_report beside a result, its suffix left out."""
+    return out.with_name(out.name.removesuffix(name_suffix(out)) + "_report")
+
+
+def study_of_recon(
+    scan: MRIScan | CTScan, out: Path, record: Mapping[str, Any], options: ReconOptions
+) -> Study:
+    """The study of a finished reconstruction. record: the sidecar's; options: it was made with.
+
+    The input is made anew with a classical method on the CPU. Raises what reading the result raises.
+    """
+    grid = empty_result(scan)
+    image = align_to(grid, read(out, modality=grid.modality))
+    several = int(record.get("options", {}).get("samples", 1)) > 1
+    std = align_to(grid, read(std_path(out), modality=grid.modality)).data if several else None
+    name = str(record.get("sampler", {}).get("name", "result"))
+    stacks: dict[str, NDArray[Any]] = {}
+    if name != FIRST_LOOK[grid.modality]:
+        stacks[f"input: {FIRST_LOOK[grid.modality]}"] = _first_look(scan, grid.modality, options)
+    stacks[name] = np.asarray(image.data, np.float32)
+    truth = None if scan.reference is None else np.asarray(scan.reference[:], np.float32)
+    figures, notes = _figures(stacks, truth, grid)
+    layers = [
+        Layer(label, "method" if label == name else "input", stack, _said(figures.get(label)),
+              std if label == name else None)
+        for label, stack in stacks.items()
+    ]  # fmt: skip
+    if truth is not None:
+        layers.append(Layer("reference", "reference", truth, "carried by the scan"))
+    known = scan.affine is not None
+    images = Images(
+        tuple(layers), scan.slice_indices, grid.affine if known else None, grid.modality, grid.units, tuple(notes)
+    )  # fmt: skip
+    facts = _facts(scan, record, figures)
+    page = Page(scan.path.name, out.name, lambda: images, facts=facts, charts=_curve(name, record))
+    shown = {key: value for key, value in record.items() if key not in ("curve", "chunks")}
+    return Study(
+        title=out.name, subtitle=f"{scan.path.name}: {scan.n_slices} slices by {name}",
+        sections=(Section("Result", (_table(stacks, figures, scan, record, facts),)),), pages=(page,),
+        provenance=(*record_tables(shown), _chunks(record)),
+        notes=tuple(map(str, record.get("notes", ()))), single=True,
+    )  # fmt: skip
+
+
+def _first_look(scan: MRIScan | CTScan, modality: str, options: ReconOptions) -> NDArray[Any]:
+    operator = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
+    sampler = load_sampler(FIRST_LOOK[modality]).configured("tuned", operator, {})
+    classical = dataclasses.replace(options, samples=1, trace=False)
+    return reconstruct(scan, sampler, None, classical, device=torch.device("cpu")).volume.data
+
+
+def _figures(
+    stacks: Mapping[str, NDArray[Any]], truth: NDArray[Any] | None, grid: Volume
+) -> tuple[dict[str, Evaluation], list[str]]:
+    """Figures of each stack where the scan has a reference that can be compared with."""
+    if truth is None:
+        return {}, ["The scan carries no reference: there are no figures of quality."]
+    target = Volume(truth, grid.affine, grid.modality, grid.units)
+    try:
+        found = {
+            label: evaluate_volume(
+                Volume(np.asarray(stack, np.float32), grid.affine, grid.modality, grid.units),
+                target,
+            )
+            for label, stack in stacks.items()
+        }
+    except ConfigError as error:
+        return {}, [f"There are no figures of quality: {error}."]
+    return found, []
+
+
+def _said(figures: Evaluation | None) -> str:
+    return "" if figures is None else f"PSNR {figures.psnr:.2f} dB, SSIM {figures.ssim:.4f}"
+
+
+def _facts(
+    scan: MRIScan | CTScan, record: Mapping[str, Any], figures: Mapping[str, Evaluation]
+) -> tuple[tuple[str, str], ...]:
+    """What the figures depend on."""
+    facts = []
+    if figures:
+        one = next(iter(figures.values()))
+        facts = [
+            ("target", "the scan's reference"), ("data range", f"{one.data_range:.4g} ({one.data_range_rule})"),
+            ("SSIM", one.ssim_variant),
+        ]  # fmt: skip
+    noise = record.get("noise_std", scan.noise_std)
+    facts += [
+        ("mask", _mask(scan)), ("mask seed", str(scan.settings.get("seed", NOTHING))),
+        ("noise std", NOTHING if noise is None else f"{noise:.4g} (units of the measurement)"),
+        ("misfit", "||Ax-y|| / (std sqrt(m)) where the noise is known, else ||Ax-y|| / ||y||"),
+    ]  # fmt: skip
+    return tuple(facts)
+
+
+def _mask(scan: MRIScan | CTScan) -> str:
+    if isinstance(scan, CTScan):
+        return f"{scan.shape[1]} views"
+    pattern = str(scan.settings.get("mask", "as measured"))
+    return f"{pattern}, {np.count_nonzero(scan.mask)} of {scan.mask.size} samples"
+
+
+def _table(
+    stacks: Mapping[str, NDArray[Any]], figures: Mapping[str, Evaluation],
+    scan: MRIScan | CTScan, record: Mapping[str, Any], facts: tuple[tuple[str, str], ...],
+) -> Table:  # fmt: skip
+    chunks = record.get("chunks", [])
+    misfit = max((float(chunk["misfit"]) for chunk in chunks), default=None)
+    calls = int(chunks[0].get("evaluations", 0)) if chunks else None
+    names = ("PSNR dB", "SSIM", "NMSE", "largest misfit", "evaluations", "seconds", "peak MB")
+    columns = (Column("Image"), *(Column(name, True) for name in names), Column("device"))
+    lines = []
+    for label in stacks:
+        one = figures.get(label)
+        psnr, ssim, nmse = (one.psnr, one.ssim, one.nmse) if one else (None, None, None)
+        cells = [fixed(psnr, 2), fixed(ssim, 4), fixed(nmse, 5)]
+        if label.startswith("input"):
+            cost = [Cell(NOTHING)] * 5
+        else:
+            cost = [
+                number(misfit, 3), number(calls, 6), number(record.get("seconds")),
+                number(record.get("peak_memory_mb"), 5),
+                Cell(str(record.get("environment", {}).get("Device", NOTHING))),
+            ]  # fmt: skip
+        lines.append((Cell(label), *cells, *cost))
+    caption = "Conditions: " + "; ".join(f"{label}: {text}" for label, text in facts) + "."
+    return Table("Figures", columns, tuple(lines), caption)
+
+
+def _curve(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
+    points = tuple((float(x), float(y)) for x, y in record.get("curve", ()))
+    if len(points) < 2:
+        return ()
+    caption = "Mean over slices. ||Ax-y|| / (std sqrt(m)) where the noise is known, else ||Ax-y|| / ||y||."
+    return (
+        Chart(
+            "Data misfit during the run", "network evaluations", "data misfit",
+            (Series(name, points, line=True),), caption, log_y=True,
+        ),
+    )  # fmt: skip
+
+
+def _chunks(record: Mapping[str, Any]) -> Table:
+    columns = (Column("Slices"), Column("evaluations", True), Column("misfit", True))
+    lines = tuple(
+        (
+            Cell(", ".join(map(str, chunk.get("slices", ())))),
+            number(chunk.get("evaluations"), 6), number(chunk.get("misfit"), 3),
+        )
+        for chunk in record.get("chunks", ())
+    )  # fmt: skip
+    return Table("Data misfit of each part", columns, lines)

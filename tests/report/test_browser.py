@@ -1,0 +1,299 @@
+"""A report in headless Chromium, opened from disk: no error, no network, viewers that show and move.
+
+The browser is driven over plain HTTP by the WebDriver protocol. Skipped where Chromium or its driver is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--window-size=1200,900",
+)  # fmt: skip
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+PATIENCE = 60.0
+
+
+class Browser:
+    """One session of a browser; methods of the WebDriver protocol that the tests need."""
+
+    def __init__(self, port: int, binary: str, profile: Path) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+        options = {"binary": binary, "args": [*ARGUMENTS, f"--user-data-dir={profile}"]}
+        wanted = {
+            "browserName": "chrome", "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }  # fmt: skip
+        self.wait(lambda: self.call("GET", "/status")["ready"])
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self.base += f"/session/{session['sessionId']}"
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(  # noqa: S310 (always http to this machine)
+            self.base + path, data, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(json.load(error)["value"]["message"]) from error
+
+    def wait(self, condition: Any) -> Any:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                if found := condition():
+                    return found
+            except urllib.error.URLError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the browser did not come to it in time")
+
+    def open(self, page: Path) -> None:
+        self.call("POST", "/url", {"url": "about:blank"})
+        self.log("browser"), self.log("performance")
+        self.call("POST", "/url", {"url": page.as_uri()})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        return self.call("POST", "/se/log", {"type": kind})
+
+    def find(self, css: str) -> str:
+        found = self.call("POST", "/element", {"using": "css selector", "value": css})
+        return found[ELEMENT]
+
+    def click(self, css: str) -> None:
+        self.call("POST", f"/element/{self.find(css)}/click", {})
+
+    def press(self, css: str, keys: str) -> None:
+        self.call("POST", f"/element/{self.find(css)}/value", {"text": keys})
+
+    def click_at(self, css: str, x: int, y: int) -> None:
+        """Click so many pixels from the middle of an element."""
+        self.run(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})",
+            css,
+        )
+        origin = {ELEMENT: self.find(css)}
+        steps = [
+            {"type": "pointerMove", "duration": 0, "origin": origin, "x": x, "y": y},
+            {"type": "pointerDown", "button": 0}, {"type": "pause", "duration": 30}, {"type": "pointerUp", "button": 0},
+        ]  # fmt: skip
+        self.call(
+            "POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": steps}]}
+        )
+
+    def complaints(self) -> list[str]:
+        return [e["message"] for e in self.log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self) -> list[str]:
+        events = [json.loads(e["message"])["message"] for e in self.log("performance")]
+        sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [p["request"]["url"] for p in sent if p["request"]["url"] != "about:blank"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip(
+            "needs chromium and chromedriver (Debian: apt install chromium chromium-driver)"
+        )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        session = Browser(port, binary, tmp_path_factory.mktemp("profile"))
+        yield session
+        session.call("DELETE", "")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, report: Path) -> Browser:
+    """A volume's page, its viewers ready; the tests below use it one after the other."""
+    browser.open(report / "pages/001-4x-a.h5.html")
+    browser.wait(lambda: browser.run("return document.querySelector('#planar')?.dataset.ready"))
+    return browser
+
+
+def test_index_opens_without_complaint_and_without_network(browser, report):
+    browser.open(report / "index.html")
+    assert browser.run("return document.images.length") >= 8
+    broken = (
+        "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+    )
+    browser.wait(lambda: browser.run("return [...document.images].every(i => i.complete)"))
+    assert browser.run(broken) == []
+    assert browser.complaints() == []
+    sent = browser.requests()
+    assert len(sent) > 8
+    assert not [url for url in sent if not url.startswith(("file:", "data:"))]
+
+
+def test_a_table_sorts_by_click_and_by_key(browser, report):
+    browser.open(report / "index.html")
+    read = (
+        "const t = document.querySelectorAll('table.sortable')[1];"
+        "return [...t.tBodies[0].rows].map(r => r.cells[2].textContent)"
+    )
+    before = browser.run(read)
+    browser.run("document.querySelectorAll('table.sortable')[1].tHead.rows[0].cells[2].id = 'psnr'")
+    browser.click("#psnr button")
+    rising = browser.run(read)
+    assert rising == sorted(before, key=float) != before
+    browser.press("#psnr button", "\ue007")
+    assert browser.run(read) == rising[::-1]
+    assert browser.run("return document.querySelector('#psnr').ariaSort") == "descending"
+
+
+def test_rows_without_a_figure_stay_last(browser, report):
+    browser.open(report / "index.html")
+    read = (
+        "const h = [...document.querySelectorAll('table.sortable th')].find(h => h.innerText.startsWith('coverage'));"
+        "h.querySelector('button').click();"
+        "return [...h.closest('table').tBodies[0].rows].map(r => r.cells[h.cellIndex].textContent[0])"
+    )
+    assert browser.run(read) == ["0", "–", "–"]
+    assert browser.run(read) == ["0", "–", "–"]
+
+
+def test_a_page_opens_without_complaint_and_without_network(page):
+    assert page.complaints() == []
+    sent = page.requests()
+    assert [url for url in sent if url.endswith("niivue.umd.js")]
+    assert not [url for url in sent if not url.startswith(("file:", "data:", "blob:"))]
+
+
+def test_the_viewer_shows_every_volume(page):
+    assert page.run("return document.querySelector('#planar').dataset.loaded") == "5"
+    names = "return [...document.querySelectorAll('#planar b')].map(e => e.textContent)"
+    assert page.run(names) == ["reference", "zerofilled", "tv", "dds", "dds std"]
+    # A drawing buffer is empty after it is shown: draw into another canvas within the frame that draws it.
+    lit = """
+      const done = [];
+      for (const canvas of document.querySelectorAll('#planar canvas')) {
+        const copy = document.createElement('canvas');
+        [copy.width, copy.height] = [canvas.width, canvas.height];
+        const gl = canvas.getContext('webgl2');
+        const pixels = new Uint8Array(4 * canvas.width * canvas.height);
+        gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+        let bright = 0;
+        for (let i = 0; i < pixels.length; i += 4) if (pixels[i] + pixels[i + 1] + pixels[i + 2] > 60) bright++;
+        done.push(bright / (canvas.width * canvas.height));
+      }
+      return done;
+    """
+    shares = page.run(lit)
+    assert len(shares) == 5
+    assert min(shares) > 0.02, shares
+
+
+def test_cross_hairs_move_together(page):
+    read = "return [...document.querySelectorAll('#planar figure')].map(f => f.dataset.voxel)"
+    before = page.run(read)
+    assert len(set(before)) == 1
+    page.click_at("#planar figure:nth-child(2) canvas", -60, -40)
+    after = page.wait(lambda: (now := page.run(read)) != before and now)
+    assert len(set(after)) == 1, after
+    page.run(
+        "const s = document.querySelectorAll('.viewers > .controls input')[2]; s.value = 1;"
+        "s.dispatchEvent(new Event('input'))"
+    )
+    assert {v.rsplit(",", 1)[1] for v in page.run(read)} == {"3"}
+
+
+PICTURE = "return document.querySelector('#stack canvas').toDataURL()"
+
+
+def test_the_slider_moves_and_the_picture_changes(page):
+    before = page.run(PICTURE)
+    assert page.run("return document.querySelector('#stack').dataset.loaded") == "6"
+    page.press("#stack-slice", "\ue014")
+    assert page.run("return document.querySelector('#stack output').value") == "13"
+    assert page.run(PICTURE) != before
+    page.press("#stack-slice", "\ue012")
+    assert page.run(PICTURE) == before
+
+
+def test_layers_and_differences_are_shown(page):
+    seen = {page.run(PICTURE)}
+    for layer in range(6):
+        page.run(
+            "document.querySelectorAll('#stack input[type=radio]')[arguments[0]].click()", layer
+        )
+        seen.add(page.run(PICTURE))
+    page.run("document.querySelectorAll('#stack input[type=radio]')[3].click()")
+    page.run("document.querySelector('#stack-difference').click()")
+    seen.add(page.run(PICTURE))
+    assert len(seen) == 6  # input and zerofilled are the same picture, and the first was seen
+
+
+def test_the_read_out_tells_the_values_at_the_cross_hair(page, run):
+    from restore.bench import store
+
+    page.run("document.querySelector('#stack canvas').focus()")
+    page.press("#stack canvas", "\ue012\ue013")
+    place = page.run("return document.querySelector('.readout caption').textContent")
+    assert place == "slice 12, row 19, column 17"
+    rows = "return [...document.querySelectorAll('.readout tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+    for name, value, gap in page.run(rows):
+        if name.endswith("std"):
+            continue
+        file = {"reference": ("", "reference")}.get(name, ("4x", name))
+        image = store.load(store.image_path(run, *file, "a.h5")).image
+        truth = store.load(store.image_path(run, "", "reference", "a.h5")).image
+        span = float(image.max() - image.min()) / 65535
+        assert float(value) == pytest.approx(float(image[2, 19, 17]), abs=span, rel=1e-3)
+        if gap:
+            expected = float(abs(image[2, 19, 17] - truth[2, 19, 17]))
+            assert float(gap) == pytest.approx(expected, abs=2 * span, rel=1e-3)
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1600])
+def test_nothing_scrolls_sideways(page, width):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
+    page.call("POST", "/goog/cdp/execute", command)
+    assert page.run("return [innerWidth, document.documentElement.scrollWidth <= innerWidth]") == [
+        width,
+        True,
+    ]
+
+
+def test_without_webgl_the_slider_remains(browser, report):
+    blind = "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext ="
+    blind += " function (kind, ...rest) { return kind === 'webgl2' ? null : get.call(this, kind, ...rest); }"
+    command = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": blind}}
+    added = browser.call("POST", "/goog/cdp/execute", command)
+    browser.open(report / "pages/001-4x-a.h5.html")
+    assert "needs WebGL 2" in browser.run(
+        "return document.querySelector('#planar-message').innerText"
+    )
+    assert browser.run("return document.querySelector('#stack').dataset.loaded") == "6"
+    assert browser.complaints() == []
+    command = {"cmd": "Page.removeScriptToEvaluateOnNewDocument", "params": added}
+    browser.call("POST", "/goog/cdp/execute", command)
