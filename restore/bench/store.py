@@ -53,7 +53,8 @@ def slug(name: str) -> str:
     if _PLAIN.fullmatch(name):
         return name
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:60] or "file"
-    return f"{clean}-{hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]}"
+    mark = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{clean}-{mark[:8]}"
 
 
 def image_path(run: Path, setting: str, method: str, volume: str) -> Path:
