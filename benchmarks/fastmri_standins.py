@@ -38,15 +38,15 @@ def main() -> None:
     mr, root, out = given.data / "mr", given.out / "data", given.out
     root.mkdir(parents=True, exist_ok=True)
     standin(
-        mr / "train" / "chris_T1.nii.gz", "65:146:20", 1, root / "multicoil_val" / "file1000001.h5"
+        mr / "train" / "chris_T1.nii.gz", "65:146:40", 1, root / "multicoil_val" / "file1000001.h5"
     )
-    standin(mr / "dicom_t1", "12:44:12", 2, root / "multicoil_val" / "file1000002.h5")
+    standin(mr / "dicom_t1", "16:36:16", 2, root / "multicoil_val" / "file1000002.h5")
     standin(
-        mr / "train" / "chris_PD.nii.gz", "15:40:20", 3, root / "multicoil_train" / "file1000003.h5"
+        mr / "train" / "chris_PD.nii.gz", "25", 3, root / "multicoil_train" / "file1000003.h5"
     )
     restore("data", "fastmri", root)
     restore("bench", "tune", "fastmri-volume", root, "-o", out / "tuned")
-    methods = ("--samplers", "zerofilled,cgsense,wavelet,tv,reddiff,dds", "--tuned", out / "tuned")
+    methods = ("--samplers", "zerofilled,cgsense,wavelet,tv,dds", "--tuned", out / "tuned")
     restore("bench", "fastmri", root, *methods, "-o", out / "volume")
     restore("bench", "fastmri", root, "--protocol", "inversebench-mri", "--acceleration", 4,
             "--samplers", "zerofilled,cgsense,wavelet,tv,dds", "-o", out / "slices")  # fmt: skip

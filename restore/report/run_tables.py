@@ -26,6 +26,7 @@ from restore.report.study import (
 )
 
 MOST_EXTRAS = 8
+AS_ABOVE = "Conditions as in the table."
 Pages = Mapping[tuple[str, str], int]
 """(setting, volume) -> index of the page."""
 
@@ -60,7 +61,7 @@ def conditions(rows: Iterable[Row]) -> tuple[tuple[str, str], ...]:
 
 
 def volumes_table(rows: Sequence[Row], pages: Pages) -> Table:
-    """One line for each volume and method, with everything its figures depend on."""
+    """One line for each volume and method. What all of them depend on stands in the caption, the rest beside each."""
     extras = _extras(rows)
     columns = [Column("Volume"), Column("Method"), *_figure_columns(), *_extra_columns(extras)]
     columns += [Column("data range", True), Column("target"), Column("mask"), Column("mask seed")]
@@ -75,8 +76,7 @@ def volumes_table(rows: Sequence[Row], pages: Pages) -> Table:
         line += [Cell(row.mask_seed or NOTHING), number(row.noise_std), number(row.evaluations, 6)]
         line += [number(row.seconds, 3), number(row.peak_memory_mb, 5), Cell(row.device or NOTHING)]
         lines.append(tuple(line))
-    caption = _sentence(pair for pair in conditions(rows) if pair[0] != "mask seed")
-    return Table("Each volume", tuple(columns), tuple(lines), caption)
+    return _slim(Table("Each volume", tuple(columns), tuple(lines), _sentence(conditions(rows))))
 
 
 def failures(rows: Iterable[Row], pages: Pages) -> Table:
@@ -90,18 +90,17 @@ def failures(rows: Iterable[Row], pages: Pages) -> Table:
 
 
 def curves(done: Sequence[Row]) -> Chart:
-    """Data misfit against network evaluations: the mean over volumes where their steps agree."""
+    """Data misfit after each step: the mean over volumes where their numbers of steps agree."""
     series = []
     for colour, (method, rows) in enumerate(by_method(done).items()):
         found = [row.curve for row in rows if len(row.curve) > 1]
         for group in _same_steps(found):
-            x = [point[0] for point in group[0]]
+            x = range(1, len(group[0]) + 1)
             y = np.mean([[point[1] for point in curve] for curve in group], axis=0)
             series.append(Series(method, _finite(zip(x, y, strict=True)), colour, line=True))
-    rule = _rules(done, "misfit_rule")
     return Chart(
-        "Data misfit during the run", "network evaluations", "data misfit", tuple(series),
-        f"Misfit: {rule}. Mean over volumes. {_sentence(conditions(done))}", log_y=True,
+        "Data misfit during the run", "step of the method", "data misfit", tuple(series),
+        f"{_rules(done, 'misfit_rule')}. Mean over volumes. {AS_ABOVE}", log_y=True,
     )  # fmt: skip
 
 
@@ -136,7 +135,7 @@ def _summary(rows: Sequence[Row], done: Sequence[Row], over_slices: bool) -> Tab
     caption = f"{means} [95 % bootstrap interval over volumes]; memory: largest. " + _sentence(
         conditions(done)
     )
-    return Table("Methods", tuple(columns), tuple(lines), caption)
+    return _slim(Table("Methods", tuple(columns), tuple(lines), caption))
 
 
 _COST = (
@@ -219,7 +218,7 @@ def _against_cost(done: Sequence[Row], over_slices: bool) -> Chart:
     caption = "Mean PSNR with its 95 % interval; classical methods call no network. "
     return Chart(
         "Quality against network evaluations", "network evaluations for one image", "PSNR dB",
-        tuple(series), caption + _sentence(conditions(done)), log_x=True,
+        tuple(series), caption + AS_ABOVE, log_x=True,
     )  # fmt: skip
 
 
@@ -236,7 +235,7 @@ def _by_volume(done: Sequence[Row]) -> Chart:
         for colour, (method, found) in enumerate(groups.items()) if found
     )  # fmt: skip
     caption = "Each point is a volume; they are ordered by the first method. "
-    return Chart("Each volume", "volume", "PSNR dB", series, caption + _sentence(conditions(done)))
+    return Chart("Each volume", "volume", "PSNR dB", series, caption + AS_ABOVE)
 
 
 def _calibration(done: Sequence[Row]) -> Chart:
@@ -251,7 +250,7 @@ def _calibration(done: Sequence[Row]) -> Chart:
             series.append(Series(method, kept, colour))
     caption = (
         "Groups of equally many pixels of each volume. On the line the predicted deviation is right; above it, too "
-        "small. " + _sentence(conditions(done))
+        "small. " + AS_ABOVE
     )
     return Chart(
         "Calibration of the uncertainty", "predicted standard deviation", "rms error", tuple(series),
@@ -259,10 +258,29 @@ def _calibration(done: Sequence[Row]) -> Chart:
     )  # fmt: skip
 
 
+def _slim(table: Table) -> Table:
+    """Without columns that say nothing in any row, or the same words in all of several rows (the caption has them)."""
+    kept = [
+        at
+        for at, column in enumerate(table.columns)
+        if not _idle(column, [row[at].text for row in table.rows])
+    ]
+    return dataclasses.replace(
+        table,
+        columns=tuple(table.columns[at] for at in kept),
+        rows=tuple(tuple(row[at] for at in kept) for row in table.rows),
+    )
+
+
+def _idle(column: Column, texts: Sequence[str]) -> bool:
+    repeated = column.label in ("target", "mask", "mask seed") and len(set(texts)) == 1
+    return bool(texts) and (set(texts) == {NOTHING} or repeated)
+
+
 def _same_steps(found: Sequence[list[list[float]]]) -> list[list[list[list[float]]]]:
-    groups: dict[tuple[float, ...], list[list[list[float]]]] = {}
+    groups: dict[int, list[list[list[float]]]] = {}
     for curve in found:
-        groups.setdefault(tuple(point[0] for point in curve), []).append(curve)
+        groups.setdefault(len(curve), []).append(curve)
     return list(groups.values())
 
 
