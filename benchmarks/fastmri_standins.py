@@ -2,9 +2,9 @@
 
     python benchmarks/fastmri_standins.py ../shared/data -o runs/fastmri
 
-Makes fully sampled stand-in files (T1 head and contrast-enhanced T1 for the table, proton density for tuning), tunes the
-baselines, runs both protocols, samples once for calibration, and writes the pages. Every step is a command of `restore` that
-is printed before it runs; a second call continues.
+Makes fully sampled stand-in files (T1 head and contrast-enhanced T1 for the table, proton density for tuning), tunes
+the baselines, runs both protocols, samples once for calibration, and writes the pages. Every step is a command of
+`restore` that is printed before it runs; a second call continues.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def main() -> None:
         mr / "train" / "chris_T1.nii.gz", "65:146:40", 1, root / "multicoil_val" / "file1000001.h5"
     )
     standin(mr / "dicom_t1", "16:36:16", 2, root / "multicoil_val" / "file1000002.h5")
-    standin(
-        mr / "train" / "chris_PD.nii.gz", "25", 3, root / "multicoil_train" / "file1000003.h5"
-    )
+    standin(mr / "train" / "chris_PD.nii.gz", "25", 3, root / "multicoil_train" / "file1000003.h5")
     restore("data", "fastmri", root)
     restore("bench", "tune", "fastmri-volume", root, "-o", out / "tuned")
     methods = ("--samplers", "zerofilled,cgsense,wavelet,tv,dds", "--tuned", out / "tuned")

@@ -44,7 +44,12 @@ app = typer.Typer(
 FASTMRI = ("fastmri-volume", "inversebench-mri")
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data.")]
 Acceleration = Annotated[str, typer.Option(help="Accelerations, such as 4,8.")]
-Split = Annotated[str, typer.Option(help="Which part of fastMRI: val, test, train or challenge.")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Which part of fastMRI: val, test, train or challenge. Default: val, or ROOT's own."
+    ),
+]
 Coils = Annotated[str, typer.Option(help="auto, multicoil or singlecoil.")]
 Mask = Annotated[
     str, typer.Option(help="auto (knee random, brain equispaced_fraction) or a fastMRI mask kind.")
@@ -81,7 +86,7 @@ def fastmri(
     acceleration: Acceleration = "4,8",
     samplers: Samplers = None,
     volumes: Volumes = None,
-    split: Split = "val",
+    split: Split = None,
     coils: Coils = "auto",
     mask: Mask = "auto",
     measurements: Measurements = "raw",
@@ -223,6 +228,22 @@ def tune(
     console.result(f"{out / 'tuned.json'}: use it with --tuned; its volumes are left out there")
 
 
+@app.command("submission")
+def submission(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fastmri-volume run.")],
+    method: Annotated[str, typer.Option(help="Whose images.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.")],
+    knee_v2: Annotated[
+        bool, typer.Option("--knee-v2", help="Names end in _v2, as the knee test set's.")
+    ] = False,
+) -> None:
+    """Write the images of a method as the files that the fastMRI leaderboard takes."""
+    from restore.bench.submission import write_folder
+
+    names = write_folder(run, method, out, knee_v2)
+    console.result(f"{out}: {len(names)} volumes by {method}")
+
+
 @app.command("table")
 def table(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")], json: Json = False
@@ -257,12 +278,16 @@ def compare(
 
 
 def _fastmri(
-    name: str, root: Path, acceleration: str, split: str, coils: str, mask: str, measurements: str,
+    name: str, root: Path, acceleration: str, split: str | None, coils: str, mask: str, measurements: str,
     volumes: int | None, exclude: frozenset[str], keep_maps: bool,
 ) -> Protocol:  # fmt: skip
+    from restore.datasets.fastmri_folder import folder_kind
     from restore.errors import ConfigError
 
     rates = numbers(acceleration, "--acceleration")
+    if split is None:
+        kind = folder_kind(root.resolve().name)
+        split = kind[1] if kind else "val"
     if name == FASTMRI[0]:
         from restore.bench.fastmri import FastMRIVolume
 

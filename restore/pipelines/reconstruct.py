@@ -103,9 +103,7 @@ def reconstruct(
         record["curve"] = _mean_curve(curves)
     several = options.samples > 1
     std = _volume(scan, samples.std(0, ddof=1)) if several else None
-    return ReconResult(
-        _volume(scan, samples.mean(0)), std, record, samples if several else None
-    )
+    return ReconResult(_volume(scan, samples.mean(0)), std, record, samples if several else None)
 
 
 def empty_result(scan: MRIScan | CTScan) -> Volume:

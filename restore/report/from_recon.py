@@ -176,13 +176,13 @@ def _table(
 
 
 def _curve(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
-    points = tuple((float(x), float(y)) for x, y in record.get("curve", ()))
+    points = tuple((float(i), float(y)) for i, (_, y) in enumerate(record.get("curve", ()), 1))
     if len(points) < 2:
         return ()
     caption = "Mean over slices. ||Ax-y|| / (std sqrt(m)) where the noise is known, else ||Ax-y|| / ||y||."
     return (
         Chart(
-            "Data misfit during the run", "network evaluations", "data misfit",
+            "Data misfit during the run", "step of the method", "data misfit",
             (Series(name, points, line=True),), caption, log_y=True,
         ),
     )  # fmt: skip

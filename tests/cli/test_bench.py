@@ -199,3 +199,36 @@ def test_some_failures_have_a_code_of_their_own(verb, fastmri: Path, tmp_path: P
     assert result.exit_code == 8, result.stderr
     assert "1 of 2 runs failed" in result.stderr
     assert str(tmp_path) not in (tmp_path / "run" / "results.csv").read_text()
+
+
+def test_test_files_become_a_submission(verb, tmp_path: Path) -> None:
+    write(head_phantom((4, 56, 52)), tmp_path / "head.nii.gz")
+    for number, rate in ((1, 4), (2, 8)):
+        out = tmp_path / "multicoil_test" / f"file100000{number}.h5"
+        made = verb("simulate", "mri", tmp_path / "head.nii.gz", "--as", "fastmri", "-o", out, "--coils", 3,
+                    "--slices", "1:3", "--test", rate, "--center-fraction", 0.12)  # fmt: skip
+        assert made.exit_code == 0, made.stderr
+    run, folder = tmp_path / "run", tmp_path / "submission"
+    result = verb(
+        "bench", "fastmri", tmp_path / "multicoil_test", "--samplers", "zerofilled", "-o", run
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = load(run)
+    assert {(r.volume, r.setting, r.psnr) for r in rows} == {
+        ("file1000001.h5", "4x", None), ("file1000002.h5", "8x", None),
+    }  # fmt: skip
+    assert {r.mask for r in rows} == {"stored in the file"}
+    call = ("bench", "submission", run, "--method", "zerofilled", "--knee-v2", "-o", folder)
+    assert verb(*call).exit_code == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["file1000001_v2.h5", "file1000002_v2.h5"]
+    with h5py.File(folder / "file1000001_v2.h5") as file:
+        assert list(file) == ["reconstruction"]
+        assert (file["reconstruction"].shape, file["reconstruction"].dtype) == (
+            (2, 56, 52),
+            np.float32,
+        )
+    assert verb(*call).exit_code == 5
+    assert (
+        "has no method 'dds'"
+        in verb("bench", "submission", run, "--method", "dds", "-o", tmp_path / "x").stderr
+    )
