@@ -49,12 +49,12 @@ Array = NDArray[np.float32]
 # Name of a row: sampler and settings, per kind of scan. DDS: 30 evaluations a slice; DiffusionMBIR: 60.
 METHODS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "TV, slice by slice": ("tv", {"mr": {}, "ct": {}}),
-    "DDS, slice by slice": ("dds", {"mr": {"n_steps": 30}, "ct": {"n_steps": 30, "sigma_start": 0.5}}),
+    "DDS, slice by slice": ("dds", {"mr": {"n_steps": 30}, "ct": {"n_steps": 30, "sigma_start": 0.5, "few_data": 0}}),
     "DDS, 3-D": (
         "dds",
         {
             "mr": {"n_steps": 30, "tv_weight": 0.003, "tv_rho": 0.1},
-            "ct": {"n_steps": 30, "sigma_start": 0.5, "tv_weight": 0.003, "tv_rho": 0.1},
+            "ct": {"n_steps": 30, "sigma_start": 0.5, "few_data": 0, "tv_weight": 0.003, "tv_rho": 0.1},
         },
     ),
     "DiffusionMBIR": ("diffusionmbir", {"mr": {"n_steps": 30}, "ct": {"n_steps": 30}}),

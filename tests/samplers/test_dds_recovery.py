@@ -194,3 +194,16 @@ def test_a_prior_is_needed(generator):
     problem = Problem(torch.zeros(SIDE, SIDE), operator)
     with pytest.raises(ConfigError, match="prior"):
         next(DDS().steps(problem, None, Draws(0, problem.ids)))
+
+
+@pytest.mark.parametrize("views", [60, 2])
+def test_few_data_raise_the_start(oracle, generator, views):
+    operator = ParallelBeamCT(ParallelBeam.covering(shape=(SIDE, SIDE), views=views))
+    truth = slices(1, generator, complex_=False).float()
+    problem = Problem(operator(truth), operator, Gaussian(0.05))
+    sampler = DDS.configured("tuned", ParallelBeamCT, {"n_steps": 2})
+    images = ImagePrior(oracle(truth), problem.item_shape, complex_=False)
+    first = next(iter(sampler.steps(problem, images, Draws(0, problem.ids))))
+    unknowns = SIDE * SIDE / math.prod(operator.out_shape)
+    assert (unknowns > 2.5) == (views == 2)
+    assert first.sigma == pytest.approx(0.1 * max(1, unknowns / 2.5) ** 1.2)
