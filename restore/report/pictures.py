@@ -17,8 +17,9 @@ from restore.report.study import Images, Layer
 
 QUANTILE = 0.998
 """Which of the brightest values ends a scale."""
-WINDOW_HU = (-160.0, 240.0)
-"""The usual soft-tissue window, in which low-dose CT is judged."""
+WINDOW_HU, WIDE_WINDOW_HU = (-160.0, 240.0), (-1000.0, 400.0)
+"""The usual soft-tissue window, in which low-dose CT is judged; and one that shows lungs as well."""
+LUNG_HU, LUNG_PART = (-950.0, -300.0), 0.1
 MOST_SLICES = 3
 LARGEST_SIDE = 768
 ZOOM_PART = 0.28
@@ -111,7 +112,8 @@ def scales(images: Images) -> Scales:
     if images.colour:
         window = (0.0, 1.0)
     elif images.units == "HU":
-        window = WINDOW_HU
+        lungs = np.mean((values > LUNG_HU[0]) & (values < LUNG_HU[1]))
+        window = WIDE_WINDOW_HU if lungs > LUNG_PART else WINDOW_HU
     else:
         window = (min(0.0, float(values.min())), _upper(values))
     spreads = [_finite(layer.std) for layer in images.layers if layer.std is not None]
