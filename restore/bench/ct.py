@@ -18,9 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.bench.case import Conditions, Figures, ScanCase
-from restore.bench.protocol import Protocol, Setting, item_seed, selected
+from restore.bench.protocol import Protocol, Setting, content_mark, item_seed, selected
 from restore.bench.store import Place
-from restore.datasets.lodopab import PUBLISHED_SHAPE, is_observation, read_lodopab
+from restore.datasets.lodopab import (
+    PUBLISHED_SHAPE,
+    ground_truth_path,
+    is_observation,
+    read_lodopab,
+)
 from restore.datasets.open import NIFTI_SUFFIXES, read, sniff
 from restore.datasets.scan import CTScan, LazyStack
 from restore.datasets.simulate_ct import simulate_ct
@@ -104,6 +109,12 @@ class CTSparseView(Protocol):
         chosen = "all" if s is None else f"{s.start}:{s.stop}:{s.step}".replace("None", "")
         simulated = {"photons": float(self.photons), "noise_seed": self.seed}
         return {"slices": chosen, "rules": RULES} | ({} if self._measured_views else simulated)
+
+    def mark(self, path: Path) -> str:
+        """Of LoDoPaB-CT's observations: with the ground truth beside them."""
+        truth = ground_truth_path(path)
+        both = is_observation(path) and truth.is_file()
+        return content_mark(path) + (content_mark(truth) if both else "")
 
     def open(self, volume: str, setting: Setting, run: Path) -> ScanCase:
         """Read the volume and simulate its scan, slice by slice when it is needed; or thin out measured views.

@@ -62,6 +62,10 @@ class Protocol(ABC):
         """The case of a pair; None where the volume does not take part in this setting (a test file of another
         acceleration). run: the run's folder, for caches. Raises InputError."""
 
+    def mark(self, path: Path) -> str:
+        """A hash of the content that a volume's rows depend on: by default of its own file."""
+        return content_mark(path)
+
     def close(self, volume: str, setting: Setting, run: Path) -> None:
         """Called when all methods of a case are done: caches may go."""
         return

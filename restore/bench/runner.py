@@ -21,7 +21,7 @@ from restore.bench.calibration import calibration
 from restore.bench.case import Case, Outcome
 from restore.bench.meter import measured
 from restore.bench.method import Method, prior_mark
-from restore.bench.protocol import Protocol, Setting, content_mark, hash_of
+from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
@@ -128,7 +128,7 @@ class _Work:
     def key(self, method: Method, volume: str, setting: Setting) -> str:
         """Hash of everything that shapes a row."""
         if volume not in self.marks:
-            self.marks[volume] = content_mark(self.volumes[volume])
+            self.marks[volume] = self.protocol.mark(self.volumes[volume])
         defaults = {k: prior_mark(name) for k, name in self.protocol.default_prior.items()}
         return hash_of(
             {

@@ -146,6 +146,12 @@ class _OneSetting(Protocol):
     def open(self, volume: str, setting: Setting, run: Path) -> Case | None:
         return self.whole.open(volume, setting, run)
 
+    def mark(self, path: Path) -> str:
+        return self.whole.mark(path)
+
+    def close(self, volume: str, setting: Setting, run: Path) -> None:
+        self.whole.close(volume, setting, run)
+
 
 def _search(
     protocol: _OneSetting, sampler: str, grid: Grid, run: Path, options: RunOptions, told: Told

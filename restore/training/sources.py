@@ -63,7 +63,9 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_volume_file(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz", ".h5", ".hdf5"))
+    # LoDoPaB-CT's ground truth is read with its observation.
+    truth = path.name.startswith("ground_truth_")
+    return path.name.lower().endswith((".nii", ".nii.gz", ".h5", ".hdf5")) and not truth
 
 
 def _channels(image: np.ndarray, channels: int) -> np.ndarray:
