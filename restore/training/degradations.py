@@ -20,6 +20,8 @@ from restore.operators.inpainting import Inpainting
 from restore.operators.kernels import parse_kernel
 from restore.problem import Problem
 
+BOUNDARIES: tuple[str, ...] = ("reflect", "circular")
+"""Of blur: a network that saw one of them alone makes mistakes along the borders of the other."""
 OPERATOR_OF = {"superres": Downsample, "deblur": Blur, "inpaint": Inpainting, "denoise": Identity}
 
 
@@ -41,7 +43,7 @@ class TrainingTask:
         self.operator((3, 16, 16), torch.Generator().manual_seed(0))
 
     def operator(self, shape: tuple[int, ...], generator: torch.Generator) -> LinearOperator:
-        """The forward model for images of `shape`, with a random mask where there is one."""
+        """The forward model for images of `shape`, with a random mask or one of the `BOUNDARIES` where there is one."""
         try:
             if self.task == "superres":
                 return Downsample(shape, int(self.value or 4))
@@ -51,7 +53,8 @@ class TrainingTask:
         except ValueError as error:
             raise ConfigError(f"training task {self.task}: '{self.value}' is no number") from error
         if self.task == "deblur":
-            return Blur(parse_kernel(self.value or "gaussian:1.6"), shape, boundary="reflect")
+            boundary = BOUNDARIES[int(torch.randint(len(BOUNDARIES), (), generator=generator))]
+            return Blur(parse_kernel(self.value or "gaussian:1.6"), shape, boundary=boundary)
         return Identity(shape)
 
     def degrade(self, x0: Tensor, generator: torch.Generator) -> Tensor:
