@@ -23,6 +23,9 @@ def report(
     page_mb: Annotated[
         float, typer.Option("--page-mb", min=0, help="Volume data in one page, in MB.")
     ] = 20,
+    report_mb: Annotated[
+        float, typer.Option("--report-mb", min=0, help="Volume data in all pages, in MB.")
+    ] = 200,
 ) -> None:
     """Tables, charts, pictures and volume viewers of a benchmark, as static pages for any browser."""
     from restore.report.from_run import study_of_run
@@ -33,7 +36,11 @@ def report(
     study = study_of_run(run, most_pages=pages)
     with console.progress(run.name, total=max(len(study.pages), 1)) as advance:
         index = write_report(
-            study, folder, largest_page=round(page_mb * 1e6), tell=lambda done, _: advance(done)
+            study,
+            folder,
+            largest_page=round(page_mb * 1e6),
+            largest_report=round(report_mb * 1e6),
+            tell=lambda done, _: advance(done),
         )
     console.notes(study.notes)
     console.result(f"{index}: {len(study.sections)} settings, {len(study.pages)} pages of volumes")

@@ -5,6 +5,7 @@ Called by the command line. Writes one folder, which may be moved and mailed: al
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from restore.report.plots import THEMES, draw
 from restore.report.study import Chart, Images, Page, Study
 from restore.report.viewer import LARGEST_PAGE, Encoded, encode, script_data
 
+LARGEST_REPORT = 200_000_000
+"""Bytes of volume data that all pages together may carry, so that the folder stays one that can be sent."""
+NO_VIEWER = (
+    "There is no viewer on this page: the volumes of the pages before it fill what the report may carry "
+    "(--report-mb)."
+)
 MARKER = "REPORT.txt"
 MARK = "A report of the program `restore`. It may be replaced by a newer one as a whole."
 INTENDED_USE = "Research use only, not for diagnosis."
@@ -69,20 +76,24 @@ def write_report(
     folder: Path,
     *,
     largest_page: int = LARGEST_PAGE,
+    largest_report: int = LARGEST_REPORT,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the report and return its index; an older one of ours is replaced as a whole.
 
-    largest_page: bytes of volume data in one page, see `viewer`. tell: gets the number of finished pages and of all.
+    largest_page: bytes of volume data in one page, see `viewer`; largest_report: in all pages together, those that come
+    after it is reached have pictures only, and say so. tell: gets the number of finished pages and of all.
     Raises OutputError, and what reading the images raises.
     """
     check_target(folder)
     with atomic_folder(folder) as partial:
-        _write(study, partial, largest_page, tell)
+        _write(study, partial, largest_page, largest_report, tell)
     return folder / "index.html"
 
 
-def _write(study: Study, folder: Path, largest: int, tell: Callable[[int, int], None]) -> None:
+def _write(
+    study: Study, folder: Path, largest: int, budget: int, tell: Callable[[int, int], None]
+) -> None:
     environment = _environment()
     stems = [f"{i:03d}-{slug(page.name)}" for i, page in enumerate(study.pages, 1)]
     common = {
@@ -93,7 +104,8 @@ def _write(study: Study, folder: Path, largest: int, tell: Callable[[int, int], 
     planar = False
     volume: _Volume | None = None
     for i, (page, stem) in enumerate(zip(study.pages, stems, strict=True)):
-        volume = _volume(page, stem, folder, largest)
+        volume = _volume(page, stem, folder, largest if budget > 0 else 0)
+        budget -= sum(file.stat().st_size for file in (folder / "volumes" / stem).glob("*.js"))
         planar = planar or (volume.encoded is not None and volume.encoded.planar)
         told = {"volume": volume, "charts": _charts(page.charts, folder, f"p{i}")}
         if not study.single:
@@ -120,6 +132,9 @@ def _volume(page: Page, stem: str, folder: Path, largest: int) -> _Volume:
     volumes.mkdir(parents=True)
     scale = scales(images)
     slices = write_pictures(images, pictures, scale)
+    if not largest:
+        noted = dataclasses.replace(images, notes=(*images.notes, NO_VIEWER))
+        return _Volume(page, stem, _without_pixels(noted), slices, scale, None)
     encoded = encode(images, volumes, scale, largest)
     (volumes / "page.js").write_text(script_data("restorePage", encoded.data), "ascii")
     return _Volume(page, stem, _without_pixels(images), slices, scale, encoded)

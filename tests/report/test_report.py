@@ -369,6 +369,15 @@ def test_large_volumes_are_reduced_and_then_thinned(run, tmp_path):
     assert "1 of 4 slices" in encoded.note
 
 
+def test_a_report_carries_volumes_up_to_its_limit(run, tmp_path):
+    write_report(study_of_run(run), tmp_path / "report", largest_report=1)
+    pages = sorted((tmp_path / "report" / "pages").glob("*.html"))
+    shown = ["page.js" in page.read_text() for page in pages]
+    assert shown == [True, False, False, False]
+    assert "There is no viewer on this page" in pages[1].read_text()
+    assert list((tmp_path / "report" / "images" / pages[1].stem).glob("*.png"))
+
+
 def test_records_become_tables():
     tables = record_tables({"a": 1, "b": {"c": [1, 2], "d": {"e": None}}, "f": [{"g": "C:\\x\\y"}]})
     assert [(t.title, [tuple(c.text for c in row) for row in t.rows]) for t in tables] == [
