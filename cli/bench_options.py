@@ -27,7 +27,7 @@ Run = Annotated[
 Samplers = Annotated[
     str | None,
     typer.Option(
-        help="Methods: dds,tv; with settings dds:n_steps=8; under a name fast=dds:preset=published."
+        help="Methods: dds,tv; with settings dds:n_steps=8; named fast=dds:preset=published. Default: baselines, dds."
     ),
 ]
 Volumes = Annotated[
