@@ -123,7 +123,8 @@ Score = Callable[[NDArray[Any]], Figures]
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScanCase(Case):
     """A scan with the protocol's rule of scoring. maps: where coil sensitivities come from ("file": the scan's).
-    noise_std: as in `ReconOptions`, 0 for a measurement without noise."""
+    noise_std: as in `ReconOptions`, 0 for a measurement without noise. divisor: (slices,), from the scan's units to the
+    reference's where slices have scales of their own; the scan keeps one, so that its noise is the same in all."""
 
     scan: MRIScan | CTScan
     conditions: Conditions
@@ -132,6 +133,7 @@ class ScanCase(Case):
     scoring: Score
     maps: MapsSource = "auto"
     noise_std: float | None = None
+    divisor: NDArray[Any] | None = None
 
     @property
     def operator(self) -> type:  # type: ignore[override]
@@ -174,8 +176,10 @@ class ScanCase(Case):
         weights = [len(chunk["slices"]) for chunk in chunks]
         misfit = np.average([chunk["misfit"] ** 2 for chunk in chunks], weights=weights) ** 0.5
         known = isinstance(self.scan, CTScan) or bool(result.record.get("noise_std"))
+        units = 1 if self.divisor is None else self.divisor[:, None, None]
         return Outcome(
-            image=result.volume.data, samples=result.samples, misfit=float(misfit),
+            image=result.volume.data / units, samples=None if result.samples is None else result.samples / units,
+            misfit=float(misfit),
             misfit_rule="||Ax-y|| / (std sqrt(m)), rms over slices" if known else "||Ax-y|| / ||y||, rms over slices",
             evaluations=int(chunks[0]["evaluations"]), curve=result.record["curve"],
         )  # fmt: skip

@@ -131,10 +131,8 @@ class InverseBenchMRI(FastMRIFolder):
         acceleration, kind = setting.values["acceleration"], setting.values["measurement"]
         mask = inversebench_mask(full.shape[-1], acceleration)
         simulated = kind == "simulated"
-        measure = _simulated(combined, maps, mask) if simulated else _raw(full.kspace, scale, mask)
-        std = None
-        if full.noise_std is not None and not simulated:
-            std = full.noise_std * float(np.median(1 / scale))
+        measure = _simulated(combined, maps, mask) if simulated else _raw(full.kspace, mask)
+        std = None if simulated else full.noise_std
         scan = dataclasses.replace(
             full, kspace=LazyStack(full.shape, measure), mask=mask, maps=maps, noise_std=std
         )
@@ -142,7 +140,7 @@ class InverseBenchMRI(FastMRIFolder):
         rule = (
             "none: simulated without"
             if simulated
-            else f"{facts.noise_rule(std)}; median over the scaled slices"
+            else f"{facts.noise_rule(std)}, in the units of the file"
         )
         conditions = Conditions(
             target=TARGET, mask=f"InverseBench random, {int(mask.sum())} of {mask.size} columns", mask_seed="0",
@@ -150,7 +148,7 @@ class InverseBenchMRI(FastMRIFolder):
         )  # fmt: skip
         return ScanCase(
             scan=scan, conditions=conditions, place=place_of(scan), reference=reference, maps="file",
-            noise_std=0.0 if simulated else None,
+            noise_std=0.0 if simulated else None, divisor=None if simulated else scale,
             scoring=lambda image: slice_figures(image, reference, scan.slice_indices),
         )  # fmt: skip
 
@@ -245,9 +243,9 @@ def _mvue(kspace: NDArray[Any], maps: NDArray[Any]) -> NDArray[np.complex64]:
     return combined.astype(np.complex64, copy=False)
 
 
-def _raw(kspace: LazyStack, scale: NDArray[np.float32], mask: Mask) -> Any:
+def _raw(kspace: LazyStack, mask: Mask) -> Any:
     def measure(index: int) -> NDArray[Any]:
-        return np.where(mask, kspace[index] / scale[index], np.complex64(0)).astype(np.complex64)
+        return np.where(mask, kspace[index], np.complex64(0)).astype(np.complex64)
 
     return measure
 
