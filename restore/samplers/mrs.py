@@ -78,7 +78,7 @@ class MRSampler(Sampler):
     serves: ClassVar[str] = "what its model was trained on"
     reference: ClassVar[str] = "Li and others: MRS, ICLR 2025"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small and briefly trained, more
+        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 2 dB at ten
         "tuned": {"n_steps": 3, "order": 1, "kind": "sde"},
         "published": {**_OFFICIAL, "kind": "ode", "grid": "linspace"},

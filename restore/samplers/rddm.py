@@ -72,7 +72,7 @@ class RDDM(Sampler):
     cost: ClassVar[str] = "n_steps * (1 + sequential)"
     reference: ClassVar[str] = "Liu and others: Residual denoising diffusion models, CVPR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small and briefly trained, more
+        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 0.6 dB at ten
         "tuned": {"n_steps": 2},
         "published": _PUBLISHED,

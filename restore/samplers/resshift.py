@@ -60,7 +60,7 @@ class ResShift(Sampler):
     serves: ClassVar[str] = "what its model was trained on"
     reference: ClassVar[str] = "Yue, Wang, Loy: ResShift, NeurIPS 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small and briefly trained, more
+        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 0.6 dB at ten
         "tuned": {"n_steps": 2, "stochastic": True},
         "published": {
