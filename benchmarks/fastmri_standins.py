@@ -49,7 +49,8 @@ def main() -> None:
     restore("bench", "fastmri", root, "--protocol", "inversebench-mri", "--acceleration", 4,
             "--samplers", "zerofilled,cgsense,wavelet,tv,dds", "-o", out / "slices")  # fmt: skip
     restore("bench", "fastmri", root, "--acceleration", 4, "--volumes", 1, "--samples", 4,
-            "--samplers", "dds:n_steps=20,posterior=dds:preset=posterior:n_steps=40", "-o", out / "samples")  # fmt: skip
+            "--samplers", "dds:n_steps=20,posterior=dds:preset=posterior:n_steps=40",
+            "-o", out / "samples")  # fmt: skip
     restore("bench", "compare", f"{out / 'volume'}:dds", f"{out / 'volume'}:tv")
     for run in ("volume", "slices", "samples"):
         restore("report", out / run)
