@@ -54,10 +54,13 @@ def _fill(axis: Any, chart: Chart, grid: str) -> None:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     points = [point for series in chart.series for point in series.points]
+    across, up = [x for x, _ in points], [y for _, y in points]
+    if chart.diagonal:  # one scale for both, so that x = y is a straight line
+        across = up = across + up
     if chart.log_x:
-        _logarithmic(axis.xaxis, axis.set_xscale, [x for x, _ in points])
+        _logarithmic(axis.xaxis, axis.set_xscale, across)
     if chart.log_y:
-        _logarithmic(axis.yaxis, axis.set_yscale, [y for _, y in points])
+        _logarithmic(axis.yaxis, axis.set_yscale, up)
     seen: set[str] = set()
     for series in chart.series:
         _plot(axis, series, first=series.name not in seen)
