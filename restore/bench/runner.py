@@ -7,6 +7,7 @@ goes on where the first was stopped. A method that fails leaves a row that says 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,10 +102,6 @@ def run_benchmark(
     return Summary(made, failed, found)
 
 
-class _Unfit(ConfigError):
-    """A method that cannot serve a setting; it is left out there."""
-
-
 @dataclasses.dataclass(eq=False)
 class _Work:
     """One call of `run_benchmark`: what was asked for, and what is kept between cases."""
@@ -125,16 +122,25 @@ class _Work:
         k, n = self.options.part or (1, 1)
         return list(self.volumes)[k - 1 :: n]
 
+    @functools.cached_property
+    def kept(self) -> frozenset[str]:
+        """The volumes whose images are kept."""
+        return frozenset(list(self.volumes)[: self.options.keep])
+
+    @functools.cached_property
+    def prior_marks(self) -> dict[str, str]:
+        """Names and hashes of the protocol's priors: their cards are read once."""
+        return {kind: prior_mark(name) for kind, name in self.protocol.default_prior.items()}
+
     def key(self, method: Method, volume: str, setting: Setting) -> str:
         """Hash of everything that shapes a row."""
         if volume not in self.marks:
             self.marks[volume] = self.protocol.mark(self.volumes[volume])
-        defaults = {k: prior_mark(name) for k, name in self.protocol.default_prior.items()}
         return hash_of(
             {
                 "protocol": self.protocol.name, "options": self.protocol.describe(), "volume": volume,
                 "content": self.marks[volume], "setting": [setting.name, setting.values],
-                "method": method.identity(setting.name), "priors": defaults,
+                "method": method.identity(setting.name), "priors": self.prior_marks,
                 "samples": self.options.samples, "seed": self.options.seed,
             }
         )  # fmt: skip
@@ -149,8 +155,10 @@ class _Work:
             if case is None:
                 return
             jobs = [job for m in wanted if (job := self.job(m, case, setting)) is not None]
-            if jobs and volume in list(self.volumes)[: self.options.keep]:
+            if jobs and volume in self.kept:
                 self.keep_first_images(case, volume, setting)
+        except OutputError:
+            raise  # a full disk is not this volume's fault: the run ends
         except RestoreError as error:
             yield from (self.failed(m, volume, setting, error) for m in wanted)
             return
@@ -164,13 +172,13 @@ class _Work:
         """The configured sampler and its prior; None, with one remark, where the method cannot serve this setting."""
         try:
             if method.sampler in self.protocol.unfit:
-                raise _Unfit(f"{method.sampler} is for another kind of measurement")
+                raise ConfigError(f"{method.sampler} is for another kind of measurement")
             sampler = method.sampler_for(setting.name, case.operator)
             names = case.prior_names or self.protocol.default_prior
             default = next((names[kind] for kind in sampler.prior_kinds if kind in names), "")
             if sampler.prior_kinds and method.prior == "auto" and not default:
                 kinds = " or ".join(sampler.prior_kinds)
-                raise _Unfit(
+                raise ConfigError(
                     f"there is no bundled {kinds} prior for it; train one and name it with --prior"
                 )
             return method, sampler, method.prior_for(sampler, default)
@@ -203,9 +211,11 @@ class _Work:
             if not np.isfinite(outcome.image).all():
                 raise DivergenceError(f"{method.name}: the result is not finite")
             figures = _figures(case, outcome)
+        except OutputError:
+            raise
         except RestoreError as error:
             return self.failed(method, volume, setting, error)
-        if volume in list(self.volumes)[: options.keep]:
+        if volume in self.kept:
             spread = None if outcome.samples is None else outcome.samples.std(0, ddof=1)
             path = store.image_path(self.run, setting.name, method.name, volume)
             store.save(path, outcome.image, case.place, spread)

@@ -115,6 +115,16 @@ def test_a_damaged_volume_fails_alone_and_is_tried_again(toy, tmp_path):
     assert (again.made, again.failed, again.found) == (2, 0, 4)
 
 
+def test_a_full_disk_ends_the_run_and_makes_no_row(toy, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(store, "save", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        run_benchmark(toy, METHODS, tmp_path / "run", CPU, QUIET)
+    assert not (tmp_path / "run" / "results.csv").exists()
+
+
 def test_parts_share_a_folder_and_make_the_whole(toy, tmp_path):
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     run_benchmark(toy, METHODS, whole, CPU, QUIET)
