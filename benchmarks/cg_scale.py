@@ -18,7 +18,7 @@ from mri_operators import Scene, scene
 from timing import one_thread, print_versions
 
 from restore import solve
-from restore.solvers.cg import cg
+from restore.linalg.conjugate_gradients import cg
 
 FACTORS = [10.0**k for k in range(-6, 7)]
 DAMPING, STEPS, TOLERANCE, NOISE = 1e-2, 50, 1e-6, 5e-3

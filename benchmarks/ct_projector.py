@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from restore.operators import projection
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.fbp import fbp
-from restore.operators.geometry import ParallelBeam
+from restore.operators.ct import projection
+from restore.operators.ct.filtering import fbp
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 
 
 class Pair(NamedTuple):

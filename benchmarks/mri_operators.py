@@ -24,13 +24,13 @@ import torch
 from deepinv.physics import MultiCoilMRI as PeerMRI
 from timing import Work, interleaved, one_thread, print_ratios, print_versions
 
-from restore.datasets.coils import birdcage
-from restore.datasets.masks import make_mask
+from restore.datasets.mri.masks import make_mask
 from restore.datasets.open import read
-from restore.operators.espirit import espirit
-from restore.operators.fourier import fft2c, ifft2c
-from restore.operators.mri import MultiCoilMRI
-from restore.solvers.cg import cg
+from restore.datasets.simulate.coils import birdcage
+from restore.linalg.conjugate_gradients import cg
+from restore.operators.mri.coil_maps import espirit
+from restore.operators.mri.fourier import fft2c, ifft2c
+from restore.operators.mri.multicoil import MultiCoilMRI
 
 SIDE, COILS, STEPS, DAMPING = 320, 8, 30, 1e-3
 CALIBRATION, KERNEL, THRESHOLD = 24, 6, 0.02

@@ -29,9 +29,9 @@ from matplotlib.figure import Figure
 from timing import measure, one_thread, print_versions
 
 from restore import solve
-from restore.datasets.kspace_array import read_kspace_array
-from restore.operators.espirit import calibration_region
-from restore.operators.mri import MultiCoilMRI
+from restore.datasets.mri.kspace_array import read_kspace_array
+from restore.operators.mri.coil_maps import calibration_region
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.scan_setup import set_up_mri
 
 LAMBDA, ITERATIONS, HELD_OUT = 0.005, 100, 0.1

@@ -17,10 +17,10 @@ from timing import Work, interleaved, one_thread, print_ratios, print_versions
 
 from restore import solve
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import gaussian
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian
 from restore.priors.base import Denoiser
 
 SHAPE, NOISE, STEPS, FEW, MANY = (3, 256, 256), 0.05, 30, 10, 50

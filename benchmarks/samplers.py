@@ -63,7 +63,7 @@ def photographs(data: Path, task: str) -> list[Case]:
     """Four crops, degraded."""
     from tasks import centre
 
-    from restore.datasets.images import read_image
+    from restore.datasets.picture.images import read_image
     from restore.pipelines.degrade import Degradation, add_noise, noise_level
 
     cases = []
@@ -85,8 +85,8 @@ def photographs(data: Path, task: str) -> list[Case]:
 def slices(data: Path, task: str) -> list[Case]:
     """Four slices of a held-out volume, measured."""
     from restore.datasets.open import read
-    from restore.datasets.simulate_ct import simulate_ct
-    from restore.datasets.simulate_mri import simulate_mri
+    from restore.datasets.simulate.ct import simulate_ct
+    from restore.datasets.simulate.mri import simulate_mri
     from restore.pipelines.scan_setup import set_up_ct, set_up_mri
 
     if task == "mri4":
@@ -121,7 +121,7 @@ class _Scan:
     def score(self, image: Tensor) -> tuple[float, float]:
         """PSNR and SSIM, data range the maximum (MR) or the range (CT) of the slice."""
         from restore.metrics import psnr, ssim
-        from restore.pipelines.reconstruct import in_source_units
+        from restore.pipelines.scan_to_volume import in_source_units
 
         found = in_source_units(self.scan, image.reshape(1, 1, *image.shape[-2:]))[0, 0]
         truth = self.truth.numpy()
@@ -137,7 +137,7 @@ def cases(data: Path, task: str) -> list[Any]:
 def ours(data: Path, task: str, sampler: str) -> dict[str, Any]:
     """A row of one of our samplers with its tuned preset."""
     from restore.errors import ConfigError
-    from restore.solve import solve
+    from restore.front_door import solve
 
     found, evaluations, seconds = [], 0, 0.0
     for case in cases(data, task):
@@ -178,8 +178,8 @@ def _deepinv(name: str, case: Any, settings: dict[str, Any]) -> Tensor | None:
     import deepinv
 
     from restore.noise import Gaussian
-    from restore.operators.blur import Blur
-    from restore.operators.inpainting import Inpainting
+    from restore.operators.image.blur import Blur
+    from restore.operators.image.inpainting import Inpainting
     from restore.priors.store import load_denoiser
 
     scale = case.scaling.scale if isinstance(case, _Scan) else 1.0

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from restore.datasets.images import read_image
 from restore.datasets.open import read
+from restore.datasets.picture.images import read_image
 from restore.datasets.scan import CTScan, MRIScan
-from restore.datasets.simulate_ct import simulate_ct
-from restore.datasets.simulate_mri import simulate_mri
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.front_door import solve
 from restore.metrics import psnr, ssim
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.geometry import AIR_HU
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.geometry import AIR_HU
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.degrade import Degradation, Task, add_noise, noise_level
-from restore.pipelines.reconstruct import ReconOptions, reconstruct
+from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.base import Denoiser
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
-from restore.solve import solve
 
 SEED = 7
 

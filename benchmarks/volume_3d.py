@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from restore.datasets.open import read
 from restore.datasets.scan import CTScan, MRIScan
-from restore.datasets.simulate_ct import simulate_ct
-from restore.datasets.simulate_mri import simulate_mri
-from restore.datasets.volume import Volume
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.mri import MultiCoilMRI
-from restore.pipelines.reconstruct import ReconOptions, reconstruct
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.volume.volume import Volume
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.multicoil import MultiCoilMRI
+from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 

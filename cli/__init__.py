@@ -85,17 +85,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("recon")(recon.recon)
-app.command("image")(image.image)
+app.command("recon")(recon.command)
+app.command("image")(image.command)
 app.add_typer(simulate.app, name="simulate")
-app.command("eval")(evaluate.evaluate)
+app.command("eval")(evaluate.command)
 app.add_typer(bench.app, name="bench")
-app.command("report")(report.report)
+app.command("report")(report.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
-app.command("list")(listing.listing)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+app.command("list")(listing.command)
+app.command("doctor")(doctor.command)
+app.command("demo")(demo.command)
 
 
 def _version(wanted: bool) -> None:

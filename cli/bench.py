@@ -261,7 +261,7 @@ def compare(
     """Paired differences A - B on the same measurements, with 95 % bootstrap intervals."""
     import dataclasses
 
-    from restore.bench.compare import compare as paired
+    from restore.bench.comparison import compare as paired
 
     found = paired(a, b)
     if json:
@@ -281,7 +281,7 @@ def _fastmri(
     name: str, root: Path, acceleration: str, split: str | None, coils: str, mask: str, measurements: str,
     volumes: int | None, exclude: frozenset[str], keep_maps: bool,
 ) -> Protocol:  # fmt: skip
-    from restore.datasets.fastmri_folder import folder_kind
+    from restore.datasets.mri.fastmri_folder import folder_kind
     from restore.errors import ConfigError
 
     rates = numbers(acceleration, "--acceleration")

@@ -10,7 +10,7 @@ import typer
 from restore.cli import console, listing
 
 if TYPE_CHECKING:
-    from restore.datasets.fastmri_check import FileReport
+    from restore.datasets.mri.fastmri_check import FileReport
 
 app = typer.Typer(help="Get and check measured data sets.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def fastmri(
     if root is None:
         _explain(json)
         return
-    from restore.datasets.fastmri_check import check_folder
+    from restore.datasets.mri.fastmri_check import check_folder
     from restore.errors import InputError
 
     with console.progress("checking", 1) as bar:

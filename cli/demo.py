@@ -10,7 +10,7 @@ import typer
 from restore.cli import console
 
 
-def demo(
+def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where everything goes.")
     ] = Path("demo"),

@@ -34,7 +34,7 @@ OPTIONAL = (
 """Distribution and what it is good for."""
 
 
-def doctor(
+def command(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show versions, devices, optional packages, priors and space; fail if the core is broken."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from restore.pipelines.evaluate import Evaluation
 
 
-def evaluate(
+def command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Volume or photograph to judge.")],
     reference: Annotated[
         Path, typer.Option(metavar="REF", help="What it should be; matched by position.")
@@ -55,8 +55,8 @@ def evaluate(
 def _compare(
     out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
 ) -> Evaluation:
-    from restore.datasets.images import read_image
     from restore.datasets.open import read, sniff
+    from restore.datasets.picture.images import read_image
     from restore.datasets.slices import parse_slices
     from restore.errors import ConfigError
     from restore.pipelines.evaluate import evaluate_photograph, evaluate_volume

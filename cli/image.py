@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from restore.problem import Step
 
 
-def image(
+def command(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Picture to write.")],
     task: Annotated[str, typer.Option(help="inpaint, deblur, superres or denoise.")],
@@ -61,11 +61,11 @@ def image(
     import torch
 
     from restore.config import parse_assignments
-    from restore.datasets.images import read_image, write_image
+    from restore.datasets.picture.images import read_image, write_image
     from restore.datasets.sidecar import environment, source_record, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.restore_image import restore_image
+    from restore.pipelines.photograph import restore_image
 
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
     for path in (out, *extra):
@@ -112,7 +112,7 @@ def image(
 
 def _most_bits(out: Path) -> int:
     """Bits per channel that a picture of this name can hold. Raises ConfigError for other names."""
-    from restore.datasets.images import SUFFIXES
+    from restore.datasets.picture.images import SUFFIXES
     from restore.errors import ConfigError
 
     kind = SUFFIXES.get(out.suffix.lower())
@@ -125,7 +125,7 @@ def _read_mask(path: Path) -> Tensor:
     """A mask picture as (H, W) of 0 and 1: white (at least half) is known."""
     import torch
 
-    from restore.datasets.images import read_image
+    from restore.datasets.picture.images import read_image
 
     return (torch.from_numpy(read_image(path).data).mean(0) >= 0.5).float()
 

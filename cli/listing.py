@@ -34,7 +34,7 @@ _FORMATS = (
 )
 
 
-def listing(
+def command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from restore.problem import Step
 
 
-def recon(
+def command(
     scan: Annotated[
         Path,
         typer.Argument(metavar="SCAN", help="fastMRI or CT measurement HDF5, or k-space as .npy."),
@@ -67,8 +67,8 @@ def recon(
     from restore.config import parse_assignments
     from restore.errors import ConfigError
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.reconstruct import ReconOptions
     from restore.pipelines.run_recon import ReconJob, plan, run
+    from restore.pipelines.scan_to_volume import ReconOptions
 
     if maps not in ("auto", "file", "espirit"):
         raise ConfigError(f"--maps must be auto, file or espirit, got '{maps}'")

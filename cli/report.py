@@ -10,7 +10,7 @@ import typer
 from restore.cli import console
 
 
-def report(
+def command(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder that `restore bench ... -o RUN` wrote.")
     ],

@@ -12,8 +12,8 @@ from restore.cli import console
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
-    from restore.datasets.fastmri_write import Undersampling
-    from restore.datasets.volume import Volume
+    from restore.datasets.mri.fastmri_write import Undersampling
+    from restore.datasets.volume.volume import Volume
 
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
 
@@ -113,8 +113,8 @@ def mri(
     for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} needs --as fastmri")
-    from restore.datasets.fastmri import write_fastmri
-    from restore.datasets.simulate_mri import simulate_mri
+    from restore.datasets.mri.fastmri import write_fastmri
+    from restore.datasets.simulate.mri import simulate_mri
 
     check_output(out, volume, overwrite)
     source, chosen = _opened(volume, slices, series, index)
@@ -150,8 +150,8 @@ def ct(
     json: Json = False,
 ) -> None:
     """Parallel-beam sinogram of a volume in HU, with Poisson noise, from a finer grid."""
-    from restore.datasets.ct_measurement import write_ct_measurement
-    from restore.datasets.simulate_ct import simulate_ct
+    from restore.datasets.ct.measurement import write_ct_measurement
+    from restore.datasets.simulate.ct import simulate_ct
 
     check_output(out, volume, overwrite)
     source, chosen = _opened(volume, slices, series, index)
@@ -171,8 +171,8 @@ def _undersampling(
     acceleration: float | None, center_fraction: float | None, mask: str | None, test: int | None
 ) -> Undersampling | None:
     """How a test file is undersampled, None for a complete file."""
-    from restore.datasets.fastmri_masks import center_fraction_for
-    from restore.datasets.fastmri_write import Undersampling
+    from restore.datasets.mri.fastmri_masks import center_fraction_for
+    from restore.datasets.mri.fastmri_write import Undersampling
 
     if acceleration is not None:
         raise typer.BadParameter("--as fastmri takes no --acceleration; --test ACC undersamples")
@@ -188,7 +188,7 @@ def _check_stand_in(
     out: Path, source: Path, overwrite: bool, single: bool, test: bool
 ) -> Path | None:
     """Check the output; give the folder to make where ROOT/multicoil_val is not there yet."""
-    from restore.datasets.fastmri_folder import folder_kind
+    from restore.datasets.mri.fastmri_folder import folder_kind
     from restore.errors import OutputError
 
     kind = folder_kind(out.parent.name)
@@ -208,8 +208,8 @@ def _check_stand_in(
 def _write_stand_in(
     out: Path, folder: Path | None, json: bool, test: Undersampling | None, **settings: Any
 ) -> None:
-    from restore.datasets.fastmri_write import write_fastmri_file
-    from restore.datasets.simulate_fastmri import simulate_fastmri
+    from restore.datasets.mri.fastmri_write import write_fastmri_file
+    from restore.datasets.simulate.fastmri_files import simulate_fastmri
     from restore.errors import OutputError
 
     scan = simulate_fastmri(**settings)

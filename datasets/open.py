@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from restore.datasets.atomic import name_suffix
-from restore.datasets.volume import Volume
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 
 SNIFFED_BYTES = 560
@@ -69,7 +69,7 @@ def read(
     if kind == "DICOM":
         if index is not None or modality or repair:
             raise ConfigError(f"{source}: index, modality and repair are for NIfTI, this is DICOM")
-        from restore.datasets import dicom
+        from restore.datasets.volume import dicom
 
         return dicom.read(source, series=series)
     if kind != "NIfTI":
@@ -77,7 +77,7 @@ def read(
         raise InputError(source, f"{kind}, not a volume", hint or "expected NIfTI or DICOM")
     if series:
         raise ConfigError(f"{source}: series is for DICOM, this is NIfTI")
-    from restore.datasets import nifti
+    from restore.datasets.volume import nifti
 
     return nifti.read(source, index=index, modality=modality, repair=repair)
 
@@ -102,10 +102,10 @@ def write(
     if filled and not overwrite:
         raise OutputError(f"{target}: exists already; choose another name or say overwrite")
     if suffix in NIFTI_SUFFIXES and not target.is_dir():
-        from restore.datasets import nifti_write
+        from restore.datasets.volume import nifti_write
 
         return nifti_write.write(volume, target, description=description)
-    from restore.datasets import dicom_write
+    from restore.datasets.volume import dicom_write
 
     return dicom_write.write(volume, target, description=description)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.geometry import ParallelBeam
+from restore.operators.ct.geometry import ParallelBeam
 
 REPAIRS = ("", "zero")
 
@@ -148,7 +148,9 @@ def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
     are an error when their slice is read. Raises NotFoundError, InputError, ConfigError (unknown
     repair).
     """
-    from restore.datasets import ct_measurement, fastmri, hdf5_guard, kspace_array, lodopab
+    from restore.datasets import hdf5_guard
+    from restore.datasets.ct import lodopab
+    from restore.datasets.mri import fastmri, kspace_array
 
     path = Path(path)
     if repair not in REPAIRS:
@@ -162,7 +164,7 @@ def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
     if "kspace" in keys:
         return fastmri.read_fastmri(path, repair=repair)
     if "sinogram" in keys:
-        return ct_measurement.read_ct_measurement(path, repair=repair)
+        return measurement.read_ct_measurement(path, repair=repair)
     if lodopab.KEY in keys and lodopab.is_observation(path):
         return lodopab.read_lodopab(path, repair=repair)
     raise InputError(

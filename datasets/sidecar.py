@@ -24,7 +24,7 @@ import numpy as np
 
 from restore import __version__
 from restore.datasets.atomic import atomic_file, name_suffix
-from restore.datasets.volume import Volume
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
 
 INTENDED_USE = "Research use only, not for diagnosis."

@@ -15,7 +15,7 @@ from torch import Tensor
 from restore.errors import ConfigError, ShapeError
 from restore.noise import Noise
 from restore.operators.base import LinearOperator
-from restore.operators.downsample import Downsample
+from restore.operators.image.downsample import Downsample
 from restore.operators.nonlinear import NonlinearOperator
 from restore.scaling import Scaling
 from restore.solvers.proximal import DataTerm

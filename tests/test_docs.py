@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from restore.bench.results import load
-from restore.datasets.fastmri_write import write_fastmri_file
-from restore.datasets.phantom import head_phantom
-from restore.datasets.simulate_fastmri import simulate_fastmri
+from restore.datasets.mri.fastmri_write import write_fastmri_file
+from restore.datasets.simulate.fastmri_files import simulate_fastmri
+from restore.datasets.simulate.phantom import head_phantom
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarking.md"
 

@@ -26,6 +26,7 @@ FUNCTION_LINES = 50
 LAYERS = (
     {"errors"},
     {"config", "randomness"},
+    {"linalg"},
     {"scaling", "noise", "metrics"},
     {"operators"},
     {"solvers", "datasets", "bridges"},
@@ -33,7 +34,7 @@ LAYERS = (
     {"problem"},
     {"samplers"},
     {"registry"},
-    {"solve", "training"},
+    {"front_door", "training"},
     {"pipelines"},
     {"bench"},
     {"report"},
@@ -164,6 +165,13 @@ def functions_are_short(module: str, tree: ast.Module) -> Iterator[tuple[int, st
                 yield node.lineno, f"{node.name} has {lines} lines below its docstring"
 
 
+def no_function_bears_its_modules_name(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """`from package import name` would give one or the other, by the order of imports."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == module.split(".")[-1]:
+            yield node.lineno, f"{node.name} has the name of its module"
+
+
 # A rule, and a line that breaks it as if it stood in the module named first.
 RULES: list[tuple[Rule, str, str]] = [
     (torch_draws_from_a_generator, "restore.noise", "torch.randn(3)"),
@@ -171,12 +179,21 @@ RULES: list[tuple[Rule, str, str]] = [
     (nothing_is_unpickled_or_evaluated, "restore.priors.store", "torch.load(path)"),
     (archives_are_never_unpacked_blindly, "restore.datasets.fetch", "archive.extractall(folder)"),
     (only_the_command_line_prints, "restore.samplers.dds", "print(1)"),
-    (imports_are_absolute_and_by_one_name, "restore.solve", "from operators.ct import fbp"),
-    (lower_layers_know_no_higher, "restore.operators.ct", "from restore.priors import base"),
-    (lower_layers_know_no_higher, "restore.solvers.cg", "import restore.datasets.scan"),
+    (imports_are_absolute_and_by_one_name, "restore.front_door", "from operators.ct import fbp"),
+    (
+        lower_layers_know_no_higher,
+        "restore.operators.ct.parallel_beam",
+        "from restore.priors import base",
+    ),
+    (
+        lower_layers_know_no_higher,
+        "restore.linalg.conjugate_gradients",
+        "import restore.datasets.scan",
+    ),
     (lower_layers_know_no_higher, "restore.datasets.scan", "from restore import metrics"),
     (lower_layers_know_no_higher, "restore.newcomer", "x = 1"),
     (every_module_says_what_it_is_for, "restore.errors", "x = 1"),
+    (no_function_bears_its_modules_name, "restore.solvers.cg", "def cg(): ..."),
     (functions_are_short, "restore.errors", "def f():\n    x = [" + "\n" * 60 + "    ]"),
 ]
 

@@ -56,7 +56,7 @@ def test_help_is_quick():
 
 
 def test_names_are_found_on_first_use():
-    from restore.datasets.volume import Volume
+    from restore.datasets.volume.volume import Volume
 
     assert restore.Volume is Volume
     assert restore.read.__name__ == "read"
@@ -66,7 +66,7 @@ def test_names_are_found_on_first_use():
 
 
 @pytest.mark.parametrize(
-    "first", ["import restore.solve", "from restore.solve import solve", "import restore"]
+    "first", ["import restore.front_door", "from restore.front_door import solve", "import restore"]
 )
 def test_solve_is_the_function_however_its_module_was_imported(first):
     work = f"{first}\nimport restore\nassert callable(restore.solve), restore.solve"

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from restore.bench.store import Place
 from restore.datasets.scan import CTScan, MRIScan
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.mri import MultiCoilMRI
-from restore.pipelines.reconstruct import MapsSource, ReconOptions, reconstruct
+from restore.front_door import Model
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.multicoil import MultiCoilMRI
+from restore.pipelines.scan_to_volume import MapsSource, ReconOptions, reconstruct
 from restore.problem import Step
 from restore.samplers.base import Sampler
-from restore.solve import Model
 
 OnProgress = Callable[[float], None]
 """Told how much of the case is done, from 0 to 1."""

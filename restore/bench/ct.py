@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from restore.bench.case import Conditions, Figures, ScanCase
 from restore.bench.protocol import Protocol, Setting, content_mark, item_seed, selected
 from restore.bench.store import Place
-from restore.datasets.lodopab import (
+from restore.datasets.ct.lodopab import (
     PUBLISHED_SHAPE,
     ground_truth_path,
     is_observation,
@@ -28,11 +28,11 @@ from restore.datasets.lodopab import (
 )
 from restore.datasets.open import NIFTI_SUFFIXES, read, sniff
 from restore.datasets.scan import CTScan, LazyStack
-from restore.datasets.simulate_ct import simulate_ct
+from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.slices import slices_within
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
-from restore.operators.geometry import AIR_HU
+from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.run_recon import CT_UNFIT
 
 RULES = 1

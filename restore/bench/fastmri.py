@@ -22,15 +22,15 @@ from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
 from restore.bench.protocol import Protocol, Setting, content_mark
 from restore.bench.store import Place
-from restore.datasets.fastmri import read_fastmri
-from restore.datasets.fastmri_folder import find_volumes
-from restore.datasets.fastmri_header import Header, parse_header
-from restore.datasets.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
-from restore.datasets.fastmri_submission import center_crop
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
-from restore.datasets.kspace_array import unit_maps
-from restore.datasets.masks import Mask
-from restore.datasets.oversampling import remove_readout_oversampling
+from restore.datasets.mri.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_folder import find_volumes
+from restore.datasets.mri.fastmri_header import Header, parse_header
+from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
+from restore.datasets.mri.fastmri_submission import center_crop
+from restore.datasets.mri.kspace_array import unit_maps
+from restore.datasets.mri.masks import Mask
+from restore.datasets.mri.oversampling import remove_readout_oversampling
 from restore.datasets.scan import LazyStack, MRIScan
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim

@@ -21,15 +21,15 @@ from torch import Tensor
 from restore.bench.case import Case, Conditions, Figures, OnProgress, Outcome
 from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import Place
-from restore.datasets.images import SUFFIXES, Picture, read_image
+from restore.datasets.picture.images import SUFFIXES, Picture, read_image
 from restore.errors import ConfigError, InputError, NotFoundError
+from restore.front_door import Model, solve
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.base import LinearOperator
-from restore.operators.kernels import parse_kernel
+from restore.operators.image.kernels import parse_kernel
 from restore.pipelines.degrade import TASKS, Degradation, add_noise, noise_level
 from restore.problem import Problem, Step
 from restore.samplers.base import Sampler
-from restore.solve import Model, solve
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""

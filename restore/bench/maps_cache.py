@@ -24,7 +24,7 @@ from restore.datasets.hdf5_guard import attribute, find_dataset, open_hdf5
 from restore.datasets.hdf5_stack import new_hdf5, read_slice
 from restore.datasets.scan import LazyStack
 from restore.errors import InputError, NotFoundError, OutputError
-from restore.operators.espirit import espirit
+from restore.operators.mri.coil_maps import espirit
 
 FOLDER = ("cache", "maps")
 DATASET = "maps"

@@ -18,18 +18,18 @@ import torch
 
 import restore
 from restore.bench import results, store
-from restore.bench.calibration import calibration
 from restore.bench.case import Case, Outcome
+from restore.bench.coverage import calibration
 from restore.bench.meter import measured
 from restore.bench.method import Method, prior_mark
 from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
+from restore.front_door import Model
 from restore.operators.base import LinearOperator
 from restore.priors.store import load_prior
 from restore.samplers.base import Sampler
-from restore.solve import Model
 
 
 @dataclasses.dataclass(frozen=True)

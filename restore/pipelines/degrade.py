@@ -13,11 +13,11 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
 from restore.operators.diagonal import Identity
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import parse_kernel
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import parse_kernel
 
 Task = Literal["inpaint", "deblur", "superres", "denoise"]
 TASKS: tuple[Task, ...] = ("inpaint", "deblur", "superres", "denoise")

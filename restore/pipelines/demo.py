@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-from restore.datasets.ct_measurement import write_ct_measurement
-from restore.datasets.fastmri import write_fastmri
+from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read, write
-from restore.datasets.phantom import SHAPE, ct_phantom, head_phantom
 from restore.datasets.sidecar import read_sidecar, write_sidecar
-from restore.datasets.simulate_ct import simulate_ct
-from restore.datasets.simulate_mri import simulate_mri
-from restore.datasets.volume import Volume
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import SHAPE, ct_phantom, head_phantom
+from restore.datasets.volume.volume import Volume
 from restore.errors import InputError, NotFoundError, OutputError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
 from restore.pipelines.picture import Panel, comparison_picture
-from restore.pipelines.reconstruct import ReconOptions
 from restore.pipelines.run_recon import ReconJob, plan, run
+from restore.pipelines.scan_to_volume import ReconOptions
 
 SUMMARY = "summary.json"
 HEAD_WINDOW_HU = (-500.0, 1500.0)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.slices import slices_within
-from restore.datasets.volume import Volume, align_to
+from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
-from restore.operators.geometry import AIR_HU
+from restore.operators.ct.geometry import AIR_HU
 from restore.scaling import CT_MINIMUM_HU
 
 

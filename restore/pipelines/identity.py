@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.volume import GeometryError, SliceHeader, Volume, align_to
+from restore.datasets.volume.volume import GeometryError, SliceHeader, Volume, align_to
 from restore.errors import ConfigError
 
 SCANNER_CODE = 1

@@ -27,13 +27,13 @@ from restore.datasets.sidecar import (
     source_record,
     write_sidecar,
 )
-from restore.datasets.volume import Volume
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
 from restore.operators.base import LinearOperator
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.identity import identity_from
-from restore.pipelines.reconstruct import OnStep, ReconOptions, empty_result, reconstruct
+from restore.pipelines.scan_to_volume import OnStep, ReconOptions, empty_result, reconstruct
 from restore.priors.store import kind_of, load_prior, read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.datasets.noise_estimate import kspace_noise_std, sinogram_noise_std
+from restore.datasets.mri.noise_estimation import kspace_noise_std, sinogram_noise_std
 from restore.datasets.scan import CTScan, MRIScan
 from restore.errors import ConfigError, InputError
 from restore.noise import Gaussian, Noise, PostLogPoisson
 from restore.operators.base import LinearOperator
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.espirit import calibration_region, espirit, fold_phase, image_phase
-from restore.operators.fourier import ifft2c
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.coil_maps import calibration_region, espirit, fold_phase, image_phase
+from restore.operators.mri.fourier import ifft2c
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.scaling import Scaling
 
 RAYS_PER_BIN = 2  # a detector bin has a width: model it (benchmarks/RESULTS.md)

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from restore.datasets.atomic import name_suffix
 from restore.datasets.open import read
 from restore.datasets.scan import CTScan, MRIScan
-from restore.datasets.volume import Volume, align_to
+from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
-from restore.pipelines.reconstruct import ReconOptions, empty_result, reconstruct
 from restore.pipelines.run_recon import std_path
+from restore.pipelines.scan_to_volume import ReconOptions, empty_result, reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
     NOTHING,

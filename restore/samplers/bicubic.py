@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from restore.errors import ConfigError
-from restore.operators.downsample import Downsample
+from restore.operators.image.downsample import Downsample
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws

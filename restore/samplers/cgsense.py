@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import cg
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler
-from restore.solvers.cg import cg
 
 
 @dataclasses.dataclass(frozen=True)

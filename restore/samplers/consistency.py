@@ -14,7 +14,7 @@ from restore.bridges.base import Level
 from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem
-from restore.solvers.closed_form import closed_form
+from restore.solvers.exact_step import closed_form
 from restore.solvers.proximal import data_step, krylov_step
 
 

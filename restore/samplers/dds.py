@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import Result, Solution
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers import schedules
 from restore.samplers.base import Sampler, finite
 from restore.solvers.admm import AdmmTV
-from restore.solvers.cg import Result, Solution
-from restore.solvers.closed_form import closed_form
+from restore.solvers.exact_step import closed_form
 from restore.solvers.proximal import data_step, krylov_step
 
 ENOUGH_DATA = 2.5

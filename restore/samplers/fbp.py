@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from restore.errors import ConfigError
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.fbp import fbp
+from restore.operators.ct.filtering import fbp
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import cg
 from restore.operators.nonlinear import NonlinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem
 from restore.samplers import schedules
 from restore.samplers.gradients import Pullback, with_pullback
-from restore.solvers.cg import cg
 
 LinearMap = Callable[[Tensor], Tensor]
 Schedule = Literal["karras", "ve", "vp"]

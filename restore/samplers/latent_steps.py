@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.downsample import Downsample
+from restore.operators.image.downsample import Downsample
 from restore.priors.adapter import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.problem import Problem

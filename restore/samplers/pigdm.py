@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.inpainting import Inpainting
+from restore.operators.image.inpainting import Inpainting
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws

@@ -7,10 +7,10 @@ the functions `cg` and `fista` come from the modules of the same name, which the
 
 from __future__ import annotations
 
+from restore.linalg.conjugate_gradients import Result, Solution
 from restore.solvers.admm import AdmmTV, admm_tv, admm_tv_steps
-from restore.solvers.cg import Result, Solution
-from restore.solvers.fista import fista_steps
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
+from restore.solvers.proximal_gradient import fista_steps
 from restore.solvers.sparse import wavelet_l1, wavelet_l1_steps
 from restore.solvers.wavelet import Wavelet
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.solvers.cg import LinearMap, Solution, cg
-from restore.solvers.fista import last
+from restore.linalg.conjugate_gradients import LinearMap, Solution, cg
 from restore.solvers.proximal import DataTerm, image_scale, per_item
+from restore.solvers.proximal_gradient import last
 from restore.solvers.tv import (
     Boundary,
     gradient,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
+from restore.linalg.conjugate_gradients import Solution, cg
 from restore.operators.base import LinearOperator
-from restore.solvers.cg import Solution, cg
 
 _POWER_STEPS = 30
 

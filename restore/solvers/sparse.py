@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.solvers.fista import fista_steps, last
 from restore.solvers.proximal import DataTerm, image_scale, per_item
+from restore.solvers.proximal_gradient import fista_steps, last
 from restore.solvers.wavelet import Wavelet
 
 _STEP_MARGIN = 1.02  # power iteration approaches the Lipschitz constant from below

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
 from restore.operators.diagonal import Diagonal, Identity
-from restore.operators.downsample import Downsample
-from restore.operators.fourier import ifft2c
-from restore.operators.inpainting import Inpainting
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.mri.fourier import ifft2c
+from restore.operators.mri.multicoil import MultiCoilMRI
 
 DECOMPOSED = ("Identity", "Diagonal", "Inpainting", "Blur", "Downsample", "MultiCoilMRI")
 """Operator classes with instances of any size that `decompose` serves."""

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from restore.datasets.images import SUFFIXES, read_image
 from restore.datasets.open import read
+from restore.datasets.picture.images import SUFFIXES, read_image
 from restore.datasets.scan import CTScan, MRIScan, open_scan
-from restore.datasets.volume import Volume
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.fourier import ifft2c
+from restore.operators.mri.fourier import ifft2c
 from restore.scaling import CT_MINIMUM_HU, CT_WINDOW_HU
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as the denoising literature's grey images

@@ -14,9 +14,9 @@ from restore.bench.case import Case, Conditions, Figures, Outcome
 from restore.bench.protocol import Protocol, Setting
 from restore.bench.store import Place
 from restore.errors import InputError
+from restore.front_door import solve
 from restore.metrics import nmse, psnr, ssim
-from restore.operators.inpainting import Inpainting
-from restore.solve import solve
+from restore.operators.image.inpainting import Inpainting
 
 CONDITIONS = Conditions("the clean image", "two of three columns", "none", None, "noiseless")
 PLACE = Place("photograph", "", None, (0,))

@@ -17,9 +17,9 @@ from restore.bench.protocol import item_seed
 from restore.bench.results import load
 from restore.bench.runner import RunOptions, Told, run_benchmark
 from restore.datasets.open import write
-from restore.datasets.volume import Volume
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.ct import ParallelBeamCT
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.registry import load_sampler
 
 SHAPE = (9, 22, 26)

@@ -15,15 +15,15 @@ from restore.bench.case import ScanCase
 from restore.bench.fastmri import FastMRIVolume, undersampled, volume_figures
 from restore.bench.method import parse_methods
 from restore.bench.runner import RunOptions, Told, run_benchmark
-from restore.datasets.fastmri import read_fastmri
-from restore.datasets.fastmri_header import format_header
-from restore.datasets.fastmri_write import Undersampling, write_fastmri_file
-from restore.datasets.phantom import head_phantom
+from restore.datasets.mri.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_header import format_header
+from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
 from restore.datasets.scan import LazyStack, MRIScan
-from restore.datasets.simulate_fastmri import simulate_fastmri
+from restore.datasets.simulate.fastmri_files import simulate_fastmri
+from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.espirit import espirit
-from restore.pipelines.reconstruct import ReconOptions, reconstruct
+from restore.operators.mri.coil_maps import espirit
+from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 
 CPU = torch.device("cpu")

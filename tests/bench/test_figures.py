@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from restore.bench.calibration import calibration
-from restore.bench.compare import compare
+from restore.bench.comparison import compare
+from restore.bench.coverage import calibration
 from restore.bench.results import Row, append
 from restore.bench.statistics import mean_interval, paired
 from restore.bench.table import conditions_line, summarise

@@ -15,13 +15,13 @@ from restore.bench.method import parse_methods
 from restore.bench.protocol import Setting
 from restore.bench.results import load
 from restore.bench.runner import RunOptions, Told, run_benchmark
-from restore.datasets.images import write_image
+from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.blur import Blur
 from restore.operators.diagonal import Identity
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import parse_kernel
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import parse_kernel
 from restore.registry import load_sampler
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from restore.bench.case import ScanCase
 from restore.bench.inversebench import InverseBenchMRI, inversebench_mask, resized, slice_figures
-from restore.datasets.fastmri import read_fastmri
-from restore.datasets.fastmri_write import Undersampling, write_fastmri_file
-from restore.datasets.phantom import head_phantom
-from restore.datasets.simulate_fastmri import simulate_fastmri
+from restore.datasets.mri.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
+from restore.datasets.simulate.fastmri_files import simulate_fastmri
+from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import ConfigError, InputError
-from restore.operators.espirit import espirit
+from restore.operators.mri.coil_maps import espirit
 from restore.registry import load_sampler
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
 from restore.errors import OutputError
-from restore.operators.espirit import espirit
+from restore.operators.mri.coil_maps import espirit
 
 SHAPE = (3, 2, 5, 4)
 KEY = cache_key(content="a", shape=SHAPE)

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from restore.cli import app
-from restore.datasets.ct_measurement import write_ct_measurement
-from restore.datasets.fastmri import write_fastmri
+from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read
-from restore.datasets.phantom import ct_phantom, head_phantom
-from restore.datasets.simulate_ct import simulate_ct
-from restore.datasets.simulate_mri import simulate_mri
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 
 SHAPE = (8, 48, 38)
 SLICES = slice(1, 8, 3)

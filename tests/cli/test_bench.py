@@ -12,9 +12,9 @@ from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from restore.bench.results import load
-from restore.datasets.images import write_image
 from restore.datasets.open import write
-from restore.datasets.phantom import ct_phantom, head_phantom
+from restore.datasets.picture.images import write_image
+from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 
 FEW = "--set", "dds.n_steps=2", "--set", "tv.n_steps=3"
 

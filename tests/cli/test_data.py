@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from restore.datasets.fastmri_write import Undersampling, write_fastmri_file
-from restore.datasets.phantom import head_phantom
-from restore.datasets.simulate_fastmri import simulate_fastmri
+from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
+from restore.datasets.simulate.fastmri_files import simulate_fastmri
+from restore.datasets.simulate.phantom import head_phantom
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.datasets.images import read_image, write_image
-from restore.datasets.phantom import head_phantom
+from restore.datasets.picture.images import read_image, write_image
 from restore.datasets.sidecar import read_sidecar
+from restore.datasets.simulate.phantom import head_phantom
 
 STEPS = 5
 TASKS = {

@@ -422,7 +422,7 @@ def test_outputs_that_cannot_be(scans, verb, tmp_path):
 
 def test_a_disk_that_is_full_leaves_nothing(scans, verb, tmp_path, monkeypatch):
     """The mean is written, its deviation does not fit: neither stays."""
-    from restore.datasets import nifti_write
+    from restore.datasets.volume import nifti_write
     from restore.errors import OutputError
 
     write = nifti_write.write

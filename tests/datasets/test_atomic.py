@@ -11,8 +11,8 @@ import pytest
 
 from restore.datasets import budget
 from restore.datasets.atomic import atomic_file, atomic_folder
-from restore.datasets.nifti_write import write
-from restore.datasets.volume import Volume
+from restore.datasets.volume.nifti_write import write
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, OutputError
 
 

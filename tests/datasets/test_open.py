@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from restore.datasets.open import read, sniff, write
-from restore.datasets.volume import Volume, align_to
+from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 
 AFFINE = np.array([[-1.0, 0, 0, 9], [0, 2, 0, -8], [0, 0, 3, 7], [0, 0, 0, 1]])

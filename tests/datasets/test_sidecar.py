@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.datasets.dicom import read
-from restore.datasets.dicom_write import write
 from restore.datasets.sidecar import (
     environment,
     read_sidecar,
@@ -21,7 +19,9 @@ from restore.datasets.sidecar import (
     volume_record,
     write_sidecar,
 )
-from restore.datasets.volume import Volume
+from restore.datasets.volume.dicom import read
+from restore.datasets.volume.dicom_write import write
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
 
 

@@ -7,10 +7,10 @@ import torch
 
 from restore.errors import ConfigError, ShapeError
 from restore.operators.algebra import Compose, Diagonal, Identity, Scale, Stack
-from restore.operators.blur import Blur
-from restore.operators.downsample import Downsample
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
 from restore.operators.iterations import least_squares, power_iteration
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.mri.multicoil import MultiCoilMRI
 
 
 def test_product_applies_right_to_left(generator: torch.Generator) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.beer_lambert import BeerLambert
+from restore.operators.ct.beer_lambert import BeerLambert
 from restore.operators.nonlinear import NonlinearOperator
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from restore.bench import results, store
 from restore.bench.record import FORMAT
-from restore.datasets.phantom import head_phantom
+from restore.datasets.simulate.phantom import head_phantom
 from restore.report.from_run import study_of_run
 from restore.report.render import write_report
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from restore.errors import ConfigError
+from restore.front_door import adapted
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.downsample import Downsample
-from restore.operators.geometry import ParallelBeam
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.image.downsample import Downsample
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.registry import load_sampler, sampler_names
 from restore.samplers.base import Sampler
-from restore.solve import adapted
 
 NAMES = sorted(sampler_names())
 OPERATORS: dict[str, LinearOperator] = {

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import solve
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
 from restore.operators.diagonal import Identity
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import motion
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import motion
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
@@ -25,7 +26,6 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.ddrm import DDRM
 from restore.scaling import Scaling
-from restore.solve import solve
 
 PAIRS = 400
 REAL = torch.empty(0, dtype=torch.float64)

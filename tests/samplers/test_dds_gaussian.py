@@ -23,8 +23,8 @@ from torch import Tensor
 
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import LinearOperator
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem

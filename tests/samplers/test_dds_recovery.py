@@ -10,10 +10,10 @@ from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
-from restore.operators.ct import ParallelBeamCT
-from restore.operators.geometry import ParallelBeam
-from restore.operators.inpainting import Inpainting
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import solve
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import gaussian
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
@@ -31,7 +32,6 @@ from restore.randomness import Draws
 from restore.samplers.dds import DDS
 from restore.samplers.diffpir import DiffPIR
 from restore.scaling import Scaling
-from restore.solve import solve
 
 SIDE, PIXELS = 8, 64
 PAIRS = 400

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore.linalg.conjugate_gradients import Solution
 from restore.operators.base import LinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
@@ -21,7 +22,6 @@ from restore.problem import Problem
 from restore.samplers.diffusionmbir import DiffusionMBIR
 from restore.solvers import admm
 from restore.solvers.admm import AdmmTV
-from restore.solvers.cg import Solution
 
 SIDE = 16
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "diffusionmbir"

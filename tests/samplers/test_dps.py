@@ -14,9 +14,9 @@ from torch import Tensor
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.nonlinear import NonlinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior

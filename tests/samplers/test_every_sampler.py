@@ -11,16 +11,17 @@ from torch import Tensor
 
 from restore.config import arithmetic
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import adapted, solve
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.ct import ParallelBeamCT
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.diagonal import Identity
-from restore.operators.downsample import Downsample
-from restore.operators.geometry import ParallelBeam
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import gaussian
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
 from restore.priors.conditional import ConditionalModel, FromFunction
@@ -28,7 +29,6 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, sampler_names
 from restore.samplers.base import Sampler
-from restore.solve import adapted, solve
 
 SIDE = 16
 STD = 0.05

@@ -11,10 +11,10 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem

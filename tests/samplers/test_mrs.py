@@ -16,8 +16,8 @@ from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
-from restore.operators.inpainting import Inpainting
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.randomness import Draws

@@ -15,7 +15,7 @@ from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
 from restore.operators import Blur, Downsample, Identity, Inpainting, MultiCoilMRI
 from restore.operators.base import LinearOperator
-from restore.operators.kernels import gaussian
+from restore.operators.image.kernels import gaussian
 from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem, Step
 from restore.randomness import Draws

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import LinearOperator
-from restore.operators.clipping import Clipping
 from restore.operators.diagonal import Identity
-from restore.operators.inpainting import Inpainting
+from restore.operators.image.clipping import Clipping
+from restore.operators.image.inpainting import Inpainting
 from restore.operators.nonlinear import NonlinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior

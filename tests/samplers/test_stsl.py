@@ -13,15 +13,15 @@ from torch import Tensor
 from restore.config import arithmetic
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
-from restore.operators.beer_lambert import BeerLambert
-from restore.operators.blur import Blur
-from restore.operators.ct import ParallelBeamCT
+from restore.operators.ct.beer_lambert import BeerLambert
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.diagonal import Identity
-from restore.operators.downsample import Downsample
-from restore.operators.geometry import ParallelBeam
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import gaussian
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianMixture, GaussianPrior
 from restore.priors.base import Denoiser

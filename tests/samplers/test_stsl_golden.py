@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.downsample import Downsample
-from restore.operators.inpainting import Inpainting
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianMixture
 from restore.priors.latent import LatentModel, LatentPrior

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore.linalg.conjugate_gradients import cg
 from restore.solvers.admm import AdmmTV
-from restore.solvers.cg import cg
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
 
 

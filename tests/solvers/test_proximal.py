@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
+from restore.linalg.conjugate_gradients import Result
 from restore.operators.base import LinearOperator
-from restore.solvers.cg import Result
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
 
 M, N = 9, 6

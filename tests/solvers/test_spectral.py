@@ -10,14 +10,14 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.operators.blur import Blur
-from restore.operators.ct import ParallelBeamCT
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.diagonal import Diagonal, Identity
-from restore.operators.downsample import Downsample
-from restore.operators.geometry import ParallelBeam
-from restore.operators.inpainting import Inpainting
-from restore.operators.kernels import gaussian, motion
-from restore.operators.mri import MultiCoilMRI
+from restore.operators.image.blur import Blur
+from restore.operators.image.downsample import Downsample
+from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian, motion
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.solvers.spectral import DECOMPOSED, Spectral, decompose
 
 SHAPE = (2, 9, 7)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from skimage import data as pictures
 
-from restore.datasets.images import write_image
+from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError
-from restore.operators.downsample import Downsample
+from restore.operators.image.downsample import Downsample
 from restore.pipelines.train_job import (
     TrainJob,
     TrainSource,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from restore.datasets.fastmri import write_fastmri
-from restore.datasets.images import write_image
-from restore.datasets.simulate_mri import simulate_mri
-from restore.datasets.volume import Volume
+from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.picture.images import write_image
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.training.corpus import Corpus
 from restore.training.sources import LUMINANCE, Source, load_source

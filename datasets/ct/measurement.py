@@ -1,0 +1,138 @@
+"""Read and write this package's CT measurement file: post-log sinograms with their geometry.
+
+May be called by `scan.open_scan` and the simulation verb; touches the one file it is given. Layout:
+docs/scan-files.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.hdf5_guard import attribute, find_dataset, find_group, names, open_hdf5
+from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
+from restore.datasets.mri.noise_estimation import sinogram_noise_std
+from restore.datasets.scan import CTScan, LazyStack, checked_slice
+from restore.datasets.scan_record import read_record, write_record
+from restore.errors import ConfigError, InputError
+from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam
+
+GEOMETRY = ("det_spacing_mm", "shape", "pixel_mm", "det_offset_mm")
+
+
+def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
+    """Open a CT measurement file; slices are read when asked for.
+
+    Needs `sinogram` (slices, views, detectors) and the group `geometry`; the rest is optional. The
+    noise of an air ray comes from `noise_std`, from the photons, or from the ends of the detector.
+    repair as in `scan.open_scan`. Raises NotFoundError, InputError.
+    """
+    path = Path(path)
+    notes: list[str] = []
+    with open_hdf5(path) as file:
+        shape = _sinogram_shape(file, path)
+        geometry = _read_geometry(file, path, shape)
+        lead = (shape[0], *geometry.shape)
+        reference = companion(file, path, "reference_hu", lead, 3, np.float32)
+        record = read_record(file, path, shape[0])
+        photons, noise, mu_water = (
+            _positive(file, path, name) for name in ("photons", "noise_std", "mu_water")
+        )
+
+    def load(index: int) -> NDArray[Any]:
+        values = read_slice(path, "sinogram", index, np.float32)
+        return checked_slice(values, path, index, repair, notes)
+
+    sinogram = LazyStack(shape, load)
+    if mu_water is None:
+        mu_water = MU_WATER_PER_MM
+        notes.append(f"mu_water is not in the file: {mu_water} per mm assumed")
+    if noise is None and photons is not None:
+        noise = photons**-0.5
+    if noise is None and (noise := sinogram_noise_std(sinogram[shape[0] // 2])) is not None:
+        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    notes.extend(record.notes)
+    return CTScan(
+        path=path,
+        sinogram=sinogram,
+        geometry=geometry,
+        mu_water=mu_water,
+        slice_indices=record.slice_indices,
+        photons=photons,
+        noise_std=noise,
+        affine=record.affine,
+        reference=reference,
+        source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"},
+        settings=record.settings,
+        notes=notes,
+    )
+
+
+def write_ct_measurement(scan: CTScan, path: str | Path) -> None:
+    """Write a scan slice by slice, atomically.
+
+    Raises OutputError where the file cannot be written.
+    """
+    stacks = [(scan.sinogram, np.float32), (scan.reference, np.float32)]
+    with new_hdf5(Path(path), stacks) as file:
+        write_stack(file, "sinogram", scan.sinogram, np.float32)
+        if scan.reference is not None:
+            write_stack(file, "reference_hu", scan.reference, np.float32)
+        stored = scan.geometry.to_dict()
+        group = file.create_group("geometry")
+        group.attrs["kind"] = stored["kind"]
+        group["angles_rad"] = np.asarray(scan.geometry.angles, np.float64)
+        for name in GEOMETRY:
+            group.attrs[name] = stored[name]
+        for name in ("photons", "noise_std", "mu_water"):
+            if (value := getattr(scan, name)) is not None:
+                file.attrs[name] = float(value)
+        write_record(file, scan)
+
+
+def _sinogram_shape(file: h5py.File, path: Path) -> tuple[int, int, int]:
+    sinogram = find_dataset(file, "sinogram")
+    if sinogram is None:
+        raise InputError(path, f"no data set 'sinogram'; the file holds {names(file)}")
+    if sinogram.ndim != 3 or 0 in sinogram.shape or sinogram.dtype.kind not in "fiu":
+        raise InputError(
+            path,
+            f"'sinogram' has shape {sinogram.shape} and type {sinogram.dtype}",
+            "expected real numbers (slices, views, detectors)",
+        )
+    slices, views, detectors = map(int, sinogram.shape)
+    return slices, views, detectors
+
+
+def _read_geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> ParallelBeam:
+    group = find_group(file, "geometry")
+    angles = find_dataset(file, "geometry/angles_rad")
+    if group is None or angles is None:
+        raise InputError(
+            path,
+            f"no 'geometry/angles_rad'; the file holds {names(file)}",
+            "see docs/scan-files.md",
+        )
+    if angles.shape != (shape[1],):
+        raise InputError(
+            path, f"'angles_rad' has shape {angles.shape} but the sinogram has {shape[1]} views"
+        )
+    stored = {name: attribute(group, name) for name in ("kind", *GEOMETRY)}
+    present = {name: value for name, value in stored.items() if value is not None}
+    try:
+        return ParallelBeam.from_dict({**present, "angles": angles[()], "n_det": shape[2]})
+    except ConfigError as error:
+        raise InputError(path, f"unusable geometry: {error}", "see docs/scan-files.md") from error
+
+
+def _positive(file: h5py.File, path: Path, name: str) -> float | None:
+    value = attribute(file, name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
+        raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
+    return float(value)

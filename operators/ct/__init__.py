@@ -1,0 +1,1 @@
+"""Computed tomography: projectors, their geometry, filtered backprojection, counts."""

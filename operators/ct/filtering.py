@@ -1,0 +1,89 @@
+"""Filtered backprojection of parallel-beam sinograms: the classical inverse.
+
+Called by the CT operator (as its pseudo-inverse), by baselines and by pipelines for starting
+points; imports the projection kernels. Pure functions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, ShapeError
+from restore.operators.ct import projection
+from restore.operators.ct.geometry import ParallelBeam
+
+_FILTERS = ("ramp", "shepp-logan", "cosine", "hann")
+
+
+def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tensor:
+    """Reconstruct images from line integrals: filter each view, interpolate it over the image, add.
+
+    sinogram: (*batch, views, n_det), without unit. Returns (*batch, ny, nx) in 1/mm, in the
+    sinogram's precision (at least float32); complex sinograms part by part. filter: "ramp" (the
+    exact band-limited ramp, sampled in space so that the mean is right: Kak and Slaney 1988,
+    eq. 3.61), or the ramp damped by "shepp-logan", "cosine" or "hann" (from sharp to smooth).
+
+    Views may come in any order and number; each stands for the arc up to half-way to its
+    neighbours, modulo half a turn, which is right for 180 and 360 degrees alike. Over a limited
+    arc the missing views count as zero, and what they would have shown is missing in the image.
+    Objects must lie inside the detector's field in every view.
+
+    Raises ConfigError for an unknown filter, ShapeError for a sinogram of another scan.
+    """
+    if filter not in _FILTERS:
+        raise ConfigError(f"fbp: filter is {filter!r}, expected one of {', '.join(_FILTERS)}")
+    if sinogram.ndim < 2 or tuple(sinogram.shape[-2:]) != geometry.sinogram_shape:
+        wanted = ", ".join(map(str, geometry.sinogram_shape))
+        raise ShapeError(
+            f"fbp: sinogram has shape {tuple(sinogram.shape)}, expected (*batch, {wanted})"
+        )
+    if sinogram.is_complex():
+        parts = fbp(torch.stack([sinogram.real, sinogram.imag]), geometry, filter)
+        return torch.complex(parts[0], parts[1])
+    y = sinogram.to(torch.promote_types(sinogram.dtype, torch.float32))
+    if y.numel() == 0:  # the FFT refuses an empty batch
+        return y.new_empty((*y.shape[:-2], *geometry.shape))
+    weights = torch.from_numpy(view_weights(geometry)).to(y)
+    filtered = _filter(y, geometry.det_spacing_mm, filter) * weights[:, None]
+    flat = filtered.reshape(math.prod(y.shape[:-2]), *geometry.sinogram_shape)
+    image = projection.backproject(flat, geometry)
+    return image.view(*y.shape[:-2], *geometry.shape)
+
+
+def view_weights(geometry: ParallelBeam) -> np.ndarray:
+    """Radians that each view stands for, (views,): half the gaps to its neighbours modulo pi.
+
+    Views at one angle share its weight. A gap more than four times the median is a missing wedge
+    and counts as the median, so that its borders are not blown up to fill it.
+    """
+    folded = np.mod(np.asarray(geometry.angles), math.pi)
+    folded[folded > math.pi - 1e-9] = 0.0  # pi itself, less a rounding error
+    angles, place = np.unique(np.round(folded, 9), return_inverse=True)
+    gaps = np.diff(angles, append=angles[0] + math.pi)
+    median = np.sort(gaps)[(len(gaps) - 1) // 2]
+    gaps = np.where(gaps > 4 * median, median, gaps)
+    arcs = (gaps + np.roll(gaps, 1)) / 2
+    return (arcs / np.bincount(place))[place]
+
+
+def _filter(y: Tensor, spacing: float, name: str) -> Tensor:
+    """Convolve the views with the band-limited ramp, padded so that nothing wraps around."""
+    n = y.shape[-1]
+    size = 1 << (2 * n - 1).bit_length()
+    offset = torch.arange(size, dtype=torch.float64, device=y.device)
+    offset = torch.minimum(offset, size - offset)
+    kernel = torch.where(offset % 2 == 1, -1 / (math.pi * offset.clamp(min=1) * spacing) ** 2, 0.0)
+    kernel[0] = 1 / (4 * spacing**2)
+    response = torch.fft.rfft(kernel).real * spacing
+    fraction = torch.linspace(0, 1, len(response), dtype=torch.float64, device=y.device)
+    if name == "shepp-logan":
+        response *= torch.sinc(fraction / 2)
+    elif name == "cosine":
+        response *= torch.cos(math.pi / 2 * fraction)
+    elif name == "hann":
+        response *= torch.cos(math.pi / 2 * fraction) ** 2
+    return torch.fft.irfft(torch.fft.rfft(y, size) * response.to(y.dtype), size)[..., :n]

@@ -1,0 +1,1 @@
+"""Photographs: blur, downsampling, missing pixels, clipping, and blur kernels."""

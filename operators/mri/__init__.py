@@ -1,0 +1,1 @@
+"""Magnetic resonance imaging: encoding operators, their Fourier transform, coil sensitivities."""

@@ -1,0 +1,65 @@
+"""The noise level of simulated data is found again from its corners and edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from restore.datasets.mri.masks import make_mask
+from restore.datasets.mri.noise_estimation import kspace_noise_std, sinogram_noise_std
+from restore.datasets.simulate.coils import birdcage, smooth_phase
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.volume import nifti
+
+
+def smooth_image(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    disc = 40.0 * ((x / 0.7) ** 2 + (y / 0.8) ** 2 < 1)
+    image = 100 * np.exp(-4 * (x**2 + 1.5 * y**2)) + gaussian_filter(disc, 1)
+    return image * np.exp(1j * smooth_phase((height, width), 0.5, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("kind", ["random", "equispaced", "random2d"])
+@pytest.mark.parametrize("std", [0.2, 1.0])
+def test_kspace_noise(kind: str, std: float) -> None:
+    shape = (120, 101)
+    rng = np.random.default_rng(1)
+    image = birdcage(shape, 8) * smooth_image(*shape)
+    clean = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, (-2, -1)), norm="ortho"), (-2, -1))
+    noise = rng.normal(0, std, clean.shape) + 1j * rng.normal(0, std, clean.shape)
+    mask = make_mask(kind, shape, 4, 0.08, seed=7)
+    assert kspace_noise_std((clean + noise) * mask, mask) == pytest.approx(std, rel=0.15)
+
+
+def test_scale_follows_exactly() -> None:
+    kspace = np.random.default_rng(2).normal(size=(2, 4, 64, 64)).view(complex)[..., :32]
+    mask = np.ones(32, bool)
+    once = kspace_noise_std(kspace[0], mask)
+    assert once is not None
+    assert kspace_noise_std(1e6 * kspace[0], mask) == pytest.approx(1e6 * once)
+
+
+def test_nothing_to_estimate_from() -> None:
+    assert kspace_noise_std(np.zeros((2, 16, 16), complex), np.ones(16, bool)) is None
+    assert kspace_noise_std(np.ones((1, 8, 8), complex), np.ones(8, bool)) is None
+    assert sinogram_noise_std(np.zeros((30, 40))) is None
+    assert sinogram_noise_std(np.ones((30, 40))) is None
+
+
+@pytest.mark.parametrize("photons", [1e4, 1e5])
+def test_air_in_a_sinogram(photons: float) -> None:
+    u = np.linspace(-1, 1, 181)
+    clean = 6 * np.sqrt(np.clip(0.7 - u**2, 0, None)) * np.ones((60, 1))
+    counts = np.random.default_rng(3).poisson(photons * np.exp(-clean))
+    sinogram = -np.log(np.maximum(counts, 0.5) / photons)
+    assert sinogram_noise_std(sinogram) == pytest.approx(photons**-0.5, rel=0.1)
+
+
+def test_noise_of_a_simulated_scan_of_a_real_head(data: Path) -> None:
+    volume = nifti.read(data / "mr" / "train" / "chris_T1.nii.gz")
+    scan = simulate_mri(volume, slices=slice(80, 120, 20), noise=0.01)
+    estimates = [kspace_noise_std(scan.kspace(i), scan.mask) for i in range(2)]
+    assert estimates == pytest.approx([scan.noise_std] * 2, rel=0.1)
