@@ -149,7 +149,7 @@ def open_scan(path: str | Path, repair: str = "") -> MRIScan | CTScan:
     repair).
     """
     from restore.datasets import hdf5_guard
-    from restore.datasets.ct import lodopab
+    from restore.datasets.ct import lodopab, measurement
     from restore.datasets.mri import fastmri, kspace_array
 
     path = Path(path)
