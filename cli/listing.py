@@ -60,7 +60,7 @@ def command(
 def operators() -> list[dict[str, Any]]:
     """Forward models: class, kind, what it does; those that only combine others are left out."""
     found = []
-    for path in sorted(_folder("operators").glob("*.py")):
+    for path in sorted(_folder("operators").rglob("*.py")):
         for node in _public_classes(path):
             contract = next((_CONTRACTS[b] for b in _names(node.bases) if b in _CONTRACTS), None)
             if contract is not None and path.stem not in ("algebra", "base", "nonlinear"):

@@ -35,8 +35,9 @@ def test_every_operator_class_is_listed():
 
     folder = Path(inspect.getfile(LinearOperator)).parent
     found = set()
-    for path in folder.glob("*.py"):
-        module = importlib.import_module(f"restore.operators.{path.stem}")
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        module = importlib.import_module(".".join(["restore.operators", *parts]))
         for name, value in inspect.getmembers(module, inspect.isclass):
             ours = value.__module__ == module.__name__ and not name.startswith("_")
             if ours and issubclass(value, LinearOperator | NonlinearOperator):

@@ -23,7 +23,7 @@ from restore.operators.base import LinearOperator
 
 def _discover() -> list[type[LinearOperator]]:
     found = []
-    for info in pkgutil.iter_modules(restore.operators.__path__, "restore.operators."):
+    for info in pkgutil.walk_packages(restore.operators.__path__, "restore.operators."):
         module = importlib.import_module(info.name)
         found += [
             cls
