@@ -54,7 +54,7 @@ Keep = Annotated[
     int | None,
     typer.Option(min=0, help="Keep the images of the first N volumes only. Default: all."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
 
 

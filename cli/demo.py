@@ -15,7 +15,7 @@ def command(
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where everything goes.")
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the head, the scans and DDS.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do it all again; by default only what is missing.")
     ] = False,

@@ -39,7 +39,7 @@ Rate = Annotated[
 ]
 Init = Annotated[str, typer.Option(help="Start from this prior (name or file) of the same shape")]
 Licence = Annotated[str, typer.Option(help="Licence line for the card")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Threads = Annotated[int, typer.Option(help="CPU threads, 0 for all")]
 Seed = Annotated[int, typer.Option(help="Seed of crops and noise")]
 Tasks = Annotated[
@@ -148,7 +148,7 @@ def _job(
         torch.set_num_threads(threads)
     return TrainJob(
         tuple(parse_source(entry) for entry in data), out, channels, validation,
-        Budget(steps, minutes, rate), batch, crop, seed, licence, choose_device(device).type, _say,
+        Budget(steps, minutes, rate), batch, crop, seed, licence, str(choose_device(device)), _say,
     )  # fmt: skip
 
 
