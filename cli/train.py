@@ -38,7 +38,9 @@ Rate = Annotated[
     float, typer.Option(min=0.001, help="Learning-rate factor; 0.3 to fine-tune from --init")
 ]
 Init = Annotated[str, typer.Option(help="Start from this prior (name or file) of the same shape")]
-Licence = Annotated[str, typer.Option(help="Licence line for the card")]
+Licence = Annotated[
+    str, typer.Option(help="Licence of the weights, for the card: that of the training data")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Threads = Annotated[int, typer.Option(help="CPU threads, 0 for all")]
 Seed = Annotated[int, typer.Option(help="Seed of crops and noise")]

