@@ -218,7 +218,8 @@ def text_files() -> Iterator[Path]:
     for folder in (*PACKAGE, *ELSEWHERE):
         files = (p for p in (ROOT / folder).rglob("*") if "vendor" not in p.parts)
         yield from (p for p in files if p.is_file())
-    yield from (p for p in ROOT.iterdir() if p.is_file())
+    at_the_root = (p for p in ROOT.iterdir() if p.name != ".git")  # a file in a worktree
+    yield from (p for p in at_the_root if p.is_file())
 
 
 @pytest.fixture(scope="module")
