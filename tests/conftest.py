@@ -1,34 +1,92 @@
-"""Shared fixtures: where the real data and the golden traces lie, and a seeded generator."""
+"""Shared fixtures: stored traces, small real samples, and a seeded generator; every test may use them.
+
+`tests/golden` holds traces of published numerics and `tests/data` small samples of real scans, so that a clone proves
+itself. Where a folder `shared` lies beside the checkout, its further traces and data are used too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+TESTS = Path(__file__).resolve().parent
+SHARED = TESTS.parents[1] / "shared"
+GOLDEN = (TESTS / "golden", SHARED / "golden")  # the first that has a trace gives it
+
+Arrays = dict[str, Tensor]
 
 
-def _folder(name: str) -> Path:
-    path = SHARED / name
-    if not path.is_dir():
-        pytest.skip(
-            f"needs the folder '{name}' of the shared material, which is not beside this checkout"
-        )
-    return path
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "traces(argument, folder, *patterns, without=''): one case for every stored trace of that folder whose name "
+        "fits a pattern; its name without suffix is the argument",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for mark in metafunc.definition.iter_markers("traces"):
+        argument, folder, *patterns = mark.args
+        names = list(_names(folder, patterns, mark.kwargs.get("without", "")))
+        if not names:
+            raise pytest.UsageError(f"no trace in tests/golden/{folder} fits {patterns}")
+        metafunc.parametrize(argument, names)
+
+
+def _names(folder: str, patterns: list[str], without: str) -> Iterator[str]:
+    found = {p for root in GOLDEN for w in patterns for p in (root / folder).glob(f"{w}.npz")}
+    out = (
+        {p for root in GOLDEN for p in (root / folder).glob(f"{without}.npz")} if without else set()
+    )
+    yield from sorted({p.stem for p in found - out})
+
+
+@pytest.fixture(scope="session")
+def arrays() -> Callable[[str], Arrays]:
+    """Load a stored trace by its path without suffix, `arrays("dds/cg_real_dense_f64")`: one tensor a key.
+
+    A text comes as its bytes' string under the key itself. What several traces share is stored once and put in here.
+    """
+
+    def load(name: str) -> Arrays:
+        stored = _read(name)
+        if name.startswith("psld/psld_"):
+            stored = _read("psld/decoder") | stored
+        if name.startswith("gaussian_posterior/op_") and "post_cov" not in stored:
+            stored["post_cov"] = _posterior_covariance(stored, _read("gaussian_posterior/prior"))
+        return stored
+
+    return load
+
+
+def _read(name: str) -> Arrays:
+    path = next((r / f"{name}.npz" for r in GOLDEN if (r / f"{name}.npz").is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"no trace tests/golden/{name}.npz")
+    with np.load(path, allow_pickle=False) as file:
+        every = {k: file[k] for k in file.files}
+    return {k: str(v) if v.dtype.kind == "U" else torch.as_tensor(v) for k, v in every.items()}
+
+
+def _posterior_covariance(trace: Arrays, prior: Arrays) -> Tensor:
+    """C - C A^T (A C A^T + s^2 I)^-1 A C of a Gaussian prior with covariance C, seen as A x with noise s."""
+    a, c, s = trace["A"], prior["C"], float(trace["sigma_y"])
+    seen = a @ c
+    inner = seen @ a.mT + s**2 * torch.eye(len(a), dtype=a.dtype)
+    return c - seen.mT @ torch.linalg.solve(inner, seen)
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Folder of real photographs, volumes and k-space."""
-    return _folder("data")
-
-
-@pytest.fixture(scope="session")
-def golden() -> Path:
-    """Folder of traces of published numerics."""
-    return _folder("golden")
+    """Folder of real photographs, volumes and k-space that lies beside the checkout, or skip."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("an extra on data that lies beside a checkout only")
+    return SHARED / "data"
 
 
 @pytest.fixture

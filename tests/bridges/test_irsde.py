@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,18 +15,7 @@ from restore.bridges.base import clean_estimate, implied_noise, mix
 from restore.bridges.irsde import IRSDESchedule, noise_estimate
 from restore.errors import ConfigError
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden" / "mrs"
 CONVENTIONS = ("irsde", "daclip")
-LOSSES = sorted(p.stem.split("_")[0] for p in FOLDER.glob("*_forward_loss.npz"))
-
-
-@pytest.fixture(scope="session")
-def arrays(golden: Path) -> Callable[[str], dict[str, Tensor]]:
-    def load(name: str) -> dict[str, Tensor]:
-        with np.load(golden / "mrs" / f"{name}.npz", allow_pickle=False) as file:
-            return {k: torch.as_tensor(file[k]) for k in file.files}
-
-    return load
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
@@ -41,7 +28,7 @@ def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("theta", ["cosine", "linear", "constant"])
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_published_schedules(arrays, convention, theta, max_sigma):
-    g, name = arrays("irsde_schedules"), f"{convention}/{theta}_T100_ms{max_sigma}"
+    g, name = arrays("mrs/irsde_schedules"), f"{convention}/{theta}_T100_ms{max_sigma}"
     s = IRSDESchedule(100, theta, max_sigma / 255, 0.005, convention)
     assert s.dt == pytest.approx(float(g[f"{name}/dt"]), rel=1e-6)
     close(s.thetas, g[f"{name}/thetas"], 1e-6)
@@ -74,10 +61,10 @@ def test_published_numbers():
     assert IRSDESchedule(theta="constant").dt == pytest.approx(0.05246, abs=1e-5)
 
 
-@pytest.mark.parametrize("convention", LOSSES or [pytest.param("irsde")])
-def test_forward_process_optimum_and_loss(arrays, convention):
-    g = arrays(f"{convention}_forward_loss")
-    s = IRSDESchedule(convention=convention)
+@pytest.mark.traces("name", "mrs", "*_forward_loss")
+def test_forward_process_optimum_and_loss(arrays, name):
+    g = arrays(f"mrs/{name}")
+    s = IRSDESchedule(convention=name.removesuffix("_forward_loss"))
     x0, mu, t = g["x0"], g["mu"], g["t"].flatten()
     close(s.forward(x0, mu, g["noise"], t), g["x_t"], 1e-6)
     eps = torch.tanh(g["x_t"] - 0.5 * mu)

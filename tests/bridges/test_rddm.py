@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,10 +15,9 @@ from restore.errors import ConfigError
 
 
 @pytest.fixture(scope="session")
-def stored(golden):
+def stored(arrays):
     def load(name: str) -> dict[str, Tensor]:
-        with np.load(golden / "rddm" / f"{name}.npz", allow_pickle=False) as file:
-            return {k: torch.as_tensor(file[k]).double() for k in file.files}
+        return {k: v.double() for k, v in arrays(f"rddm/{name}").items()}
 
     return load
 

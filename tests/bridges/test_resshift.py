@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -36,23 +33,14 @@ STORED_NAMES = {
 }
 
 
-@pytest.fixture
-def stored(golden: Path):
-    def load(name: str) -> dict[str, Tensor]:
-        with np.load(golden / "resshift" / f"{name}.npz", allow_pickle=False) as file:
-            return {k: torch.as_tensor(file[k]) for k in file.files}
-
-    return load
-
-
 def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
     error = float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
     assert error <= tolerance, error
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_stored_schedules(stored, name):
-    s, g = SCHEDULES[name], stored("schedules")
+def test_stored_schedules(arrays, name):
+    s, g = SCHEDULES[name], arrays("resshift/schedules")
     for theirs, ours in STORED_NAMES.items():
         torch.testing.assert_close(getattr(s, ours), g[f"{name}/{theirs}"], rtol=1e-12, atol=1e-15)
     assert list(s.times) == g[f"{name}/timestep_map"].tolist()
@@ -83,11 +71,9 @@ def test_values_of_the_method_sheet():
     assert fifteen.eta.tolist() == pytest.approx([float(v) for v in etas.split()], abs=5e-6)
 
 
-@pytest.mark.parametrize("steps", [4, 15])
-def test_stored_forward_process(stored, golden, steps):
-    if not (golden / "resshift" / f"forward_T{steps}.npz").exists():
-        pytest.skip("this case is kept back")
-    g = stored(f"forward_T{steps}")
+@pytest.mark.traces("name", "resshift", "forward_T4", "forward_T15")
+def test_stored_forward_process(arrays, name):
+    g, steps = arrays(f"resshift/{name}"), int(name.removeprefix("forward_T"))
     setup = {"length": steps, "kappa": float(g["kappa"]), "min_noise": {4: 0.2, 15: 0.04}[steps]}
     latent, pixel = (
         ResShiftSchedule(**setup, input_scaling="latent"),
@@ -107,9 +93,9 @@ def test_stored_forward_process(stored, golden, steps):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", STORED_HEADS)
-def test_stored_training_losses(stored, name, weighted):
+def test_stored_training_losses(arrays, name, weighted):
     g, head, s = (
-        stored("training_losses_T4"),
+        arrays("resshift/training_losses_T4"),
         STORED_HEADS[name],
         ResShiftSchedule(4, input_scaling="latent"),
     )

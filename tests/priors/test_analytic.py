@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,16 +9,11 @@ from restore.errors import ConfigError, ShapeError
 from restore.priors.analytic import GaussianMixture, GaussianPrior
 
 
-def load(path):
-    with np.load(path) as file:
-        return {k: torch.as_tensor(file[k]) for k in file.files}
-
-
 @pytest.mark.parametrize("form", ["spectrum", "covariance"])
 @pytest.mark.parametrize("case", ["inpaint", "sr2"])
-def test_gaussian_matches_stored_posterior_means(golden, form, case):
-    p = load(golden / "gaussian_posterior" / "prior.npz")
-    op = load(golden / "gaussian_posterior" / f"op_{case}.npz")
+def test_gaussian_matches_stored_posterior_means(arrays, form, case):
+    p = arrays("gaussian_posterior/prior")
+    op = arrays(f"gaussian_posterior/op_{case}")
     given = {"spectrum": p["S"]} if form == "spectrum" else {"covariance": p["C"]}
     prior = GaussianPrior(p["mean"].reshape(16, 16), **given)
     a = p["alphas_cumprod"][op["t_list"]]
@@ -28,8 +22,8 @@ def test_gaussian_matches_stored_posterior_means(golden, form, case):
     torch.testing.assert_close(got.flatten(1), op["x0_given_xt"], rtol=1e-8, atol=1e-8)
 
 
-def test_mixture_matches_stored_posterior_means(golden):
-    g = load(golden / "gaussian_posterior" / "gmm.npz")
+def test_mixture_matches_stored_posterior_means(arrays):
+    g = arrays("gaussian_posterior/gmm")
     prior = GaussianMixture(g["means"].reshape(3, 1, 8), g["variances"], g["weights"])
     a = g["alphas_cumprod"][g["t_list"]]
     x = (g["x"] / a.sqrt()[:, None]).reshape(-1, 1, 1, 8)
@@ -37,9 +31,9 @@ def test_mixture_matches_stored_posterior_means(golden):
     torch.testing.assert_close(got.flatten(1), g["x0_mean"], rtol=1e-9, atol=1e-9)
 
 
-def test_mixture_jacobian_is_the_posterior_covariance(golden):
+def test_mixture_jacobian_is_the_posterior_covariance(arrays):
     """Second-order Tweedie: Cov(x0 | x) = sigma^2 dE[x0 | x]/dx."""
-    g = load(golden / "gaussian_posterior" / "gmm.npz")
+    g = arrays("gaussian_posterior/gmm")
     prior = GaussianMixture(g["means"].reshape(3, 1, 8), g["variances"], g["weights"])
     for k, t in enumerate(g["t_list"]):
         a = float(g["alphas_cumprod"][t])

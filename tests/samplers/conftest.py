@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -105,14 +103,3 @@ def watched() -> type[Watched]:
 @pytest.fixture
 def oracle() -> type[Oracle]:
     return Oracle
-
-
-@pytest.fixture(scope="session")
-def arrays(golden: Path) -> Callable[[str], dict[str, Tensor]]:
-    """Load a golden file by its path without suffix."""
-
-    def load(name: str) -> dict[str, Tensor]:
-        with np.load(golden / f"{name}.npz", allow_pickle=False) as file:
-            return {k: torch.as_tensor(file[k]) for k in file.files}
-
-    return load

@@ -65,10 +65,9 @@ def svd_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def network(golden) -> tuple[GaussianPrior, Tensor]:
-    with np.load(golden / "reddiff" / "sr4_sqrt.npz") as file:
-        mean, spectrum, matrix = (torch.as_tensor(file[k]) for k in ("mean", "S", "A"))
-    return GaussianPrior(mean[0], spectrum=spectrum), matrix
+def network(arrays) -> tuple[GaussianPrior, Tensor]:
+    g = arrays("reddiff/sr4_sqrt")
+    return GaussianPrior(g["mean"][0], spectrum=g["S"]), g["A"]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])

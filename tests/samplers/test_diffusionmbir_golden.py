@@ -6,7 +6,6 @@ Every trace found in the folder is replayed: the file's name says what was run.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,6 @@ from restore.solvers import admm
 from restore.solvers.admm import AdmmTV
 
 SIDE = 16
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "diffusionmbir"
-
-
-def stored(pattern: str) -> list[str]:
-    """Traces that are there; where the shared material is missing, one name, whose test is then skipped."""
-    return sorted(p.stem for p in FOLDER.glob(f"{pattern}.npz")) or [pattern]
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float = 1e-6) -> None:
@@ -92,7 +85,7 @@ def replayed(name: str, arrays, dense, replay, watched, **changes: Any):
     return list(sampler.steps(problem, images, replay(noises))), prior, g
 
 
-@pytest.mark.parametrize("name", stored("*_vol*_f64"))
+@pytest.mark.traces("name", "diffusionmbir", "*_vol*_f64")
 def test_published_chains(arrays, dense, replay, watched, name):
     steps, prior, g = replayed(name, arrays, dense, replay, watched)
     assert [s.evaluations for s in steps] == [2 * k + 2 for k in range(int(g["N"]))]
@@ -112,7 +105,7 @@ def test_the_published_langevin_step_depends_on_the_chunk(arrays, dense, replay,
     close(replayed(name, arrays, dense, replay, watched, chunk=6)[0][-1].x0, published, 0.0)
 
 
-@pytest.mark.parametrize("name", stored("ve_index_N*"))
+@pytest.mark.traces("name", "diffusionmbir", "ve_index_N*")
 def test_the_level_index_of_the_released_code(arrays, name):
     g = arrays(f"diffusionmbir/{name}")
     n = len(g["index"])
@@ -157,7 +150,7 @@ def sharing_cg(apply, b: Tensor, x0: Tensor, *, iters: int, item_ndim: int) -> S
     return Solution(x, nothing, nothing, nothing)
 
 
-@pytest.mark.parametrize("name", stored("admm_tv_iso_o*_f64"))
+@pytest.mark.traces("name", "diffusionmbir", "admm_tv_iso_o*_f64")
 def test_isotropic_tv(arrays, dense, monkeypatch, name):
     outer, inner = (int(part[1:]) for part in name.split("_")[3:5])
     g, operator = arrays(f"diffusionmbir/{name}"), radon(arrays, dense)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +22,6 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.irsde import IRSDE
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden" / "mrs"
-CHAINS = sorted(p.stem for p in FOLDER.glob("*_reverse_T100_cosine_ms50.npz"))
 RULES = ("posterior", "sde", "ode")
 PLAIN = {"data_consistency": False}
 
@@ -63,7 +60,7 @@ def replayed(g: dict[str, Tensor], sampler: IRSDE, draws: Draws) -> list[Tensor]
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("chain", CHAINS or [pytest.param("irsde_reverse_T100_cosine_ms50")])
+@pytest.mark.traces("chain", "mrs", "*_reverse_T100_cosine_ms50")
 def test_published_chains(arrays, replay, chain, rule):
     g = arrays(f"mrs/{chain}")
     settings = {"rule": rule, "convention": chain.split("_")[0]}

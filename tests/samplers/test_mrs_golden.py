@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,8 +12,6 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.samplers.mrs import MRSampler
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden" / "mrs"
-CASES = sorted(p.stem for p in FOLDER.glob("mrs_*_N*.npz"))
 HEADS = {"noise": "noise", "data": "x0", "velocity": "velocity"}
 ARRAYS = "timesteps", "alphas", "sigmas", "lambdas"
 S_INF = 50 / 255
@@ -74,7 +70,7 @@ def run(sampler: MRSampler, network: Network, mu: Tensor, draws) -> list:
     return list(sampler.steps(problem, prior, draws))
 
 
-@pytest.mark.parametrize("case", CASES or [pytest.param("mrs_ode1_data_fit-noise_linspace_N10")])
+@pytest.mark.traces("case", "mrs", "mrs_*_N*")
 def test_published_chains(arrays, replay, case):
     g, settings = arrays(f"mrs/{case}"), settings_of(case)
     network = Network(g, HEADS[settings.pop("fit")], tanh=settings.pop("tanh"))

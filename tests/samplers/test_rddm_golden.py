@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.samplers.rddm import RDDM
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden" / "rddm"
-CASES = sorted(p.stem for p in FOLDER.glob("dd[ip]m_[ST]*.npz"))
 UPDATES = ("use_pred_noise", "use_x_start", "special_eta_0", "special_eta_1")
 
 
@@ -91,7 +88,7 @@ def run(case: str, g: dict[str, Tensor], settings: dict, replay):
     return list(sampler.steps(problem, prior, replay(noises))), network, sampler
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.traces("case", "rddm", "dd[ip]m_[ST]*")
 def test_published_chains(arrays, replay, case):
     g = arrays(f"rddm/{case}")
     steps, network, sampler = run(case, g, settings_of(case, g), replay)

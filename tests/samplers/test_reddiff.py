@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +26,6 @@ from restore.randomness import Draws
 from restore.samplers.reddiff import REDdiff
 
 SIDE = 16
-POSTERIORS = Path(__file__).resolve().parents[2].parent / "shared/golden/gaussian_posterior"
-STORED = sorted(p.stem for p in POSTERIORS.glob("op_*.npz"))
 # f at the levels of the table in the specification: rho and, of it, sqrt, ln(1 + rho), rho^(2/3)
 TABLE = [
     (0, 0.010001, 0.100003, 0.009951, 0.046417),
@@ -125,7 +122,7 @@ def stored_problem(arrays, dense, name: str) -> tuple[Problem, GaussianPrior, di
     return problem, GaussianPrior(p["mean"].reshape(SIDE, SIDE), spectrum=p["S"]), g
 
 
-@pytest.mark.parametrize("name", STORED)
+@pytest.mark.traces("name", "gaussian_posterior", "op_*")
 def test_the_expected_gradient_vanishes_at_the_stored_fixed_points(name, arrays, dense):
     problem, prior, g = stored_problem(arrays, dense, name)
     weights = [k.removeprefix("reddiff_mu_") for k in g if k.startswith("reddiff_mu_")]

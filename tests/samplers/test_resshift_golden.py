@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,8 +13,6 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.samplers.resshift import ResShift
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden" / "resshift"
-CASES = sorted(p.stem.removeprefix("chain_") for p in FOLDER.glob("chain_*.npz"))
 HEADS = {
     "xstart": "x0",
     "residual": "residual",
@@ -81,9 +77,9 @@ def amplified(network: Network, sampler: ResShift, i: int, x0: Tensor) -> float:
     return float(2**-23 * network.inputs[i].abs().max() / (a * x0.abs().max()))
 
 
-@pytest.mark.parametrize("case", CASES or [pytest.param("T4_xstart_gauss")])
-def test_published_chains(arrays, replay, case):
-    g = arrays(f"resshift/chain_{case}")
+@pytest.mark.traces("chain", "resshift", "chain_*")
+def test_published_chains(arrays, replay, chain):
+    g, case = arrays(f"resshift/{chain}"), chain.removeprefix("chain_")
     y = g["z_y"]
     if "lq" in g:  # the published run enlarges by torch's bicubic kernel; ours is handed the result
         y = F.interpolate(g["lq"], size=y.shape[-2:], mode="bicubic", align_corners=False)

@@ -30,7 +30,6 @@ from restore.samplers.stsl import STSL, _Run
 
 IMAGE = (3, 16, 16)
 CODE = (4, 8, 8)
-STORED = ["inp_S50", "sr4_S50", "inp_S1000", "blur_S100_eta1", "sr4_S50_noisyloss", "sr4_S4_to_end"]
 # name: operator, steps, eta, deviation of the noise in the loss, omega, gamma
 VARIANTS = {
     "inp_S50": ("inp", 50, 0.0, 0.0, 1.0, 0.1),
@@ -161,11 +160,10 @@ def noises_of(
 # ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", STORED)
-def test_published_chains(arrays, golden, replay, case):
-    if not (golden / "psld" / f"psld_{case}.npz").is_file():
-        pytest.skip("this chain is not in the folder; the twin stands for it below")
-    g = arrays(f"psld/psld_{case}")
+@pytest.mark.traces("chain", "psld", "psld_*")
+def test_published_chains(arrays, replay, chain):
+    """Chains that are not stored are those of the twin below."""
+    g, case = arrays(f"psld/{chain}"), chain.removeprefix("psld_")
     kind, n_steps, eta, noisy, *_ = VARIANTS.get(case, VARIANTS["inp_S50"])
     kind = case.split("_")[0]
     sampler = sampler_of(n_steps, eta, noisy, float(g["omega"]), float(g["gamma"]))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,19 +11,14 @@ from restore.solvers.admm import AdmmTV
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
 
 
-def load(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {key: torch.as_tensor(file[key]) for key in file.files}
-
-
 def close(got: Tensor, wanted: Tensor, tolerance: float = 1e-9) -> None:
     error = float((got.reshape(-1) - wanted.reshape(-1)).norm() / wanted.norm())
     assert error <= tolerance, error
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10])
-def test_dense_real_iterates(golden, dense, steps):
-    case = load(golden / "dds" / "cg_real_dense_f64.npz")
+def test_dense_real_iterates(arrays, dense, steps):
+    case = arrays("dds/cg_real_dense_f64")
     term = DataTerm(dense(case["A"]), case["y"])
     close(krylov_step(term, case["x0"], iters=steps).x, case[f"noiseless_M{steps}"])
     for gamma in (1, 5):
@@ -37,8 +29,8 @@ def test_dense_real_iterates(golden, dense, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_unmatched_ct_iterates(golden, dense, steps):
-    case = load(golden / "dds" / "ct_ops_cg_f64.npz")
+def test_unmatched_ct_iterates(arrays, dense, steps):
+    case = arrays("dds/ct_ops_cg_f64")
     radon = dense(case["A_matrix"], (16, 16), (23, 6), back=case["AT_matrix"])
     term = DataTerm(radon, case["y"][0])
     close(term.rhs, case["ATy"])
@@ -55,8 +47,8 @@ def sense_normal(x: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_complex_mri_iterates_use_the_hermitian_inner_product(golden, steps):
-    case = load(golden / "dds" / "mri_ops_cg_f64.npz")
+def test_complex_mri_iterates_use_the_hermitian_inner_product(arrays, steps):
+    case = arrays("dds/mri_ops_cg_f64")
     back, x0 = case["AHy"][0, 0], case["x0"]
 
     def normal(x: Tensor) -> Tensor:
@@ -72,14 +64,14 @@ def test_complex_mri_iterates_use_the_hermitian_inner_product(golden, steps):
         close(step.x, case[f"hermitian_prox_g{gamma}_M{steps}"])
 
 
-def slice_maps(golden: Path) -> tuple[Tensor, Tensor]:
-    case = load(golden / "dds" / "ct_ops_cg_f64.npz")
+def slice_maps(arrays) -> tuple[Tensor, Tensor]:
+    case = arrays("dds/ct_ops_cg_f64")
     return case["A_matrix"], case["AT_matrix"]
 
 
-def test_dds_3d_trace(golden):
-    forward, back = slice_maps(golden)
-    case = load(golden / "dds" / "dds3d_ct_svct_f64.npz")
+def test_dds_3d_trace(arrays):
+    forward, back = slice_maps(arrays)
+    case = arrays("dds/dds3d_ct_svct_f64")
     square = back @ forward
 
     def normal(v: Tensor) -> Tensor:
@@ -96,9 +88,9 @@ def test_dds_3d_trace(golden):
         assert state.u is not held
 
 
-def test_diffusionmbir_ct_trace(golden):
-    forward, back = slice_maps(golden)
-    case = load(golden / "diffusionmbir" / "ct_vol5_smax378_f64.npz")
+def test_diffusionmbir_ct_trace(arrays):
+    forward, back = slice_maps(arrays)
+    case = arrays("diffusionmbir/ct_vol5_smax378_f64")
     square = back @ forward
 
     def normal(v: Tensor) -> Tensor:
@@ -114,8 +106,8 @@ def test_diffusionmbir_ct_trace(golden):
             close(x, case["x_in"][k + 1])
 
 
-def test_diffusionmbir_mri_trace(golden):
-    case = load(golden / "diffusionmbir" / "mri_vol5_smax1_f64.npz")
+def test_diffusionmbir_mri_trace(arrays):
+    case = arrays("diffusionmbir/mri_vol5_smax1_f64")
     mask = torch.fft.ifftshift(case["mask"], dim=(-2, -1))
 
     def normal(v: Tensor) -> Tensor:
@@ -128,10 +120,10 @@ def test_diffusionmbir_mri_trace(golden):
         close(x, case["x_in"][k + 1])
 
 
-def test_isotropic_tv_first_iteration(golden):
+def test_isotropic_tv_first_iteration(arrays):
     """One outer and one inner iteration from zero, before the published aliasing fault can act."""
-    forward, back = slice_maps(golden)
-    case = load(golden / "diffusionmbir" / "admm_tv_iso_o1_i1_f64.npz")
+    forward, back = slice_maps(arrays)
+    case = arrays("diffusionmbir/admm_tv_iso_o1_i1_f64")
     square = back @ forward
     rhs = (case["y"].reshape(5, 138) @ back.mT).reshape(5, 1, 16, 16)
     state = AdmmTV(
