@@ -130,11 +130,7 @@ class CTScan:
         return self.shape[0]
 
     def weights(self, index: int | slice) -> NDArray[np.float32] | None:
-        """Inverse variance of each line integral, its expected counts N0 exp(-y); None without
-        `photons`..
-
-
-        """
+        """Inverse variance of each line integral, its expected counts N0 exp(-y); None without `photons`."""
         if self.photons is None:
             return None
         return (self.photons * np.exp(-self.sinogram[index])).astype(np.float32)

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from restore import __version__
 from restore.datasets.atomic import atomic_file, name_suffix
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
+from restore.version import __version__
 
 INTENDED_USE = "Research use only, not for diagnosis."
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "pydicom", "h5py", "pillow")

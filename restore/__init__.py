@@ -12,13 +12,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from restore import errors
+from restore.version import __version__
 
 if TYPE_CHECKING:
     from restore.datasets.open import read, write
     from restore.datasets.volume.volume import Volume
     from restore.front_door import solve
 
-__version__ = "0.1.0"
+
 __all__ = ["Volume", "__version__", "errors", "read", "solve", "write"]
 
 _MODULE_OF = {

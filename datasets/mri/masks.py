@@ -156,11 +156,7 @@ def sampling_pattern(kspace: Any) -> Mask:
 
 
 def require_inside(kspace: NDArray[Any], mask: Mask, path: Path, index: int) -> None:
-    """Raise InputError if a slice (coils, H, W) is not zero outside a mask derived from other
-    slices..
-
-
-    """
+    """Raise InputError if a slice (coils, H, W) is not zero outside a mask derived from other slices."""
     outside = ~np.broadcast_to(mask, kspace.shape[1:])
     if (kspace[:, outside] != 0).any():
         raise InputError(

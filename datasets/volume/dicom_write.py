@@ -26,7 +26,6 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from restore import __version__
 from restore.datasets.atomic import atomic_folder
 from restore.datasets.volume.dicom import DicomSeries
 from restore.datasets.volume.dicom_frames import SINGLE_FRAME_CLASS
@@ -35,6 +34,7 @@ from restore.datasets.volume.dicom_quantise import Stored, quantise
 from restore.datasets.volume.dicom_sort import LPS_TO_RAS, plane_of
 from restore.datasets.volume.volume import GeometryError, Volume
 from restore.errors import ConfigError, OutputError, ShapeError
+from restore.version import __version__
 
 FILE_NAME = re.compile(r"\d{4,}\.dcm")
 BYTES_PER_HEADER = 1 << 16
