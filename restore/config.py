@@ -19,7 +19,6 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 from restore.errors import ConfigError
@@ -231,9 +230,10 @@ class _Kind:
         return value if type(value) is self.type else self.type(value)
 
 
-@cache
-def _kinds(cls: Any) -> dict[str, _Kind]:
-    """The fields that can be checked."""
+def _kinds(cls: type) -> dict[str, _Kind]:
+    """The fields that can be checked; read once a class."""
+    if cls in _KNOWN:
+        return _KNOWN[cls]
     hints = typing.get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
@@ -244,6 +244,7 @@ def _kinds(cls: Any) -> dict[str, _Kind]:
             raise TypeError(
                 f"{cls.__name__}.{field.name}: {hints[field.name]} is no type of settings"
             )
+    _KNOWN[cls] = found
     return found
 
 
@@ -272,6 +273,7 @@ def _boolean(text: str) -> bool:
     raise ValueError(text)
 
 
+_KNOWN: dict[type, dict[str, _Kind]] = {}
 _PARSERS: dict[Any, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}
 _OPERATIONS: dict[type, Callable[[int, int], int]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
