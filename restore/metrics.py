@@ -1,16 +1,19 @@
 """Image quality against a reference: PSNR, SSIM and NMSE, each in one named variant.
 
-May be called by any layer above the solvers; imports numpy and scipy only (torch tensors are
-accepted, never needed).
+May be called by any layer above the solvers. The figures are scikit-image's, which is imported on
+first use; here stand the variants, what is refused, and the way from tensors (accepted, never
+needed).
 
-Variants, the ones of the fastMRI leaderboard:
+Variants, the ones of the fastMRI leaderboard (`fastmri.evaluate`, which calls scikit-image too):
 
 - PSNR = 10 log10(data_range^2 / MSE), the mean over the whole array (a volume is one number, not a
   mean of slices);
 - SSIM (Wang et al. 2004) with a 7 x 7 uniform window, sample covariance (N - 1), K1 = 0.01, K2 =
   0.03, averaged over the positions whose window lies inside the image, then over all leading axes
-  (slices or colour channels);
-- NMSE = |x - ref|^2 / |ref|^2 over the whole array.
+  (slices or colour channels). fastMRI differs from a plain call of scikit-image in one thing: the
+  data range of every slice is that of the whole volume, here the caller's one number;
+- NMSE = |x - ref|^2 / |ref|^2 over the whole array: the square of scikit-image's normalised root
+  mean square error with the Euclidean norm.
 
 `ssim_gaussian` is the variant of Wang et al. themselves, which papers on diffusion models report: a
 Gaussian window of 11 x 11 with sigma 1.5 and the population covariance. The two differ in the
@@ -22,12 +25,10 @@ input is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
 
 from restore.errors import ConfigError, ShapeError
 
@@ -46,10 +47,12 @@ def psnr(image: Any, reference: Any, *, data_range: float) -> float:
     image, reference: real arrays or tensors of one shape; data_range: the peak, in their units (for
     a volume usually the reference's maximum). Raises ShapeError, ConfigError.
     """
+    from skimage.metrics import peak_signal_noise_ratio
+
     x, ref = _pair(image, reference)
     peak = _positive(data_range)
-    mse = float(np.mean((x - ref) ** 2))
-    return float("inf") if mse == 0 else 10 * float(np.log10(peak**2 / mse))
+    with np.errstate(divide="ignore"):  # equal arrays: infinite, as it should be
+        return float(peak_signal_noise_ratio(ref, x, data_range=peak))
 
 
 def nmse(image: Any, reference: Any) -> float:
@@ -57,11 +60,12 @@ def nmse(image: Any, reference: Any) -> float:
 
     Raises ShapeError, ConfigError.
     """
+    from skimage.metrics import normalized_root_mse
+
     x, ref = _pair(image, reference)
-    energy = float(np.sum(ref**2))
-    if energy == 0:
+    if not np.mean(ref * ref) > 0:
         raise ConfigError("NMSE is not defined for a reference that is zero everywhere")
-    return float(np.sum((x - ref) ** 2)) / energy
+    return float(normalized_root_mse(ref, x, normalization="euclidean")) ** 2
 
 
 def ssim(image: Any, reference: Any, *, data_range: float) -> float:
@@ -70,11 +74,7 @@ def ssim(image: Any, reference: Any, *, data_range: float) -> float:
     image, reference: real (..., H, W) with H, W >= 7; an RGB image is given as (3, H, W).
     data_range as in `psnr`. Raises ShapeError, ConfigError.
     """
-    samples = SSIM_WINDOW**2
-    return _ssim(
-        image, reference, data_range, lambda x: uniform_filter(x, SSIM_WINDOW), SSIM_WINDOW,
-        unbiased=samples / (samples - 1),
-    )  # fmt: skip
+    return _ssim(image, reference, data_range, SSIM_WINDOW, use_sample_covariance=True)
 
 
 def ssim_gaussian(image: Any, reference: Any, *, data_range: float) -> float:
@@ -84,19 +84,16 @@ def ssim_gaussian(image: Any, reference: Any, *, data_range: float) -> float:
     outer 5 pixels are no centres, because beyond the border a window would see invented values.
     data_range as in `psnr`. Raises ShapeError, ConfigError.
     """
-    reach = GAUSSIAN_WINDOW // 2
     return _ssim(
-        image, reference, data_range, lambda x: gaussian_filter(x, GAUSSIAN_SIGMA, radius=reach),
-        GAUSSIAN_WINDOW, unbiased=1.0,
+        image, reference, data_range, GAUSSIAN_WINDOW,
+        gaussian_weights=True, sigma=GAUSSIAN_SIGMA, use_sample_covariance=False,
     )  # fmt: skip
 
 
-Blur = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+def _ssim(image: Any, reference: Any, data_range: float, window: int, **variant: Any) -> float:
+    """Mean of scikit-image's figure over the planes. variant: its settings of the window."""
+    from skimage.metrics import structural_similarity
 
-
-def _ssim(
-    image: Any, reference: Any, data_range: float, blur: Blur, window: int, unbiased: float
-) -> float:
     x, ref = _pair(image, reference)
     peak = _positive(data_range)
     if x.ndim < 2 or min(x.shape[-2:]) < window:
@@ -104,23 +101,10 @@ def _ssim(
             f"SSIM needs at least {window} x {window} pixels in the last two axes, got {x.shape}"
         )
     planes = zip(x.reshape(-1, *x.shape[-2:]), ref.reshape(-1, *ref.shape[-2:]), strict=True)
-    found = [_ssim_plane(a, b, peak, blur, unbiased) for a, b in planes]
-    pad = window // 2
-    return float(np.mean([plane[pad:-pad, pad:-pad].mean() for plane in found]))
-
-
-def _ssim_plane(
-    x: NDArray[np.float64], y: NDArray[np.float64], peak: float, blur: Blur, unbiased: float
-) -> NDArray[np.float64]:
-    """The map of similarities. unbiased: factor from population to sample covariance, or 1."""
-    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    mean_x, mean_y = blur(x), blur(y)
-    var_x = unbiased * (blur(x * x) - mean_x**2)
-    var_y = unbiased * (blur(y * y) - mean_y**2)
-    cov = unbiased * (blur(x * y) - mean_x * mean_y)
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * cov + c2) / (var_x + var_y + c2)
-    return luminance * structure
+    found = [
+        structural_similarity(b, a, win_size=window, data_range=peak, **variant) for a, b in planes
+    ]
+    return float(np.mean(found))
 
 
 def _pair(image: Any, reference: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
