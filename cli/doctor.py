@@ -17,7 +17,7 @@ from restore.cli import console
 from restore.errors import RestoreError, WeightsError
 
 CORE = (
-    "torch", "numpy", "scipy", "scikit-image", "kornia", "nibabel", "pydicom", "h5py",
+    "torch", "numpy", "scipy", "scikit-image", "PyWavelets", "kornia", "nibabel", "pydicom", "h5py",
     "safetensors", "typer", "rich", "pyyaml", "pooch", "jinja2", "pillow", "matplotlib",
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ LAYERS = (
     {"errors", "version"},
     {"config", "randomness"},
     {"linalg"},
-    {"scaling", "noise", "metrics"},
+    {"scaling", "noise", "noise_estimation", "metrics"},
     {"operators"},
     {"solvers", "datasets", "bridges"},
     {"priors"},
