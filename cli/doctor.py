@@ -22,12 +22,10 @@ CORE = (
 )  # fmt: skip
 
 OPTIONAL = (
-    ("astra-toolbox", "cross-check of the CT projector; without it the built-in one does the work"),
-    ("sigpy", "cross-checks in tests and benchmarks; nothing else needs it"),
-    ("finufft", "non-Cartesian MRI; not used by this version"),
-    ("ismrmrd", "ISMRMRD raw data; without it convert to the fastMRI layout"),
-    ("ray", "many GPUs and machines; without it volumes are done one after the other"),
-    ("diffusers", "priors from diffusers folders; not used by this version"),
+    ("astra-toolbox", "another projector for CT (--projector astra), operators from and to it"),
+    ("sigpy", "its reconstructions as samplers, trajectories, operators from and to it"),
+    ("pylops", "operators from and to it"),
+    ("deepinv", "operators from and to it"),
     ("pylibjpeg", "DICOM with JPEG compression (with pylibjpeg-libjpeg and -openjpeg)"),
     ("python-gdcm", "DICOM with JPEG compression, another decoder; without either: refused"),
 )

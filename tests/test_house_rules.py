@@ -28,7 +28,7 @@ FUNCTION_LINES = 50
 # know even less, see below.
 LAYERS = (
     {"errors", "version"},
-    {"config", "randomness"},
+    {"config", "randomness", "extras"},
     {"linalg"},
     {"scaling", "noise", "noise_estimation", "metrics"},
     {"operators"},

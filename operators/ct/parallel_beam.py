@@ -18,11 +18,12 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.operators.ct import projection
+from restore.operators.ct import astra_projection, projection
 from restore.operators.ct.filtering import fbp
 from restore.operators.ct.geometry import ParallelBeam
 
 _METHODS = ("auto", "sparse", "matrix-free")
+_PROJECTORS = ("auto", "own", "astra")
 _CPU = torch.device("cpu")
 
 
@@ -43,7 +44,13 @@ class ParallelBeamCT(LinearOperator):
     "auto" is "sparse" where that takes at most `memory_budget` bytes. dtype: float32 or float64, a
     lower bound: an image of higher precision is projected in its own.
 
-    Raises ConfigError for an unknown method or precision, no rays, or a matrix too large to store.
+    projector: "own", or "astra" for the ASTRA toolbox (an extra; `astra_projection`), which computes in float32
+    whatever the precision, one image at a time, and takes square pixels. "auto" is "own" everywhere: on a CPU both are
+    Joseph's method, equal to rounding, and ours is the faster (benchmarks/PERFORMANCE.md); on CUDA only ours has an
+    exact transpose; and a result must not depend on what else is installed. `method` is for "own" alone.
+
+    Raises ConfigError for an unknown method, projector or precision, no rays, a matrix too large to store, or a scan
+    that ASTRA cannot project.
 
     >>> scan = ParallelBeam.covering(shape=(64, 64), views=90, pixel_mm=0.8)
     >>> A = ParallelBeamCT(scan)
@@ -56,12 +63,19 @@ class ParallelBeamCT(LinearOperator):
     dtype: torch.dtype = torch.float32
     device: torch.device = _CPU
     rays_per_bin: int = 1
+    projector: str = "auto"
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
             raise ConfigError(
                 f"ParallelBeamCT: method is {self.method!r}, expected one of {', '.join(_METHODS)}"
             )
+        if self.projector not in _PROJECTORS:
+            raise ConfigError(
+                f"ParallelBeamCT: projector is {self.projector!r}, expected one of {', '.join(_PROJECTORS)}"
+            )
+        if self.projector == "astra":
+            astra_projection.check_geometry(self.geometry)
         if self.rays_per_bin < 1:
             raise ConfigError(
                 f"ParallelBeamCT: rays_per_bin is {self.rays_per_bin}, expected 1 or more"
@@ -103,7 +117,7 @@ class ParallelBeamCT(LinearOperator):
         return dataclasses.replace(self, device=torch.device(target))
 
     def _apply(self, x: Tensor) -> Tensor:
-        lines = self._product(projection.forward, x, self._rays.sinogram_shape)
+        lines = self._product(self._forward, x, self._rays.sinogram_shape)
         return (
             lines
             if self.rays_per_bin == 1
@@ -113,7 +127,7 @@ class ParallelBeamCT(LinearOperator):
     def _adjoint(self, y: Tensor) -> Tensor:
         if self.rays_per_bin > 1:
             y = (y / self.rays_per_bin).repeat_interleave(self.rays_per_bin, -1)
-        return self._product(projection.adjoint, y, self.in_shape)
+        return self._product(self._transpose, y, self.in_shape)
 
     def _pinv(self, y: Tensor) -> Tensor:
         return fbp(y.to(torch.promote_types(y.dtype, self.dtype)), self.geometry)
@@ -139,11 +153,23 @@ class ParallelBeamCT(LinearOperator):
                 return None
         return projection.sparse_matrices(self._rays, like.dtype, like.device)
 
-    def _product(self, kernel: Callable[..., Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def _product(
+        self, kernel: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...]
+    ) -> Tensor:
         batch = x.shape[:-2]
         if x.is_complex():
             parts = self._product(kernel, torch.stack([x.real, x.imag]), shape)
             return torch.complex(parts[0], parts[1])
         x = x.to(torch.promote_types(x.dtype, self.dtype))
         flat = x.reshape(math.prod(batch), *x.shape[-2:])
-        return kernel(flat, self._rays, self._matrices(flat)).view(*batch, *shape)
+        return kernel(flat).view(*batch, *shape)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self.projector == "astra":
+            return astra_projection.forward(x, self._rays)
+        return projection.forward(x, self._rays, self._matrices(x))
+
+    def _transpose(self, y: Tensor) -> Tensor:
+        if self.projector == "astra":
+            return astra_projection.adjoint(y, self._rays)
+        return projection.adjoint(y, self._rays, self._matrices(y))

@@ -104,7 +104,7 @@ def test_doctor_finds_the_core_working():
     assert report["devices"]["auto"] in ("cpu", "cuda")
     assert report["devices"]["threads"] >= 1
     assert report["space"]["temporary_space_gb"] > 0
-    assert {"astra-toolbox", "ray"} <= {entry["name"] for entry in report["optional"]}
+    assert {"astra-toolbox", "sigpy"} <= {entry["name"] for entry in report["optional"]}
 
 
 def test_doctor_in_words():
