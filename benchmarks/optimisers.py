@@ -25,6 +25,7 @@ from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNetConfig
 from restore.training.corpus import Corpus
 from restore.training.denoiser import DenoiserTraining, noise_levels
+from restore.training.loop import Budget
 from restore.training.muon import MuonAdam, split_parameters
 from restore.training.sources import load_source
 from restore.training.validation import denoising_psnr, validation_images
@@ -44,15 +45,15 @@ class Run:
 
     @property
     def done(self) -> float:
-        return self.seconds / (60 * self.settings.minutes)
+        return self.seconds / (60 * self.settings.budget.minutes)
 
     def turn(self, corpus: Corpus) -> None:
         start = time.process_time()
         for _ in range(TURN):
-            rise = min(1.0, (self.step + 1) / self.settings.warmup)
+            rise = min(1.0, (self.step + 1) / self.settings.budget.warmup)
             self.optimiser.factor = rise * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
             train_step(self.prior, corpus, self.settings, self.optimiser, self.step)
-            keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+            keep = min(self.settings.budget.ema, (1 + self.step) / (10 + self.step))
             weights = self.prior.network.state_dict()
             for name, mean in self.mean.network.state_dict().items():
                 mean.lerp_(weights[name], 1 - keep)
@@ -91,7 +92,7 @@ def main() -> None:
     args = parser.parse_args()
     one_thread()
     print_versions()
-    settings = DenoiserTraining(minutes=args.minutes)
+    settings = DenoiserTraining(Budget(minutes=args.minutes))
     corpus = Corpus([load_source(args.data / "images" / "train", 1.0, 1)], settings.crop, 0)
     photographs = validation_images(args.data / "images" / "val", 1, IMAGES)
     runs = {"muon": Run(split_parameters, settings), "adam": Run(adam_only, settings)}

@@ -26,7 +26,7 @@ Out = Annotated[
 ]
 Channels = Annotated[int, typer.Option(help="1 (grey, MR, CT) or 3 (RGB)")]
 Validation = Annotated[
-    Path | None, typer.Option(help="Folder of photographs for the card's figures")
+    Path | None, typer.Option(help="Folder of photographs or volumes for the card's figures")
 ]
 Minutes = Annotated[float, typer.Option(help="Time budget; the learning rate anneals over it")]
 Steps = Annotated[int, typer.Option(help="Step budget, whichever ends first")]
@@ -44,6 +44,7 @@ Licence = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Threads = Annotated[int, typer.Option(help="CPU threads, 0 for all")]
 Seed = Annotated[int, typer.Option(help="Seed of crops and noise")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew where OUT or its state exist")]
 Tasks = Annotated[
     list[str],
     typer.Option(
@@ -58,13 +59,13 @@ def denoiser(
     data: Data, out: Out, channels: Channels = 1, validation: Validation = None, minutes: Minutes = 60.0,
     steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
     blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0, licence: Licence = "", device: Device = "auto",
-    threads: Threads = 0, seed: Seed = 0,
+    threads: Threads = 0, seed: Seed = 0, restart: Restart = False,
 ) -> None:  # fmt: skip
     """Train the EDM-preconditioned U-Net denoiser. A second call with the same OUT continues an unfinished one."""
     from restore.pipelines.train_job import train_denoiser_job
 
     job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed, restart
     )  # fmt: skip
     _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
 
@@ -76,12 +77,12 @@ def _conditional(bridge: str) -> Callable[..., None]:
         data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None,
         minutes: Minutes = 60.0, steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56,
         widths: Widths = "64,96,128", blocks: Blocks = "3,2,2", init: Init = "", rate: Rate = 1.0,
-        licence: Licence = "", device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+        licence: Licence = "", device: Device = "auto", threads: Threads = 0, seed: Seed = 0, restart: Restart = False,
     ) -> None:  # fmt: skip
         from restore.pipelines.train_job import train_conditional_job
 
         job = _job(
-            data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+            data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed, restart
         )  # fmt: skip
         _finish(
             train_conditional_job(job, bridge, task, _integers(widths), _integers(blocks), init)
@@ -109,12 +110,13 @@ def autoencoder(
     steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,128", blocks: Blocks = "2,3",
     latent_channels: Annotated[int, typer.Option(help="Channels of a code")] = 12,
     rate: Rate = 1.0, licence: Licence = "", device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+    restart: Restart = False,
 ) -> None:  # fmt: skip
     """Train the small KL autoencoder, whose codes `restore train latent` learns."""
     from restore.pipelines.train_job import train_autoencoder_job
 
     job = _job(
-        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+        data, out, channels, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed, restart
     )  # fmt: skip
     _finish(train_autoencoder_job(job, _integers(widths), _integers(blocks), latent_channels))
 
@@ -125,13 +127,13 @@ def latent(
     autoencoder: Annotated[Path, typer.Option(help="Weights of `restore train autoencoder`")],
     validation: Validation = None, minutes: Minutes = 60.0, steps: Steps = 1_000_000, batch: Batch = 12,
     crop: Crop = 80, widths: Widths = "96,128", blocks: Blocks = "3,3", rate: Rate = 1.0, licence: Licence = "",
-    device: Device = "auto", threads: Threads = 0, seed: Seed = 0,
+    device: Device = "auto", threads: Threads = 0, seed: Seed = 0, restart: Restart = False,
 ) -> None:  # fmt: skip
     """Train the denoiser of an autoencoder's codes; OUT holds both."""
     from restore.pipelines.train_job import train_latent_job
 
     job = _job(
-        data, out, 0, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed
+        data, out, 0, validation, minutes, steps, batch, crop, rate, licence, device, threads, seed, restart
     )  # fmt: skip
     _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)))
 
@@ -139,6 +141,7 @@ def latent(
 def _job(
     data: list[str], out: Path, channels: int, validation: Path | None, minutes: float, steps: int, batch: int,
     crop: int, rate: float, licence: str, device: str, threads: int, seed: int,
+    restart: bool,
 ) -> TrainJob:  # fmt: skip
     import torch
 
@@ -151,6 +154,7 @@ def _job(
     return TrainJob(
         tuple(parse_source(entry) for entry in data), out, channels, validation,
         Budget(steps, minutes, rate), batch, crop, seed, licence, str(choose_device(device)), _say,
+        restart,
     )  # fmt: skip
 
 

@@ -73,6 +73,19 @@ def check_space(folder: Path, nbytes: int) -> None:
         )
 
 
+def check_writable(folder: Path) -> None:
+    """Make and remove a hidden file, so that a folder that takes none is known before the work (OutputError)."""
+    check_space(folder, 0)
+    probe = _hidden_name(folder / "probe")
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as cause:
+        raise OutputError(
+            f"{folder}: takes no files ({cause.strerror or cause}); write elsewhere"
+        ) from cause
+
+
 def name_suffix(path: Path) -> str:
     """Return the suffix of a file's name, with .nii.gz counted as one."""
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix

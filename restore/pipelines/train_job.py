@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError
+from restore.datasets.atomic import check_writable
+from restore.errors import ConfigError, OutputError
 from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser
@@ -40,7 +41,7 @@ from restore.training.degradations import parse_task
 from restore.training.denoiser import DenoiserTraining, train_denoiser
 from restore.training.families import family
 from restore.training.loop import Budget, Progress, Report, append_json_line
-from restore.training.sources import Source, load_source
+from restore.training.sources import Source, check_learnable, load_source
 from restore.training.validation import denoising_psnr, validation_images
 
 
@@ -55,7 +56,10 @@ class TrainSource:
 
 @dataclasses.dataclass(frozen=True)
 class TrainJob:
-    """What every family is told. channels: of the images; `say` gets every record of the log."""
+    """What every family is told.
+
+    channels: of the images. say: gets every record of the log. restart: throw away what stands under OUT.
+    """
 
     sources: tuple[TrainSource, ...]
     out: Path
@@ -68,6 +72,7 @@ class TrainJob:
     licence: str
     device: str
     say: Callable[[dict[str, Any]], None]
+    restart: bool = False
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
@@ -79,11 +84,24 @@ class TrainJob:
         return self.out.with_suffix(".state.safetensors")
 
     def load(self, channels: int) -> tuple[list[Source], list[Tensor]]:
-        """Training sources and validation images."""
+        """Training sources and validation images, after the output was checked and before it is touched.
+
+        Raises OutputError and what reading raises.
+        """
+        check_writable(self.out.parent)
+        if self.out.exists() and not self.state.exists() and not self.restart:
+            raise OutputError(
+                f"{self.out}: exists, and no training state lies beside it to go on from; choose another name or "
+                "add --restart"
+            )
         sources = [load_source(s.path, s.share, channels, s.modality) for s in self.sources]
         for s in sources:
             self.say({"source": s.name, "images": len(s.images), "share": s.weight})
-        return sources, validation_images(self.validation, channels) if self.validation else []
+        check_learnable(sources)
+        images = validation_images(self.validation, channels) if self.validation else []
+        if self.restart:
+            self.state.unlink(missing_ok=True)
+        return sources, images
 
     @property
     def report(self) -> Report:
@@ -114,8 +132,7 @@ def train_denoiser_job(
 ) -> Path:
     """A pixel denoiser; init: a denoiser to start from, or "". Raises what reading and training raise."""
     sources, images = job.load(job.channels)
-    b = job.budget
-    settings = DenoiserTraining(b.steps, b.minutes, job.batch, job.crop, rate=b.rate, seed=job.seed)
+    settings = DenoiserTraining(job.budget, job.batch, job.crop, seed=job.seed)
     config = UNetConfig(job.channels, widths, blocks)
     prior, progress = train_denoiser(
         Corpus(sources, job.crop, job.seed), images, settings, config, job.state, device=job.device,
@@ -166,10 +183,9 @@ def train_latent_job(
     network = load_autoencoder(autoencoder)
     sources, images = job.load(network.config.channels)
     codes = Codes(Corpus(sources, job.crop, job.seed), network, job.device)
-    b = job.budget
     settings = DenoiserTraining(
-        b.steps, b.minutes, job.batch, job.crop, log_sigma_mean=-0.7, log_sigma_std=1.3, sigma_max=80.0,
-        sigma_data=1.0, rate=b.rate, seed=job.seed,
+        job.budget, job.batch, job.crop, log_sigma_mean=-0.7, log_sigma_std=1.3, sigma_max=80.0,
+        sigma_data=1.0, seed=job.seed,
     )  # fmt: skip
     config = UNetConfig(network.config.latent_channels, widths, blocks, unshuffle=1)
     denoiser, progress = train_denoiser(

@@ -12,12 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
+from torch import Tensor
 
 from restore.datasets.atomic import atomic_file
-from restore.errors import ConfigError, WeightsError
+from restore.errors import ConfigError, OutputError, WeightsError
 from restore.priors.autoencoder import Autoencoder
 from restore.priors.blueprints import BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
@@ -120,9 +120,7 @@ def save_prior(path: Path, model: Any, card: dict[str, Any]) -> Path:
     blueprint = BLUEPRINTS[architecture]
     described = blueprint.describe(model)
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in blueprint.tensors(model).items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary)
-        digest = hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
+    digest = write_tensors(path, tensors)
     computed = {
         "schema": SCHEMA, "architecture": architecture,
         "parameters": sum(t.numel() for t in tensors.values()), **described, "sha256": digest,
@@ -131,6 +129,18 @@ def save_prior(path: Path, model: Any, card: dict[str, Any]) -> Path:
     with atomic_file(path.with_suffix(".json")) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], record: str = "") -> str:
+    """Write tensors, and a text as the file's metadata "record", atomically; returns the sha256. Raises OutputError."""
+    metadata = {"record": record} if record else None
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    with atomic_file(path, expected_bytes=size) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # how that library reports a full or read-only disk
+            raise OutputError(f"{path}: could not be written: {error}") from error
+        return hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
 
 
 M = TypeVar("M")
@@ -155,9 +165,7 @@ def _resolve(name: str | Path) -> Path:
     )
 
 
-def _check_tensors(
-    path: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
-) -> None:
+def _check_tensors(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     wrong = [f"{k}: missing" for k in expected if k not in found]
     wrong += [f"{k}: not of this network" for k in found if k not in expected]
     wrong += [

@@ -18,6 +18,7 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
 from restore.training.denoiser import Batches
+from restore.training.identity import digest_of_weights, identity
 from restore.training.loop import Budget, Progress, Report, train
 
 
@@ -51,11 +52,12 @@ def train_autoencoder(
 ) -> tuple[Autoencoder, Progress]:
     """Train until the budget is used up; a `state_file` that exists is continued.
 
-    Raises DivergenceError, WeightsError.
+    Raises DivergenceError, ConfigError for the state of another training, WeightsError, OutputError.
     """
     network = new_autoencoder(config, settings.seed).to(device)
     return train(
         network, _loss(network, corpus, settings, device), settings.budget, state_file,
+        identity=identity(corpus.fingerprint, settings, config),
         figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
         adam_names=("enter", "leave", "to_code", "from_code"), every_s=every_s, report=report,
     )  # fmt: skip
@@ -98,6 +100,7 @@ class Codes:
         self.corpus, self.network, self.device = corpus, network.to(device).eval(), device
         codes = self._codes(0, measured)
         self.shift, self.scale = codes.mean((0, 2, 3)), codes.std((0, 2, 3))
+        self.fingerprint = f"{corpus.fingerprint} by {digest_of_weights(network)}"
 
     def batch(self, step: int, size: int) -> Tensor:
         """(size, latent_channels, crop/4, crop/4)."""

@@ -23,6 +23,7 @@ from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import OPERATOR_OF, TrainingTask
 from restore.training.denoiser import Batches, adapted_weights, mixed_precision
 from restore.training.families import Family
+from restore.training.identity import identity
 from restore.training.loop import Budget, Progress, Report, train
 
 
@@ -72,7 +73,8 @@ def train_conditional(
     """Train until the budget is used up; a `state_file` that exists is continued.
 
     config: with as many condition channels as image channels. init: a denoiser or a conditional model to start from.
-    validation: clean images (channels, H, W) in [0, 1]. Raises DivergenceError, WeightsError.
+    validation: clean images (channels, H, W) in [0, 1]. Raises DivergenceError, ConfigError for
+    the state of another training, WeightsError, OutputError.
     """
     model = build_bridge_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
     network = model.network
@@ -89,6 +91,10 @@ def train_conditional(
 
     averaged, progress = train(
         network, _loss(model, corpus, settings, family, device), settings.budget, state_file,
+        identity=identity(
+            corpus.fingerprint, settings, config, None if init is None else init.network,
+            bridge=family.bridge,
+        ),
         figures=lambda trained: {"psnr": restoration_psnr(with_network(trained), validation, settings.tasks)},
         every_s=every_s, report=report,
     )  # fmt: skip

@@ -5,7 +5,9 @@ Used by the training loops; a resumed training sees the same crops. Images come 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.training.identity import digest_of_arrays
 from restore.training.sources import Source
 
 
@@ -32,6 +35,15 @@ class Corpus:
                     f"{source.name}: no usable images in it (empty, or slices of very unequal spacing)"
                 )
         self._share = weights / weights.sum()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the images, their order and their shares."""
+        parts = [
+            f"{digest_of_arrays(s.images)} {share} {s.photographs}"
+            for s, share in zip(self.sources, self._share.tolist(), strict=True)
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def batch(self, step: int, size: int) -> Tensor:
         """Crops of one step: (size, channels, crop, crop) float32. Depends on the seed and the step only."""

@@ -18,12 +18,17 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNet, UNetConfig
+from restore.training.identity import identity
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.validation import denoising_psnr
 
 
 class Batches(Protocol):
-    """Where clean images come from: a `Corpus`, or codes of one."""
+    """Where clean images come from: a `Corpus`, or codes of one. fingerprint: changes with what may be drawn."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes with the content of what is drawn from."""
 
     def batch(self, step: int, size: int) -> Tensor:
         """(size, channels, H, W), depending on the step's number alone."""
@@ -33,8 +38,7 @@ class Batches(Protocol):
 class DenoiserTraining:
     """Hyper-parameters of one training. Noise in units of an image in [0, 1]."""
 
-    steps: int = 1_000_000
-    minutes: float = 60.0
+    budget: Budget = dataclasses.field(default_factory=Budget)
     batch: int = 12
     crop: int = 56
     log_sigma_mean: float = -2.0
@@ -43,9 +47,6 @@ class DenoiserTraining:
     sigma_min: float = 0.002
     sigma_max: float = 40.0
     sigma_data: float = 0.5
-    ema: float = 0.999
-    warmup: int = 100
-    rate: float = 1.0  # of the learning rate; below 1 for fine-tuning from `init`
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,11 +54,6 @@ class DenoiserTraining:
             raise ConfigError("training needs batch >= 1 and crop >= 8")
         if not 0 < self.sigma_min < self.sigma_max:
             raise ConfigError(f"noise range {self.sigma_min}..{self.sigma_max} is empty")
-        self.budget()
-
-    def budget(self) -> Budget:
-        """Steps, minutes and rate for the loop. Raises ConfigError."""
-        return Budget(self.steps, self.minutes, self.rate, self.ema, self.warmup)
 
 
 def train_denoiser(
@@ -75,7 +71,7 @@ def train_denoiser(
     """Train until the budget is used up; state is saved and validation reported every `every_s` seconds.
 
     A `state_file` that exists is continued. Returns the denoiser with averaged weights. Raises DivergenceError when the
-    loss stops being finite, WeightsError for a state of another shape.
+    loss stops being finite, ConfigError for the state of another training, WeightsError for a damaged one, OutputError.
     """
     prior = build_unet_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
     network = prior.network
@@ -94,7 +90,8 @@ def train_denoiser(
         return made
 
     averaged, progress = train(
-        network, _loss(prior, corpus, settings, device), settings.budget(), state_file,
+        network, _loss(prior, corpus, settings, device), settings.budget, state_file,
+        identity=identity(corpus.fingerprint, settings, config, None if init is None else init.network),
         figures=lambda trained: _figures(with_network(trained), validation),
         every_s=every_s, report=report,
     )  # fmt: skip

@@ -19,17 +19,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from restore.errors import ConfigError, DivergenceError
+from restore.errors import ConfigError, DivergenceError, OutputError
 from restore.training.checkpoint import load_state, save_state
+from restore.training.identity import Identity
 from restore.training.muon import MuonAdam, split_parameters
 
 Report = Callable[[dict[str, Any]], None]
 N = TypeVar("N", bound=nn.Module)
+HIGHEST_RATE = 100.0  # far above any that trains, which is near 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long and how fast. rate: of the learning rate; below 1 for fine-tuning. Raises ConfigError."""
+    """How long and how fast.
+
+    rate: of the learning rate; below 1 for fine-tuning. ema: of the averaged weights, 0 to 1. warmup: steps over which
+    the learning rate rises. Raises ConfigError.
+    """
 
     steps: int = 1_000_000
     minutes: float = 60.0
@@ -38,8 +44,15 @@ class Budget:
     warmup: int = 100
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.minutes <= 0 or self.rate <= 0:
-            raise ConfigError("training needs steps >= 1, minutes > 0 and rate > 0")
+        if not (self.steps >= 1 and self.minutes > 0 and 0 < self.rate <= HIGHEST_RATE):
+            raise ConfigError(
+                f"training needs steps >= 1, minutes > 0 and rate above 0 up to {HIGHEST_RATE:g}, got steps "
+                f"{self.steps}, minutes {self.minutes:g}, rate {self.rate:g}"
+            )
+        if not (0 <= self.ema < 1 and self.warmup >= 1):
+            raise ConfigError(
+                f"training needs ema from 0 to below 1 and warmup >= 1, got {self.ema}, {self.warmup}"
+            )
 
 
 @dataclasses.dataclass
@@ -56,6 +69,7 @@ def train(
     budget: Budget,
     state_file: Path,
     *,
+    identity: Identity,
     figures: Callable[[N], dict[str, Any]],
     adam_names: tuple[str, ...] = ("enter", "leave"),
     every_s: float = 180.0,
@@ -63,16 +77,24 @@ def train(
 ) -> tuple[N, Progress]:
     """Train `network` in place until the budget is used up; a `state_file` that exists is continued.
 
-    loss: of the step of this number, with `network`'s present weights. figures: validation of a network, reported
-    with the loss whenever the state is saved, every `every_s` seconds. adam_names: parameters that Muon must
-    not touch. Returns a copy with averaged weights. Raises DivergenceError when the loss stops being finite,
-    WeightsError for a state of another shape.
+    loss: of the step of this number, with `network`'s present weights. identity: what the training is made of; a state
+    of another is refused. figures: validation of a network, reported with the loss whenever the state is saved, every
+    `every_s` seconds. adam_names: parameters that Muon must not touch. Returns a copy with averaged weights. Raises
+    DivergenceError when the loss or the weights stop being finite, ConfigError for the state of another training,
+    WeightsError for a damaged one, OutputError before the work where the state cannot be written.
     """
     optimiser = split_parameters(network, adam_names)
     ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
     progress = Progress()
+
+    def save() -> None:
+        record = {"progress": dataclasses.asdict(progress), "identity": dict(identity)}
+        save_state(state_file, network, ema, optimiser, record)
+
     if state_file.exists():
-        progress = Progress(**load_state(state_file, network, ema, optimiser)["progress"])
+        progress = Progress(*load_state(state_file, network, ema, optimiser, identity))
+    else:
+        save()  # shows before the work that the disk takes it
     start, saved = time.monotonic() - progress.seconds, time.monotonic()
     loss_sum, count = 0.0, 0
     while (done := _fraction(progress, budget)) < 1:
@@ -84,8 +106,8 @@ def train(
             ema[k].lerp_(v, 1 - decay)
         progress = Progress(progress.step + 1, time.monotonic() - start)
         if time.monotonic() - saved > every_s or _fraction(progress, budget) >= 1:
-            record = {"progress": dataclasses.asdict(progress)}
-            save_state(state_file, network, ema, optimiser, record)
+            _check_weights(ema, progress.step)
+            save()
             report({
                 "step": progress.step, "minutes": round(progress.seconds / 60, 2), "loss": loss_sum / count,
                 **figures(_averaged(network, ema)),
@@ -109,6 +131,14 @@ def _step(
     return float(value.detach())
 
 
+def _check_weights(weights: dict[str, Tensor], step: int) -> None:
+    """Weights that are not finite never replace a state that can be continued. Raises DivergenceError."""
+    if not all(bool(torch.isfinite(v).all()) for v in weights.values() if v.is_floating_point()):
+        raise DivergenceError(
+            f"the weights are not finite after {step} steps; continue from the last state with a lower --rate"
+        )
+
+
 def _fraction(progress: Progress, budget: Budget) -> float:
     return max(progress.step / budget.steps, progress.seconds / (60 * budget.minutes))
 
@@ -120,6 +150,9 @@ def _averaged(network: N, weights: dict[str, Tensor]) -> N:
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add one record to a training log."""
-    with path.open("a", encoding="utf-8") as f:
-        f.write(json.dumps(record) + "\n")
+    """Add one record to a training log. Raises OutputError."""
+    try:
+        with path.open("a", encoding="utf-8") as f:
+            f.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: could not be written: {error.strerror or error}") from error

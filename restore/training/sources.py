@@ -54,8 +54,22 @@ def load_source(path: str | Path, weight: float, channels: int, modality: str = 
             f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs"
         )
     several = [p for p in files if _is_volume_file(p)] if path.is_dir() else []
-    slices = tuple(image for p in several or [path] for image in _slices(_volume(p, modality)))
+    slices = tuple(image for p in several or [path] for image in _slices(p, _volume(p, modality)))
     return Source(slices, weight, False, path.name)
+
+
+def check_learnable(sources: Iterable[Source]) -> None:
+    """Refuse images that teach nothing: a single one, or all of a source without any variation. Raises ConfigError."""
+    sources = list(sources)
+    if sum(len(s.images) for s in sources) < 2:
+        raise ConfigError(
+            f"{', '.join(s.name for s in sources)}: one image is no training set: its prior would know nothing else"
+        )
+    for source in sources:
+        if source.images and all(i.min() == i.max() for i in source.images):
+            raise ConfigError(
+                f"{source.name}: every one of its {len(source.images)} images is constant; there is nothing to learn"
+            )
 
 
 def _is_picture(path: Path) -> bool:
@@ -100,8 +114,15 @@ def _scan_volume(scan: MRIScan | CTScan) -> Volume:
     return Volume(data, np.diag([1.0, 1.0, 1e3, 1.0]), "CT" if isinstance(scan, CTScan) else "MR")
 
 
-def _slices(volume: Volume) -> Iterable[np.ndarray]:
+def _slices(path: Path, volume: Volume) -> Iterable[np.ndarray]:
     """Slices along each axis whose in-plane spacing is near isotropic, without the empty ones, as float16."""
+    if not np.isfinite(volume.data).all():
+        bad = int((~np.isfinite(volume.data)).sum())
+        raise InputError(
+            path,
+            f"{bad} of its {volume.data.size} voxels are not finite",
+            "leave the file out or mend it",
+        )
     data = np.abs(volume.data).astype(np.float32) if volume.modality != "CT" else volume.data
     if volume.modality == "CT":
         low, high = CT_WINDOW_HU

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from restore.errors import ConfigError
 from restore.priors.base import Denoiser
 from restore.training.sources import load_source
 
@@ -40,8 +41,14 @@ def _device_of(prior: Denoiser) -> torch.device:
 
 
 def validation_images(folder: Path, channels: int, count: int = 12) -> list[Tensor]:
-    """The first `count` photographs by name, as (channels, H, W) in [0, 1], cropped to a multiple of 16."""
-    images = [
-        torch.from_numpy(i).float() / 255 for i in load_source(folder, 1.0, channels).images[:count]
-    ]
+    """The first `count` photographs by name, or as many slices spread over volumes, as (channels, H, W) in [0, 1].
+
+    Cropped to a multiple of 16. Raises ConfigError and what reading raises.
+    """
+    source = load_source(folder, 1.0, channels)
+    every = 1 if source.photographs else max(1, len(source.images) // count)
+    images = [torch.from_numpy(i) for i in source.images[::every][:count]]
+    if not images or any(min(i.shape[1:]) < 16 for i in images):
+        raise ConfigError(f"{folder}: validation needs images with sides of 16 pixels or more")
+    images = [i.float() / 255 if i.dtype == torch.uint8 else i.float() for i in images]
     return [i[:, : i.shape[1] // 16 * 16, : i.shape[2] // 16 * 16] for i in images]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from restore.errors import ConfigError, DivergenceError, WeightsError
+from restore.errors import ConfigError, DivergenceError, OutputError, WeightsError
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNetConfig
 from restore.training.corpus import Corpus
@@ -17,12 +23,14 @@ from restore.training.denoiser import (
     noise_levels,
     train_denoiser,
 )
-from restore.training.loop import append_json_line
+from restore.training.loop import Budget, append_json_line
 from restore.training.sources import Source
 from restore.training.validation import denoising_psnr, validation_images
 
 TINY = UNetConfig(widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
 WIDER = UNetConfig(widths=(8, 12), blocks=(1, 1), unshuffle=1, embedding=16)
+
+BUDGET = {f.name for f in dataclasses.fields(Budget)}
 
 
 def stripes(channels: int = 1) -> Source:
@@ -34,9 +42,12 @@ def stripes(channels: int = 1) -> Source:
 
 
 def settings(**changes) -> DenoiserTraining:
-    return DenoiserTraining(
-        **({"steps": 40, "minutes": 1e6, "batch": 4, "crop": 16, "warmup": 5} | changes)
-    )
+    """Settings of a short training; names of the budget's fields go there."""
+    budget = {"steps": 40, "minutes": 1e6, "warmup": 5} | {
+        k: v for k, v in changes.items() if k in BUDGET
+    }
+    rest = {k: v for k, v in changes.items() if k not in BUDGET}
+    return DenoiserTraining(**({"budget": Budget(**budget), "batch": 4, "crop": 16} | rest))
 
 
 def train(state: Path, chosen: DenoiserTraining, *, config: UNetConfig = TINY, **options):
@@ -126,14 +137,127 @@ def test_colour_starts_from_grey(tmp_path):
         train(tmp_path / "back.safetensors", tiny_step, init=colour)
 
 
-def test_states_of_another_shape_or_damaged_are_refused(tmp_path):
+def test_damaged_and_foreign_states_are_refused(tmp_path):
     state = tmp_path / "s.safetensors"
     train(state, settings(steps=2))
-    with pytest.raises(WeightsError, match="another network shape"):
-        train(state, settings(steps=3), config=WIDER)
-    state.write_bytes(state.read_bytes()[:100])
+    whole = state.read_bytes()
+    with safe_open(state, framework="pt") as f:
+        tensors = {k: f.get_tensor(k).clone() for k in f.keys()}  # the file is written over
+        record = json.loads(f.metadata()["record"])
+    state.write_bytes(whole[:100])
     with pytest.raises(WeightsError, match="not a training state"):
         train(state, settings(steps=3))
+    for text in ("[1, 2]", "{", '{"a": ' * 100_000):
+        save_file(tensors, state, {"record": text})
+        with pytest.raises(WeightsError, match="not a training state"):
+            train(state, settings(steps=3))
+    for progress in ({}, {"step": -1, "seconds": 0}, {"step": 1, "seconds": "long"}, 3):
+        save_file(tensors, state, {"record": json.dumps(record | {"progress": progress})})
+        with pytest.raises(WeightsError, match="its progress is"):
+            train(state, settings(steps=3))
+    del tensors["net.enter.weight"]
+    save_file(tensors, state, {"record": json.dumps(record)})
+    with pytest.raises(WeightsError, match="another network shape"):
+        train(state, settings(steps=3))
+
+
+OTHERS = {
+    "other images": {"source": (1, 2)},
+    "batch 4, now 8": {"batch": 8},
+    "seed 0, now 1": {"seed": 1},
+    "rate 1.0, now 0.3": {"rate": 0.3},
+    "ema 0.999, now 0.5": {"ema": 0.5},
+    "widths 8, 8, now 8, 12": {"config": WIDER},
+    "another --init": {"init": None},
+}
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_the_state_of_another_training_is_refused(tmp_path, words):
+    """It used to be continued: nothing was trained, and the card named images that the network never saw."""
+    state, change = tmp_path / "s.safetensors", dict(OTHERS[words])
+    train(state, settings(steps=2))
+    content = state.read_bytes()
+    config = change.pop("config", TINY)
+    options = {}
+    if "init" in change:
+        del change["init"]
+        options["init"] = train(tmp_path / "first.safetensors", settings(steps=1, seed=3))[0]
+    source = stripes()
+    if "source" in change:
+        turned = tuple(i[:, :, ::-1] for i in source.images)
+        source, change = dataclasses.replace(source, images=turned), {}
+    corpus = Corpus([source], 16, 0)
+    with pytest.raises(ConfigError, match=f"another kind: .*{words}.*--restart"):
+        train_denoiser(corpus, [], settings(steps=3, **change), config, state, **options)
+    assert state.read_bytes() == content
+
+
+def test_a_state_that_does_not_say_what_it_was_made_of_is_refused(tmp_path):
+    state = tmp_path / "s.safetensors"
+    train(state, settings(steps=2))
+    with safe_open(state, framework="pt") as f:
+        tensors = {k: f.get_tensor(k).clone() for k in f.keys()}  # the file is written over
+    save_file(tensors, state, {"record": '{"progress": {"step": 2, "seconds": 1.0}}'})
+    with pytest.raises(ConfigError, match="does not say which images"):
+        train(state, settings(steps=3))
+
+
+def test_a_longer_budget_goes_on(tmp_path):
+    state = tmp_path / "s.safetensors"
+    train(state, settings(steps=2))
+    assert train(state, settings(steps=4))[1].step == 4
+
+
+def test_the_fingerprint_is_of_content_order_and_shares():
+    one = stripes()
+    other = dataclasses.replace(one, weight=2.0)
+    base = Corpus([one, one], 16, 0).fingerprint
+    assert (
+        base == Corpus([other, other], 24, 5).fingerprint
+    )  # shares alike; crop and seed are options
+    assert base != Corpus([one, other], 16, 0).fingerprint
+    assert base != Corpus([one], 16, 0).fingerprint
+    assert (
+        base != Corpus([dataclasses.replace(one, images=one.images[::-1]), one], 16, 0).fingerprint
+    )
+    touched = [i.copy() for i in one.images]
+    touched[3][0, 20, 20] ^= 1
+    assert base != Corpus([dataclasses.replace(one, images=tuple(touched)), one], 16, 0).fingerprint
+
+
+def test_a_disk_that_takes_no_state_is_known_before_the_work(tmp_path, monkeypatch):
+    class Never(Corpus):
+        """Batches that may not be asked for."""
+
+        def batch(self, step: int, size: int) -> torch.Tensor:
+            raise AssertionError("trained although nothing can be written")
+
+    corpus = Never([stripes()], 16, 0)
+    with pytest.raises(OutputError, match="no such folder"):
+        train_denoiser(corpus, [], settings(), TINY, tmp_path / "none" / "s.safetensors")
+    full = SafetensorError("Error while serializing: I/O error: No space left on device")
+    monkeypatch.setattr("restore.priors.store.save_file", Mock(side_effect=full))
+    with pytest.raises(OutputError, match=r"s\.safetensors: could not be written.*No space"):
+        train_denoiser(corpus, [], settings(), TINY, tmp_path / "s.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_not_finite_never_replace_a_state(tmp_path):
+    state = tmp_path / "s.safetensors"
+    train(state, settings(steps=2))
+    content = state.read_bytes()
+
+    def burst(network: torch.nn.Module, *rest: object) -> float:
+        with torch.no_grad():
+            next(iter(network.parameters())).fill_(float("inf"))
+        return 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("restore.training.loop._step", burst)
+        with pytest.raises(DivergenceError, match="not finite after 3 steps"):
+            train_denoiser(Corpus([stripes()], 16, 0), [], settings(steps=3), TINY, state)
+    assert state.read_bytes() == content
 
 
 def test_a_lost_loss_stops(tmp_path):
@@ -160,7 +284,18 @@ def test_noise_levels_cover_the_range():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 0}, {"minutes": 0}, {"batch": 0}, {"crop": 4}, {"sigma_min": 2.0, "sigma_max": 1.0}],
+    [
+        {"steps": 0},
+        {"minutes": 0},
+        {"minutes": math.nan},
+        {"rate": 1e30},
+        {"rate": math.nan},
+        {"ema": 1.0},
+        {"warmup": 0},
+        {"batch": 0},
+        {"crop": 4},
+        {"sigma_min": 2.0, "sigma_max": 1.0},
+    ],
 )
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(ConfigError):
@@ -171,6 +306,8 @@ def test_log_lines(tmp_path):
     for k in range(2):
         append_json_line(tmp_path / "log.jsonl", {"step": k})
     assert (tmp_path / "log.jsonl").read_text() == '{"step": 0}\n{"step": 1}\n'
+    with pytest.raises(OutputError, match="could not be written"):
+        append_json_line(tmp_path / "none" / "log.jsonl", {})
 
 
 def test_validation_images(data):
