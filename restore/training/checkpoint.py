@@ -6,7 +6,6 @@ Used by the training loop. Tensors are stored under `net.`, `ema.` and `opt.<ind
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +91,11 @@ def _check_shapes(
 
 def _progress(path: Path, record: dict[str, Any]) -> tuple[int, float]:
     found = record.get("progress")
-    step, seconds = (
-        (found.get(k) for k in ("step", "seconds")) if isinstance(found, dict) else (0, "")
-    )
-    sound = type(step) is int and step >= 0 and isinstance(seconds, int | float)
-    if not (sound and math.isfinite(seconds) and seconds >= 0):
-        raise WeightsError(f"{path}: its progress is {found!r}; delete it to start anew")
-    return step, float(seconds)
+    if isinstance(found, dict):
+        step, seconds = found.get("step"), found.get("seconds")
+        if isinstance(step, int) and isinstance(seconds, int | float) and step >= 0 <= seconds:
+            return step, float(seconds)
+    raise WeightsError(f"{path}: its progress is {found!r}; delete it to start anew")
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
