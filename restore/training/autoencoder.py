@@ -18,7 +18,7 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
 from restore.training.denoiser import Batches
-from restore.training.identity import digest_of_weights, identity
+from restore.training.identity import digest_of_weights, identity_of
 from restore.training.loop import Budget, Progress, Report, train
 
 
@@ -57,7 +57,7 @@ def train_autoencoder(
     network = new_autoencoder(config, settings.seed).to(device)
     return train(
         network, _loss(network, corpus, settings, device), settings.budget, state_file,
-        identity=identity(corpus.fingerprint, settings, config),
+        identity=identity_of(corpus.fingerprint, settings, config),
         figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
         adam_names=("enter", "leave", "to_code", "from_code"), every_s=every_s, report=report,
     )  # fmt: skip

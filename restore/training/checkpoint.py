@@ -93,7 +93,11 @@ def _progress(path: Path, record: dict[str, Any]) -> tuple[int, float]:
     found = record.get("progress")
     if isinstance(found, dict):
         step, seconds = found.get("step"), found.get("seconds")
-        if isinstance(step, int) and isinstance(seconds, int | float) and step >= 0 <= seconds:
+        if (
+            isinstance(step, int)
+            and isinstance(seconds, int | float)
+            and step >= 0 <= seconds < float("inf")
+        ):
             return step, float(seconds)
     raise WeightsError(f"{path}: its progress is {found!r}; delete it to start anew")
 

@@ -23,7 +23,7 @@ from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import OPERATOR_OF, TrainingTask
 from restore.training.denoiser import Batches, adapted_weights, mixed_precision
 from restore.training.families import Family
-from restore.training.identity import identity
+from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
 
 
@@ -91,7 +91,7 @@ def train_conditional(
 
     averaged, progress = train(
         network, _loss(model, corpus, settings, family, device), settings.budget, state_file,
-        identity=identity(
+        identity=identity_of(
             corpus.fingerprint, settings, config, None if init is None else init.network,
             bridge=family.bridge,
         ),

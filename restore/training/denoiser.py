@@ -18,7 +18,7 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNet, UNetConfig
-from restore.training.identity import identity
+from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.validation import denoising_psnr
 
@@ -91,7 +91,7 @@ def train_denoiser(
 
     averaged, progress = train(
         network, _loss(prior, corpus, settings, device), settings.budget, state_file,
-        identity=identity(corpus.fingerprint, settings, config, None if init is None else init.network),
+        identity=identity_of(corpus.fingerprint, settings, config, None if init is None else init.network),
         figures=lambda trained: _figures(with_network(trained), validation),
         every_s=every_s, report=report,
     )  # fmt: skip

@@ -23,7 +23,7 @@ LENGTH = ("steps", "minutes")
 """Fields of a budget that say how long, not what."""
 
 
-def identity(
+def identity_of(
     data: str, settings: Any, config: Any, start: nn.Module | None = None, **more: Any
 ) -> dict[str, Any]:
     """The identity of a training.
