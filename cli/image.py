@@ -26,7 +26,7 @@ def command(
         typer.Option(help="inpaint: white where pixels are known, black where missing."),
     ] = None,
     kernel: Annotated[
-        str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH,ANGLE or disk:RADIUS.")
+        str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH:ANGLE or defocus:RADIUS.")
     ] = "",
     factor: Annotated[int, typer.Option(min=2, help="superres: how many times larger.")] = 4,
     boundary: Annotated[str, typer.Option(help="deblur: reflect, circular or valid.")] = "reflect",

@@ -26,6 +26,7 @@ _MODULE_OF = {
     "ParallelBeamCT": "ct.parallel_beam",
     "Scale": "algebra",
     "Stack": "algebra",
+    "Warp": "image.warp",
     "calibration_region": "mri.coil_maps",
     "fft2c": "mri.fourier",
     "fold_phase": "mri.coil_maps",

@@ -1,7 +1,7 @@
-"""Point spread functions for `Blur`: Gaussian, straight motion and defocus disk.
+"""Point spread functions for `Blur`: Gaussian, straight motion and defocus.
 
 Called by pipelines, the command line (`parse_kernel`) and tests; imports only torch and the
-package's errors.
+package's errors, and kornia when a motion is asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 
+LARGEST = 1000
+"""Pixels of a radius or a length: beyond any blur, and before a slip of the pen fills the memory."""
+
 _TAIL = 4.0  # standard deviations kept on each side of a Gaussian: 6e-5 of the mass lies outside
-_FINE = 16  # sub-samples per pixel and axis when a shape is rasterised
+_FINE = 16  # sub-samples per pixel and axis when the disk is rasterised
 
 
 def gaussian(sigma: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -30,35 +33,49 @@ def gaussian(sigma: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
     return _normalised(line[:, None] * line, dtype)
 
 
-def motion(length: float, angle_deg: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniform motion along a straight line of `length` > 0 pixels. Returns (n, n), n odd, sum 1.
-    Raises ConfigError.
+def motion(
+    length: float, angle_deg: float, direction: float = 0.0, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Motion along a straight line of `length` > 0 pixels. Returns (n, n), n odd, sum 1.
 
     `angle_deg` turns from the direction of increasing columns towards decreasing rows
-    (anticlockwise as displayed). Points of the line share their weight bilinearly among the four
-    pixels around them.
+    (anticlockwise as displayed). `direction` in -1..1 says how the light was shared along the line:
+    0 evenly, 1 all of it falling off linearly from the beginning (the left end at 0 degrees), -1
+    from the end; the centre of mass leaves the middle of the kernel then.
+
+    Odd whole lengths from 3 on are kornia's `get_motion_kernel2d`, the line of `length` pixels
+    turned bilinearly, as in other packages; lengths between are mixed of their two neighbours, so
+    that the kernel grows steadily. A length of 1 or less does nothing. Raises ConfigError.
     """
     _positive("motion", "length", length)
     if not math.isfinite(angle_deg):
         raise ConfigError(f"kernel motion: angle is {angle_deg}, expected a number of degrees")
-    half = (length - 1) / 2 if length > 1 else 0.0
-    radius = max(1, math.ceil(half))
-    count = 2 * math.ceil(_FINE * half) + 1  # odd and at least one on each side: the centre stays
-    along = torch.linspace(-half, half, count, dtype=torch.float64)
-    rows = radius - along * math.sin(math.radians(angle_deg))
-    columns = radius + along * math.cos(math.radians(angle_deg))
-    # A hat function around each point: separable, so the kernel is one small matrix product.
-    pixels = torch.arange(2 * radius + 1, dtype=torch.float64)
-    on_rows = (1 - (rows[:, None] - pixels).abs()).clamp(min=0)
-    on_columns = (1 - (columns[:, None] - pixels).abs()).clamp(min=0)
-    return _normalised(on_rows.T @ on_columns, dtype)
+    if not -1 <= direction <= 1:
+        raise ConfigError(f"kernel motion: direction is {direction}, expected -1 to 1")
+    below = max(1, 2 * math.floor((length - 1) / 2) + 1)
+    share = max(0.0, (length - below) / 2)
+    kernel = below * _line(below, angle_deg, direction)
+    if share:
+        wider = (below + 2) * _line(below + 2, angle_deg, direction)
+        kernel = (1 - share) * torch.nn.functional.pad(kernel, (1, 1, 1, 1)) + share * wider
+    return _normalised(kernel, dtype)
 
 
-def disk(radius: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniform disk of `radius` > 0 pixels (defocus); edge pixels count by their covered area.
-    Returns (n, n), n odd, sum 1.
+def _line(length: int, angle_deg: float, direction: float) -> Tensor:
+    """The kernel of an odd whole length, (length, length), sum 1, double precision."""
+    if length == 1:
+        return torch.ones(1, 1, dtype=torch.float64)
+    from kornia.filters import get_motion_kernel2d
+
+    angle, shared = (torch.tensor([v], dtype=torch.float64) for v in (angle_deg, direction))
+    return get_motion_kernel2d(length, angle, shared, mode="bilinear")[0]
+
+
+def defocus(radius: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Uniform disk of `radius` > 0 pixels, what a round aperture makes of a point out of focus; edge
+    pixels count by their covered area. Returns (n, n), n odd, sum 1. Raises ConfigError.
     """
-    _positive("disk", "radius", radius)
+    _positive("defocus", "radius", radius)
     reach = max(0, math.ceil(radius - 0.5))
     n = 2 * reach + 1
     fine = (torch.arange(n * _FINE, dtype=torch.float64) + 0.5) / _FINE - n / 2
@@ -68,36 +85,41 @@ def disk(radius: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def parse_kernel(text: str, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Build a kernel from `gaussian:SIGMA`, `motion:LENGTH,ANGLE` or `disk:RADIUS` (pixels,
-    degrees). Raises ConfigError.
+    """Build a kernel from `gaussian:SIGMA`, `motion:LENGTH:ANGLE[:DIRECTION]` or `defocus:RADIUS`
+    (pixels, degrees), which may also be called `disk`. Commas may stand for the later colons.
+    Raises ConfigError.
     """
-    forms: dict[str, tuple[Callable[..., Tensor], int, str]] = {
-        "gaussian": (gaussian, 1, "gaussian:1.6"),
-        "motion": (motion, 2, "motion:15,45"),
-        "disk": (disk, 1, "disk:3"),
+    forms: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], str]] = {
+        "gaussian": (gaussian, (1,), "gaussian:1.6"),
+        "motion": (motion, (2, 3), "motion:15:30"),
+        "defocus": (defocus, (1,), "defocus:5"),
     }
     name, _, rest = text.strip().partition(":")
+    name = {"disk": "defocus"}.get(name, name)
     if name not in forms:
-        near = difflib.get_close_matches(name, forms, n=1)
+        near = difflib.get_close_matches(name, [*forms, "disk"], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ConfigError(
             f"kernel '{text}': unknown kind '{name}', expected one of {', '.join(forms)}{hint}"
         )
-    build, count, sample = forms[name]
+    build, counts, sample = forms[name]
     try:
-        values = [float(part) for part in rest.split(",")]
+        values = [float(part) for part in rest.replace(",", ":").split(":")]
     except ValueError:
         values = []
-    if len(values) != count:
+    if len(values) not in counts:
+        wanted = " or ".join(map(str, counts))
         raise ConfigError(
-            f"kernel '{text}': expected {count} number(s) after the colon, as in '{sample}'"
+            f"kernel '{text}': expected {wanted} number(s) after the first colon, as in '{sample}'"
         )
     return build(*values, dtype=dtype)
 
 
 def _positive(kind: str, name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"kernel {kind}: {name} is {value}, expected a positive number of pixels")
+    if not 0 < value <= LARGEST:
+        raise ConfigError(
+            f"kernel {kind}: {name} is {value}, expected a positive number of pixels, at most {LARGEST}"
+        )
 
 
 def _normalised(kernel: Tensor, dtype: torch.dtype) -> Tensor:

@@ -47,7 +47,7 @@ class Degradation:
             raise ConfigError(f"a kernel is for task deblur, not for {self.task}; leave it out")
         if self.task == "deblur" and not self.kernel:
             raise ConfigError(
-                "task deblur needs a kernel, such as gaussian:1.6, motion:15,30 or disk:3"
+                "task deblur needs a kernel, such as gaussian:1.6, motion:15:30 or defocus:5"
             )
         if self.task == "superres" and self.factor < 2:
             raise ConfigError(f"task superres needs a factor of 2 or more, got {self.factor}")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.errors import ConfigError
-from restore.operators.image.kernels import disk, gaussian, motion, parse_kernel
+from restore.operators.image.kernels import defocus, gaussian, motion, parse_kernel
 
 
 def moments(kernel: torch.Tensor) -> tuple[float, float, float, float, float]:
@@ -25,7 +25,7 @@ def moments(kernel: torch.Tensor) -> tuple[float, float, float, float, float]:
 @given(st.floats(0.05, 12), st.floats(-400, 400))
 @settings(max_examples=60, deadline=None)
 def test_mass_shape_and_centre(size: float, angle: float) -> None:
-    for kernel in (gaussian(size), motion(size, angle), disk(size)):
+    for kernel in (gaussian(size), motion(size, angle), defocus(size)):
         assert kernel.dtype == torch.float32
         assert kernel.shape[0] == kernel.shape[1]
         assert kernel.shape[0] % 2 == 1
@@ -41,45 +41,81 @@ def test_widths() -> None:
     assert columns == pytest.approx(rows)
     assert mixed == pytest.approx(0, abs=1e-12)
     # Uniform disk: second moment radius^2 / 4 along each axis, plus the pixel's own 1/12.
-    _, _, rows, _, _ = moments(disk(5.0, dtype=torch.float64))
+    _, _, rows, _, _ = moments(defocus(5.0, dtype=torch.float64))
     assert rows == pytest.approx(25 / 4, rel=0.02)
 
 
 def test_motion_runs_where_it_should() -> None:
     flat = motion(5, 0)
+    torch.testing.assert_close(flat[2], torch.full((5,), 0.2))
     assert torch.count_nonzero(flat.sum(1)) == 1
-    torch.testing.assert_close(flat[2, 1:-1], torch.full((3,), 0.25), atol=0.02, rtol=0)
-    torch.testing.assert_close(motion(9, 90), motion(9, 0).T)
+    # Turned by sines and cosines in double precision and rounded to single: 1e-7.
+    torch.testing.assert_close(motion(9, 90), motion(9, 0).T, atol=1e-6, rtol=0)
     *_, mixed = moments(motion(9, 45, dtype=torch.float64))
     assert mixed < 0  # columns grow while rows fall: up and to the right
-    # Uniform line of length L: variance about (L - 1)^2 / 12 along it.
+    # L pixels in a row have a variance of (L^2 - 1) / 12 along it.
     _, _, rows, columns, _ = moments(motion(15, 30, dtype=torch.float64))
-    assert rows + columns == pytest.approx(14**2 / 12, rel=0.05)
+    assert rows + columns == pytest.approx((15**2 - 1) / 12, rel=0.05)
     assert rows / columns == pytest.approx(math.tan(math.radians(30)) ** 2, rel=0.05)
 
 
+@pytest.mark.parametrize("angle", [0.0, 30.0, 215.0])
+def test_odd_lengths_are_those_of_kornia(angle: float) -> None:
+    from kornia.filters import get_motion_kernel2d
+
+    for length, direction in ((3, 0.0), (15, 0.0), (9, -0.7)):
+        expected = get_motion_kernel2d(length, angle, direction, mode="bilinear")[0]
+        # Theirs in single precision: angles of 215 degrees to 1e-5, times a slope of 1/3.
+        torch.testing.assert_close(motion(length, angle, direction), expected, atol=1e-4, rtol=0)
+
+
+def test_lengths_between_lie_between() -> None:
+    line = motion(8, 0, dtype=torch.float64)[4]
+    torch.testing.assert_close(line * 8, torch.tensor([0.5, *[1.0] * 7, 0.5]).double())
+    spread = [sum(moments(motion(n / 4, 30, dtype=torch.float64))[2:4]) for n in range(4, 60)]
+    steps = torch.tensor(spread).diff()
+    assert (steps > 0).all()
+    assert steps.max() < 1  # no jump: the last is (15^2 - 14.75^2) / 12 = 0.6
+
+
+def test_motion_with_a_direction_is_brightest_where_it_began() -> None:
+    first = motion(5, 0, 1.0)[2]
+    torch.testing.assert_close(first, torch.tensor([0.4, 0.3, 0.2, 0.1, 0.0]))
+    torch.testing.assert_close(motion(5, 0, -1.0)[2], first.flip(0))
+    up = motion(9, 90, 1.0).sum(1)  # upwards: it began below
+    assert up[-1] > up[0] + 0.1
+
+
 def test_tiny_kernels_do_nothing() -> None:
-    for kernel in (gaussian(1e-3), motion(1, 33), disk(0.4)):
+    for kernel in (gaussian(1e-3), motion(1, 33), defocus(0.4)):
         middle = kernel.shape[0] // 2
         assert kernel[middle, middle] == pytest.approx(1)
 
 
 def test_text_form() -> None:
     assert torch.equal(parse_kernel("gaussian:1.6"), gaussian(1.6))
-    assert torch.equal(parse_kernel(" motion:15, 45"), motion(15, 45))
-    assert parse_kernel("disk:3", dtype=torch.float64).dtype == torch.float64
+    for text in (" motion:15, 45", "motion:15:45", "motion:15:45:0"):
+        assert torch.equal(parse_kernel(text), motion(15, 45))
+    assert torch.equal(parse_kernel("motion:8.5:-30:0.5"), motion(8.5, -30, 0.5))
+    assert torch.equal(parse_kernel("defocus:5"), defocus(5))
+    assert torch.equal(parse_kernel("disk:5"), defocus(5))
+    assert parse_kernel("defocus:3", dtype=torch.float64).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("gausian:2", "did you mean 'gaussian'"),
-        ("blob", "expected one of gaussian, motion, disk"),
+        ("defocsu:2", "did you mean 'defocus'"),
+        ("blob", "expected one of gaussian, motion, defocus"),
         ("gaussian", "expected 1 number"),
-        ("motion:15", "motion:15,45"),
-        ("disk:x", "disk:3"),
+        ("motion:15", "motion:15:30"),
+        ("motion:15:30:0:1", "expected 2 or 3 number"),
+        ("motion:15:30:2", "direction"),
+        ("defocus:x", "defocus:5"),
         ("disk:-1", "positive"),
         ("gaussian:nan", "positive"),
+        ("gaussian:1e6", "at most 1000"),
         ("motion:3,inf", "degrees"),
     ],
 )
