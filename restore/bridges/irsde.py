@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from restore.bridges.base import Level, clean_estimate, implied_noise
+from restore.bridges.roundings import single, single_linspace
 from restore.errors import ConfigError
 
 Theta = Literal["cosine", "linear", "constant"]
@@ -53,10 +54,10 @@ class IRSDESchedule:
     a_T = eps. length: T. s_inf: stationary deviation in the chain's range [0, 1] (published as max_sigma / 255).
     convention: "irsde" takes theta_0 off the sum, so that a_0 = 1 and s_0 = 0; "daclip" (DA-CLIP, MR Sampler) does
     not: s_0 is 0.57/255 for the cosine and s_inf = 50/255. Use the one that the network was trained with.
-    roundings: "float32" computes in single precision and subtracts from 1 where digits cancel, as released code
-    does: small times are then 1e-4 off, relatively.
+    roundings: "float32" rounds to single precision where released code does and subtracts from 1 where digits cancel:
+    small times are then 1e-4 off, relatively.
 
-    Tensors over t have T + 1 entries, float64 unless `roundings` says otherwise. Methods that take t as a tensor of
+    Tensors over t have T + 1 entries, float64. Methods that take t as a tensor of
     whole times accept shape () or (N,), one per sample. Raises ConfigError.
     """
 
@@ -85,51 +86,54 @@ class IRSDESchedule:
     @cached_property
     def thetas(self) -> Tensor:
         """Speed of forgetting."""
-        count, dtype = self.length + 1, torch.float64 if self._exact else torch.float32
+        count, r = self.length + 1, self._rounded
         if self.theta == "constant":
-            return torch.ones(count, dtype=dtype)
+            return torch.ones(count, dtype=torch.float64)
         if self.theta == "linear":
-            unit = 1000 / count
-            return torch.linspace(1e-4 * unit, 0.02 * unit, count, dtype=dtype)
-        k = torch.arange(count + 1, dtype=dtype) / (count + 1)
-        f = torch.cos((k + 0.008) / 1.008 * math.pi / 2).square()
-        return 1 - f[1:] / f[0]
+            return self._linspace(1e-4 * 1000 / count, 0.02 * 1000 / count, count)
+        k = r(torch.arange(count + 1, dtype=torch.float64) / (count + 1))
+        angle = r(r(r(k + r(0.008)) / r(1.008)) * r(math.pi)) / 2
+        f = r(r(angle.cos()).square())
+        # Digits cancel at small times: the rounding of the ratio is 1e-4 of theta_0.
+        return r(1 - r(f[1:] / f[0]))
 
     @cached_property
     def cumulated(self) -> Tensor:
         """Sum of theta up to t, without dt."""
-        total = self.thetas.cumsum(0)
-        return total - self.thetas[0] if self.convention == "irsde" else total
+        total = self._rounded(self.thetas.cumsum(0))  # sums of float32 run in double
+        return self._rounded(total - self.thetas[0]) if self.convention == "irsde" else total
 
     @cached_property
     def dt(self) -> float:
         """Length of one step, such that a_T = eps."""
-        return -math.log(self.eps) / float(self.cumulated[-1])
+        return float(self._rounded(-math.log(self.eps) / self.cumulated[-1]))
 
     @cached_property
     def theta_sums(self) -> Tensor:
         """Theta_t = -log a_t."""
-        return self.cumulated * self.dt
+        return self._rounded(self.cumulated * self.dt)
 
     @cached_property
     def a(self) -> Tensor:
         """Share of the clean image."""
-        return (-self.theta_sums).exp()
+        return self._rounded((-self.theta_sums).exp())
 
     @cached_property
     def s(self) -> Tensor:
         """Standard deviation of the noise."""
-        return (self.s_inf**2 * self._share(self.theta_sums)).sqrt()
+        r = self._rounded
+        return r(r(r(self.s_inf**2) * self._share(self.theta_sums)).sqrt())
 
     @cached_property
     def lam(self) -> Tensor:
         """lambda_t = log(a_t / s_t), half the log of the signal-to-noise ratio; descending in t."""
-        return self.a.log() - self.s.log()
+        r = self._rounded
+        return r(r(self.a.log()) - r(self.s.log()))
 
     @cached_property
     def g(self) -> Tensor:
         """Diffusion g_t = s_inf sqrt(2 theta_t)."""
-        return self.s_inf * (2 * self.thetas).sqrt()
+        return self._rounded(self.s_inf * (2 * self.thetas).sqrt())
 
     # -- forward process, reverse steps, loss
 
@@ -160,10 +164,16 @@ class IRSDESchedule:
         With A = a_t/a_s, B = a_t, C = a_s: y + A (1 - C^2)/(1 - B^2) (x - y) + C (1 - A^2)/(1 - B^2) (x0 - y).
         """
         t, to = t.cpu(), (t - 1 if to is None else to).cpu()
-        end, start, gained = self.theta_sums[t], self.theta_sums[to], self._gained(t, to)
-        share = self._share if self._exact else lambda total: 1 - (-total).exp() ** 2
-        kept = (-gained).exp() * share(start) / share(end)
-        pulled = self.a[to] * share(gained) / share(end)
+        end, start, gained, r = (
+            self.theta_sums[t],
+            self.theta_sums[to],
+            self._gained(t, to),
+            self._rounded,
+        )
+        # released: each exponential is rounded, then squared
+        share = self._share if self._exact else lambda total: r(1 - r(r((-total).exp()).square()))
+        kept = r(r((-gained).exp()) * share(start)) / share(end)
+        pulled = r(self.a[to] * share(gained)) / share(end)
         return y + _cast(kept, x) * (x - y) + _cast(pulled, x) * (x0 - y)
 
     def posterior_std(self, t: Tensor, to: Tensor | None = None) -> Tensor:
@@ -187,12 +197,23 @@ class IRSDESchedule:
 
     def _share(self, total: Tensor) -> Tensor:
         """1 - exp(-2 total): the share of the stationary variance that is reached."""
-        return -torch.expm1(-2 * total) if self._exact else 1 - (-2 * total).exp()
+        if self._exact:
+            return -torch.expm1(-2 * total)
+        return single(1 - single((-2 * total).exp()))
+
+    def _rounded(self, x: Tensor | float) -> Tensor:
+        """A number that released code holds in float32."""
+        return torch.as_tensor(x, dtype=torch.float64) if self._exact else single(x)
+
+    def _linspace(self, start: float, end: float, count: int) -> Tensor:
+        if self._exact:
+            return torch.linspace(start, end, count, dtype=torch.float64)
+        return single_linspace(start, end, count)
 
     def _gained(self, t: Tensor, to: Tensor) -> Tensor:
         """Theta_t - Theta_to, -log of A; for neighbors in float32 theta_t dt itself."""
-        total = self.thetas.double().cumsum(0)
-        return (total[t] - total[to]).to(self.thetas.dtype) * self.dt
+        total = self.thetas.cumsum(0)
+        return self._rounded(self._rounded(total[t] - total[to]) * self.dt)
 
     # -- levels between whole times
 
@@ -253,7 +274,7 @@ class IRSDESchedule:
             total = self._by_noise(kind, n_steps, lambda_min, rho)
             t = _interpolated(total, self.theta_sums, whole)
         else:
-            t = self._by_time(kind, n_steps, lambda_min, rho, offset, torch.float64)
+            t = self._by_time(kind, n_steps, lambda_min, rho, offset)
             total = _interpolated(t, whole, self.theta_sums)
         return self._grid(t, total)
 
@@ -271,28 +292,22 @@ class IRSDESchedule:
             first = self.lam[-1].clamp(min=lambda_min)
             lam = first + share * (last - first)
         else:
-            lam = -_karras((-self.lam[-1]).exp(), (-last).exp(), share, rho).log()
+            top, bottom = ((-v).exp() ** (1 / rho) for v in (self.lam[-1], last))
+            lam = -((top + share * (bottom - top)) ** rho).log()
         # a^2 (1 + s_inf^2 e^(2 lambda)) = s_inf^2 e^(2 lambda)
         total = 0.5 * torch.log1p((-2 * lam).exp() / self.s_inf**2)
         return torch.cat([total, total.new_zeros(1)]) if landing else total
 
     def _by_time(
-        self,
-        kind: str,
-        n_steps: int,
-        lambda_min: float,
-        rho: float,
-        offset: int,
-        dtype: torch.dtype,
+        self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
     ) -> Tensor:
         """Times of a grid whose times are chosen. Raises ConfigError where there are not n_steps + 1 of them."""
         last = int((self.lam >= lambda_min).sum()) - 1
         count = torch.arange(n_steps + 1, dtype=torch.float64)
         if kind == "linspace":
-            return torch.linspace(0, last, n_steps + 1, dtype=dtype).flip(0)
+            return self._linspace(0, last, n_steps + 1).flip(0)
         if kind == "karras-t":
-            share = torch.linspace(0, 1, n_steps + 1, dtype=dtype)
-            return _karras(float(self.length), 1.0, share, rho)
+            return self._karras(float(self.length), 1.0, n_steps, rho)
         if kind == "leading":
             t = count.flip(0) * (last // (n_steps + 1)) + offset
         elif kind == "trailing":
@@ -306,7 +321,13 @@ class IRSDESchedule:
                 f"IR-SDE: the grid '{kind}' has not {n_steps + 1} times within 0..{self.length}; take fewer steps, "
                 "less offset or another grid"
             )
-        return t.to(dtype)
+        return self._rounded(t)
+
+    def _karras(self, high: float, low: float, n_steps: int, rho: float) -> Tensor:
+        """From high to low in n_steps (Karras and others, NeurIPS 2022, equation 5)."""
+        r, share = self._rounded, self._linspace(0, 1, n_steps + 1)
+        top, bottom = high ** (1 / rho), low ** (1 / rho)
+        return r(r(top + r(share * r(bottom - top))) ** rho)
 
     def _official_grid(
         self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
@@ -316,18 +337,20 @@ class IRSDESchedule:
                 "IR-SDE: the official interpolation needs a finite lambda_0; use convention 'daclip' or "
                 "interpolation 'exact'"
             )
-        single = dataclasses.replace(self, roundings="float32")
-        whole, a, s, lam = torch.arange(self.length + 1).float(), single.a, single.s, single.lam
-        share = torch.linspace(0, 1, n_steps + 1, dtype=torch.float32)
+        released = dataclasses.replace(self, roundings="float32")
+        # Sums, products and quotients of float32 are the same on every kernel: the pieces are joined in it.
+        a, s, lam = released.a.float(), released.s.float(), released.lam.float()
+        whole = torch.arange(self.length + 1, dtype=torch.float32)
         if kind == "linear-lambda":
             first = max(float(lam[-1]), lambda_min)
-            wanted = torch.linspace(first, float(lam[0]), n_steps + 1, dtype=torch.float32)
+            wanted = single_linspace(first, float(lam[0]), n_steps + 1).float()
             t = _interpolated(wanted, lam.flip(0), whole.flip(0))
         elif kind == "karras-n":
             k = s / a
-            t = _interpolated(_karras(float(k[-1]), float(k[0]), share, rho), k, whole)
+            ratios = released._karras(float(k[-1]), float(k[0]), n_steps, rho).float()
+            t = _interpolated(ratios, k, whole)
         else:
-            t = self._by_time(kind, n_steps, lambda_min, rho, offset, torch.float32)
+            t = released._by_time(kind, n_steps, lambda_min, rho, offset).float()
         at = [_interpolated(t, whole, v) for v in (a, s, lam)]
         return Grid(*(tuple(v.tolist()) for v in (t, *at)))
 
@@ -343,12 +366,6 @@ def noise_estimate(
     if head == "velocity":
         return (level.a * out[0] + level.c / s_inf * (x - y)) / s_inf
     return implied_noise(x, clean_estimate(head, out, x, y, level), y, level)
-
-
-def _karras(high: Tensor | float, low: Tensor | float, share: Tensor, rho: float) -> Tensor:
-    """From high to low as share goes from 0 to 1 (Karras and others, NeurIPS 2022, equation 5)."""
-    top, bottom = high ** (1 / rho), low ** (1 / rho)
-    return (top + share * (bottom - top)) ** rho
 
 
 def _interpolated(x: Tensor, at: Tensor, values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from restore.bridges.base import Level, implied_noise
+from restore.bridges.roundings import single, single_linspace
 from restore.errors import ConfigError
 
 Kind = Literal["decreased", "increased", "average", "normal", "ddpm"]
@@ -58,15 +59,15 @@ def weights(kind: str, count: int, power: float | None = None) -> Tensor:
     if power is None:
         share = torch.arange(1, count + 1, dtype=torch.float64) / (count * (count + 1) / 2)
     else:
-        ramp = torch.linspace(0, 1, count, dtype=torch.float64).float() ** power
-        share = (ramp / ramp.sum()).double()
+        ramp = single(single(torch.linspace(0, 1, count, dtype=torch.float64)) ** power)
+        share = single(ramp / single(ramp.sum()))
         share = share / share.sum()
     return share if kind == "increased" else share.flip(0)
 
 
 def ddpm_alpha_bar(count: int) -> Tensor:
     """alpha-bar of the linear DDPM schedule from 1e-4 to 0.02, float32 as in the released conversion."""
-    return torch.cumprod(1 - torch.linspace(1e-4, 0.02, count, dtype=torch.float32), dim=0)
+    return single(torch.cumprod(single(1 - single_linspace(1e-4, 0.02, count)), dim=0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class RDDMSchedule:
     def a(self) -> Tensor:
         """1 - A_t, (T,), summed from the end: 0 to the last bit where nothing of the image is left."""
         if self.alpha == "ddpm":
-            return ddpm_alpha_bar(self.length).sqrt().double()
+            return single(ddpm_alpha_bar(self.length).sqrt())
         share = weights(self.alpha, self.length, self.alpha_power)
         later = share.flip(0).cumsum(0).flip(0)[1:].clamp(max=1)
         return torch.cat([later, share.new_zeros(1)])
@@ -117,7 +118,7 @@ class RDDMSchedule:
     def B2(self) -> Tensor:
         """B_t^2, (T,)."""
         if self.beta == "ddpm":
-            return (1 - ddpm_alpha_bar(self.length)).double()
+            return single(1 - ddpm_alpha_bar(self.length))
         share = weights(self.beta, self.length, self.beta_power)
         return self.sum_scale * share.cumsum(0).clamp(max=1)
 
@@ -163,7 +164,7 @@ class RDDMSchedule:
     def times(self, n_steps: int, start: int | None = None) -> tuple[int, ...]:
         """start, ..., -1: n_steps + 1 times, evenly spread and cut to integers as released. start: T - 1 by default."""
         last = self.length - 1 if start is None else start
-        spread = torch.linspace(-1, last, n_steps + 1, dtype=torch.float32)
+        spread = single_linspace(-1, last, n_steps + 1)
         return tuple(spread.int().flip(0).tolist())
 
     def forward(self, x0: Tensor, y: Tensor, n: Tensor, t: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from restore.bridges.roundings import single, single_linspace
 from restore.errors import ConfigError
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
@@ -125,9 +126,9 @@ class DiffusionMBIR(Sampler):
         s = [0.0, *make(self.n_steps, self.sigma_max, self.sigma_min).flip(0).tolist()]
         if not self.official_index:
             return [(s[k], s[k], s[k - 1]) for k in range(self.n_steps, 0, -1)]
-        t = torch.linspace(1, 1e-10, self.n_steps, dtype=torch.float32)
-        told = self.sigma_min * (self.sigma_max / self.sigma_min) ** t.double()
-        index = (t * (self.n_steps - 1)).long().tolist()
+        t = single_linspace(1, 1e-10, self.n_steps)
+        told = self.sigma_min * (self.sigma_max / self.sigma_min) ** t
+        index = single(t * (self.n_steps - 1)).long().tolist()
         return [(label, s[k + 1], s[k]) for label, k in zip(told.tolist(), index, strict=True)]
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:

@@ -16,6 +16,7 @@ from restore.bridges.irsde import IRSDESchedule, noise_estimate
 from restore.errors import ConfigError
 
 CONVENTIONS = ("irsde", "daclip")
+SINGLE = 2e-6  # stored in float32: some roundings of 6e-8, 2e-7 at most on any kernel
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
@@ -29,16 +30,25 @@ def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_published_schedules(arrays, convention, theta, max_sigma):
     g, name = arrays("mrs/irsde_schedules"), f"{convention}/{theta}_T100_ms{max_sigma}"
+    names = ("thetas", "thetas_cumsum", "sigma_bars", "sigmas")
+    stored = [g[f"{name}/{n}"].double() for n in names]
     s = IRSDESchedule(100, theta, max_sigma / 255, 0.005, convention)
-    assert s.dt == pytest.approx(float(g[f"{name}/dt"]), rel=1e-6)
-    close(s.thetas, g[f"{name}/thetas"], 1e-6)
-    close(s.cumulated, g[f"{name}/thetas_cumsum"], 1e-6)
-    close(s.s, g[f"{name}/sigma_bars"], 1e-6)
-    close(s.g, g[f"{name}/sigmas"], 1e-6)
-    assert s.thetas.dtype == s.lam.dtype == torch.float64
     released = dataclasses.replace(s, roundings="float32")
-    close(released.s[:3], g[f"{name}/sigma_bars"][:3], 2e-6)  # exactly computed they are 2e-5 away
-    close(released.thetas[:3], g[f"{name}/thetas"][:3], 2e-6)
+    for ours in (s, released):
+        assert ours.dt == pytest.approx(float(g[f"{name}/dt"]), rel=SINGLE)
+        close(ours.thetas, stored[0], SINGLE)
+        close(ours.cumulated, stored[1], SINGLE)
+        # 1 - exp(-2 Theta) and theta carry the rounding, 6e-8; at small times their roots would show it thousandfold
+        close(ours.s.square(), stored[2].square(), SINGLE)
+        close(ours.g.square(), stored[3].square(), SINGLE)
+        assert ours.thetas.dtype == ours.lam.dtype == torch.float64
+    # To the last bit but for the kernel that the released code ran on: its cos and exp are one unit off now and then.
+    for ours, wanted in zip(
+        (released.thetas, released.cumulated, released.s), stored, strict=False
+    ):
+        assert int((ours == wanted).sum()) >= 75
+    if theta != "constant":
+        assert int((s.thetas.float() == stored[0]).sum()) < 50
 
 
 def test_published_numbers():
