@@ -10,7 +10,7 @@ import typer
 from restore.cli import console
 
 if TYPE_CHECKING:
-    from restore.pipelines.evaluate import Evaluation
+    from restore.pipelines.evaluate import Alignment, Evaluation
 
 
 def command(
@@ -32,12 +32,18 @@ def command(
         typer.Option(help="Peak of PSNR and SSIM. Default: REF's maximum, for CT its range."),
     ] = None,
     series: Annotated[str, typer.Option(help="Which series of a DICOM folder REF.")] = "",
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="Shift OUT onto REF first; compare where both are known."),
+    ] = False,
     index: Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI REF.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """PSNR, SSIM and NMSE of a result against its reference."""
     which = {"series": series, "index": index}
-    found = _compare(out, reference, which, slices, rescale=rescale, data_range=data_range)
+    found = _compare(
+        out, reference, which, slices, rescale=rescale, data_range=data_range, align=align
+    )
     if json:
         record = {"out": str(out), "reference": str(reference), **found.to_dict()}
         console.result_json(record)
@@ -48,8 +54,20 @@ def command(
         console.result(f"slices {', '.join(map(str, found.slices))} of {reference.name}")
     console.result(f"modality {found.modality or 'unknown'}: {found.modality_rule}")
     console.result(f"SSIM: {found.ssim_variant}")
+    if found.alignment is not None:
+        console.result(_shift_line(found.alignment))
     for note in found.notes:
         console.result(note)
+
+
+def _shift_line(found: Alignment) -> str:
+    pixels = ", ".join(f"{s:+.2f}" for s in found.shift_pixels)
+    mm = "" if found.distance_mm is None else f" ({found.distance_mm:.3g} mm)"
+    axes = "columns, rows" if found.shift_mm is None else "x, y, z"
+    return (
+        f"aligned: moved by {pixels} pixels along {axes}{mm}; correlation "
+        f"{found.correlation_before:.4f} before, {found.correlation_after:.4f} after"
+    )
 
 
 def _compare(

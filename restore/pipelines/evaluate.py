@@ -1,6 +1,6 @@
 """Compare a restored volume or photograph with its reference, matched by position.
 
-Called by the command line, benchmarks and scripts; touches no file. Numpy only, no torch.
+Called by the command line, benchmarks and scripts; touches no file. No torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,24 @@ from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
 from restore.operators.ct.geometry import AIR_HU
+from restore.pipelines.registration import Registered, register
 from restore.scaling import CT_MINIMUM_HU
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """How far the image was moved to lie on its reference, before they were compared.
+
+    shift_pixels: along the image's own axes x, y and z (photographs: columns, rows). shift_mm: to
+    the right, to the front and to the head, None for photographs; distance_mm its length.
+    correlation_before, correlation_after: with the reference, over the compared samples.
+    """
+
+    shift_pixels: tuple[float, ...]
+    shift_mm: tuple[float, float, float] | None
+    distance_mm: float | None
+    correlation_before: float
+    correlation_after: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +45,8 @@ class Evaluation:
     psnr in dB (infinite for equal images), ssim, nmse; data_range in the reference's units, with
     the rule that chose it; slices: the compared ones in the reference's numbering, None for
     photographs; modality "MR", "CT", "" (unknown, treated like MR) or "photograph", with the rule;
-    rescale_factor: what the image was multiplied by, None if it was not; notes: anything else done.
+    rescale_factor: what the image was multiplied by, None if it was not; notes: anything else done;
+    alignment: the shift before the comparison, None if none was asked for.
     """
 
     psnr: float
@@ -42,6 +60,7 @@ class Evaluation:
     rescale_factor: float | None
     notes: tuple[str, ...]
     ssim_variant: str = SSIM_VARIANT
+    alignment: Alignment | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -55,6 +74,7 @@ def evaluate_volume(
     slices: slice | None = None,
     rescale: bool = False,
     data_range: float | None = None,
+    align: bool = False,
 ) -> Evaluation:
     """PSNR, SSIM and NMSE of `image` over the voxels of `reference` at the same positions.
 
@@ -62,10 +82,12 @@ def evaluate_volume(
     what the image holds. Figures are volume-wise, SSIM is the mean over the compared slices.
     data_range: default the reference's maximum over the compared slices, for CT its maximum minus
     its minimum. CT in HU is compared as HU + 1000, which is zero in air: SSIM and NMSE depend on where
-    zero lies. rescale: multiply the image by the least-squares factor first.
+    zero lies. rescale: multiply the image by the least-squares factor first. align: shift the image
+    first, by what lays it on the reference (`restore.pipelines.registration`), and compare where
+    both are known; along the slices only where at least eight neighbouring ones are compared.
 
     Raises GeometryError (positions do not match), ConfigError (slices that are not there, no
-    range), InputError (NaN or infinite voxels).
+    range, no convincing shift), InputError (NaN or infinite voxels).
     """
     notes: list[str] = []
     aligned = align_to(image, reference)
@@ -83,9 +105,16 @@ def evaluate_volume(
     variant = SSIM_VARIANT
     if modality == "CT":
         x, y, variant = x - AIR_HU, y - AIR_HU, f"{SSIM_VARIANT}, on HU + 1000"
+    compared, alignment = tuple(indices[p] for p in picks), None
+    if align:
+        steps = np.diff(compared)
+        registered = register(x, y, (bool((np.abs(steps) == 1).all()), True, True))
+        alignment = _alignment(registered, image, axis, picks)
+        x, y = registered.image[registered.inside], y[registered.inside]
+        compared = compared[registered.inside[0]]
     return _figures(
-        x, y, found, rule, rescale, notes, ssim_variant=variant,
-        slices=tuple(indices[p] for p in picks), modality=modality, modality_rule=modality_rule,
+        x, y, found, rule, rescale, notes, ssim_variant=variant, slices=compared,
+        modality=modality, modality_rule=modality_rule, alignment=alignment,
     )  # fmt: skip
 
 
@@ -95,10 +124,12 @@ def evaluate_photograph(
     *,
     rescale: bool = False,
     data_range: float | None = None,
+    align: bool = False,
 ) -> Evaluation:
     """PSNR, SSIM and NMSE of two photographs (channels, H, W) in [0, 1], data range 1 by default.
 
-    SSIM is the mean over the channels. Raises ShapeError, ConfigError, InputError as above.
+    SSIM is the mean over the channels. align: as above, one shift for all channels. Raises
+    ShapeError, ConfigError, InputError as above.
     """
     if np.shape(image) != np.shape(reference):
         raise ShapeError(
@@ -110,9 +141,38 @@ def evaluate_photograph(
     found, rule = (
         (1.0, "full scale of a photograph") if data_range is None else (data_range, "given")
     )
+    alignment = None
+    if align:
+        registered = register(x, y, (False, True, True))
+        alignment = _alignment(registered)
+        x, y = registered.image[registered.inside], y[registered.inside]
     return _figures(
-        x, y, found, rule, rescale, notes,
-        slices=None, modality="photograph", modality_rule="the files are photographs",
+        x, y, found, rule, rescale, notes, slices=None, modality="photograph",
+        modality_rule="the files are photographs", alignment=alignment,
+    )  # fmt: skip
+
+
+def _alignment(
+    found: Registered, image: Volume | None = None, axis: int = 0, picks: Sequence[int] = (0,)
+) -> Alignment:
+    """The shift of arrays (slices or channels, rows, columns) in the words of `Alignment`.
+
+    axis: of the volume, along which its slices were stacked, those numbered `picks`.
+    """
+    if image is None:
+        return Alignment(
+            found.shift[:0:-1], None, None, found.correlation_before, found.correlation_after
+        )
+    # Array axes are (z, y, x) with the slices' one brought to the front.
+    others = [a for a in (2, 1, 0) if a != axis]
+    along = np.zeros(3)
+    along[[axis, *others]] = found.shift
+    along[axis] *= picks[1] - picks[0] if len(picks) > 1 else 1
+    mm = image.affine[:3, :3] @ along
+    x, y, z = (float(v) for v in mm)
+    return Alignment(
+        tuple(along.tolist()), (x, y, z), float(np.linalg.norm(mm)),
+        found.correlation_before, found.correlation_after,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data as samples
 from skimage.metrics import structural_similarity
 from typer.testing import CliRunner
 
@@ -267,3 +268,23 @@ def test_a_nifti_result_against_its_dicom_source(data, tmp_path):
     restore.write(restore.read(folder).select(slice(4, 13, 8)), out)
     found = figures(out, "--reference", folder, "--slices", "4:13:8")
     assert (found["slices"], found["modality"], found["nmse"]) == ([4, 12], "MR", 0)
+
+
+def test_align_moves_out_onto_the_reference(tmp_path):
+    reference = np.asarray(Image.fromarray(samples.camera()[60:200, 80:240]))
+    out, ref = tmp_path / "out.png", tmp_path / "ref.png"
+    Image.fromarray(samples.camera()[63:203, 78:238]).save(out)
+    Image.fromarray(reference).save(ref)
+    plain, found = figures(out, "--reference", ref), figures(out, "--reference", ref, "--align")
+    assert plain["alignment"] is None
+    assert found["alignment"]["shift_pixels"] == pytest.approx([-2, 3], abs=1e-9)
+    # Whole pixels: where both are known they are equal but for the resampling's rounding.
+    assert found["psnr"] > 100 > plain["psnr"]
+    assert (
+        "moved by -2.00, +3.00 pixels along columns, rows"
+        in judge(out, "--reference", ref, "--align").stdout
+    )
+    Image.fromarray(samples.moon()[60:200, 80:240]).save(out)
+    refused = judge(out, "--reference", ref, "--align")
+    assert refused.exit_code == 2
+    assert "--align" in refused.stderr
