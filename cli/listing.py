@@ -76,7 +76,7 @@ def samplers() -> list[dict[str, Any]]:
     base = next(_constants(n) for n in _public_classes(shared) if n.name == "Sampler")
     found = []
     for name, what in sampler_names().items():
-        path = _folder("samplers") / f"{name}.py"
+        path = _folder("samplers") / f"{name.replace('-', '_')}.py"
         if path.is_file():
             own = next(n for n in _public_classes(path) if "Sampler" in _names(n.bases))
             found.append(_sampler_record(name, _summary(path), base | _constants(own)))

@@ -27,7 +27,7 @@ from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
-from restore.registry import check_operator, load_sampler
+from restore.registry import check_operator, load_sampler, name_of
 from restore.samplers.base import Sampler
 from restore.scaling import CT_WINDOW_HU, Scaling
 
@@ -84,7 +84,7 @@ def solve(
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log[0],
         provenance={
-            "sampler": type(chosen).__module__.rpartition(".")[2], "settings": dataclasses.asdict(chosen),
+            "sampler": name_of(type(chosen)), "settings": dataclasses.asdict(chosen),
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(operator), "noise": repr(noise),
         },
@@ -176,7 +176,7 @@ def _sampler(
 
 def _model(prior: Model | str | Path | None, sampler: Sampler, problem: Problem) -> Model | None:
     """The model to use: none for classical samplers; else of a kind that the sampler can use. Raises ConfigError."""
-    name, kinds = type(sampler).__module__.rpartition(".")[2], sampler.prior_kinds
+    name, kinds = name_of(type(sampler)), sampler.prior_kinds
     if not kinds:
         return None
     if prior is None:

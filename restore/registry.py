@@ -1,4 +1,4 @@
-"""Names to code: the name of a sampler, operator or data set is the name of its file.
+"""Names to code: the name of a sampler, operator or data set is the name of its file, with - for _.
 
 Listing reads the files' first docstring lines without importing them, so that `restore list` is quick. Third parties
 add samplers through the entry-point group `restore.samplers`.
@@ -27,7 +27,7 @@ def sampler_names() -> dict[str, str]:
     """Every sampler with the first line of its file's docstring."""
     folder = Path(str(resources.files("restore") / "samplers"))
     names = {
-        p.stem: first_line(p)
+        _named(p.stem): first_line(p)
         for p in sorted(folder.glob("*.py"))
         if p.stem not in _HELPERS | {"__init__"}
     }
@@ -46,11 +46,21 @@ def load_sampler(name: str) -> type[Sampler]:
             return entry.load()
     from restore.samplers.base import Sampler
 
-    module = importlib.import_module(f"restore.samplers.{name}")
+    module = importlib.import_module(f"restore.samplers.{name.replace('-', '_')}")
     own = [
         c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__
     ]
     return next(c for c in own if issubclass(c, Sampler))
+
+
+def name_of(sampler: type[Sampler]) -> str:
+    """The name of a sampler's class: as it is listed, for one from elsewhere its module's own."""
+    package, _, module = sampler.__module__.rpartition(".")
+    return _named(module) if package == "restore.samplers" else module
+
+
+def _named(module: str) -> str:
+    return module.replace("_", "-")
 
 
 def check_operator(sampler: type[Sampler], operator: type) -> None:
@@ -62,9 +72,8 @@ def check_operator(sampler: type[Sampler], operator: type) -> None:
     general = [
         n for n, c in classes.items() if not c.operators and "conditional" not in c.prior_kinds
     ]
-    name = sampler.__module__.rpartition(".")[2]
     raise ConfigError(
-        f"{name} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
+        f"{name_of(sampler)} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from restore import registry
 from restore.errors import ConfigError
-from restore.registry import first_line, load_sampler, sampler_names
+from restore.registry import first_line, load_sampler, name_of, sampler_names
 from restore.samplers.base import Sampler
 from restore.samplers.dds import DDS
 
@@ -23,7 +23,8 @@ def test_every_file_is_a_sampler_of_its_name():
     for name, line in names.items():
         cls = load_sampler(name)
         assert issubclass(cls, Sampler)
-        assert cls.__module__ == f"restore.samplers.{name}"
+        assert cls.__module__ == f"restore.samplers.{name.replace('-', '_')}"
+        assert name_of(cls) == name
         assert line.endswith(".")
 
 
