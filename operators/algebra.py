@@ -1,180 +1,25 @@
-"""Operators made of other operators: adjoint, product, scaling and stack.
+"""Operators made of several others: stacks of measurements of one image, and block diagonals of images side by side.
 
-Called by `operators.base` and by anybody who combines operators; imports nothing above the
-operators layer. The leaves `Identity` and `Diagonal` and the two iterations that `base` derives
-from are passed on from here.
+Called by anybody who combines operators; imports only the contract. Products, sums, multiples and adjoints, which
+arithmetic makes, lie in `restore.operators.base`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Self, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
 
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.base import LinearOperator
-from restore.operators.diagonal import Diagonal, Identity
-from restore.operators.iterations import least_squares, power_iteration
-
-__all__ = [
-    "Adjoint",
-    "Compose",
-    "Diagonal",
-    "Identity",
-    "Scale",
-    "Stack",
-    "least_squares",
-    "power_iteration",
-]
-
-
-@final
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Scale(LinearOperator):
-    """A number times an operator: x -> factor A x."""
-
-    operator: LinearOperator
-    factor: float | complex
-
-    @classmethod
-    def example(cls, generator: torch.Generator) -> Scale:
-        """A tiny instance for tests."""
-        return cls(Diagonal(torch.rand(4, generator=generator), (4,)), -2.5)
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return self.operator.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of a measurement."""
-        return self.operator.out_shape
-
-    @property
-    def slice_ndim(self) -> int:
-        """As the scaled operator."""
-        return self.operator.slice_ndim
-
-    @property
-    def is_complex(self) -> bool:
-        """Complex where the operator or the factor is."""
-        return self.operator.is_complex or isinstance(self.factor, complex)
-
-    def _apply(self, x: Tensor) -> Tensor:
-        return self.operator._apply(x) * self.factor
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.operator._adjoint(y) * self.factor.conjugate()
-
-    def _normal(self, x: Tensor) -> Tensor:
-        return self.operator._normal(x) * abs(self.factor) ** 2
-
-    def _pinv(self, y: Tensor) -> Tensor:
-        inverse = self.operator._pinv(y)
-        return inverse / self.factor if self.factor else torch.zeros_like(inverse)
-
-
-@final
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Adjoint(LinearOperator):
-    """A^H as an operator; its own adjoint is the operator it was made from."""
-
-    operator: LinearOperator
-
-    @classmethod
-    def example(cls, generator: torch.Generator) -> Adjoint:
-        """A tiny instance for tests."""
-        return cls(Stack.example(generator))
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of a measurement of the original."""
-        return self.operator.out_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of an image of the original."""
-        return self.operator.in_shape
-
-    @property
-    def slice_ndim(self) -> int:
-        """As the original: slices lead on both sides."""
-        return self.operator.slice_ndim
-
-    @property
-    def is_complex(self) -> bool:
-        """As the original."""
-        return self.operator.is_complex
-
-    @property
-    def H(self) -> LinearOperator:
-        """The original operator, not a copy."""
-        return self.operator
-
-    def norm(self) -> float:
-        """The same as the original's."""
-        return self.operator.norm()
-
-    def _apply(self, x: Tensor) -> Tensor:
-        return self.operator._adjoint(x)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.operator._apply(y)
-
-
-@final
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Compose(LinearOperator):
-    """The product x -> outer(inner(x)). Raises ShapeError where the two do not fit."""
-
-    outer: LinearOperator
-    inner: LinearOperator
-
-    def __post_init__(self) -> None:
-        if self.inner.out_shape != self.outer.in_shape:
-            raise ShapeError(
-                f"{self.outer} @ {self.inner}: the right operator gives {self.inner.out_shape}, "
-                f"expected {self.outer.in_shape}"
-            )
-
-    @classmethod
-    def example(cls, generator: torch.Generator) -> Compose:
-        """A tiny instance for tests."""
-        inner = Diagonal(torch.randn(3, 4, generator=generator), (3, 4))
-        return cls(Stack.example(generator), inner)
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape that the inner operator takes."""
-        return self.inner.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape that the outer operator gives."""
-        return self.outer.out_shape
-
-    @property
-    def slice_ndim(self) -> int:
-        """Dimensions that neither operator mixes."""
-        return min(self.outer.slice_ndim, self.inner.slice_ndim)
-
-    @property
-    def is_complex(self) -> bool:
-        """Complex where either operator is."""
-        return self.outer.is_complex or self.inner.is_complex
-
-    def _apply(self, x: Tensor) -> Tensor:
-        return self.outer._apply(self.inner._apply(x))
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.inner._adjoint(self.outer._adjoint(y))
-
-    def _normal(self, x: Tensor) -> Tensor:
-        return self.inner._adjoint(self.outer._normal(self.inner._apply(x)))
+from restore.linalg.singular import SVD
+from restore.operators.base import LinearOperator, shared_kind, shared_task
+from restore.operators.diagonal import Diagonal
+from restore.scaling import Scaling
 
 
 @final
@@ -182,17 +27,15 @@ class Compose(LinearOperator):
 class Stack(LinearOperator):
     """Several measurements of one image: x -> (A_1 x, A_2 x, ...).
 
-    Measurements of equal shape are stacked along a new leading dimension; unequal ones are
-    flattened and joined into a vector. Raises ConfigError for an empty list and ShapeError where
-    the operators take different images.
+    Measurements of equal shape are stacked along a new dimension, behind those of the slices that no operator mixes
+    (`slice_ndim`; in front where there are none); unequal ones are flattened, slice by slice, and joined into a vector.
+    Raises ConfigError for an empty list and ShapeError where the operators take different images.
     """
 
     operators: tuple[LinearOperator, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operators", tuple(self.operators))
-        if not self.operators:
-            raise ConfigError("Stack: got no operators, expected at least one")
+        object.__setattr__(self, "operators", _several("Stack", self.operators))
         if len({op.in_shape for op in self.operators}) > 1:
             shapes = ", ".join(str(op.in_shape) for op in self.operators)
             raise ShapeError(f"Stack: operators take images of shapes {shapes}, expected one shape")
@@ -210,50 +53,213 @@ class Stack(LinearOperator):
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """(n, *shape) for equal measurements, (total,) otherwise."""
+        """(*slices, n, *shape) for equal measurements, (*slices, total) otherwise."""
+        k, shapes = self.slice_ndim, [op.out_shape for op in self.operators]
         if self._even:
-            return (len(self.operators), *self.operators[0].out_shape)
-        return (sum(math.prod(op.out_shape) for op in self.operators),)
+            return (*shapes[0][:k], len(shapes), *shapes[0][k:])
+        return (*shapes[0][:k], sum(math.prod(shape[k:]) for shape in shapes))
+
+    @property
+    def kind(self) -> str:
+        """That of the first operator which is no plain image."""
+        return shared_kind(self.operators)
+
+    @property
+    def task(self) -> str:
+        """That of all operators, "" where they differ."""
+        return shared_task(self.operators)
+
+    @property
+    def slice_ndim(self) -> int:
+        """Leading dimensions that no operator mixes and all keep."""
+        lead = [
+            op.slice_ndim if op.in_shape[: op.slice_ndim] == op.out_shape[: op.slice_ndim] else 0
+            for op in self.operators
+        ]
+        return min(lead)
 
     @property
     def is_complex(self) -> bool:
         """Complex where any operator is."""
         return any(op.is_complex for op in self.operators)
 
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """That of the first operator of the stack's kind, from its own measurement."""
+        if self.is_complex:
+            return super().unit_scale(y)
+        pairs = zip(self.operators, self._parted(self._measured(y)), strict=True)
+        return next(op.unit_scale(part) for op, part in pairs if op.kind == self.kind)
+
     @property
     def _even(self) -> bool:
         return len({op.out_shape for op in self.operators}) == 1
 
-    def to(self, target: torch.device | str | torch.dtype) -> Self:
-        """A copy on another device or in another real precision."""
-        return dataclasses.replace(self, operators=tuple(op.to(target) for op in self.operators))
-
-    def _tensors(self) -> list[Tensor]:
-        return [tensor for op in self.operators for tensor in op._tensors()]
-
     def _apply(self, x: Tensor) -> Tensor:
         parts = [op._apply(x) for op in self.operators]
+        place = x.ndim - len(self.in_shape) + self.slice_ndim
         if self._even:
-            return torch.stack(parts, dim=x.ndim - len(self.in_shape))
-        batch = x.shape[: x.ndim - len(self.in_shape)]
-        return torch.cat(
-            [p.reshape(*batch, math.prod(op.out_shape)) for p, op in self._with(parts)], -1
-        )
+            return torch.stack(parts, dim=place)
+        return torch.cat([p.flatten(place) for p in parts], -1)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        batch = y.shape[: y.ndim - len(self.out_shape)]
-        if self._even:
-            parts = y.unbind(len(batch))
-        else:
-            sizes = [math.prod(op.out_shape) for op in self.operators]
-            parts = y.split(sizes, dim=-1)
-        images = [op._adjoint(p.reshape(*batch, *op.out_shape)) for p, op in self._with(parts)]
-        return torch.stack(images).sum(0)
+        pairs = zip(self.operators, self._parted(y), strict=True)
+        return _total(op._adjoint(part) for op, part in pairs)
 
     def _normal(self, x: Tensor) -> Tensor:
-        return torch.stack([op._normal(x) for op in self.operators]).sum(0)
+        return _total(op._normal(x) for op in self.operators)
 
-    def _with(
-        self, parts: list[Tensor] | tuple[Tensor, ...]
-    ) -> list[tuple[Tensor, LinearOperator]]:
-        return list(zip(parts, self.operators, strict=True))
+    def _parted(self, y: Tensor) -> list[Tensor]:
+        """The measurement of each operator."""
+        k = self.slice_ndim
+        place = y.ndim - len(self.out_shape) + k
+        if self._even:
+            return list(y.unbind(place))
+        sizes = [math.prod(op.out_shape[k:]) for op in self.operators]
+        return [
+            part.unflatten(-1, op.out_shape[k:])
+            for op, part in zip(self.operators, y.split(sizes, dim=-1), strict=True)
+        ]
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BlockDiagonal(LinearOperator):
+    """Several images with an operator each: (x_1, x_2, ...) -> (A_1 x_1, A_2 x_2, ...), along a new leading dimension.
+
+    For slices or views that were measured differently; the blocks are slices of it (`slice_ndim`). Raises ConfigError
+    for an empty list and ShapeError where shapes differ.
+    """
+
+    operators: tuple[LinearOperator, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operators", _several("BlockDiagonal", self.operators))
+        shapes = sorted({(op.in_shape, op.out_shape) for op in self.operators})
+        if len(shapes) > 1:
+            found = ", ".join(f"{a} -> {b}" for a, b in shapes)
+            raise ShapeError(f"BlockDiagonal: operators go {found}, expected the same shapes")
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> BlockDiagonal:
+        """A tiny instance for tests."""
+        return cls(tuple(Stack.example(generator) for _ in range(3)))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """(n, *shape of an image)."""
+        return (len(self.operators), *self.operators[0].in_shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """(n, *shape of a measurement)."""
+        return (len(self.operators), *self.operators[0].out_shape)
+
+    @property
+    def kind(self) -> str:
+        """That of the first block which is no plain image."""
+        return shared_kind(self.operators)
+
+    @property
+    def task(self) -> str:
+        """That of all blocks, "" where they differ."""
+        return shared_task(self.operators)
+
+    @property
+    def slice_ndim(self) -> int:
+        """The blocks, and what no block mixes."""
+        return 1 + min(op.slice_ndim for op in self.operators)
+
+    @property
+    def is_complex(self) -> bool:
+        """Complex where any block is."""
+        return any(op.is_complex for op in self.operators)
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What all blocks can do."""
+        common = functools.reduce(frozenset.__and__, (op.abilities for op in self.operators))
+        return common | super().abilities
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """That of the first block of the kind, from its own measurement; from all images where they are complex."""
+        if self.is_complex:
+            return super().unit_scale(y)
+        number = next(i for i, op in enumerate(self.operators) if op.kind == self.kind)
+        part = self._measured(y).select(-len(self.out_shape), number)
+        return self.operators[number].unit_scale(part)
+
+    def picture(self, y: Tensor) -> Tensor:
+        """The blocks' pictures."""
+        return self._each([op.picture for op in self.operators], self._measured(y), self.out_shape)
+
+    def interpolate(self, y: Tensor) -> Tensor:
+        """The blocks' measurements, enlarged. Raises ConfigError."""
+        maps = [op.interpolate for op in self.operators]
+        return self._each(maps, self._measured(y), self.out_shape)
+
+    def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
+        """The blocks' measurements, backprojected. Raises ConfigError."""
+        maps = [functools.partial(op.backproject, filter=filter) for op in self.operators]
+        return self._each(maps, self._measured(y), self.out_shape)
+
+    @property
+    def _has_svd(self) -> bool:
+        uniform = all(op.is_complex == self.is_complex for op in self.operators)
+        return uniform and all(op._has_svd for op in self.operators)
+
+    def _svd(self, like: Tensor) -> SVD | None:
+        parts = [found for op in self.operators if (found := op._svd(like)) is not None]
+        if len(parts) < len(self.operators):
+            return None
+        kind = like.dtype.to_real().to_complex() if self.is_complex else like.dtype.to_real()
+        one = torch.zeros(self.in_shape[1:], dtype=kind, device=like.device)
+        sizes = [part.vh(one).shape for part in parts]
+        values = torch.stack([p.values.expand(s) for p, s in zip(parts, sizes, strict=True)])
+
+        def each(name: str, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+            return lambda x: self._each([getattr(p, name) for p in parts], x, shape)
+
+        return SVD(
+            values,
+            each("vh", self.in_shape),
+            each("v", tuple(values.shape)),
+            each("uh", self.out_shape),
+            each("u", tuple(values.shape)),
+        )
+
+    def _each(
+        self, maps: Sequence[Callable[[Tensor], Tensor]], x: Tensor, shape: tuple[int, ...]
+    ) -> Tensor:
+        """Every map on its block. x: (*batch, *shape)."""
+        place = x.ndim - len(shape)
+        parts = x.unbind(place)
+        return torch.stack([m(p) for m, p in zip(maps, parts, strict=True)], place)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self._each([op._apply for op in self.operators], x, self.in_shape)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._each([op._adjoint for op in self.operators], y, self.out_shape)
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self._each([op._normal for op in self.operators], x, self.in_shape)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self._each([op._pinv for op in self.operators], y, self.out_shape)
+
+
+def _several(name: str, operators: Iterable[LinearOperator]) -> tuple[LinearOperator, ...]:
+    found = tuple(operators)
+    wrong = next((op for op in found if not isinstance(op, LinearOperator)), None)
+    if wrong is not None:
+        raise ConfigError(f"{name}: expected linear operators, got a {type(wrong).__name__}")
+    if not found:
+        raise ConfigError(f"{name}: got no operators, expected at least one")
+    return found
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    first, *others = parts
+    for part in others:
+        first = first + part
+    return first

@@ -1,188 +1,453 @@
-"""The contract of every linear forward operator: two methods to write, everything else derived.
+"""Linear forward operators and the algebra they are closed under: A.H, a * A, A + B, A - B and A @ B.
 
-May be imported by any layer; imports only torch and the package's errors.
+`LinearOperator` and what its arithmetic makes name each other, hence they stand in one file. The contract lies in
+`restore.operators.contract` (all operators), `linear` and `nonlinear`; its names are handed on from here. May be
+imported by any layer; imports only these, linear algebra on functions, torch and the package's errors.
 """
 
 from __future__ import annotations
 
+import cmath
 import dataclasses
-from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Self
+from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from restore.errors import ShapeError
+from restore.errors import ConfigError, ShapeError
+from restore.linalg.singular import SVD, ProximalPoint
+from restore.operators.contract import ABILITIES, KINDS, TASKS, Operator, SameShape, lasting
+from restore.operators.linear import LinearContract, dense, least_squares
+from restore.operators.nonlinear import NonlinearOperator
+from restore.scaling import Scaling
+
+__all__ = [
+    "ABILITIES",
+    "KINDS",
+    "TASKS",
+    "Adjoint",
+    "Compose",
+    "LinearOperator",
+    "NonlinearOperator",
+    "Operator",
+    "SameShape",
+    "Scale",
+    "Sum",
+    "dense",
+    "lasting",
+    "least_squares",
+]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class LinearOperator(ABC):
-    """A linear map x -> A x between tensors, immutable and free of noise, solvers and configuration.
-
-    A subclass is a frozen dataclass that gives `in_shape` and `out_shape` (without batch dimensions) and writes
-    `_apply` and `_adjoint`; both receive tensors of shape (*batch, *in_shape) or (*batch, *out_shape) with any
-    number of leading batch dimensions, and must not change them. `_normal` (A^H A fused) and `_pinv` are optional.
-
-    `slice_ndim` counts the leading dimensions of `in_shape` along which the operator is block diagonal, such as the
-    slices of an MRI stack with a coil map each: solvers keep one set of scalars per slice.
-    """
-
-    @property
-    @abstractmethod
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of one image, without batch dimensions."""
-
-    @property
-    @abstractmethod
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of one measurement, without batch dimensions."""
-
-    @abstractmethod
-    def _apply(self, x: Tensor) -> Tensor: ...
-
-    @abstractmethod
-    def _adjoint(self, y: Tensor) -> Tensor: ...
-
-    def _normal(self, x: Tensor) -> Tensor:
-        return self._adjoint(self._apply(x))
-
-    def _pinv(self, y: Tensor) -> Tensor:
-        """Regularised least squares by a few CG steps; a subclass with a better answer overrides this."""
-        from restore.operators.iterations import least_squares
-
-        return least_squares(self, y)
-
-    @property
-    def slice_ndim(self) -> int:
-        """Leading dimensions of `in_shape` that do not mix."""
-        return 0
-
-    @property
-    def item_ndim(self) -> int:
-        """Trailing dimensions of an image that belong together (one slice, one photograph)."""
-        return len(self.in_shape) - self.slice_ndim
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether images are complex (MRI) or real."""
-        return False
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Real precision of the stored tensors (float32 where there are none)."""
-        for tensor in self._tensors():
-            if tensor.is_complex() or tensor.is_floating_point():
-                return tensor.real.dtype if tensor.is_complex() else tensor.dtype
-        return torch.float32
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the stored tensors (CPU where there are none)."""
-        return next((t.device for t in self._tensors()), torch.device("cpu"))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """A x. x: (*batch, *in_shape) -> (*batch, *out_shape). Raises ShapeError."""
-        self._check(x, self.in_shape, "input")
-        return _differentiable(self._apply, self._adjoint, x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A^H y. y: (*batch, *out_shape) -> (*batch, *in_shape). Raises ShapeError."""
-        self._check(y, self.out_shape, "measurement")
-        return _differentiable(self._adjoint, self._apply, y)
-
-    def normal(self, x: Tensor) -> Tensor:
-        """A^H A x, fused where the operator knows how. x: (*batch, *in_shape)."""
-        self._check(x, self.in_shape, "input")
-        return _differentiable(self._normal, self._normal, x)
-
-    def pinv(self, y: Tensor) -> Tensor:
-        """A stable approximate inverse of y (zero-filled/SENSE image, FBP, least squares), for starting points."""
-        self._check(y, self.out_shape, "measurement")
-        return self._pinv(y)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LinearOperator(LinearContract):
+    """A linear map x -> A x with its arithmetic; abstract. What to write: see `LinearContract` and `Operator`."""
 
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator of its own; A.H.H is A."""
-        from restore.operators.algebra import Adjoint
-
         return Adjoint(self)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        """Composition: (A @ B)(x) = A(B(x))."""
-        from restore.operators.algebra import Compose
+        """Composition: (A @ B)(x) = A(B(x)). An identity that changes nothing else is left out."""
+        other = _operand(self, "@", other)
+        product = Compose(self, other)
+        bare = product.bare
+        same = bare is not None and bare._number == product._number
+        return bare if bare is not None and same else product
 
-        return Compose(self, other)
+    def __mul__(self, factor: complex) -> LinearOperator:
+        """(a A)(x) = a A(x), for a number a."""
+        number = _factor(self, factor)
+        return Scale(self, number)
+
+    __rmul__ = __mul__
+    __array_ufunc__ = None  # so that a numpy number leaves `number * A` to `__rmul__`
+
+    def __truediv__(self, divisor: complex) -> LinearOperator:
+        """A / a = (1/a) A."""
+        number = _factor(self, divisor)
+        if number == 0:
+            raise ConfigError(f"{self} / 0: an operator cannot be divided by zero")
+        return Scale(self, 1 / number)
+
+    def __neg__(self) -> LinearOperator:
+        """-A."""
+        return Scale(self, -1.0)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """(A + B)(x) = A(x) + B(x)."""
+        return Sum((*_terms(self), *_terms(_operand(self, "+", other))))
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        """(A - B)(x) = A(x) - B(x)."""
+        return Sum((*_terms(self), -_operand(self, "-", other)))
+
+
+def _operand(left: LinearOperator, sign: str, right: object) -> LinearOperator:
+    if isinstance(right, LinearOperator):
+        return right
+    if isinstance(right, Operator):
+        why = "only linear operators are combined"
+    elif isinstance(right, Tensor) and sign == "@":
+        why = "apply an operator to a tensor by calling it: A(x)"
+    else:
+        why = "a number multiplies an operator by *"
+    raise ConfigError(
+        f"{left} {sign} {type(right).__name__}: expected a linear operator on the right; {why}"
+    )
+
+
+def _factor(operator: LinearOperator, factor: object) -> float | complex:
+    """A finite Python number of what multiplies an operator. Raises ConfigError."""
+    if isinstance(factor, Operator):
+        raise ConfigError(f"{operator} * {factor}: the product of operators is written with @")
+    value = factor
+    if isinstance(factor, np.generic) or (isinstance(factor, Tensor) and factor.ndim == 0):
+        value = factor.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | complex):
+        raise ConfigError(
+            f"{operator} * {type(factor).__name__}: expected one number; for a weight of each sample "
+            "use Diagonal(weight, shape) @ A"
+        )
+    if not cmath.isfinite(value):
+        raise ConfigError(f"{operator} * {value}: expected a finite number")
+    return value if isinstance(value, complex) else float(value)
+
+
+def shared_kind(operators: Iterable[Operator]) -> str:
+    """The kind of a combination: that of the first part that is no plain image."""
+    return next((op.kind for op in operators if op.kind != "image"), "image")
+
+
+def shared_task(operators: Iterable[Operator]) -> str:
+    """The task of a combination: that of all parts, "" where they differ."""
+    tasks = {op.task for op in operators}
+    return tasks.pop() if len(tasks) == 1 else ""
+
+
+def _terms(operator: LinearOperator) -> tuple[LinearOperator, ...]:
+    return operator.operators if isinstance(operator, Sum) else (operator,)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Scale(LinearOperator):
+    """A number times an operator: x -> factor A x. The measurement is in other units, the image is not."""
+
+    operator: LinearOperator
+    factor: float | complex
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        return self.operator.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of a measurement."""
+        return self.operator.out_shape
+
+    @property
+    def kind(self) -> str:
+        """As the scaled operator."""
+        return self.operator.kind
+
+    @property
+    def task(self) -> str:
+        """As the scaled operator."""
+        return self.operator.task
+
+    @property
+    def slice_ndim(self) -> int:
+        """As the scaled operator."""
+        return self.operator.slice_ndim
+
+    @property
+    def is_complex(self) -> bool:
+        """Complex where the operator or the factor is."""
+        return self.operator.is_complex or isinstance(self.factor, complex)
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Those of the scaled operator but for those that say what a sample is."""
+        kept = {"interpolates", "backprojects"} if self.factor else set()
+        return super().abilities | (self.operator.abilities & kept)
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """That of the operator for its own measurement, y / factor."""
+        return self.operator.unit_scale(y / self.factor) if self.factor else super().unit_scale(y)
+
+    def picture(self, y: Tensor) -> Tensor:
+        """That of the operator's own measurement, y / factor."""
+        return self.operator.picture(y / self.factor) if self.factor else self.pinv(y)
+
+    def interpolate(self, y: Tensor) -> Tensor:
+        """The operator's own measurement, enlarged. Raises ConfigError."""
+        return self.operator.interpolate(y / self.factor)
+
+    def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
+        """The operator's own measurement, backprojected. Raises ConfigError."""
+        return self.operator.backproject(y / self.factor, filter)
 
     def norm(self) -> float:
-        """Largest singular value (power iteration from a fixed start, cached)."""
-        return self._norm
+        """|factor| times that of the operator."""
+        return abs(self.factor) * self.operator.norm()
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """That of the operator, for its own measurement and precision."""
+        if not self._has_svd or y.is_complex() != self.is_complex:
+            return None
+        return self.operator.proximal_point(y / self.factor, precision * abs(self.factor) ** 2)
+
+    @property
+    def _has_svd(self) -> bool:
+        same = self.is_complex == self.operator.is_complex
+        return self.factor != 0 and same and self.operator._has_svd
+
+    def _svd(self, like: Tensor) -> SVD | None:
+        own = self.operator._svd(like) if self._has_svd else None
+        return None if own is None else own.scaled(self.factor)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.operator._apply(x) * self.factor
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator._adjoint(y) * self.factor.conjugate()
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self.operator._normal(x) * abs(self.factor) ** 2
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        inverse = self.operator._pinv(y)
+        return inverse / self.factor if self.factor else torch.zeros_like(inverse)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Adjoint(LinearOperator):
+    """A^H as an operator; its own adjoint is the operator it was made from."""
+
+    operator: LinearOperator
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of a measurement of the original."""
+        return self.operator.out_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of an image of the original."""
+        return self.operator.in_shape
+
+    @property
+    def kind(self) -> str:
+        """As the original."""
+        return self.operator.kind
+
+    @property
+    def slice_ndim(self) -> int:
+        """As the original: slices lead on both sides."""
+        return self.operator.slice_ndim
+
+    @property
+    def is_complex(self) -> bool:
+        """As the original."""
+        return self.operator.is_complex
+
+    @property
+    def H(self) -> LinearOperator:
+        """The original operator, not a copy."""
+        return self.operator
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """One for real operators: what A^H sees as its image is a measurement, which no prior knows."""
+        return Operator.unit_scale(self, y)
+
+    def norm(self) -> float:
+        """The same as the original's."""
+        return self.operator.norm()
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.operator._adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator._apply(y)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Compose(LinearOperator):
+    """The product x -> outer(inner(x)). Raises ShapeError where the two do not fit."""
+
+    outer: LinearOperator
+    inner: LinearOperator
+
+    def __post_init__(self) -> None:
+        if self.inner.out_shape != self.outer.in_shape:
+            raise ShapeError(
+                f"{self.outer} @ {self.inner}: the right operator gives {self.inner.out_shape}, "
+                f"expected {self.outer.in_shape}"
+            )
 
     @cached_property
-    def _norm(self) -> float:
-        from restore.operators.iterations import power_iteration
+    def bare(self) -> LinearOperator | None:
+        """The factor that is the whole product, where the other one is an identity."""
+        pairs = ((self.outer, self.inner), (self.inner, self.outer))
+        whole = (kept for kept, other in pairs if "identity" in other.abilities)
+        return next((op for op in whole if op.is_complex == self.is_complex), None)
 
-        return power_iteration(self)
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape that the inner operator takes."""
+        return self.inner.in_shape
 
-    def to(self, target: torch.device | str | torch.dtype) -> Self:
-        """A copy on another device or in another real precision (complex tensors follow)."""
-        return dataclasses.replace(
-            self,
-            **{
-                f.name: _move(getattr(self, f.name), target)
-                for f in dataclasses.fields(self)
-                if f.init
-            },
-        )
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape that the outer operator gives."""
+        return self.outer.out_shape
 
-    def _tensors(self) -> list[Tensor]:
-        found: list[Tensor] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                found.append(value)
-            elif isinstance(value, LinearOperator):
-                found.extend(value._tensors())
-        return found
+    @property
+    def kind(self) -> str:
+        """That of the factor which is no plain image; of the outer one where both are none."""
+        return shared_kind((self.outer, self.inner))
 
-    def _check(self, x: Tensor, shape: tuple[int, ...], what: str) -> None:
-        if x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
-            wanted = ", ".join(["*batch", *map(str, shape)])
-            raise ShapeError(f"{self}: {what} has shape {tuple(x.shape)}, expected ({wanted})")
+    @property
+    def task(self) -> str:
+        """That of the factor which is no identity; "" for two tasks at once."""
+        return shared_task((self.outer, self.inner)) if self.bare is None else self.bare.task
 
-    def __repr__(self) -> str:
-        sizes = ["x".join(map(str, s)) for s in (self.in_shape, self.out_shape)]
-        return f"{type(self).__name__}({sizes[0]} -> {sizes[1]})"
+    @property
+    def slice_ndim(self) -> int:
+        """Dimensions that neither operator mixes."""
+        if self.bare is not None:
+            return self.bare.slice_ndim
+        return min(self.outer.slice_ndim, self.inner.slice_ndim)
+
+    @property
+    def is_complex(self) -> bool:
+        """Complex where either operator is."""
+        return self.outer.is_complex or self.inner.is_complex
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Those of the only factor that is no identity, else those that every product has."""
+        return super().abilities if self.bare is None else self.bare.abilities
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """By the factor that says the kind: its own measurement, or the image that the inner one makes for it."""
+        if self.bare is not None:
+            return self.bare.unit_scale(y)
+        if self.outer.kind != "image":
+            found = self.outer.unit_scale(y)
+            return Scaling(found.scale / _gain(self.inner), found.rule)
+        if self.inner.kind != "image":
+            return self.inner.unit_scale(self.outer.pinv(y))
+        return super().unit_scale(y)
+
+    def picture(self, y: Tensor) -> Tensor:
+        """The inner operator's picture of the outer one's."""
+        shaped = self.inner.in_shape == self.inner.out_shape
+        return self.inner.picture(self.outer.picture(y) if shaped else self.outer.pinv(y))
+
+    def interpolate(self, y: Tensor) -> Tensor:
+        """As the only factor that is no identity. Raises ConfigError."""
+        return super().interpolate(y) if self.bare is None else self.bare.interpolate(y)
+
+    def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
+        """As the only factor that is no identity. Raises ConfigError."""
+        if self.bare is None:
+            return super().backproject(y, filter)
+        return self.bare.backproject(y, filter)
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """As the only factor that is no identity."""
+        return None if self.bare is None else self.bare.proximal_point(y, precision)
+
+    @property
+    def _has_svd(self) -> bool:
+        return self.bare is not None and self.bare._has_svd
+
+    def _svd(self, like: Tensor) -> SVD | None:
+        return None if self.bare is None else self.bare._svd(like)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.outer._apply(self.inner._apply(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner._adjoint(self.outer._adjoint(y))
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self.inner._adjoint(self.outer._normal(self.inner._apply(x)))
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return super()._pinv(y) if self.bare is None else self.bare._pinv(y)
 
 
-class _Linear(torch.autograd.Function):
-    """Backward of a linear map is its adjoint, and the backward of that is the map again."""
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Sum(LinearOperator):
+    """The sum x -> A_1 x + A_2 x + ... Raises ShapeError where shapes differ, ConfigError for no operators."""
 
-    @staticmethod
-    def forward(ctx: Any, apply: Any, adjoint: Any, x: Tensor) -> Tensor:
-        # Not under the name `apply`: autograd calls ctx.apply itself to run the backward.
-        ctx.map, ctx.adjoint, ctx.real = apply, adjoint, not x.is_complex()
-        return apply(x)
+    operators: tuple[LinearOperator, ...]
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
-        g = _differentiable(ctx.adjoint, ctx.map, grads[0])
-        return None, None, g.real if ctx.real and g.is_complex() else g
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operators", tuple(self.operators))
+        if not self.operators:
+            raise ConfigError("Sum: got no operators, expected at least one")
+        first = self.operators[0]
+        for op in self.operators[1:]:
+            if (op.in_shape, op.out_shape) != (first.in_shape, first.out_shape):
+                raise ShapeError(f"{first} + {op}: expected operators of the same shapes")
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """The common shape of the images."""
+        return self.operators[0].in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The common shape of the measurements."""
+        return self.operators[0].out_shape
+
+    @property
+    def kind(self) -> str:
+        """That of the first term which is no plain image."""
+        return shared_kind(self.operators)
+
+    @property
+    def task(self) -> str:
+        """That of all terms."""
+        return shared_task(self.operators)
+
+    @property
+    def slice_ndim(self) -> int:
+        """Dimensions that no term mixes."""
+        return min(op.slice_ndim for op in self.operators)
+
+    @property
+    def is_complex(self) -> bool:
+        """Complex where any term is."""
+        return any(op.is_complex for op in self.operators)
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """That of the first term of the sum's kind; complex sums take it from their own classical image."""
+        if self.is_complex:
+            return super().unit_scale(y)
+        return next(op for op in self.operators if op.kind == self.kind).unit_scale(y)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return sum((op._apply(x) for op in self.operators[1:]), self.operators[0]._apply(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return sum((op._adjoint(y) for op in self.operators[1:]), self.operators[0]._adjoint(y))
 
 
-def _differentiable(apply: Any, adjoint: Any, x: Tensor) -> Tensor:
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _Linear.apply(apply, adjoint, x)
-    return apply(x)
-
-
-def _move(value: Any, target: torch.device | str | torch.dtype) -> Any:
-    if isinstance(value, LinearOperator):
-        return value.to(target)
-    if not isinstance(value, Tensor):
-        return value
-    if isinstance(target, torch.dtype):
-        if value.is_complex():
-            return value.to(torch.complex128 if target == torch.float64 else torch.complex64)
-        return value.to(target) if value.is_floating_point() else value
-    return value.to(target)
+def _gain(operator: LinearOperator) -> float:
+    """What becomes of a flat image of one: the median magnitude of what is not zero; 1 where all is."""
+    flat = torch.ones(operator.in_shape, dtype=operator._number, device=operator.device)
+    size = operator(flat).abs()
+    return float(size[size > 0].median()) if bool((size > 0).any()) else 1.0

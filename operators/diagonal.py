@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from restore.errors import ShapeError
-from restore.operators.base import LinearOperator
+from restore.linalg.singular import SVD
+from restore.operators.base import LinearOperator, SameShape
+from restore.operators.contract import check_stored
 
 
 def _no_tensor() -> Tensor:
@@ -21,11 +23,13 @@ def _no_tensor() -> Tensor:
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Identity(LinearOperator):
+class Identity(SameShape, LinearOperator):
     """The map x -> x on images of `shape`; `complex_` says which numbers it works on.
 
     `like` is an empty tensor that only carries precision and device. `slices` becomes `slice_ndim`.
     """
+
+    task = "denoise"
 
     shape: tuple[int, ...]
     complex_: bool = False
@@ -38,16 +42,6 @@ class Identity(LinearOperator):
         return cls((3, 4))
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return tuple(self.shape)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """The same as `in_shape`."""
-        return tuple(self.shape)
-
-    @property
     def slice_ndim(self) -> int:
         """Leading dimensions that do not mix."""
         return self.slices
@@ -56,6 +50,23 @@ class Identity(LinearOperator):
     def is_complex(self) -> bool:
         """As given."""
         return self.complex_
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """With "identity"."""
+        return super().abilities | {"identity"}
+
+    @property
+    def H(self) -> LinearOperator:
+        """The operator itself."""
+        return self
+
+    @property
+    def _has_svd(self) -> bool:
+        return True
+
+    def _svd(self, like: Tensor) -> SVD:
+        return pointwise_svd(torch.ones(()), like)
 
     def _apply(self, x: Tensor) -> Tensor:
         return x.clone()
@@ -72,7 +83,7 @@ class Identity(LinearOperator):
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Diagonal(LinearOperator):
+class Diagonal(SameShape, LinearOperator):
     """Multiply images of `shape` by `weight` (real or complex, broadcastable to `shape`): noise
     weights, masks, phases.
 
@@ -85,22 +96,13 @@ class Diagonal(LinearOperator):
     slices: int = 0
 
     def __post_init__(self) -> None:
+        check_stored("Diagonal", "weight", self.weight)
         check_broadcast("Diagonal", "weight", self.weight, tuple(self.shape))
 
     @classmethod
     def example(cls, generator: torch.Generator) -> Diagonal:
         """A tiny instance for tests."""
         return cls(torch.randn(5, generator=generator, dtype=torch.complex64), (3, 5))
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return tuple(self.shape)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """The same as `in_shape`."""
-        return tuple(self.shape)
 
     @property
     def slice_ndim(self) -> int:
@@ -111,6 +113,13 @@ class Diagonal(LinearOperator):
     def is_complex(self) -> bool:
         """Whether the weight is complex."""
         return self.weight.is_complex()
+
+    @property
+    def _has_svd(self) -> bool:
+        return True
+
+    def _svd(self, like: Tensor) -> SVD:
+        return pointwise_svd(self.weight, like)
 
     def _apply(self, x: Tensor) -> Tensor:
         return x * self.weight
@@ -127,6 +136,20 @@ class Diagonal(LinearOperator):
         zero = self.weight == 0
         safe = torch.where(zero, torch.ones_like(self.weight), self.weight)
         return torch.where(zero, torch.zeros_like(safe), 1 / safe) * y
+
+
+def pointwise_svd(weight: Tensor, like: Tensor) -> SVD:
+    """Of the product with a weight: its magnitude, its phase belonging to U; in the precision and place of `like`."""
+    real = like.dtype.to_real()
+    turn = torch.sgn(weight).to(like.device, real.to_complex() if weight.is_complex() else real)
+    back = turn.conj().resolve_conj()
+    return SVD(
+        weight.abs().to(like.device, real), _same, _same, lambda y: y * back, lambda z: z * turn
+    )
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def check_broadcast(operator: str, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -17,10 +17,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian, Noise
-from restore.operators.base import LinearOperator
-from restore.operators.ct.geometry import MU_WATER_PER_MM
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.nonlinear import NonlinearOperator
+from restore.operators.base import Operator
 from restore.priors.adapter import ImagePrior
 from restore.priors.base import Denoiser
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
@@ -29,14 +26,14 @@ from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, name_of
 from restore.samplers.base import Sampler
-from restore.scaling import CT_WINDOW_HU, Scaling
+from restore.scaling import Scaling
 
 Model = Denoiser | ConditionalModel | LatentModel
 
 
 def solve(
     y: Tensor,
-    operator: LinearOperator | NonlinearOperator,
+    operator: Operator,
     *,
     noise: Noise | float | None = None,
     prior: Model | str | Path | None = "auto",
@@ -91,14 +88,9 @@ def solve(
     )  # fmt: skip
 
 
-def default_scaling(y: Tensor, operator: LinearOperator | NonlinearOperator) -> Scaling:
+def default_scaling(y: Tensor, operator: Operator) -> Scaling:
     """The intensity scale that suits the bundled priors for this kind of measurement."""
-    if isinstance(operator, ParallelBeamCT):
-        span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
-        return Scaling(span, "attenuation of the HU window")
-    if isinstance(operator, LinearOperator) and operator.is_complex:
-        return Scaling.quantile(operator.pinv(y))
-    return Scaling()
+    return operator.unit_scale(y)
 
 
 def _consume(
@@ -161,9 +153,7 @@ def _check_task(model: ConditionalModel, problem: Problem) -> None:
         )
 
 
-def _sampler(
-    sampler: Sampler | str, operator: LinearOperator | NonlinearOperator, settings: dict[str, Any]
-) -> Sampler:
+def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any]) -> Sampler:
     if isinstance(sampler, Sampler):
         if settings:
             raise ConfigError(

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.noise import Noise
-from restore.operators.base import LinearOperator
-from restore.operators.image.downsample import Downsample
-from restore.operators.nonlinear import NonlinearOperator
+from restore.operators.base import LinearOperator, Operator
 from restore.scaling import Scaling
 from restore.solvers.proximal import DataTerm
 
@@ -32,7 +30,7 @@ class Problem:
     """
 
     y: Tensor
-    operator: LinearOperator | NonlinearOperator
+    operator: Operator
     noise: Noise | None = None
     scaling: Scaling = Scaling()
     ids: tuple[str, ...] = ()
@@ -48,7 +46,7 @@ class Problem:
             raise ConfigError(
                 f"the measurement holds {bad} non-finite values; repair or mask them first"
             )
-        if isinstance(self.operator, NonlinearOperator) and self.scaling.scale != 1:
+        if "linear" not in self.operator.abilities and self.scaling.scale != 1:
             raise ConfigError(f"{self.operator}: a non-linear measurement cannot be rescaled")
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
@@ -70,8 +68,6 @@ class Problem:
     @property
     def item_ndim(self) -> int:
         """Trailing dimensions of one item."""
-        if isinstance(self.operator, NonlinearOperator):
-            return len(self.operator.in_shape)
         return self.operator.item_ndim
 
     @property
@@ -87,11 +83,11 @@ class Problem:
     @property
     def linear(self) -> LinearOperator:
         """The operator, for samplers that need a linear one. Raises ConfigError."""
-        if isinstance(self.operator, NonlinearOperator):
-            raise ConfigError(
-                f"{self.operator} is not linear; use a sampler that follows gradients: reddiff, dps, stsl, flowchef"
-            )
-        return self.operator
+        if isinstance(self.operator, LinearOperator):
+            return self.operator
+        raise ConfigError(
+            f"{self.operator} is not linear; use a sampler that follows gradients: reddiff, dps, stsl, flowchef"
+        )
 
     @cached_property
     def unit_y(self) -> Tensor:
@@ -117,14 +113,9 @@ class Problem:
     def observed(self) -> Tensor:
         """The measurement as a picture of the image's size, which conditional models were trained on.
 
-        Low resolution is enlarged by bicubic interpolation; a measurement of the image's own shape (blurred, noisy,
-        with zeros where pixels are missing) is shown as it is; anything else by its classical image.
+        As the operator shows it: see `Operator.picture`.
         """
-        if isinstance(self.operator, Downsample):
-            return self.operator.interpolate(self.unit_y)
-        if self.operator.out_shape == self.operator.in_shape and not self.unit_y.is_complex():
-            return self.unit_y
-        return self.degraded
+        return self.operator.picture(self.unit_y)
 
     def residual(self, x: Tensor) -> Tensor:
         """A(x) - y in unit intensities, unweighted. x: (*batch, *in_shape) -> (*batch, *out_shape)."""
@@ -135,11 +126,11 @@ class Problem:
 
         weighted: Lambda is the precision where the noise is known, else (and where False) the identity.
         """
-        if isinstance(self.operator, NonlinearOperator):
-            r = self.residual(x)
-            p = self.precision if weighted else None
-            return self.operator.vjp(x, r if p is None else r * p)
-        return (self.data if weighted else self.unweighted).gradient(x)
+        if "linear" in self.operator.abilities:
+            return (self.data if weighted else self.unweighted).gradient(x)
+        r = self.residual(x)
+        p = self.precision if weighted else None
+        return self.operator.vjp(x, r if p is None else r * p)
 
     def misfit(self, x: Tensor) -> float:
         """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| where the noise is unknown."""

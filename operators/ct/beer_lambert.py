@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.base import LinearOperator
+from restore.operators.base import LinearOperator, NonlinearOperator
 from restore.operators.diagonal import Diagonal
-from restore.operators.nonlinear import NonlinearOperator
 
 
 @final
@@ -27,6 +26,8 @@ class BeerLambert(NonlinearOperator):
     projector: A, line integrals without unit. photons: N0 > 0, counts of an unattenuated ray.
     Raises ConfigError.
     """
+
+    task = "counts"
 
     projector: LinearOperator
     photons: float
@@ -52,6 +53,20 @@ class BeerLambert(NonlinearOperator):
         """Shape of the counts."""
         return self.projector.out_shape
 
+    @property
+    def kind(self) -> str:
+        """As the projector."""
+        return self.projector.kind
+
+    @property
+    def slice_ndim(self) -> int:
+        """As the projector."""
+        return self.projector.slice_ndim
+
+    def picture(self, y: Tensor) -> Tensor:
+        """That of the line integrals."""
+        return self.projector.picture(self.line_integrals(y))
+
     def _apply(self, x: Tensor) -> Tensor:
         return self.photons * torch.exp(-self.projector(x))
 
@@ -65,5 +80,5 @@ class BeerLambert(NonlinearOperator):
         """-log(counts / N0), the usual linearisation; counts below `floor` (dead or starved rays)
         are raised to it.
         """
-        self._check(counts, self.out_shape, "counts")
+        counts = self._measured(counts, "counts")
         return -torch.log(counts.clamp(min=floor) / self.photons)

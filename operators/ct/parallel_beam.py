@@ -20,7 +20,8 @@ from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
 from restore.operators.ct import astra_projection, projection
 from restore.operators.ct.filtering import fbp
-from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam
+from restore.scaling import CT_WINDOW_HU, Scaling
 
 _METHODS = ("auto", "sparse", "matrix-free")
 _PROJECTORS = ("auto", "own", "astra")
@@ -56,6 +57,8 @@ class ParallelBeamCT(LinearOperator):
     >>> A = ParallelBeamCT(scan)
     >>> sinogram = A(torch.full((64, 64), 0.0195))
     """
+
+    kind = "ct"
 
     geometry: ParallelBeam
     method: str = "auto"
@@ -111,10 +114,27 @@ class ParallelBeamCT(LinearOperator):
 
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """A copy for another device or another precision."""
+        target = self._target(target)
         if isinstance(target, torch.dtype):
-            double = target in (torch.float64, torch.complex128)
-            return dataclasses.replace(self, dtype=torch.float64 if double else torch.float32)
-        return dataclasses.replace(self, device=torch.device(target))
+            return dataclasses.replace(self, dtype=target)
+        return dataclasses.replace(self, device=target)
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """With "backprojects"."""
+        return super().abilities | {"backprojects"}
+
+    def unit_scale(self, y: Tensor) -> Scaling:
+        """Attenuation of 1500 HU above that of air, so that a CT window fills 0..1, whatever y is."""
+        span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
+        return Scaling(span, "attenuation of the HU window")
+
+    def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
+        """Filtered backprojection, see `fbp`. (*batch, views, n_det) -> (*batch, ny, nx) in 1/mm.
+
+        Raises ConfigError for an unknown filter.
+        """
+        return fbp(self._measured(y), self.geometry, filter)
 
     def _apply(self, x: Tensor) -> Tensor:
         lines = self._product(self._forward, x, self._rays.sinogram_shape)
@@ -130,7 +150,7 @@ class ParallelBeamCT(LinearOperator):
         return self._product(self._transpose, y, self.in_shape)
 
     def _pinv(self, y: Tensor) -> Tensor:
-        return fbp(y.to(torch.promote_types(y.dtype, self.dtype)), self.geometry)
+        return fbp(y, self.geometry)
 
     @cached_property
     def _rays(self) -> ParallelBeam:
@@ -160,7 +180,6 @@ class ParallelBeamCT(LinearOperator):
         if x.is_complex():
             parts = self._product(kernel, torch.stack([x.real, x.imag]), shape)
             return torch.complex(parts[0], parts[1])
-        x = x.to(torch.promote_types(x.dtype, self.dtype))
         flat = x.reshape(math.prod(batch), *x.shape[-2:])
         return kernel(flat).view(*batch, *shape)
 

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.base import LinearOperator
-from restore.operators.iterations import least_squares
+from restore.linalg.singular import SVD, ProximalPoint, kronecker_svd, without_rounding
+from restore.operators.base import LinearOperator, lasting, least_squares
+from restore.operators.contract import check_stored
 
 BOUNDARIES = ("circular", "reflect", "valid")
+_SEPARABLE = 1e-6  # second singular value over the first: kernels in single precision are products up to 1e-7
 _NOISE_TO_SIGNAL = 1e-3  # of the pseudo-inverse, relative to the largest squared gain
 
 
@@ -41,6 +43,8 @@ class Blur(LinearOperator):
     boundary or a non-finite kernel.
     """
 
+    task = "deblur"
+
     kernel: Tensor
     shape: tuple[int, ...]
     boundary: str = "circular"
@@ -55,6 +59,7 @@ class Blur(LinearOperator):
             raise ShapeError(f"Blur: kernel is {found}, expected a real array (height, width)")
         if len(self.shape) < 2:
             raise ShapeError(f"Blur: image shape is {tuple(self.shape)}, expected (..., H, W)")
+        check_stored("Blur", "kernel", self.kernel)
         if not bool(torch.isfinite(self.kernel).all()):
             raise ConfigError("Blur: kernel has values that are not finite")
         for n, k in zip(self.shape[-2:], self.kernel.shape, strict=True):
@@ -82,7 +87,7 @@ class Blur(LinearOperator):
         (h, w), (kh, kw) = self.shape[-2:], self.kernel.shape
         return (*self.shape[:-2], h - kh + 1, w - kw + 1)
 
-    @cached_property
+    @lasting
     def transfer(self) -> Tensor:
         """Half spectrum (n, m // 2 + 1) of the kernel on the FFT grid (n, m); squared modulus =
         eigenvalues of A^H A for `circular`, where the grid is the image's. Divide by nothing: the
@@ -113,7 +118,7 @@ class Blur(LinearOperator):
         gain = self.transfer.conj() / (power + noise_to_signal * self._largest_power)
         return self._filter(y, gain, self._padded)
 
-    @cached_property
+    @lasting
     def _largest_power(self) -> Tensor:
         power = self.transfer.abs().square().amax()
         return torch.where(power > 0, power, torch.ones_like(power))
@@ -159,6 +164,59 @@ class Blur(LinearOperator):
         return least_squares(self, y, iterations=8, damping=damping)
 
     @property
+    def _has_svd(self) -> bool:
+        return self.boundary == "circular" or self._factors is not None
+
+    def _svd(self, like: Tensor) -> SVD | None:
+        if self.boundary == "circular":
+            return self._fourier_svd(like)
+        if self._factors is None:
+            return None
+        column, row = self._factors
+        height, width = self.in_shape[-2:]
+        return kronecker_svd(
+            _matrix_1d(column, height, self.boundary), _matrix_1d(row, width, self.boundary), like
+        )
+
+    def _fourier_svd(self, like: Tensor) -> SVD:
+        """The Fourier basis; U carries the phase of the transfer function."""
+        real, size = like.dtype.to_real(), self.in_shape[-2:]
+        transfer = self.transfer.to(like.device)
+        turn = torch.sgn(transfer).to(real.to_complex())
+        return SVD(
+            without_rounding(transfer.abs()).to(real),
+            lambda x: torch.fft.rfft2(x, norm="ortho"),
+            lambda z: torch.fft.irfft2(z, s=size, norm="ortho"),
+            lambda y: torch.fft.rfft2(y, norm="ortho") * turn.conj(),
+            lambda z: torch.fft.irfft2(z * turn, s=size, norm="ortho"),
+        )
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """Frequency by frequency for `circular`: (X0 / u + conj(T) Y) / (1 / u + |T|^2) with u = weight * precision.
+
+        None for other boundaries, whose iterations take transforms of the image's size rather than dense matrices.
+        """
+        if self.boundary != "circular" or y.is_complex():
+            return None
+        power = self.transfer.abs().square().to(y)
+        seen = torch.fft.rfft2(y) * self.transfer.conj()
+
+        def point(x0: Tensor, weight: float) -> Tensor:
+            ridge = 1 / (weight * precision)
+            spectrum = torch.fft.rfft2(x0).mul_(ridge).add_(seen).mul_(1 / (ridge + power))
+            return torch.fft.irfft2(spectrum, s=y.shape[-2:])
+
+        return point
+
+    @lasting
+    def _factors(self) -> tuple[Tensor, Tensor] | None:
+        """(column, row) with kernel = column row; None for a kernel that is no such product."""
+        u, s, vh = torch.linalg.svd(self.kernel.double())
+        if s.numel() > 1 and s[1] > _SEPARABLE * s[0]:
+            return None
+        return u[:, :1] * s[0], vh[:1].mT
+
+    @property
     def _borders(self) -> list[tuple[int, int, int]]:
         """(axis, samples before, samples after) that the mirrored image needs."""
         kh, kw = self.kernel.shape
@@ -176,6 +234,12 @@ class Blur(LinearOperator):
             return torch.fft.irfft2(spectrum, s=self._grid)[..., : size[0], : size[1]]
 
         return by_parts(real, x)
+
+
+def _matrix_1d(kernel: Tensor, n: int, boundary: str) -> Tensor:
+    """The matrix of a blur of one column of n pixels by a (k, 1) kernel."""
+    eye = torch.eye(n, dtype=torch.float64, device=kernel.device)
+    return Blur(kernel, (n, 1), boundary)(eye[..., None]).squeeze(-1).mT
 
 
 def by_parts(real_map: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

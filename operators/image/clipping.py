@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.nonlinear import NonlinearOperator
+from restore.operators.base import NonlinearOperator, SameShape
 
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Clipping(NonlinearOperator):
+class Clipping(SameShape, NonlinearOperator):
     """Multiply real images of `shape` by `gain`, then clip to low..high.
 
     The HDR task of Mardani, Song, Kautz, Vahdat, "A variational perspective on solving inverse problems with diffusion
     models", ICLR 2024, is gain 2 on images in -1..1 with low -1; images in 0..1 take low 0. The gradient is zero
     beyond the limits and `gain` up to and on them. `pinv` divides by the gain. Raises ConfigError.
     """
+
+    task = "declip"
 
     shape: tuple[int, ...]
     gain: float = 2.0
@@ -45,16 +47,6 @@ class Clipping(NonlinearOperator):
     def example(cls, generator: torch.Generator) -> Clipping:
         """A tiny instance for tests."""
         return cls((3, 4))
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return tuple(self.shape)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """The same as `in_shape`."""
-        return tuple(self.shape)
 
     def _apply(self, x: Tensor) -> Tensor:
         return (self.gain * x).clamp(self.low, self.high)

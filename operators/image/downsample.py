@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.base import LinearOperator
+from restore.linalg.singular import SVD, ProximalPoint, kronecker_svd
+from restore.operators.base import LinearOperator, lasting
+from restore.operators.contract import check_stored
 from restore.operators.image.blur import by_parts
 
 METHODS = ("bicubic", "area", "nearest")
@@ -42,6 +43,8 @@ class Downsample(LinearOperator):
     without two dimensions, ConfigError for unknown methods and factors that are not integers >= 1.
     """
 
+    task = "superres"
+
     shape: tuple[int, ...]
     factor: int
     method: str = "bicubic"
@@ -62,6 +65,7 @@ class Downsample(LinearOperator):
             raise ShapeError(
                 f"Downsample: image shape is {tuple(self.shape)}, expected (..., H, W)"
             )
+        check_stored("Downsample", "like", self.like)
         build = {"bicubic": _bicubic_down, "area": _area, "nearest": _nearest}[self.method]
         for name, n in zip(("rows", "columns"), self.shape[-2:], strict=True):
             object.__setattr__(self, name, build(n, self.factor).to(self.like))
@@ -81,11 +85,44 @@ class Downsample(LinearOperator):
         """Shape of a downsampled image."""
         return (*self.shape[:-2], self.rows.shape[0], self.columns.shape[0])
 
+    @property
+    def abilities(self) -> frozenset[str]:
+        """With "interpolates"."""
+        return super().abilities | {"interpolates"}
+
+    def picture(self, y: Tensor) -> Tensor:
+        """Bicubic interpolation."""
+        return self.interpolate(y)
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """x0 + A^H (1/u + A A^H)^-1 (y - A x0), u = weight * precision, in the singular bases of the small matrices."""
+        if y.is_complex():
+            return None
+        (u_rows, s_rows, rows), (u_columns, s_columns, columns) = (
+            torch.linalg.svd(m.double(), full_matrices=False) for m in (self.rows, self.columns)
+        )
+        power = (s_rows[:, None] * s_columns).square().to(y)
+        rows, columns = (s_rows[:, None] * rows).to(y), (s_columns[:, None] * columns).to(y)
+        seen = u_rows.mT.to(y) @ y @ u_columns.to(y)
+
+        def point(x0: Tensor, weight: float) -> Tensor:
+            missing = (seen - rows @ (x0 @ columns.mT)).div_(1 / (weight * precision) + power)
+            return x0 + (rows.mT @ missing) @ columns
+
+        return point
+
+    @property
+    def _has_svd(self) -> bool:
+        return True
+
+    def _svd(self, like: Tensor) -> SVD:
+        return kronecker_svd(self.rows, self.columns, like)
+
     def interpolate(self, y: Tensor) -> Tensor:
         """Bicubic interpolation of y back to the image's grid: the classical baseline. y: (*batch,
         *out_shape).
         """
-        self._check(y, self.out_shape, "measurement")
+        y = self._measured(y)
         rows, columns = self._enlarging
         return _separable(rows, columns, y)
 
@@ -99,12 +136,12 @@ class Downsample(LinearOperator):
         # Exact: the pseudo-inverse of a Kronecker product is the product of the pseudo-inverses.
         return _separable(*self._inverses, y)
 
-    @cached_property
+    @lasting
     def _inverses(self) -> tuple[Tensor, Tensor]:
         rows = torch.linalg.pinv(self.rows.double()).to(self.rows)
         return rows, torch.linalg.pinv(self.columns.double()).to(self.columns)
 
-    @cached_property
+    @lasting
     def _enlarging(self) -> tuple[Tensor, Tensor]:
         # `nearest` samples lie on the first pixel of their cell, the others in the middle of it.
         offset = 0.0 if self.method == "nearest" else (self.factor - 1) / 2
@@ -114,6 +151,8 @@ class Downsample(LinearOperator):
 
 
 def _separable(rows: Tensor, columns: Tensor, x: Tensor) -> Tensor:
+    real = x.dtype.to_real()
+    rows, columns = rows.to(real), columns.to(real)
     return by_parts(lambda part: rows @ part @ columns.mT, x)
 
 

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.base import LinearOperator
-from restore.operators.diagonal import check_broadcast
+from restore.linalg.singular import SVD, ProximalPoint
+from restore.operators.base import LinearOperator, SameShape
+from restore.operators.contract import check_stored
+from restore.operators.diagonal import check_broadcast, pointwise_svd
 
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Inpainting(LinearOperator):
+class Inpainting(SameShape, LinearOperator):
     """Keep the pixels where `mask` is 1 and set the others to zero; the measurement has the image's
     shape.
 
@@ -27,11 +29,14 @@ class Inpainting(LinearOperator):
     ConfigError for one with other values than 0 and 1.
     """
 
+    task = "inpaint"
+
     mask: Tensor
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
         check_broadcast("Inpainting", "mask", self.mask, tuple(self.shape))
+        check_stored("Inpainting", "mask", self.mask)
         # A bool mask knows no precision; stored as float32 it makes `dtype` and `to` work as for
         # other operators.
         mask = self.mask if self.mask.is_floating_point() else self.mask.to(torch.float32)
@@ -61,14 +66,28 @@ class Inpainting(LinearOperator):
         return cls.random((3, 5, 6), 0.5, generator)
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return tuple(self.shape)
+    def abilities(self) -> frozenset[str]:
+        """With "selects"."""
+        return super().abilities | {"selects"}
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
-        """The same as `in_shape`."""
-        return tuple(self.shape)
+    def H(self) -> LinearOperator:
+        """The operator itself."""
+        return self
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """Seen pixels move towards the data, the others stay. None for complex images."""
+        if y.is_complex():
+            return None
+        mask = self.mask.to(y.device, y.dtype.to_real())
+        return lambda x0, weight: torch.lerp(x0, y, mask / (1 / (weight * precision) + 1))
+
+    @property
+    def _has_svd(self) -> bool:
+        return True
+
+    def _svd(self, like: Tensor) -> SVD:
+        return pointwise_svd(self.mask, like)
 
     def _apply(self, x: Tensor) -> Tensor:
         return x * self.mask

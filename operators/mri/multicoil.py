@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.base import LinearOperator
-from restore.operators.iterations import least_squares
-from restore.operators.mri.fourier import fft2c, shift_planes
+from restore.linalg.singular import SVD
+from restore.operators.base import LinearOperator, lasting, least_squares
+from restore.operators.contract import check_stored
+from restore.operators.mri.fourier import fft2c, ifft2c, shift_planes
 
 _PLANE = (-2, -1)
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
+_PLAIN = 1e-5  # of a modulus from one
 _SENSE_STEPS, _SENSE_DAMPING = 10, 1e-3
 
 
@@ -41,6 +43,8 @@ class MultiCoilMRI(LinearOperator):
     with damping 1e-3, per slice. Raises ShapeError and ConfigError.
     """
 
+    kind = "mri"
+
     maps: Tensor
     mask: Tensor
 
@@ -59,6 +63,8 @@ class MultiCoilMRI(LinearOperator):
                 f"MultiCoilMRI: mask has shape {sizes}, expected one that broadcasts to "
                 f"{self.in_shape} (*slices, H, W)"
             )
+        check_stored("MultiCoilMRI", "maps", self.maps)
+        check_stored("MultiCoilMRI", "mask", self.mask)
         if self.mask.is_complex() or not bool(((self.mask == 0) | (self.mask == 1)).all()):
             raise ConfigError(
                 "MultiCoilMRI: mask has other values than 0 and 1; pass what was sampled"
@@ -111,32 +117,58 @@ class MultiCoilMRI(LinearOperator):
 
     def coil_images(self, x: Tensor) -> Tensor:
         """maps * x: (*batch, *slices, H, W) -> (*batch, *slices, coils, H, W)."""
-        self._check(x, self.in_shape, "input")
-        return self.maps * x.unsqueeze(-3)
+        return self.maps * self._image(x).unsqueeze(-3)
 
     def full_kspace(self, x: Tensor) -> Tensor:
         """Centred k-space of the coil images without the mask, for filling in and for pictures."""
         return fft2c(self.coil_images(x))
 
+    @property
+    def _has_svd(self) -> bool:
+        return self._one_plain_coil
+
+    def _svd(self, like: Tensor) -> SVD | None:
+        """k-space is where A is diagonal: one coil's map is a phase, which belongs to V."""
+        if not self._one_plain_coil:
+            return None
+        real = like.dtype.to_real()
+        maps = self.maps.to(like.device, real.to_complex())
+        back, shape = maps.conj().resolve_conj(), self.in_shape
+        mask = self.mask.to(like.device, real)
+        mask = mask.expand(shape[-2:] if mask.ndim <= 2 else shape)
+        return SVD(
+            mask,
+            lambda x: fft2c(maps * x.unsqueeze(-3)).squeeze(-3),
+            lambda z: (back * ifft2c(z.unsqueeze(-3))).squeeze(-3),
+            lambda y: y.squeeze(-3) * mask,
+            lambda z: (z * mask).unsqueeze(-3),
+        )
+
     @cached_property
+    def _one_plain_coil(self) -> bool:
+        """Whether the only map is a phase, in the digits of single precision."""
+        one = self.maps.shape[-3] == 1
+        return one and bool((self.maps.abs() - 1).abs().max() < _PLAIN)
+
+    @lasting
     def _ramps(self) -> tuple[Tensor, Tensor]:
         height, width = self.maps.shape[-2:]
         return shift_planes(height, width, dtype=self.maps.dtype, device=self.maps.device)
 
-    @cached_property
+    @lasting
     def _sampling(self) -> Tensor:
         """The mask as 0/1 in the maps' precision, with a place for coils: (..., 1, H|1, W|1)."""
         mask = self.mask.to(device=self.maps.device, dtype=self.maps.real.dtype)
         mask = mask if mask.ndim > 1 else mask.unsqueeze(0)
         return mask.unsqueeze(-3)
 
-    @cached_property
+    @lasting
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Mask with the ramp of the frequency side, and its conjugate."""
         weight = self._sampling * self._ramps[1]
         return weight, weight.conj().resolve_conj()
 
-    @cached_property
+    @lasting
     def _shiftless(self) -> tuple[Tensor, tuple[int, ...]]:
         """Mask in the order of an uncentred FFT, and the axes that A^H A has to transform."""
         mask = torch.fft.ifftshift(self._sampling, dim=_PLANE)

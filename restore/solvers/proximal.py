@@ -14,9 +14,10 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.conjugate_gradients import Solution, cg
+from restore.linalg.lanczos import largest_eigenvalue
 from restore.operators.base import LinearOperator
 
-_POWER_STEPS = 30
+_LANCZOS_STEPS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,13 @@ class DataTerm:
     def lipschitz(self) -> Tensor:
         """Largest eigenvalue of A^H Lambda A, per item, shaped to broadcast over an image."""
         if self._uniform is None:
-            return self._power_iteration()
+            # From the backprojection, which lies in the range of A^H Lambda A.
+            empty = self.rhs.abs().amax(tuple(range(-self.item_ndim, 0)), keepdim=True) == 0
+            start = torch.where(empty, torch.ones_like(self.rhs), self.rhs).detach()
+            found = largest_eigenvalue(
+                self.normal, start, item_ndim=self.item_ndim, iterations=_LANCZOS_STEPS
+            )
+            return found.reshape(_item_shape(start, self.item_ndim)).to(start.real.dtype)
         ones = self.rhs.real.new_ones(_item_shape(self.rhs, self.item_ndim))
         return ones * self._uniform * self.operator.norm() ** 2
 
@@ -110,21 +117,6 @@ class DataTerm:
                 f"data term: precision is {tuple(precision.shape)}, which does not broadcast to "
                 f"the measurement {tuple(self.y.shape)}"
             )
-
-    @torch.no_grad()
-    def _power_iteration(self) -> Tensor:
-        """Power iteration from the backprojection, which lies in the range of A^H Lambda A."""
-        dims = tuple(range(-self.item_ndim, 0))
-        start = self.rhs.detach()
-        empty = start.abs().amax(dims, keepdim=True) == 0
-        x = torch.where(empty, torch.ones_like(start), start)
-        value = x.real.new_zeros(_item_shape(x, self.item_ndim))
-        for _ in range(_POWER_STEPS):
-            x = x / torch.linalg.vector_norm(x, dim=dims, keepdim=True)
-            x = self.normal(x)
-            value = torch.linalg.vector_norm(x, dim=dims, keepdim=True)
-            x = torch.where(value == 0, torch.ones_like(x), x)
-        return value
 
 
 def data_step(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.linalg.singular import SVD
 from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
@@ -18,7 +19,7 @@ from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian, motion
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.solvers.spectral import DECOMPOSED, Spectral, decompose
+from restore.solvers.spectral import DECOMPOSED, decompose
 
 SHAPE = (2, 9, 7)
 REAL = torch.empty(0, dtype=torch.float64)
@@ -71,7 +72,7 @@ def normal(shape: tuple[int, ...], operator: LinearOperator, g: torch.Generator)
     return torch.randn((2, *shape), generator=g, dtype=kind)
 
 
-def whole(svd: Spectral, operator: LinearOperator) -> Tensor:
+def whole(svd: SVD, operator: LinearOperator) -> Tensor:
     """Every singular value once: those of half a spectrum stand for both halves."""
     n = operator.in_shape
     if isinstance(operator, Blur) and operator.boundary == "circular":
@@ -91,6 +92,7 @@ def test_factors_make_up_the_operator(operator, generator):
     close = {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(svd.v(svd.vh(x)), x, **close)
     torch.testing.assert_close(svd.uh(operator(x)), svd.values * svd.vh(x), **close)
+    torch.testing.assert_close(svd.apply(x), operator(x), **close)
     torch.testing.assert_close(operator.adjoint(y), svd.v(svd.values * svd.uh(y)), **close)
     assert bool((svd.values >= 0).all())
     if x.shape == svd.vh(x).shape:
