@@ -37,12 +37,8 @@ ABILITIES = {
 
 Kept = TypeVar("Kept")
 _NUMBERS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-_SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_SMALL += (
-    torch.float16,
-    torch.bfloat16,
-    torch.complex32,
-)  # exact in float32, but for large integers
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_HALVES = (torch.float16, torch.bfloat16, torch.complex32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -232,7 +228,7 @@ class Operator(ABC):
         if x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
             wanted = ", ".join(["*batch", *map(str, shape)])
             raise ShapeError(f"{self}: {what} has shape {tuple(x.shape)}, expected ({wanted})")
-        if x.dtype not in _NUMBERS + _SMALL:
+        if x.dtype not in _NUMBERS + _HALVES + _INTEGERS:
             raise ConfigError(
                 f"{self}: {what} has dtype {x.dtype}, expected {_names(_NUMBERS)}; convert it, "
                 "for example with .float()"
@@ -292,7 +288,7 @@ def check_stored(operator: str, what: str, tensor: Tensor) -> None:
     """Raise ConfigError for a tensor that an operator cannot keep: one without numbers, or of half precision."""
     if tensor.is_meta:
         raise ConfigError(f"{operator}: {what} is on the device 'meta' and holds no numbers")
-    if tensor.dtype in (torch.float16, torch.bfloat16, torch.complex32):
+    if tensor.dtype in _HALVES:
         raise ConfigError(
             f"{operator}: {what} has dtype {tensor.dtype}, expected {_names(_NUMBERS)}; images may "
             "be of half precision, what an operator keeps may not"

@@ -63,8 +63,6 @@ KNOWN_CIRCLES: tuple[set[str], ...] = (
         "restore.datasets.mri.fastmri", "restore.datasets.mri.kspace_array", "restore.datasets.scan",
         "restore.datasets.scan_record",
     },
-    {"restore.operators.algebra", "restore.operators.base", "restore.operators.diagonal",
-     "restore.operators.iterations"},
 )  # fmt: skip
 
 Rule = Callable[[str, ast.Module], Iterator[tuple[int, str]]]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.base import LinearOperator
+from restore.operators.base import LinearOperator, lasting, least_squares
+from restore.operators.contract import check_stored
 from restore.operators.image.blur import by_parts
-from restore.operators.iterations import least_squares
 
 PADDINGS = ("zeros", "border")
 _DAMPING = 1e-3  # of the pseudo-inverse; weights that sum to one make the gain of a warp about one
@@ -56,6 +55,7 @@ class Warp(LinearOperator):
             raise ShapeError(
                 f"Warp: image shape is {tuple(self.shape)}, expected (..., H, W), sides of 2 or more"
             )
+        check_stored("Warp", "positions", self.positions)
         if not bool(torch.isfinite(self.positions).all()):
             raise ConfigError("Warp: positions hold values that are not finite")
 
@@ -136,7 +136,7 @@ class Warp(LinearOperator):
         """Leading dimensions of the image, then the size of the positions."""
         return (*self.shape[:-2], *self.positions.shape[:2])
 
-    @cached_property
+    @lasting
     def _grid(self) -> Tensor:
         """The positions as -1..1 from the first to the last pixel."""
         from kornia.geometry import normalize_pixel_coordinates

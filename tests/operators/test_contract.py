@@ -223,8 +223,8 @@ def test_pinv_is_finite_and_scales(op: LinearOperator) -> None:
     image = op.pinv(y)
     assert torch.isfinite(image).all()
     assert not op.pinv(torch.zeros_like(y)).any()
-    for factor in (1e-6, 1e6):
-        assert relative(op.pinv(factor * y), factor * image) <= 1e-4
+    for factor in (2.0**-20, 2.0**20):  # powers of two round nothing
+        assert relative(op.pinv(factor * y), factor * image) <= 1e-5
         assert relative(op(factor * image), factor * op(image)) <= 1e-5
 
 
