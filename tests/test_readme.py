@@ -12,10 +12,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8")
 
 
 def test_readme_has_examples():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["photograph", "mri", "volumes"])
+@pytest.mark.parametrize("code", EXAMPLES, ids=["photograph", "mri", "sigpy", "volumes"])
 def test_example_runs(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -25,3 +25,5 @@ def test_example_runs(code, tmp_path, monkeypatch, capsys):
     if "restored" in printed:
         blurred, restored = (float(v) for v in re.findall(r"(\d\.\d+(?:e-\d+)?)", printed))
         assert restored < 0.8 * blurred
+    if "relative error" in printed:
+        assert float(printed.split()[-1]) < 0.1

@@ -126,8 +126,7 @@ class ParallelBeamCT(LinearOperator):
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """Attenuation of 1500 HU above that of air, so that a CT window fills 0..1, whatever y is."""
-        span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
-        return Scaling(span, "attenuation of the HU window")
+        return attenuation_scale()
 
     def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """Filtered backprojection, see `fbp`. (*batch, views, n_det) -> (*batch, ny, nx) in 1/mm.
@@ -192,3 +191,9 @@ class ParallelBeamCT(LinearOperator):
         if self.projector == "astra":
             return astra_projection.adjoint(y, self._rays)
         return projection.adjoint(y, self._rays, self._matrices(y))
+
+
+def attenuation_scale() -> Scaling:
+    """The scale of images in 1/mm under which air is 0 and 1500 HU is 1."""
+    span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * MU_WATER_PER_MM
+    return Scaling(span, "attenuation of the HU window")
