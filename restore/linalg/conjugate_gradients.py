@@ -24,12 +24,15 @@ _CHECK_EVERY = 8
 
 
 class Result(IntEnum):
-    """Why an item stopped."""
+    """Why an item stopped, from good to bad: the largest of several is the worst."""
 
-    MAX_ITERATIONS = 0  # all steps that were asked for were made
-    CONVERGED = 1  # residual at or below the tolerance, or exactly zero
+    CONVERGED = 0  # residual at or below the tolerance, or exactly zero
+    MAX_ITERATIONS = 1  # all steps that were asked for were made
     BREAKDOWN = 2  # a direction of zero or negative curvature: x is the last good iterate
     NONFINITE = 3  # inf or nan in the input or in what the map returned
+
+
+_RUNNING = int(Result.MAX_ITERATIONS)  # what becomes of an item that nothing stops
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,11 @@ class Solution:
     result: Tensor
     iterations: Tensor
     residual: Tensor
+
+    @property
+    def worst(self) -> Result:
+        """The worst result of all items, CONVERGED where there are none."""
+        return Result(int(self.result.max())) if self.result.numel() else Result.CONVERGED
 
 
 @torch.no_grad()
@@ -113,25 +121,25 @@ class _Run:
         self.p_shaped = _shaped(self.p, b)
         self.rr = self._dot(self.r, self.r)
         self.rho = self.rr if precond is None else self._dot(self.r, z)
-        self.code = self._judge(torch.zeros_like(self.rr, dtype=torch.int8))
-        self._silence(self.code == 0)
+        self.code = self._judge(torch.full_like(self.rr, _RUNNING, dtype=torch.int8))
+        self._silence(self.code == _RUNNING)
         self.done = torch.zeros_like(self.code, dtype=torch.int64)
 
     def finished(self) -> bool:
-        return not bool((self.code == 0).any())
+        return not bool((self.code == _RUNNING).any())
 
     def step(self) -> None:
         q = _rows(self.apply(self.p_shaped), self.rows)
         curvature = self._dot(self.p, q)
         self.code = self._judge_direction(curvature)
-        active = self.code == 0
+        active = self.code == _RUNNING
         alpha = torch.where(active, self.rho, 0) / torch.where(active, curvature, 1)
         self.x.addcmul_(alpha * self.unit, self.p)
         self.r.addcmul_(alpha, q, value=-1)
         self.done += active
         self.rr = torch.where(active, self._dot(self.r, self.r), self.rr)
         self.code = self._judge(self.code)
-        active = self.code == 0
+        active = self.code == _RUNNING
         z = self._conditioned()
         rho = self.rr if self.precond is None else self._dot(self.r, z)
         beta = torch.where(active, rho, 0) / torch.where(active, self.rho, 1)
@@ -163,7 +171,7 @@ class _Run:
 
     def _judge(self, code: Tensor) -> Tensor:
         """Codes once a residual is known."""
-        running = code == 0
+        running = code == _RUNNING
         code = torch.where(running & ~torch.isfinite(self.rr), int(Result.NONFINITE), code)
         return torch.where(running & (self.rr.sqrt() <= self.limit), int(Result.CONVERGED), code)
 
@@ -172,7 +180,7 @@ class _Run:
 
         Curvature that underflows when the residual is beyond the precision of b is no breakdown.
         """
-        running = self.code == 0
+        running = self.code == _RUNNING
         finite = torch.isfinite(self.rho) & torch.isfinite(curvature)
         positive = curvature > 0
         length = torch.where(positive, self.rho, 0) / torch.where(positive, curvature, 1)

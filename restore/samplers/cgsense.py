@@ -50,4 +50,4 @@ class CGSense(Sampler):
             iters=self.n_steps,
             item_ndim=problem.item_ndim,
         )
-        yield Step(0, 1, 0.0, solution.x, 0, {"cg": int(solution.result.max())})
+        yield Step(0, 1, 0.0, solution.x, 0, {"cg": int(solution.worst)})

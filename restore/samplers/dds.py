@@ -221,7 +221,7 @@ class _DataConsistency:
         if self.closed is not None:
             return self.closed(x0, self._weight(sigma)), int(Result.CONVERGED)
         solution = self._iterated(x0, sigma)
-        return solution.x, int(solution.result.max())
+        return solution.x, int(solution.worst)
 
     def _weight(self, sigma: float) -> float:
         """gamma as is, or sigma^2 times a gamma that goes from `gamma` to `gamma_end` with log sigma."""

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.linalg.conjugate_gradients import cg
-from restore.operators.nonlinear import NonlinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem
 from restore.samplers import schedules
@@ -136,12 +135,7 @@ def residual_norm(problem: Problem, x: Tensor) -> Tensor:
 
 def measured_ndim(problem: Problem) -> int:
     """Trailing dimensions of a measurement that belong to one item."""
-    operator = problem.operator
-    if isinstance(operator, NonlinearOperator):
-        return len(operator.out_shape)
-    k = operator.slice_ndim
-    apart = k if operator.in_shape[:k] == operator.out_shape[:k] else 0
-    return len(operator.out_shape) - apart
+    return problem.operator.measured_ndim
 
 
 def _vp_grid(n_steps: int) -> Tensor:

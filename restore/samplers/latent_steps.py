@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.linalg.lanczos import largest_eigenvalue
 from restore.operators.image.downsample import Downsample
 from restore.priors.adapter import ImagePrior
 from restore.priors.latent import LatentPrior
@@ -26,7 +27,7 @@ Transpose = Literal["official", "adjoint"]
 
 # First and last beta of Stable Diffusion, and of latent diffusion's models of faces
 _BETAS = {"sd": (0.00085, 0.012), "ldm": (0.0015, 0.0195)}
-_POWER_STEPS = 20
+_LANCZOS_STEPS = 20
 _GOLDEN_ANGLE = 2.399963
 
 
@@ -138,23 +139,22 @@ def hessian_trace(
 def largest_gain(
     function: Callable[[Tensor], Tensor], z: Tensor, v: Tensor, code_ndim: int
 ) -> Tensor:
-    """||J||^2 of each item, J the Jacobian of `function` at z, by power iteration from v.
+    """||J||^2 of each item, J the Jacobian of `function` at z, by Lanczos' iteration from v.
 
     J v is the pullback of the pullback: reverse mode alone, which every operator and network supports.
     """
-    dims = tuple(range(-code_ndim, 0))
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         out = function(leaf)
         u = torch.zeros_like(out, requires_grad=True)
         (back,) = torch.autograd.grad(out, leaf, u, create_graph=True)
-    gain = v.real.sum(dims)
-    for _ in range(_POWER_STEPS):
-        v = v / torch.linalg.vector_norm(v, dim=dims, keepdim=True).clamp(min=1e-30)
-        (ahead,) = torch.autograd.grad(back, u, v, retain_graph=True)
-        (v,) = torch.autograd.grad(out, leaf, ahead, retain_graph=True)
-        gain = torch.linalg.vector_norm(v, dim=dims)
-    return gain
+
+    def product(w: Tensor) -> Tensor:
+        (ahead,) = torch.autograd.grad(back, u, w, retain_graph=True)
+        return torch.autograd.grad(out, leaf, ahead, retain_graph=True)[0]
+
+    found = largest_eigenvalue(product, v, item_ndim=code_ndim, iterations=_LANCZOS_STEPS)
+    return found.to(z.real.dtype)
 
 
 def decoder_gain(prior: LatentPrior, problem: Problem) -> float:

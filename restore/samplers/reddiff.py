@@ -15,7 +15,7 @@ from torch import Tensor
 
 from restore.config import did_you_mean
 from restore.errors import ConfigError
-from restore.operators.nonlinear import NonlinearOperator
+from restore.linalg.lanczos import largest_eigenvalue
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -317,20 +317,22 @@ def _curvature(problem: Problem, x: Tensor) -> Tensor:
 
     J is A, or the Jacobian at x, whose products are differences of the gradient there.
     """
-    if not isinstance(problem.operator, NonlinearOperator):
+    if "linear" in problem.operator.abilities:
         largest = problem.data.lipschitz
         return torch.where(largest > 0, largest, 1)
     dims = tuple(range(-problem.item_ndim, 0))
     here, width = problem.gradient(x), 1e-2 * _magnitude(x, problem.item_ndim)
-    v, largest = torch.ones_like(x), torch.ones_like(width)
-    for _ in range(_CURVATURE_STEPS):
-        v = v / v.abs().amax(dims, keepdim=True)
-        product = (problem.gradient(x + width * v) - here) / width
-        ratio = torch.linalg.vector_norm(product, dim=dims, keepdim=True)
-        ratio = ratio / torch.linalg.vector_norm(v, dim=dims, keepdim=True)
-        largest = torch.where(ratio > 0, ratio, largest)
-        v = torch.where(ratio > 0, product, v)
-    return largest
+
+    def product(v: Tensor) -> Tensor:
+        peak = v.abs().amax(dims, keepdim=True)
+        step = width / torch.where(peak > 0, peak, 1)
+        return (problem.gradient(x + step * v) - here) / step
+
+    found = largest_eigenvalue(
+        product, torch.ones_like(x), item_ndim=problem.item_ndim, iterations=_CURVATURE_STEPS
+    )
+    found = found.reshape(width.shape).to(width.dtype)
+    return torch.where(found > 0, found, 1)
 
 
 def _continuous(n_steps: int) -> list[float]:

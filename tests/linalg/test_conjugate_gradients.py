@@ -28,6 +28,7 @@ def test_as_many_steps_as_unknowns_solve(generator, dtype):
     solution = cg(act(a), b, iters=N, item_ndim=1)
     torch.testing.assert_close(solution.x, torch.linalg.solve(a, b), rtol=1e-8, atol=1e-8)
     assert solution.result == Result.MAX_ITERATIONS
+    assert solution.worst is Result.MAX_ITERATIONS
     assert solution.iterations == N
 
 
@@ -97,6 +98,7 @@ def test_batch_gives_what_its_items_give_alone(generator, monkeypatch, dtype, ac
         Result.NONFINITE,
     ]
     assert together.iterations.tolist()[2:] == [0, 0, 0, 0]
+    assert together.worst is Result.NONFINITE
     assert torch.equal(together.x[3:], x0[3:])
     assert together.residual[2] == 0
 
@@ -186,6 +188,7 @@ def test_empty_batch_and_no_steps():
     empty = cg(lambda x: x, torch.zeros(0, 3), iters=2, item_ndim=1)
     assert empty.x.shape == (0, 3)
     assert empty.result.shape == (0,)
+    assert empty.worst is Result.CONVERGED
     b = torch.ones(3)
     assert torch.equal(cg(lambda x: x, b, 2 * b, iters=0, item_ndim=1).x, 2 * b)
 
@@ -204,3 +207,15 @@ def test_mistakes_are_named():
         cg(lambda x: x, b, iters=1, tol=float("nan"), item_ndim=1)
     with pytest.raises(ConfigError, match="dtype"):
         cg(lambda x: x, b.long(), iters=1, item_ndim=1)
+
+
+def test_results_are_ordered_from_good_to_bad(generator):
+    """One unfinished item among solved ones is the worst of them."""
+    order = [Result.CONVERGED, Result.MAX_ITERATIONS, Result.BREAKDOWN, Result.NONFINITE]
+    assert sorted(Result) == order
+    scales = torch.linspace(1, 9, N, dtype=torch.float64)
+    b = torch.ones(2, N, dtype=torch.float64)
+    b[0, 1:] = 0  # an eigenvector: solved by one step
+    solution = cg(lambda x: scales * x, b, iters=2, tol=1e-12, item_ndim=1)
+    assert solution.result.tolist() == [Result.CONVERGED, Result.MAX_ITERATIONS]
+    assert solution.worst is Result.MAX_ITERATIONS
