@@ -1,8 +1,8 @@
 """Parallel-beam computed tomography: line integrals of an attenuation image.
 
 Called by pipelines, benchmarks and tests as a forward model; imports the projection kernels,
-filtered backprojection and the operator contract. Holds no tensors: weights live in the kernels'
-cache, one set per geometry, precision and device.
+filtered backprojection and the operator contract. Its fields hold no tensors: weights are made at the
+first product, one set per geometry, precision and device, which operators of that geometry share.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class ParallelBeamCT(LinearOperator):
     rays_per_bin: a detector bin measures the mean over its width, by that many rays side by side; 1 is the
     thin ray through its centre, for comparison with other packages.
 
-    method: "sparse" keeps A and its transpose as sparse matrices, made at the first product and
-    shared by all operators of this geometry; "matrix-free" makes the weights anew in every product;
-    "auto" is "sparse" where that takes at most `memory_budget` bytes. dtype: float32 or float64, a
+    method: "sparse" keeps A and its transpose as sparse matrices, made at the first product,
+    shared by all operators of this geometry and freed with the last of them; "matrix-free" makes
+    the weights anew in every product; "auto" is "sparse" where that takes at most `memory_budget`
+    bytes. dtype: float32 or float64, a
     lower bound: an image of higher precision is projected in its own.
 
     projector: "own", or "astra" for the ASTRA toolbox (an extra; `astra_projection`), which computes in float32
@@ -170,7 +171,15 @@ class ParallelBeamCT(LinearOperator):
             size = projection.matrix_bytes(self._rays, like.dtype)
             if size > self.memory_budget or not self._indexable:
                 return None
-        return projection.sparse_matrices(self._rays, like.dtype, like.device)
+        key = (like.dtype, like.device)
+        if key not in self._held:
+            self._held[key] = projection.sparse_matrices(self._rays, *key)
+        return self._held[key]
+
+    @cached_property
+    def _held(self) -> dict[tuple[torch.dtype, torch.device], projection.Matrices]:
+        """Stored matrices that are in use here; they go with the last operator of this geometry."""
+        return {}
 
     def _product(
         self, kernel: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...]

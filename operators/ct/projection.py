@@ -4,7 +4,7 @@ Every product works block by block over views that share weights (see `view_symm
 with stored sparse matrices (`matrices`) or with weights made view by view (`matrices=None`): the
 same numbers, memory against time.
 
-Called by the CT operator and by filtered backprojection. Pure functions; one small cache.
+Called by the CT operator and by filtered backprojection. Pure functions; matrices are shared while in use.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 
 import torch
@@ -30,9 +31,15 @@ from restore.operators.ct.view_symmetry import Block, blocks, orient, unorient
 
 _CHUNK = 1 << 17  # weights made at once: few enough to stay in the processor's cache
 _IMAGES = 16  # images that go through together; more gain no speed and cost memory
-_CACHED_GEOMETRIES = 4
 
-Matrices = tuple[tuple[Tensor, Tensor], ...]
+
+class Matrices(list[tuple[Tensor, Tensor]]):
+    """(A, A^T) in CSR for every block of views: a list, since tuples cannot be referred to weakly."""
+
+
+_STORED: weakref.WeakValueDictionary[tuple[ParallelBeam, torch.dtype, torch.device], Matrices] = (
+    weakref.WeakValueDictionary()
+)
 
 
 def forward(x: Tensor, geometry: ParallelBeam, matrices: Matrices | None = None) -> Tensor:
@@ -134,17 +141,22 @@ def _entries(geometry: ParallelBeam) -> tuple[int, ...]:
     )
 
 
-@functools.lru_cache(maxsize=_CACHED_GEOMETRIES)
 def sparse_matrices(geometry: ParallelBeam, dtype: torch.dtype, device: torch.device) -> Matrices:
     """(A, A^T) in CSR for every block, in the padded layouts of `forward` and `adjoint`.
 
-    Kept for a few geometries, so that operators of one geometry share them; nobody may change them.
+    Operators of one geometry share them, and they live as long as somebody holds them; nobody may change them.
     """
-    like = torch.empty(0, dtype=dtype, device=device)
-    return tuple(
-        (_stored_rays(b, geometry, like), _stored_pixels(b, geometry, like))
-        for b in blocks(geometry)
-    )
+    key = (geometry, dtype, device)
+    found = _STORED.get(key)
+    if found is None:
+        like = torch.empty(0, dtype=dtype, device=device)
+        with torch.inference_mode(False):  # others may use them in another mode
+            found = Matrices(
+                (_stored_rays(b, geometry, like), _stored_pixels(b, geometry, like))
+                for b in blocks(geometry)
+            )
+        _STORED[key] = found
+    return found
 
 
 def _stored_rays(block: Block, geometry: ParallelBeam, like: Tensor) -> Tensor:

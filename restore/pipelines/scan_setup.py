@@ -6,6 +6,7 @@ Between the scan files and `restore.solve`; used by `reconstruct`.
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -84,12 +85,15 @@ class CTSetup:
     def chunk(self, which: range, device: torch.device) -> Chunk:
         """Sinogram, operator and noise of the slices `which`."""
         y = torch.from_numpy(self.scan.sinogram[which.start : which.stop]).to(device)
-        return Chunk(
-            y,
-            ParallelBeamCT(self.scan.geometry, rays_per_bin=RAYS_PER_BIN).to(device),
-            self.noise,
-            _ids(self.scan, which),
-        )
+        if device not in self._operators:
+            operator = ParallelBeamCT(self.scan.geometry, rays_per_bin=RAYS_PER_BIN)
+            self._operators[device] = operator.to(device)
+        return Chunk(y, self._operators[device], self.noise, _ids(self.scan, which))
+
+    @cached_property
+    def _operators(self) -> dict[torch.device, ParallelBeamCT]:
+        """One a device for all chunks: its matrices go with it."""
+        return {}
 
 
 def set_up_mri(

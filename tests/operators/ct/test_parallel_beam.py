@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import gc
 import math
 import pickle
 
@@ -231,16 +233,38 @@ def test_batches_precisions_and_complex_images(generator):
     assert single.pinv(z.new_zeros(4, *single.out_shape)).shape == (4, *scan.shape)
 
 
+def stored(scan: ParallelBeam) -> int:
+    """How many sets of matrices of a scan are held by anybody."""
+    return sum(key[0] == scan for key in projection._STORED)
+
+
 def test_auto_keeps_matrices_within_the_budget():
     scan = SCANS["rectangular"]
-    projection.sparse_matrices.cache_clear()
     image = torch.ones(scan.shape)
-    frugal = ParallelBeamCT(scan, memory_budget=1e3)(image)
-    assert projection.sparse_matrices.cache_info().currsize == 0
-    torch.testing.assert_close(ParallelBeamCT(scan)(image), frugal)
-    ParallelBeamCT(scan, method="sparse")(image)
-    info = projection.sparse_matrices.cache_info()
-    assert (info.currsize, info.hits) == (1, 1)  # the second operator found the first one's
+    frugal, sparse = ParallelBeamCT(scan, memory_budget=1e3), ParallelBeamCT(scan)
+    wanted = frugal(image)
+    assert stored(scan) == 0
+    torch.testing.assert_close(sparse(image), wanted)
+    assert stored(scan) == 1
+    assert frugal._matrices(image) is None
+
+
+def test_matrices_are_shared_and_freed_with_the_last_operator():
+    scan = dataclasses.replace(SCANS["rectangular"], det_offset_mm=0.25)
+    image = torch.ones(scan.shape)
+    one, two = ParallelBeamCT(scan), ParallelBeamCT(scan, method="sparse").H
+    one(image)
+    two.operator(image)
+    assert stored(scan) == 1
+    assert one._matrices(image) is two.operator._matrices(image)
+    one.to(DOUBLE)(image.double())  # the copy's own, gone with it
+    assert len(pickle.dumps(one)) < 10_000  # copies carry no matrices
+    del one
+    gc.collect()
+    assert stored(scan) == 1
+    del two
+    gc.collect()
+    assert stored(scan) == 0
 
 
 @every_scan
