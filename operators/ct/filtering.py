@@ -6,6 +6,7 @@ points; imports the projection kernels. Pure functions.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.ct import projection
+from restore.operators.ct import projection, redundancy, truncation
 from restore.operators.ct.geometry import ParallelBeam
 
 _FILTERS = ("ramp", "shepp-logan", "cosine", "hann")
@@ -30,7 +31,9 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tenso
     Views may come in any order and number; each stands for the arc up to half-way to its
     neighbours, modulo half a turn, which is right for 180 and 360 degrees alike. Over a limited
     arc the missing views count as zero, and what they would have shown is missing in the image.
-    Objects must lie inside the detector's field in every view.
+    A detector that stands off the axis on a full turn measures some rays once and others twice: they
+    are weighted (`redundancy`). Where the object leaves the detector, the views are continued beyond
+    its end (`truncation`), so that the level inside stays right; an ellipse's is exact.
 
     Raises ConfigError for an unknown filter, ShapeError for a sinogram of another scan.
     """
@@ -48,9 +51,9 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tenso
     if y.numel() == 0:  # the FFT refuses an empty batch
         return y.new_empty((*y.shape[:-2], *geometry.shape))
     weights = torch.from_numpy(view_weights(geometry)).to(y)
+    y, seen = _completed(y, geometry)
     filtered = _filter(y, geometry.det_spacing_mm, filter) * weights[:, None]
-    flat = filtered.reshape(math.prod(y.shape[:-2]), *geometry.sinogram_shape)
-    image = projection.backproject(flat, geometry)
+    image = projection.backproject(filtered.reshape(-1, *seen.sinogram_shape), seen)
     return image.view(*y.shape[:-2], *geometry.shape)
 
 
@@ -68,6 +71,27 @@ def view_weights(geometry: ParallelBeam) -> np.ndarray:
     gaps = np.where(gaps > 4 * median, median, gaps)
     arcs = (gaps + np.roll(gaps, 1)) / 2
     return (arcs / np.bincount(place))[place]
+
+
+def _completed(y: Tensor, geometry: ParallelBeam) -> tuple[Tensor, ParallelBeam]:
+    """Views with every ray counted once and continued where they are cut, and the detector that would see them.
+
+    What is filtered reaches beyond the detector's ends, and pixels out there need it.
+    """
+    first, last = truncation.cut_ends(y)
+    shares = redundancy.displaced_weights(geometry)
+    added = 0
+    if shares is not None:
+        y = y * torch.from_numpy(shares).to(y)
+        longer_is_last = geometry.det_offset_mm > 0
+        first, last = first and not longer_is_last, last and longer_is_last
+        added = math.ceil(2 * abs(geometry.det_offset_mm) / geometry.det_spacing_mm)
+    if first or last:
+        added = max(added, geometry.n_det // 2)
+    if not added:
+        return y, geometry
+    wider = dataclasses.replace(geometry, n_det=geometry.n_det + 2 * added)
+    return truncation.extended(y, added, first, last), wider
 
 
 def _filter(y: Tensor, spacing: float, name: str) -> Tensor:
