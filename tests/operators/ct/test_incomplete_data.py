@@ -29,7 +29,9 @@ def line_integrals(geometry: ParallelBeam, discs: list[Disc]) -> np.ndarray:
     return y
 
 
-def errors_hu(geometry: ParallelBeam, sinogram: np.ndarray, discs: list[Disc], radius: float) -> np.ndarray:  # fmt: skip
+def errors_hu(
+    geometry: ParallelBeam, sinogram: np.ndarray, discs: list[Disc], radius: float
+) -> np.ndarray:
     """FBP less truth inside a circle, away from the discs' edges (where pixels are partly filled)."""
     ny, nx = geometry.shape
     x, y = np.arange(nx) - (nx - 1) / 2, ((ny - 1) / 2 - np.arange(ny))[:, None]

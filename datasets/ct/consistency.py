@@ -1,0 +1,256 @@
+"""What a sinogram says against its own geometry: cut views, a shifted axis, degrees for radians, swapped axes.
+
+May be called by readers and pipelines before any reconstruction; numbers in, findings out, touches no file. Rests on
+the two first consistency conditions of parallel projections (Helgason; Ludwig, 1966): every complete view has the same
+sum, and its centre of mass runs along c + a cos t + b sin t, with c the place of the rotation axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.operators.ct.geometry import ParallelBeam
+
+Sinogram = NDArray[np.floating]
+
+_EDGE = 4  # bins that make up an end of the detector
+_EDGE_SHARE = 0.05  # of the peak: below it stray light, scatter and noise lie
+_VIEWS_CUT = 0.02  # share of views whose ends may be bright by chance
+_UNEVEN = 0.15  # spread of the views' sums: beam hardening and scatter stay below a tenth
+_OFF_AXIS = 0.75  # bins: half a bin is a matter of convention, and no more than that blurs visibly
+_STRAY = 0.25  # bins that centres of mass may leave their sinusoid, as a share of the detector's width (percent)
+_BEYOND = 0.05  # share of attenuation outside the grid's shadow
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One fact found in the data. cause: a word for programs; sentence: for people, with what to do."""
+
+    cause: str
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Sum and centre of mass of every view, in line integrals times mm and in mm.
+
+    offset_mm: c of the fitted sinusoid, how far the axis lies from where the geometry says; deviation_mm: of that fit;
+    stray_mm: root mean square distance of the centres from the sinusoid.
+    """
+
+    sums: NDArray[np.float64]
+    centres_mm: NDArray[np.float64]
+    offset_mm: float
+    deviation_mm: float
+    stray_mm: float
+
+
+def findings(sinogram: Sinogram, geometry: ParallelBeam) -> tuple[Finding, ...]:
+    """Everything in one slice that contradicts its geometry; empty where the data are consistent.
+
+    sinogram: (views, n_det) line integrals. Where views are cut their sums and centres mean nothing, and nothing
+    further is looked for.
+    """
+    y = np.asarray(sinogram, np.float64)
+    if y.shape != geometry.sinogram_shape or geometry.views < 3 or not np.any(y > 0):
+        return ()
+    found = [_degrees(y, geometry), _swapped(y, geometry)]
+    if any(found):
+        return tuple(f for f in found if f)
+    cut = _cut(y)
+    found = [cut, _beyond_grid(y, geometry)]
+    if cut is None:
+        astray = _stray(y, geometry)
+        found += [_uneven(y), astray or _off_axis(y, geometry)]
+    return tuple(f for f in found if f)
+
+
+def moments(sinogram: Sinogram, geometry: ParallelBeam) -> Moments:
+    """Sums and centres of the views, and the sinusoid through the centres by least squares weighted with the sums."""
+    y = np.asarray(sinogram, np.float64)
+    u = _positions(geometry)
+    sums = y.sum(1) * geometry.det_spacing_mm
+    safe = np.where(sums > 0, sums, np.inf)
+    centres = (y @ u) * geometry.det_spacing_mm / safe
+    t = np.asarray(geometry.angles)
+    basis = np.stack([np.ones_like(t), np.cos(t), np.sin(t)], axis=1)
+    weights = np.sqrt(np.clip(sums, 0, None))
+    fit, *_ = np.linalg.lstsq(basis * weights[:, None], centres * weights, rcond=1e-6)
+    left = centres - basis @ fit
+    stray = math.sqrt(float(np.average(left**2, weights=np.maximum(weights, 1e-300) ** 2)))
+    inverse = np.linalg.pinv(basis.T @ basis, rcond=1e-6)
+    deviation = stray * math.sqrt(max(float(inverse[0, 0]), 0.0) * len(t) / max(len(t) - 3, 1))
+    return Moments(sums, centres, float(fit[0]), deviation, stray)
+
+
+def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
+    """The detector offset, in mm, at which the rotation axis lies where the data say.
+
+    By the centres of mass; where views are cut, by opposite ones, whose mirrored images must coincide. `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry.
+    """
+    y = np.asarray(sinogram, np.float64)
+    cut, pairs = _cut(y), _opposite_views(geometry)
+    if cut is not None and pairs:
+        first, second = (y[list(side)] for side in zip(*pairs, strict=True))
+        return -_mirror_shift(first, second) / 2 * geometry.det_spacing_mm
+    return geometry.det_offset_mm - moments(y, geometry).offset_mm
+
+
+def _positions(geometry: ParallelBeam) -> NDArray[np.float64]:
+    bins = np.arange(geometry.n_det) - (geometry.n_det - 1) / 2
+    return bins * geometry.det_spacing_mm + geometry.det_offset_mm
+
+
+def _opposite_views(geometry: ParallelBeam) -> list[tuple[int, int]]:
+    """Pairs half a turn apart, to a tenth of the views' median distance; at most 32 of them."""
+    turn = np.mod(np.asarray(geometry.angles), 2 * math.pi)
+    order = np.sort(turn)
+    step = float(np.median(np.diff(order))) if len(order) > 1 else 0.0
+    pairs = []
+    for i, t in enumerate(turn):
+        distance = np.abs(np.mod(turn - t - math.pi + math.pi, 2 * math.pi) - math.pi)
+        j = int(np.argmin(distance))
+        if i < j and distance[j] <= 0.1 * step:
+            pairs.append((i, j))
+    return pairs[:: max(1, len(pairs) // 32)][:32]
+
+
+def _mirror_shift(first: Sinogram, second: Sinogram) -> float:
+    """Bins by which the mirrored second views must move to lie on the first: (pairs, n_det) each, to about a tenth.
+
+    The shift of the largest mean correlation coefficient over the bins that overlap, an eighth of the detector at
+    least; between whole bins by a parabola.
+    """
+    n = first.shape[1]
+    mirrored, shifts = second[:, ::-1], np.arange(-(n - n // 8), n - n // 8 + 1)
+    likeness = np.empty(len(shifts))
+    for k, m in enumerate(shifts):
+        a, b = (first[:, m:], mirrored[:, : n - m]) if m >= 0 else (first[:, :m], mirrored[:, -m:])
+        a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+        scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+        likeness[k] = np.mean((a * b).sum(1) / np.where(scale > 0, scale, np.inf))
+    k = int(np.clip(np.argmax(likeness), 1, len(shifts) - 2))
+    left, middle, right = likeness[k - 1 : k + 2]
+    bend = left - 2 * middle + right
+    return float(shifts[k] + (0.5 * (left - right) / bend if bend < 0 else 0.0))
+
+
+def _is_cut(y: Sinogram) -> Sinogram | None:
+    """Which views leave an end of the detector bright, (views,); None where too few bins tell.
+
+    An end is bright where it exceeds a share of the peak and six deviations of the noise, as second differences show it.
+    """
+    if y.shape[1] < 4 * _EDGE:
+        return None
+    second = np.diff(y, 2, axis=1)
+    noise = 1.4826 / math.sqrt(6) * float(np.median(np.abs(second)))
+    limit = max(_EDGE_SHARE * float(y.max()), 6 * noise / math.sqrt(_EDGE))
+    return np.maximum(y[:, :_EDGE].mean(1), y[:, -_EDGE:].mean(1)) > limit
+
+
+def _cut(y: NDArray[np.float64]) -> Finding | None:
+    bright = _is_cut(y)
+    if bright is None or bright.mean() <= _VIEWS_CUT:
+        return None
+    ends = np.maximum(y[:, :_EDGE].mean(1), y[:, -_EDGE:].mean(1))
+    return Finding(
+        "truncated",
+        f"the object reaches beyond the detector in {100 * bright.mean():.0f} % of the views (up to "
+        f"{100 * float(ends.max() / y.max()):.0f} % of the peak at its end): the level inside and "
+        "whatever lies outside the field of view are extrapolated",
+    )
+
+
+def _uneven(y: NDArray[np.float64]) -> Finding | None:
+    sums = y.sum(1)
+    spread = float(sums.std() / max(abs(float(sums.mean())), 1e-300))
+    if spread <= _UNEVEN:
+        return None
+    return Finding(
+        "uneven",
+        f"the sums of the views differ by {100 * spread:.0f} % (one object gives all views the same): "
+        "check the flat fields, the order of the axes (views, detectors), or whether the object moved",
+    )
+
+
+def _off_axis(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    t = np.asarray(geometry.angles)
+    if float(np.ptp(t)) < math.radians(120):
+        return None  # over a short arc an offset is not told from a shift of the object
+    m = moments(y, geometry)
+    bins = m.offset_mm / geometry.det_spacing_mm
+    if abs(bins) <= _OFF_AXIS or abs(m.offset_mm) <= 4 * m.deviation_mm:
+        return None
+    return Finding(
+        "centre",
+        f"the views turn about a point {bins:+.1f} bins ({m.offset_mm:+.2f} mm) from where the geometry "
+        f"puts the axis: det_offset_mm should be about {centre_of_rotation(y, geometry):.2f}; "
+        "--find-centre takes it",
+    )
+
+
+def _stray(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    m = moments(y, geometry)
+    width = geometry.n_det * geometry.det_spacing_mm
+    limit = max(2 * geometry.det_spacing_mm, _STRAY / 100 * width)
+    if m.stray_mm <= limit:
+        return None
+    return Finding(
+        "angles",
+        f"the centres of the views stray {m.stray_mm:.1f} mm from the sinusoid that their angles "
+        "demand: the angles, their order or their unit are wrong, or the object moved",
+    )
+
+
+def _degrees(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    """Angles that are whole turns apart as radians, and explain the data at least as well as degrees."""
+    t = np.asarray(geometry.angles)
+    steps = np.abs(np.diff(t))
+    span = float(np.ptp(t)) + float(np.median(steps))
+    even = float(np.ptp(steps)) <= 1e-3 * max(float(np.median(steps)), 1e-12)
+    if span < 45 or not (even or span < 365):
+        return None
+    as_degrees = dataclasses.replace(geometry, angles=tuple(np.radians(t)))
+    if moments(y, as_degrees).stray_mm > 0.5 * moments(y, geometry).stray_mm:
+        return None
+    return Finding(
+        "degrees",
+        f"the angles run over {float(np.ptp(t)):.6g} radians, {float(np.ptp(t)) / (2 * math.pi):.1f} turns, and "
+        "fit the data far better as degrees: store radians",
+    )
+
+
+def _swapped(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    """A square sinogram whose columns look like views and whose rows do not."""
+    if y.shape[0] != y.shape[1]:
+        return None
+    across, along = y.sum(1), y.sum(0)
+    rows, columns = (float(s.std() / max(abs(float(s.mean())), 1e-300)) for s in (across, along))
+    if rows < 2 * _UNEVEN or columns > rows / 5:
+        return None
+    return Finding(
+        "axes",
+        f"rows differ in their sums by {100 * rows:.0f} %, columns by {100 * columns:.0f} %: the sinogram "
+        "seems to be stored as (detectors, views); swap its two last axes",
+    )
+
+
+def _beyond_grid(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    """Attenuation on rays that miss the image grid."""
+    (ny, nx), (dy, dx) = geometry.shape, geometry.pixel_mm
+    t = np.asarray(geometry.angles)[:, None]
+    reach = (nx * dx * np.abs(np.cos(t)) + ny * dy * np.abs(np.sin(t))) / 2
+    outside = np.abs(_positions(geometry)[None]) > reach + geometry.det_spacing_mm
+    beyond = np.where(outside & (y > _EDGE_SHARE * y.max()), y, 0.0)
+    share = float(beyond.sum() / np.clip(y, 0, None).sum())
+    if share <= _BEYOND / 10:
+        return None
+    return Finding(
+        "beyond the grid",
+        f"{100 * share:.1f} % of the attenuation lies on rays that miss the image of {ny} x {nx} pixels of "
+        f"{dy:g} x {dx:g} mm: the object is larger than the image grid, or a pixel or bin size is wrong",
+    )
