@@ -90,7 +90,8 @@ def moments(sinogram: Sinogram, geometry: ParallelBeam) -> Moments:
 def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
     """The detector offset, in mm, at which the rotation axis lies where the data say.
 
-    By the centres of mass; where views are cut, by opposite ones, whose mirrored images must coincide. `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry.
+    By the centres of mass; where views are cut, by opposite ones, whose mirrored images must coincide.
+    `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry.
     """
     y = np.asarray(sinogram, np.float64)
     cut, pairs = _cut(y), _opposite_views(geometry)
@@ -142,7 +143,7 @@ def _mirror_shift(first: Sinogram, second: Sinogram) -> float:
 def _is_cut(y: Sinogram) -> Sinogram | None:
     """Which views leave an end of the detector bright, (views,); None where too few bins tell.
 
-    An end is bright where it exceeds a share of the peak and six deviations of the noise, as second differences show it.
+    An end is bright where it exceeds a share of the peak and six deviations of the noise (second differences).
     """
     if y.shape[1] < 4 * _EDGE:
         return None

@@ -26,7 +26,8 @@ def measured(geometry: ParallelBeam, noise: float = 0.0, discs=BODY, shift_mm: f
     u = u + geometry.det_offset_mm - shift_mm
     y = np.zeros(geometry.sinogram_shape)
     for x0, y0, radius, mu in discs:
-        y += 2 * mu * np.sqrt(np.clip(radius**2 - (u - x0 * np.cos(theta) - y0 * np.sin(theta)) ** 2, 0, None))  # fmt: skip
+        distance = u - x0 * np.cos(theta) - y0 * np.sin(theta)
+        y += 2 * mu * np.sqrt(np.clip(radius**2 - distance**2, 0, None))
     return y + noise * np.random.default_rng(0).standard_normal(y.shape)
 
 
@@ -87,7 +88,7 @@ def test_the_axis_of_cut_views_is_found_from_opposite_ones():
 def test_views_that_the_object_leaves():
     geometry = scan(n_det=64, shape=(50, 50))
     found = findings(measured(geometry, 0.02), geometry)
-    assert [f.cause for f in found][0] == "truncated"
+    assert next(f.cause for f in found) == "truncated"
 
 
 def test_an_object_beyond_the_grid():
