@@ -103,7 +103,7 @@ def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
 
 def _positions(geometry: ParallelBeam) -> NDArray[np.float64]:
     bins = np.arange(geometry.n_det) - (geometry.n_det - 1) / 2
-    return bins * geometry.det_spacing_mm + geometry.det_offset_mm
+    return np.asarray(bins * geometry.det_spacing_mm + geometry.det_offset_mm, np.float64)
 
 
 def _opposite_views(geometry: ParallelBeam) -> list[tuple[int, int]]:
