@@ -15,7 +15,7 @@ from restore.datasets.volume.volume import Volume
 from restore.errors import InputError
 
 MUTANTS = 60
-SECONDS = 2.0
+SECONDS = 2.0  # of this process, so that a busy machine does not matter
 
 
 def mutants(content: bytes, seed: int, headers_only: int | None = None):
@@ -29,13 +29,13 @@ def mutants(content: bytes, seed: int, headers_only: int | None = None):
 
 
 def survives(path: Path, reader) -> bool:
-    start = time.monotonic()
+    start = time.process_time()
     try:
         reader(path)
         read_well = True
     except InputError:
         read_well = False
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return read_well
 
 
