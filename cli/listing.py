@@ -151,16 +151,17 @@ def _print_datasets(records: list[dict[str, Any]]) -> None:
 
 def _print_samplers(records: list[dict[str, Any]]) -> None:
     """Three lines a sampler: the table of needs and cost would be wider than a terminal."""
+    width = max(len(r["name"]) for r in records) + 1
     for r in records:
         count = r["cost"] if r["evaluations"] is None else f"{r['evaluations']} ({r['cost']})"
         calls = "no network" if r["prior"] == "none" else f"{count} network evaluations"
         slow = ", differentiated" if r["gradients"] else ""
-        console.result(f"{r['name']:14s} {r['what']}")
+        console.result(f"{r['name']:{width}s} {r['what']}")
         console.result(
-            f"{'':14s} prior: {r['prior'] or '-'}; serves: {r['serves'] or '-'}; {calls}{slow}"
+            f"{'':{width}s} prior: {r['prior'] or '-'}; serves: {r['serves'] or '-'}; {calls}{slow}"
         )
         if r["reference"]:
-            console.result(f"{'':14s} {r['reference']}")
+            console.result(f"{'':{width}s} {r['reference']}")
 
 
 def _table(records: list[dict[str, Any]]) -> None:

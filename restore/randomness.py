@@ -26,6 +26,11 @@ class Draws:
             torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids
         ]
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """A whole number of 63 bits for each item, for generators of other libraries, whatever was drawn before."""
+        return tuple(_item_seed(self.seed, name) for name in self.ids)
+
     def normal_like(self, x: Tensor, item_ndim: int) -> Tensor:
         """N(0, 1) of x's shape, dtype and device; complex: re and im N(0, 1) each. Items are all but the last
         `item_ndim` dimensions. Drawn in single precision, so that float32 and float64 runs see the same noise."""

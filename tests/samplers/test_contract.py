@@ -18,7 +18,7 @@ from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.randomness import Draws
-from restore.registry import load_sampler, sampler_names
+from restore.registry import check_operator, load_sampler, sampler_names
 from restore.samplers.base import Sampler
 
 NAMES = sorted(sampler_names())
@@ -58,6 +58,7 @@ def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
     flat = torch.full((16, 16), 0.5)
     model = GaussianPrior(flat, spectrum=0.1) if "denoiser" in sampler.prior_kinds else None
     try:
+        check_operator(type(sampler), type(operator))
         prior = adapted(model, sampler, problem)
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
     except ConfigError:
