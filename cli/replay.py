@@ -1,0 +1,166 @@
+"""Repeating a run from the record beside its result: `restore recon --config OUT.json`.
+
+Used by `cli/verb.py` only. The record holds the options in full (`restore/pipelines/replayable.py`), names its files
+without their folders and knows their sha256. A file is looked for by its name beside the record and in the working
+folder, and one folder up and down from either; what is typed wins. Other content than the recorded is refused where the
+record names it, and noted where it was typed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore.cli import console
+from restore.cli.run_file import words_of
+from restore.errors import InputError, NotFoundError, OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from restore.cli.run_file import Value
+
+FOLDERS_LOOKED_INTO = 1000
+REDEFINING = {"sampler", "preset"}
+"""Typed, these choose settings of their own: those of the record are then left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A record with what its run was told. values: as a run file would give them, files found where they lie."""
+
+    path: Path
+    content: dict[str, Any]
+    values: dict[str, Value]
+
+    def keeps_settings(self, typed: set[str]) -> bool:
+        """Whether the recorded settings of the sampler stand; says so where they do not."""
+        redefined = sorted(REDEFINING & typed)
+        if redefined:
+            console.say(f"note: --{redefined[0]} was given: settings of {self.path.name} left out")
+        return not redefined
+
+    def check(self, typed: set[str], options: dict[str, Any]) -> None:
+        """Compare what will be used with what was used.
+
+        Raises InputError, NotFoundError, WeightsError for what the record names and is not as it was, OutputError.
+        """
+        for source in _sources(self.content):
+            option, wanted = source["Option"], source["SHA256"]
+            path = options.get(option)
+            if path is not None:
+                self._check_file(Path(path), option, wanted, option in typed)
+        self._check_weights(typed, options)
+        self._check_versions()
+        out = options.get("out")
+        if "out" not in typed and out is not None and out.exists() and not options.get("overwrite"):
+            raise OutputError(f"{out}: exists already; name another with -o, or add --overwrite")
+
+    def _check_file(self, path: Path, option: str, wanted: str, typed: bool) -> None:
+        from restore.datasets.sidecar import sha256_of
+
+        if not path.exists():
+            if typed:
+                return  # the verb itself says what it misses
+            raise NotFoundError(
+                f"{self.path}: was made from {path.name} (sha256 {wanted[:12]}...), which lies neither near the record "
+                f"nor near the working folder; name it ({option})"
+            )
+        if sha256_of(path) == wanted:
+            return
+        if not typed:
+            raise InputError(
+                path, f"is not the file that {self.path.name} was made from: another sha256",
+                f"name the right one, or this one, to use it all the same ({option})",
+            )  # fmt: skip
+        console.say(f"note: {path.name} is not the {option} that {self.path.name} was made from")
+
+    def _check_weights(self, typed: set[str], options: dict[str, Any]) -> None:
+        from restore.priors.store import read_card
+
+        recorded = self.content.get("prior")
+        if not isinstance(recorded, dict) or options.get("prior") is None:
+            return
+        if read_card(options["prior"])["sha256"] == recorded.get("sha256"):
+            return
+        if "prior" in typed:
+            console.say(f"note: {options['prior']} is not the prior of {self.path.name}")
+            return
+        raise WeightsError(
+            f"{options['prior']}: other weights than those of {self.path.name}; name the right file with --prior, or "
+            f"'--prior {options['prior']}' to use these all the same"
+        )
+
+    def _check_versions(self) -> None:
+        from restore.datasets.sidecar import environment
+
+        then, now = self.content.get("environment"), environment()
+        if not isinstance(then, dict):
+            return
+        packages = then.get("Packages") if isinstance(then.get("Packages"), dict) else {}
+        pairs = {"restore": (then.get("restore"), now["restore"])}
+        pairs |= {k: (packages.get(k), now["Packages"].get(k)) for k in ("torch", "numpy", "scipy")}
+        others = [f"{k} {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
+        if others:
+            console.say(f"note: made with {'; '.join(others)}: the last digits may differ")
+
+
+def read_record(path: Path) -> Record | None:
+    """The record at a path, None where a JSON file is none and may be a run file. Raises InputError, NotFoundError."""
+    from restore.datasets.sidecar import read_sidecar
+
+    content = read_sidecar(path)
+    if "IntendedUse" not in content:
+        return None
+    run = content.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("verb"), str):
+        raise InputError(
+            path, "a record that does not hold the options of its run",
+            "only `restore recon` and `restore image` of this version and later write them",
+        )  # fmt: skip
+    values = words_of(run)
+    for source in _sources(content):
+        values |= words_of({source["Option"]: str(_found(path, source))})
+    outputs = content.get("outputs")
+    if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
+        values |= words_of({"out": str(path.parent / Path(outputs[0]).name)})
+    return Record(path, content, values)
+
+
+def _sources(content: dict[str, Any]) -> list[dict[str, str]]:
+    """The files of a record that were given by an option."""
+    found = content.get("sources")
+    wanted = ("Option", "File", "SHA256")
+    return [
+        s for s in (found if isinstance(found, list) else [])
+        if isinstance(s, dict) and all(isinstance(s.get(k), str) for k in wanted)
+    ]  # fmt: skip
+
+
+def _found(record: Path, source: dict[str, str]) -> Path:
+    """Where a recorded file lies: of its name and content, else of its name, else where it should be."""
+    from restore.datasets.sidecar import sha256_of
+
+    name = Path(source["File"]).name
+    there = [p for folder in _near(record.parent, Path.cwd()) if (p := folder / name).exists()]
+    same = (p for p in there if sha256_of(p) == source["SHA256"])
+    return next(same, there[0] if there else record.parent / name)
+
+
+def _near(*places: Path) -> Iterator[Path]:
+    """The folders, those in them and around them, each once."""
+    seen = set()
+    for place in places:
+        for folder in (place, place.resolve().parent):
+            for inside in (folder, *itertools.islice(_folders(folder), FOLDERS_LOOKED_INTO)):
+                if inside.resolve() not in seen:
+                    seen.add(inside.resolve())
+                    yield inside
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError:
+        return  # a folder that may not be listed holds nothing for us

@@ -1,0 +1,127 @@
+"""Run files: a YAML file with the options of a verb, as `--config run.yaml` takes it.
+
+Used by `cli/verb.py` only. A file gives what could be typed: every value is the text that stands there (10:20 stays a
+range of slices, 1e-3 a number), and the verb's own options turn it into numbers and paths. Nothing but plain values is
+read: no tags, no anchors, no names given twice, bounded in size and depth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from restore.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    import yaml
+
+LARGEST_BYTES = 1 << 18
+DEEPEST = 4
+"""Levels: the file, `set:`, a method's settings in it, a list of values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """One value as it stands in the file; kind: "truth" (true, false), "none" (null, nothing) or "plain"."""
+
+    text: str
+    kind: str = "plain"
+    line: int = 0
+
+
+Value: TypeAlias = "Word | list[Value] | dict[str, Value]"
+
+
+def read_run_file(path: Path) -> dict[str, Value]:
+    """The names and values of a YAML file, or of a JSON file, which is YAML too.
+
+    Raises NotFoundError, and InputError naming the line of what cannot stand in a run file.
+    """
+    import yaml
+
+    text = _text(path)
+    try:
+        _check_events(path, text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise InputError(path, f"not YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        return {}
+    found = _value(path, node)
+    if not isinstance(found, dict):
+        raise InputError(path, "holds no names with values", "write lines such as `sampler: dds`")
+    return found
+
+
+def words_of(values: Mapping[str, Any]) -> dict[str, Value]:
+    """Values of a JSON object as if they stood in a run file."""
+
+    def word(value: Any) -> Value:
+        if isinstance(value, Mapping):
+            return {str(k): word(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [word(v) for v in value]
+        if isinstance(value, str):
+            return Word(value)
+        kind = "none" if value is None else "truth" if isinstance(value, bool) else "plain"
+        return Word("none" if value is None else json.dumps(value), kind)
+
+    return {str(k): word(v) for k, v in values.items()}
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file with options")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if len(content) > LARGEST_BYTES:
+        raise InputError(path, f"too large for a run file: more than {LARGEST_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"not UTF-8 text (byte {error.start})") from error
+
+
+def _check_events(path: Path, text: str) -> None:
+    """Refuse depth, anchors and tags while parsing is still iterative: nothing has been built yet."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.events.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise InputError(path, f"line {line}: more than {DEEPEST} levels deep")
+        elif isinstance(event, yaml.events.CollectionEndEvent):
+            depth -= 1
+        if isinstance(event, yaml.events.AliasEvent) or getattr(event, "anchor", None):
+            raise InputError(path, f"line {line}: an anchor or alias", "write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise InputError(path, f"line {line}: the tag {event.tag}", "plain values have no tag")
+
+
+def _value(path: Path, node: yaml.Node) -> Value:
+    import yaml
+
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(path, item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Value] = {}
+        for key, value in node.value:
+            at = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                raise InputError(path, f"line {at}: a name must be plain text")
+            if key.value in found:
+                raise InputError(path, f"line {at}: '{key.value}' is given twice")
+            found[key.value] = _value(path, value)
+        return found
+    kind = {"bool": "truth", "null": "none"}.get(node.tag.rpartition(":")[2], "plain")
+    return Word("none" if kind == "none" else node.value, kind, line)

@@ -1,0 +1,198 @@
+"""What every verb with a run has in common: `--config`, and options that several verbs share as one group.
+
+`verb` makes the command of a function. A parameter whose type is a frozen dataclass stands for the options that are its
+fields. `--config FILE` gives options from a run file (`cli/run_file.py`) or repeats a run from the record beside its
+result (`cli/replay.py`); what is typed wins. Used by the verbs' files; imports only typer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restore.config import did_you_mean
+from restore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from restore.cli.replay import Record
+    from restore.cli.run_file import Value, Word
+
+GIVEN = "restore.config"
+"""Where a context keeps what its run file says."""
+NAME_OF_VERB = "verb"
+"""The one name in a run file that is no option: it says for which verb the file is."""
+
+
+@dataclasses.dataclass
+class Given:
+    """What `--config` gave to one call: the file, settings to put before those typed, and the record if it is one."""
+
+    path: Path
+    assignments: dict[str, list[str]]
+    record: Record | None = None
+
+
+def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Turn a function into the command of `restore NAME`, with `--config`."""
+
+    def command_of(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        groups = {p.name: p.annotation for p in signature.parameters.values() if _is_group(p)}
+
+        def command(context: typer.Context, config: Path | None, **options: Any) -> None:
+            given = context.meta.get(GIVEN)
+            if given is not None:
+                _put_before(given, context, options)
+                if given.record is not None:
+                    given.record.check(typed_in(context), options)
+            for parameter, group in groups.items():
+                names = [f.name for f in dataclasses.fields(group)]
+                options[parameter] = group(**{n: options.pop(n) for n in names})
+            function(**options)
+
+        def read(context: typer.Context, config: Path | None) -> Path | None:
+            if config is not None and not context.resilient_parsing:
+                context.meta[GIVEN] = _defaults(context, name, config)
+            return config
+
+        help_text = f"Options of a YAML file{_OR_RECORD.get(name, '')}; what is typed wins."
+        option = typer.Option("--config", metavar="FILE", is_eager=True, callback=read, help=help_text)
+        added = [
+            inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+            inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None,
+                              annotation=Annotated[Path | None, option]),
+        ]  # fmt: skip
+        parameters = [*_parameters(signature), *added]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__doc__ = function.__doc__
+        return command
+
+    return command_of
+
+
+_OR_RECORD = dict.fromkeys(("recon", "image"), ", or the record OUT.json of a run to repeat it")
+
+
+def typed_in(context: typer.Context) -> set[str]:
+    """Names of the parameters that were typed on the command line."""
+    sources = {p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name}
+    return {n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    return dataclasses.is_dataclass(parameter.annotation)
+
+
+def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
+    """Keyword parameters of a command: those of the function, groups as their fields."""
+    for parameter in signature.parameters.values():
+        if not _is_group(parameter):
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        hints = typing.get_type_hints(parameter.annotation, include_extras=True)
+        for field in dataclasses.fields(parameter.annotation):
+            absent = field.default is dataclasses.MISSING
+            yield inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, annotation=hints[field.name],
+                default=inspect.Parameter.empty if absent else field.default,
+            )  # fmt: skip
+
+
+def _defaults(context: typer.Context, name: str, path: Path) -> Given:
+    """Make the values of a run file or a record the defaults of a call. Raises InputError, ConfigError, NotFoundError."""
+    from restore.cli.replay import read_record
+    from restore.cli.run_file import Word, read_run_file
+
+    record = read_record(path) if path.suffix.lower() == ".json" else None
+    values = read_run_file(path) if record is None else dict(record.values)
+    wanted = values.pop(NAME_OF_VERB, Word(name))
+    if not isinstance(wanted, Word) or wanted.text != name:
+        words = f"'{wanted.text}'" if isinstance(wanted, Word) else "no name"
+        raise ConfigError(f"{path}: is for the verb {words}, not for 'restore {name}'")
+    options = {_key(p): p for p in context.command.params if _key(p) not in ("config", "help")}
+    given, defaults = Given(path, {}, record), dict[str, Any]()
+    for key, value in values.items():
+        plain = key.replace("-", "_")
+        if plain not in options:
+            near = did_you_mean(plain, options)
+            raise ConfigError(f"{path}: '{key}' is no option of `restore {name}`{near}")
+        found = _converted(context, options[plain], value, f"{path}: {key}")
+        if found is not None and _is_assignments(options[plain]):
+            given.assignments.setdefault(options[plain].name, [])[:0] = found
+        elif found is not None and plain == "steps" and "set" in options:
+            given.assignments.setdefault(options["set"].name, []).append(f"n_steps={found}")
+        elif found is not None:
+            defaults[options[plain].name] = found
+    context.default_map = defaults
+    return given
+
+
+def _key(parameter: Any) -> str:
+    """The name of an option without its dashes, of an argument as the help shows it."""
+    if parameter.param_type_name == "argument":
+        return (parameter.metavar or parameter.name).lower().replace("-", "_")
+    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def _is_assignments(option: Any) -> bool:
+    """Whether an option is repeated with NAME=VALUE: a run file gives it as a mapping."""
+    return bool(option.multiple and option.metavar and "=" in option.metavar)
+
+
+def _converted(context: typer.Context, option: Any, value: Value, where: str) -> Any:
+    """A value as the option takes it, tried out on the option; None for one that is not given. Raises ConfigError."""
+    several = option.multiple or option.nargs == -1
+    if several:
+        found: Any = _several(option, value, where)
+    else:
+        word = _one(value, where)
+        if word.kind == "none":
+            return None
+        if getattr(option, "is_flag", False):
+            if word.kind != "truth":
+                raise ConfigError(f"{where}: true or false was expected, got '{word.text}'")
+            return word.text.lower() in ("true", "yes", "on")
+        found = word.text
+    try:
+        option.process_value(context, found)
+    except typer.BadParameter as error:
+        raise ConfigError(f"{where}: {error.message}") from error
+    return found
+
+
+def _several(option: Any, value: Value, where: str) -> list[str]:
+    if isinstance(value, dict):
+        if not _is_assignments(option):
+            raise ConfigError(f"{where}: a list was expected, got names with values")
+        return [f"{name}={text}" for name, text in _pairs(value, where)]
+    return [_one(v, where).text for v in (value if isinstance(value, list) else [value])]
+
+
+def _pairs(values: dict[str, Value], where: str, before: str = "") -> Iterator[tuple[str, str]]:
+    """Names and texts of a mapping; of one in it with a dot between; lists with commas."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _pairs(value, f"{where}.{name}", f"{before}{name}.")
+        elif isinstance(value, list):
+            yield before + name, ",".join(_one(v, f"{where}.{name}").text for v in value)
+        else:
+            yield before + name, value.text
+
+
+def _one(value: Value, where: str) -> Word:
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "names with values"
+        raise ConfigError(f"{where}: one value was expected, got {kind} (several go into one text: '4,8')")
+    return value
+
+
+def _put_before(given: Given, context: typer.Context, options: dict[str, Any]) -> None:
+    """Settings of the file come before those typed, so that the typed ones win name by name."""
+    for name, texts in given.assignments.items():
+        options[name] = [*texts, *(options[name] or [])]
