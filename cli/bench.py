@@ -31,6 +31,7 @@ from restore.cli.bench_options import (
     tuned_values,
     words,
 )
+from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.bench.protocol import Protocol
@@ -79,6 +80,7 @@ Crop = Annotated[int, typer.Option(min=0, help="Side of the centre crop in pixel
 
 
 @app.command("fastmri")
+@verb("bench fastmri")
 def fastmri(
     root: Root,
     out: Run,
@@ -115,6 +117,7 @@ def fastmri(
 
 
 @app.command("ct")
+@verb("bench ct")
 def ct(
     root: Root,
     out: Run,
@@ -143,6 +146,7 @@ def ct(
 
 
 @app.command("images")
+@verb("bench images")
 def images(
     root: Root,
     out: Run,
@@ -170,6 +174,7 @@ def images(
 
 
 @app.command("tune")
+@verb("bench tune")
 def tune(
     kind: Annotated[
         str,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console
+from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.pipelines.evaluate import Alignment, Evaluation
 
 
+@verb("eval")
 def command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Volume or photograph to judge.")],
     reference: Annotated[

@@ -10,6 +10,7 @@ import typer
 from restore.cli import console
 from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
+from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from restore.problem import Step
 
 
+@verb("image")
 def command(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Picture to write.")],
@@ -62,7 +64,7 @@ def command(
 
     from restore.config import parse_assignments
     from restore.datasets.picture.images import read_image, write_image
-    from restore.datasets.sidecar import environment, source_record, write_sidecar
+    from restore.datasets.sidecar import environment, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.photograph import restore_image
@@ -95,19 +97,39 @@ def command(
         write_image(result.std.numpy(), _beside(out, "std"))
     if simulate:
         write_image(result.measured.numpy(), _beside(out, "degraded"))
-    record = {
-        "sources": [source_record(path) for path in (photo, mask) if path is not None],
+    told = {
+        "task": task, "kernel": kernel, "factor": factor, "boundary": boundary, "noise": noise,
+        "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples,
+        "seed": seed, "device": str(chosen),
+    }  # fmt: skip
+    record = _record(result.record, {"photo": photo, "mask": mask}, told) | {
+        "outputs": [path.name for path in (out, *extra)],
         "environment": environment(str(chosen)),
         "clipped_values": clipped,
     }
-    write_sidecar(out, record | result.record)
+    write_sidecar(out, record)
     console.notes(picture.notes)
     if json:
-        console.result_json(record | result.record)
+        console.result_json(record)
         return
     for name, figures in result.record.get("metrics", {}).items():
         console.result(f"{name:18s} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
     console.result(f"{out}: {task} by {result.record['sampler']}")
+
+
+def _record(
+    found: dict[str, Any], files: dict[str, Path | None], told: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a run, with what it takes to repeat it: "auto" is replaced by what was taken."""
+    from restore.pipelines.replayable import replayable
+
+    sampler, prior = told.pop("sampler"), told.pop("prior")
+    options = told | {
+        "sampler": found["sampler"] if sampler == "auto" else sampler,
+        "set": found["settings"],
+    }
+    used = found["prior"] if prior == "auto" else prior
+    return found | replayable("image", files, options, used if found["prior"] else None)
 
 
 def _most_bits(out: Path) -> int:

@@ -10,12 +10,14 @@ import typer
 from restore.cli import console
 from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
+from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.pipelines.run_recon import Planned
     from restore.problem import Step
 
 
+@verb("recon")
 def command(
     scan: Annotated[
         Path,

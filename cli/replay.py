@@ -49,7 +49,7 @@ class Record:
         for source in _sources(self.content):
             option, wanted = source["Option"], source["SHA256"]
             path = options.get(option)
-            if path is not None:
+            if path is not None and not (option == "prior" and option in typed):
                 self._check_file(Path(path), option, wanted, option in typed)
         self._check_weights(typed, options)
         self._check_versions()
@@ -96,9 +96,9 @@ class Record:
         from restore.datasets.sidecar import environment
 
         then, now = self.content.get("environment"), environment()
-        if not isinstance(then, dict):
+        packages = then.get("Packages") if isinstance(then, dict) else None
+        if not (isinstance(then, dict) and isinstance(packages, dict)):
             return
-        packages = then.get("Packages") if isinstance(then.get("Packages"), dict) else {}
         pairs = {"restore": (then.get("restore"), now["restore"])}
         pairs |= {k: (packages.get(k), now["Packages"].get(k)) for k in ("torch", "numpy", "scipy")}
         others = [f"{k} {a}, now {b}" for k, (a, b) in pairs.items() if a != b]

@@ -47,10 +47,10 @@ def read_run_file(path: Path) -> dict[str, Value]:
         _check_events(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise InputError(path, f"not YAML: {' '.join(str(error).split())}") from error
-    if node is None:
+        raise InputError(path, f"not YAML: {_fault(error)}") from error
+    found = {} if node is None else _value(path, node)
+    if isinstance(found, Word) and found.kind == "none":
         return {}
-    found = _value(path, node)
     if not isinstance(found, dict):
         raise InputError(path, "holds no names with values", "write lines such as `sampler: dds`")
     return found
@@ -70,6 +70,14 @@ def words_of(values: Mapping[str, Any]) -> dict[str, Value]:
         return Word("none" if value is None else json.dumps(value), kind)
 
     return {str(k): word(v) for k, v in values.items()}
+
+
+def _fault(error: Exception) -> str:
+    """What a YAML parser says is wrong, and where."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _text(path: Path) -> str:
@@ -94,7 +102,7 @@ def _check_events(path: Path, text: str) -> None:
 
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
@@ -103,8 +111,9 @@ def _check_events(path: Path, text: str) -> None:
             depth -= 1
         if isinstance(event, yaml.events.AliasEvent) or getattr(event, "anchor", None):
             raise InputError(path, f"line {line}: an anchor or alias", "write the value out")
-        if getattr(event, "tag", None) is not None:
-            raise InputError(path, f"line {line}: the tag {event.tag}", "plain values have no tag")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise InputError(path, f"line {line}: the tag {tag}", "plain values have no tag")
 
 
 def _value(path: Path, node: yaml.Node) -> Value:

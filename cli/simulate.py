@@ -10,6 +10,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.output import check_output
+from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_write import Undersampling
@@ -45,6 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="Say what was written as JSON
 
 
 @app.command("mri")
+@verb("simulate mri")
 def mri(
     volume: Source,
     out: Out,
@@ -136,6 +138,7 @@ def mri(
 
 
 @app.command("ct")
+@verb("simulate ct")
 def ct(
     volume: Source,
     out: Out,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restore.cli.verb import verb
+
 if TYPE_CHECKING:
     from restore.pipelines.train_job import TrainJob
 
@@ -55,6 +57,7 @@ Tasks = Annotated[
 
 
 @app.command("denoiser")
+@verb("train denoiser")
 def denoiser(
     data: Data, out: Out, channels: Channels = 1, validation: Validation = None, minutes: Minutes = 60.0,
     steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,96,128",
@@ -70,9 +73,10 @@ def denoiser(
     _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
 
 
-def _conditional(bridge: str) -> Callable[..., None]:
+def _conditional(name: str, bridge: str) -> Callable[..., None]:
     """The command that trains a conditional model for one bridge, or for "any"."""
 
+    @verb(f"train {name}")
     def command(
         data: Data, out: Out, task: Tasks, channels: Channels = 3, validation: Validation = None,
         minutes: Minutes = 60.0, steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56,
@@ -101,10 +105,11 @@ for _name, _bridge, _what in (
     ("rddm", "rddm", "Train a conditional model by RDDM's loss on the residual (SM-Res)."),
     ("mrs", "mrs", "Train a conditional model by IR-SDE's loss, for the MR Sampler."),
 ):
-    app.command(_name, help=_what)(_conditional(_bridge))
+    app.command(_name, help=_what)(_conditional(_name, _bridge))
 
 
 @app.command("autoencoder")
+@verb("train autoencoder")
 def autoencoder(
     data: Data, out: Out, channels: Channels = 3, validation: Validation = None, minutes: Minutes = 30.0,
     steps: Steps = 1_000_000, batch: Batch = 12, crop: Crop = 56, widths: Widths = "64,128", blocks: Blocks = "2,3",
@@ -122,6 +127,7 @@ def autoencoder(
 
 
 @app.command("latent")
+@verb("train latent")
 def latent(
     data: Data, out: Out,
     autoencoder: Annotated[Path, typer.Option(help="Weights of `restore train autoencoder`")],

@@ -48,13 +48,16 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         def command(context: typer.Context, config: Path | None, **options: Any) -> None:
             given = context.meta.get(GIVEN)
             if given is not None:
-                _put_before(given, context, options)
-                if given.record is not None:
-                    given.record.check(typed_in(context), options)
+                _join(given, typed_in(context), options)
             for parameter, group in groups.items():
                 names = [f.name for f in dataclasses.fields(group)]
                 options[parameter] = group(**{n: options.pop(n) for n in names})
-            function(**options)
+            try:
+                function(**options)
+            except ConfigError as error:
+                if given is None:
+                    raise
+                raise ConfigError(f"{error} (with the options of {given.path})") from error
 
         def read(context: typer.Context, config: Path | None) -> Path | None:
             if config is not None and not context.resilient_parsing:
@@ -62,7 +65,9 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             return config
 
         help_text = f"Options of a YAML file{_OR_RECORD.get(name, '')}; what is typed wins."
-        option = typer.Option("--config", metavar="FILE", is_eager=True, callback=read, help=help_text)
+        option = typer.Option(
+            "--config", metavar="FILE", is_eager=True, callback=read, help=help_text
+        )
         added = [
             inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
             inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None,
@@ -81,8 +86,12 @@ _OR_RECORD = dict.fromkeys(("recon", "image"), ", or the record OUT.json of a ru
 
 def typed_in(context: typer.Context) -> set[str]:
     """Names of the parameters that were typed on the command line."""
-    sources = {p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name}
-    return {n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    sources = {
+        p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name
+    }
+    return {
+        n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"
+    }
 
 
 def _is_group(parameter: inspect.Parameter) -> bool:
@@ -105,7 +114,10 @@ def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
 
 
 def _defaults(context: typer.Context, name: str, path: Path) -> Given:
-    """Make the values of a run file or a record the defaults of a call. Raises InputError, ConfigError, NotFoundError."""
+    """Make the values of a run file or a record the defaults of a call.
+
+    Raises InputError, ConfigError, NotFoundError.
+    """
     from restore.cli.replay import read_record
     from restore.cli.run_file import Word, read_run_file
 
@@ -162,7 +174,8 @@ def _converted(context: typer.Context, option: Any, value: Value, where: str) ->
     try:
         option.process_value(context, found)
     except typer.BadParameter as error:
-        raise ConfigError(f"{where}: {error.message}") from error
+        shown = ", ".join(found) if several else found
+        raise ConfigError(f"{where}: '{shown}' will not do: {error.message}") from error
     return found
 
 
@@ -188,11 +201,16 @@ def _pairs(values: dict[str, Value], where: str, before: str = "") -> Iterator[t
 def _one(value: Value, where: str) -> Word:
     if isinstance(value, list | dict):
         kind = "a list" if isinstance(value, list) else "names with values"
-        raise ConfigError(f"{where}: one value was expected, got {kind} (several go into one text: '4,8')")
+        raise ConfigError(
+            f"{where}: one value was expected, got {kind} (several go into one text: '4,8')"
+        )
     return value
 
 
-def _put_before(given: Given, context: typer.Context, options: dict[str, Any]) -> None:
-    """Settings of the file come before those typed, so that the typed ones win name by name."""
-    for name, texts in given.assignments.items():
-        options[name] = [*texts, *(options[name] or [])]
+def _join(given: Given, typed: set[str], options: dict[str, Any]) -> None:
+    """Put settings of the file before those typed, so that the typed ones win name by name; check a record's files."""
+    if given.record is None or given.record.keeps_settings(typed):
+        for name, texts in given.assignments.items():
+            options[name] = [*texts, *(options[name] or [])]
+    if given.record is not None:
+        given.record.check(typed, options)

@@ -1,4 +1,4 @@
-"""The method of docs/benchmarking.md, installed as a package of its own would be, runs and stands in the table."""
+"""Pages of docs/ whose code and commands run as they stand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
 from restore.bench.results import load
+from restore.cli import app
 from restore.datasets.mri.fastmri_write import write_fastmri_file
+from restore.datasets.open import write
+from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom
 
@@ -53,3 +59,36 @@ def test_ones_own_method_is_one_file(tmp_path: Path) -> None:
     rows = {row.method: row for row in load(tmp_path / "run")}
     assert rows["longer"].settings == {"n_steps": 80}
     assert rows["longer"].misfit < rows["landweber"].misfit < rows["zerofilled"].misfit
+
+
+RUN_FILES = DOCS.with_name("run-files.md")
+
+
+def test_the_commands_on_run_files_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and every command of docs/run-files.md, in order, on a small head and a small photograph."""
+    monkeypatch.chdir(tmp_path)
+    text = RUN_FILES.read_text(encoding="utf-8")
+    head = head_phantom((6, 40, 40))
+    write(head, tmp_path / "volume.nii.gz")
+    (tmp_path / "photographs").mkdir()
+    for path in (tmp_path / "photograph.png", tmp_path / "photographs" / "one.png"):
+        write_image(head.data[3][None] / 1200, path)
+    for content in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        name = re.match(r"# (\S+\.yaml)\n", content).group(1)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    commands = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    commands.sort(
+        key=lambda line: "simulate" not in line
+    )  # the page begins with what most people do
+    assert len(commands) == 8
+    for command in commands:
+        program, *arguments = command.split()
+        assert program == "restore"
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{command}\n{done.stderr}"
+    assert (tmp_path / "again.nii.gz").read_bytes() == (tmp_path / "head.nii.gz").read_bytes()
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "restored.png").read_bytes()

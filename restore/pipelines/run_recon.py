@@ -33,6 +33,7 @@ from restore.operators.base import LinearOperator
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.identity import identity_from
+from restore.pipelines.replayable import replayable
 from restore.pipelines.scan_to_volume import OnStep, ReconOptions, empty_result, reconstruct
 from restore.priors.store import kind_of, load_prior, read_card
 from restore.registry import check_operator, load_sampler
@@ -133,10 +134,9 @@ def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -
         results[std_path(job.out)] = result.std
     _write(results, planned)
     record = {
-        "status": "done", "fingerprint": planned.fingerprint, "sources": [source_record(job.scan)],
+        "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
         "outputs": [path.name for path in results],
         "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
-        "prior": _prior_record(job.prior) if prior is not None else None,
         "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
         "seconds": round(time.time() - started, 2),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -231,6 +231,16 @@ def _same_job(out: Path, fingerprint: str) -> bool:
     return record.get("status") == "done" and record.get("fingerprint") == fingerprint
 
 
-def _prior_record(name: str) -> dict[str, Any]:
-    card = read_card(name)
-    return {"name": card["name"], "sha256": card["sha256"]}
+def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
+    """The entries of the record by which `restore recon --config` repeats the run."""
+    job, options, sampler = planned.job, planned.job.options, planned.sampler
+    return replayable(
+        "recon", {"scan": job.scan, "like": job.like},
+        {
+            "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
+            "samples": options.samples, "seed": options.seed, "maps": options.maps,
+            "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
+            "device": str(device),
+        },
+        job.prior if sampler.prior_kinds else None,
+    )  # fmt: skip
