@@ -31,7 +31,7 @@ from restore.cli.bench_options import (
     tuned_values,
     words,
 )
-from restore.cli.verb import verb
+from restore.cli.config_option import verb
 
 if TYPE_CHECKING:
     from restore.bench.protocol import Protocol

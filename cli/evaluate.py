@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console
-from restore.cli.verb import verb
+from restore.cli.config_option import verb
 
 if TYPE_CHECKING:
     from restore.pipelines.evaluate import Alignment, Evaluation

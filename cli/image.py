@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from restore.cli import console
+from restore.cli.config_option import verb
 from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
-from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ def _record(
     found: dict[str, Any], files: dict[str, Path | None], told: dict[str, Any]
 ) -> dict[str, Any]:
     """The record of a run, with what it takes to repeat it: "auto" is replaced by what was taken."""
-    from restore.pipelines.replayable import replayable
+    from restore.pipelines.replay_entries import replayable
 
     sampler, prior = told.pop("sampler"), told.pop("prior")
     options = told | {

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restore.cli import console
+from restore.cli.config_option import verb
 from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
 from restore.cli.output import check_output
-from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.pipelines.run_recon import Planned

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console
+from restore.cli.config_option import verb
 from restore.cli.output import check_output
-from restore.cli.verb import verb
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_write import Undersampling

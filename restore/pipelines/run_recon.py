@@ -33,7 +33,7 @@ from restore.operators.base import LinearOperator
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.identity import identity_from
-from restore.pipelines.replayable import replayable
+from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnStep, ReconOptions, empty_result, reconstruct
 from restore.priors.store import kind_of, load_prior, read_card
 from restore.registry import check_operator, load_sampler

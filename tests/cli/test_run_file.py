@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from restore.cli import app
+from restore.cli.config_option import verb as make_verb
 from restore.cli.run_file import LARGEST_BYTES, read_run_file
-from restore.cli.verb import verb as make_verb
 from restore.datasets.sidecar import read_sidecar
 from restore.errors import InputError
 
