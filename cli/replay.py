@@ -1,9 +1,9 @@
 """Repeating a run from the record beside its result: `restore recon --config OUT.json`.
 
 Used by `cli/config_option.py` only. The record holds the options in full (`restore/pipelines/replay_entries.py`),
-names its files without their folders and knows their sha256. A file is looked for by its name beside the record and in the working
-folder, and one folder up and down from either; what is typed wins. Other content than the recorded is refused where the
-record names it, and noted where it was typed.
+names its files without their folders and knows their sha256. A file is looked for by its name beside the record and
+in the working folder, and one folder up and down from either; what is typed wins. Other content than the recorded is
+refused where the record names it, and noted where it was typed.
 """
 
 from __future__ import annotations

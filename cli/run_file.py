@@ -1,8 +1,8 @@
 """Run files: a YAML file with the options of a verb, as `--config run.yaml` takes it.
 
-Used by `cli/config_option.py` only. A file gives what could be typed: every value is the text that stands there (10:20
-stays a range of slices, 1e-3 a number), and the verb's own options turn it into numbers and paths. Nothing but plain values is
-read: no tags, no anchors, no names given twice, bounded in size and depth.
+Used by `cli/config_option.py` only. A file gives what could be typed: every value is the text that stands there
+(10:20 stays a range of slices, 1e-3 a number), and the verb's own options turn it into numbers and paths. Nothing but
+plain values is read: no tags, no anchors, no names given twice, bounded in size and depth.
 """
 
 from __future__ import annotations
