@@ -9,7 +9,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import verb
-from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
+from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def command(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Picture to write.")],
     task: Annotated[str, typer.Option(help="inpaint, deblur, superres or denoise.")],
+    *,
     mask: Annotated[
         Path | None,
         typer.Option(help="inpaint: white where pixels are known, black where missing."),
@@ -45,10 +46,7 @@ def command(
             help="auto (the bundled one of the kind that the sampler needs), a name or a file."
         ),
     ] = "auto",
-    steps: Steps = None,
-    samples: Samples = 1,
-    preset: Preset = "tuned",
-    settings: Settings = None,
+    sampling: Sampling,
     seed: Annotated[int, typer.Option(help="Seed of the noise, simulated and sampled.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -62,13 +60,13 @@ def command(
     """
     import torch
 
-    from restore.config import parse_assignments
     from restore.datasets.picture.images import read_image, write_image
     from restore.datasets.sidecar import environment, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.photograph import restore_image
 
+    samples, preset = sampling.samples, sampling.preset
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
     for path in (out, *extra):
         check_output(path, photo, overwrite)
@@ -77,9 +75,7 @@ def command(
     picture = read_image(photo)
     known = None if mask is None else _read_mask(mask)
     degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
-    values: dict[str, Any] = dict(parse_assignments(settings or [])) | {"preset": preset}
-    if steps is not None:
-        values["n_steps"] = steps
+    values: dict[str, Any] = {**sampling.values(), "preset": preset}
     with console.progress(photo.name, total=samples) as advance:
         done = 0.0
 
@@ -103,18 +99,21 @@ def command(
         "seed": seed, "device": str(chosen),
     }  # fmt: skip
     record = _record(result.record, {"photo": photo, "mask": mask}, told) | {
-        "outputs": [path.name for path in (out, *extra)],
-        "environment": environment(str(chosen)),
+        "outputs": [path.name for path in (out, *extra)], "environment": environment(str(chosen)),
         "clipped_values": clipped,
-    }
+    }  # fmt: skip
     write_sidecar(out, record)
     console.notes(picture.notes)
     if json:
         console.result_json(record)
-        return
-    for name, figures in result.record.get("metrics", {}).items():
+    else:
+        _show(out, record)
+
+
+def _show(out: Path, record: dict[str, Any]) -> None:
+    for name, figures in record.get("metrics", {}).items():
         console.result(f"{name:18s} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
-    console.result(f"{out}: {task} by {result.record['sampler']}")
+    console.result(f"{out}: {record['task']} by {record['sampler']}")
 
 
 def _record(

@@ -1,10 +1,12 @@
 """Options that several verbs share, so that they are called and explained the same everywhere.
 
-Used by the verbs that run a sampler. Imports only typer.
+Used by the verbs that run a sampler. Imports only typer. A dataclass is a group of options: as the type of a parameter
+it stands for all its fields (`cli/config_option.py`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -21,3 +23,20 @@ Settings = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the sampler is set and run."""
+
+    steps: Steps = None
+    samples: Samples = 1
+    preset: Preset = "tuned"
+    settings: Settings = None
+
+    def values(self) -> dict[str, str]:
+        """The single settings that were given, --steps last. Raises ConfigError."""
+        from restore.config import parse_assignments
+
+        steps = {} if self.steps is None else {"n_steps": str(self.steps)}
+        return parse_assignments(self.settings or []) | steps

@@ -9,7 +9,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import verb
-from restore.cli.options import Device, Overwrite, Preset, Samples, Settings, Steps
+from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -26,16 +26,14 @@ def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")
     ],
+    *,
     sampler: Annotated[
         str, typer.Option(help="dds, reddiff, diffusionmbir, tv, ... (`restore list samplers`).")
     ] = "dds",
     prior: Annotated[
         str, typer.Option(help="auto (medical), a bundled name or a weight file.")
     ] = "auto",
-    steps: Steps = None,
-    samples: Samples = 1,
-    preset: Preset = "tuned",
-    settings: Settings = None,
+    sampling: Sampling,
     maps: Annotated[
         str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
     ] = "auto",
@@ -66,7 +64,6 @@ def command(
     ] = False,
 ) -> None:
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
-    from restore.config import parse_assignments
     from restore.errors import ConfigError
     from restore.pipelines.devices import choose_device
     from restore.pipelines.run_recon import ReconJob, plan, run
@@ -76,9 +73,9 @@ def command(
         raise ConfigError(f"--maps must be auto, file or espirit, got '{maps}'")
     chosen = choose_device(device)
     check_output(out, scan, overwrite=True)
-    values = parse_assignments(settings or []) | ({} if steps is None else {"n_steps": str(steps)})
+    samples = sampling.samples
     job = ReconJob(
-        scan, out, sampler, preset, values, prior, like=like, repair=repair, overwrite=overwrite,
+        scan, out, sampler, sampling.preset, sampling.values(), prior, like=like, repair=repair, overwrite=overwrite,
         options=ReconOptions(samples, seed, maps, not keep_phase, noise_std, report),  # type: ignore[arg-type]
     )  # fmt: skip
     planned = plan(job)

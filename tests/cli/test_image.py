@@ -67,7 +67,7 @@ def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
         "reddiff": "natural",
         "flowchef": "natural",
     }
-    assert record["prior"] == kind.get(sampler, "natural-restore")
+    assert record["prior"]["name"] == kind.get(sampler, "natural-restore")
     assert record["sampler"] == sampler
     metrics = record["metrics"]
     assert metrics["restored"]["psnr"] > metrics["degraded"]["psnr"]
@@ -89,7 +89,7 @@ def test_simulation_says_how_well_it_came_back(pictures, verb, tmp_path, task, k
     result = verb(*command, "--noise", 0.05, "--simulate", "--json")
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
-    assert record["prior"] == {"grey": "medical", "rgb": "natural"}[kind]
+    assert record["prior"]["name"] == {"grey": "medical", "rgb": "natural"}[kind]
     metrics = record["metrics"]
     assert metrics["restored"]["psnr"] > metrics["degraded"]["psnr"]
     assert metrics["restored"]["ssim"] > metrics["degraded"]["ssim"]
