@@ -30,9 +30,9 @@ from timing import measure, one_thread, print_versions
 
 from restore import solve
 from restore.datasets.mri.kspace_array import read_kspace_array
+from restore.datasets.scan import SetupOptions
 from restore.operators.mri.coil_maps import calibration_region
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.pipelines.scan_setup import set_up_mri
 
 LAMBDA, ITERATIONS, HELD_OUT = 0.005, 100, 0.1
 
@@ -111,10 +111,10 @@ def main() -> None:
     print_versions("sigpy")
     print("BART", bart.version() if bart.program() else "not installed: its image is left out")
     scan = read_kspace_array(args.data / "kspace" / "brain_8ch_poisson.npy")
-    setup = set_up_mri(scan, "espirit", remove_phase=True, noise_std=None)
-    chunk = setup.chunk(range(1), torch.device("cpu"))
-    mask, maps = torch.from_numpy(scan.mask), chunk.operator.maps[0]
-    y, noise = chunk.y[0] / setup.scaling.scale, (setup.noise_std or 0) / setup.scaling.scale
+    problem = scan.problem(range(1), torch.device("cpu"), SetupOptions(maps="espirit"))
+    mask, maps = torch.from_numpy(scan.mask), problem.operator.maps[0]
+    scale = problem.scaling.scale
+    y, noise = problem.y[0] / scale, (problem.noise.std if problem.noise else 0) / scale
     print(f"k-space {tuple(y.shape)}, sampled {float(mask.float().mean()):.1%}, noise {noise:.2e}")
     kept = mask & ~held_out(mask)
     images, captions = {}, {}

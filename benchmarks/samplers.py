@@ -63,7 +63,7 @@ def photographs(data: Path, task: str) -> list[Case]:
     """Four crops, degraded."""
     from tasks import centre
 
-    from restore.datasets.picture.images import read_image
+    from restore.datasets.open import read_image
     from restore.pipelines.degrade import Degradation, add_noise, noise_level
 
     cases = []
@@ -87,7 +87,6 @@ def slices(data: Path, task: str) -> list[Case]:
     from restore.datasets.open import read
     from restore.datasets.simulate.ct import simulate_ct
     from restore.datasets.simulate.mri import simulate_mri
-    from restore.pipelines.scan_setup import set_up_ct, set_up_mri
 
     if task == "mri4":
         volume = read(data / "mr" / "train" / "chris_T1.nii.gz", modality="MR")
@@ -98,32 +97,29 @@ def slices(data: Path, task: str) -> list[Case]:
             volume, slices=slice(65, 147, 27), seed=SEED, coils=8, noise=0.005, mask="random",
             acceleration=4, center_fraction=0.08,
         )  # fmt: skip
-        setup: Any = set_up_mri(scan, "auto", True, None)
     else:
         volume = read(data / "ct" / "train" / "thorax_1p5mm.nii.gz", modality="CT")
         scan = simulate_ct(volume, slices=slice(10, 103, 31), seed=SEED, views=30, photons=1e5)
-        setup = set_up_ct(scan, None)
-    cases = []
+    setup, cases = scan.setup(), []
     for i in range(scan.n_slices):
-        chunk = setup.chunk(range(i, i + 1), torch.device("cpu"))
+        problem = setup.problem(range(i, i + 1), torch.device("cpu"))
         truth = torch.as_tensor(np.asarray(scan.reference[i]))
-        cases.append(_Scan(truth, chunk, setup.scaling, scan))
+        cases.append(_Scan(truth, problem, scan))
     return cases  # type: ignore[return-value]
 
 
 class _Scan:
     """A slice of a scan as a case: scored in the scan's own units."""
 
-    def __init__(self, truth: Tensor, chunk: Any, scaling: Any, scan: Any) -> None:
-        self.truth, self.chunk, self.scaling, self.scan = truth, chunk, scaling, scan
-        self.operator, self.y, self.noise = chunk.operator, chunk.y, chunk.noise
+    def __init__(self, truth: Tensor, problem: Any, scan: Any) -> None:
+        self.truth, self.scaling, self.scan = truth, problem.scaling, scan
+        self.operator, self.y, self.noise = problem.operator, problem.y, problem.noise
 
     def score(self, image: Tensor) -> tuple[float, float]:
         """PSNR and SSIM, data range the maximum (MR) or the range (CT) of the slice."""
         from restore.metrics import psnr, ssim
-        from restore.pipelines.scan_to_volume import in_source_units
 
-        found = in_source_units(self.scan, image.reshape(1, 1, *image.shape[-2:]))[0, 0]
+        found = self.scan.in_source_units(image.reshape(1, 1, *image.shape[-2:]))[0, 0]
         truth = self.truth.numpy()
         peak = float(truth.max() - (0 if image.is_complex() else truth.min()))
         return psnr(found, truth, data_range=peak), ssim(found, truth, data_range=peak)

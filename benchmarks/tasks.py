@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from restore.datasets.open import read
-from restore.datasets.picture.images import read_image
-from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.open import read, read_image
+from restore.datasets.scan import Scan
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.front_door import solve
 from restore.metrics import psnr, ssim
 from restore.noise import Gaussian
-from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import AIR_HU
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.degrade import Degradation, Task, add_noise, noise_level
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.base import Denoiser
@@ -56,7 +52,7 @@ class ScanTask:
     simulate: dict[str, Any]
     maps: str = "auto"
 
-    def scan(self) -> MRIScan | CTScan:
+    def scan(self) -> Scan:
         """The measurement."""
         volume = (
             read(self.volume) if self.volume.is_dir() else read(self.volume, modality=self.modality)
@@ -67,8 +63,7 @@ class ScanTask:
     def run(self, sampler: str, preset: str, settings: dict[str, Any]) -> Score:
         """Reconstruct and score."""
         scan = self.scan()
-        operator: type[LinearOperator] = MultiCoilMRI if self.modality == "MR" else ParallelBeamCT
-        chosen = load_sampler(sampler).configured(preset, operator, settings)
+        chosen = load_sampler(sampler).configured(preset, scan.operator, settings)
         prior = _prior("medical") if chosen.prior_kinds else None
         start = time.perf_counter()
         options = ReconOptions(maps=self.maps)  # type: ignore[arg-type]

@@ -33,12 +33,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from restore.datasets.open import read
-from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.scan import Scan
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.volume.volume import Volume
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
@@ -79,7 +77,7 @@ def _means(x: NDArray[Any], by: tuple[int, int, int]) -> Array:
     return blocks.mean((1, 3, 5)).astype(np.float32)
 
 
-def scan_of(task: str, data: Path, slices: int = SLICES) -> MRIScan | CTScan:
+def scan_of(task: str, data: Path, slices: int = SLICES) -> Scan:
     """task: "mr4" for acceleration 4, "ct15" for 15 views."""
     source, number = volume(task[:2], data), int(task[2:])
     if task.startswith("mr"):
@@ -91,10 +89,9 @@ def scan_of(task: str, data: Path, slices: int = SLICES) -> MRIScan | CTScan:
     return simulate_ct(source, views=number, photons=1e5, slices=chosen, seed=SEED)
 
 
-def run(scan: MRIScan | CTScan, sampler: str, settings: dict[str, Any]) -> Array:
+def run(scan: Scan, sampler: str, settings: dict[str, Any]) -> Array:
     """The reconstructed volume."""
-    operator = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
-    chosen = load_sampler(sampler).configured("tuned", operator, settings)
+    chosen = load_sampler(sampler).configured("tuned", scan.operator, settings)
     prior = load_prior("medical") if chosen.prior_kinds else None
     result = reconstruct(scan, chosen, prior, ReconOptions(), device=torch.device("cpu"))
     return np.asarray(result.volume.data, dtype=np.float32)

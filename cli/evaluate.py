@@ -75,14 +75,13 @@ def _shift_line(found: Alignment) -> str:
 def _compare(
     out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
 ) -> Evaluation:
-    from restore.datasets.open import read, sniff
-    from restore.datasets.picture.images import read_image
+    from restore.datasets.open import format_of, read, read_image
     from restore.datasets.slices import parse_slices
     from restore.errors import ConfigError
     from restore.pipelines.evaluate import evaluate_photograph, evaluate_volume
 
     chosen = None if slices is None else parse_slices(slices)
-    if any(path.is_file() and "picture" in sniff(path) for path in (out, reference)):
+    if any((form := format_of(path)) and form.holds == "picture" for path in (out, reference)):
         if chosen is not None:
             raise ConfigError("--slices is for volumes; a photograph has none")
         pair = read_image(out).data, read_image(reference).data

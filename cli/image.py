@@ -60,7 +60,8 @@ def command(
     """
     import torch
 
-    from restore.datasets.picture.images import read_image, write_image
+    from restore.datasets.open import read_image
+    from restore.datasets.picture.images import write_image
     from restore.datasets.sidecar import environment, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
@@ -73,8 +74,7 @@ def command(
     bits = _most_bits(out)
     chosen = choose_device(device)
     picture = read_image(photo)
-    known = None if mask is None else _read_mask(mask)
-    degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
+    degradation = Degradation(cast(Task, task), _read_mask(mask), kernel, factor, boundary)
     values: dict[str, Any] = {**sampling.values(), "preset": preset}
     with console.progress(photo.name, total=samples) as advance:
         done = 0.0
@@ -142,11 +142,13 @@ def _most_bits(out: Path) -> int:
     return 8 if kind == "JPEG" else 16
 
 
-def _read_mask(path: Path) -> Tensor:
-    """A mask picture as (H, W) of 0 and 1: white (at least half) is known."""
+def _read_mask(path: Path | None) -> Tensor | None:
+    """A mask picture as (H, W) of 0 and 1: white (at least half) is known. None where none is given."""
+    if path is None:
+        return None
     import torch
 
-    from restore.datasets.picture.images import read_image
+    from restore.datasets.open import read_image
 
     return (torch.from_numpy(read_image(path).data).mean(0) >= 0.5).float()
 

@@ -24,14 +24,6 @@ class Kind(StrEnum):
 
 
 _CONTRACTS = {"LinearOperator": "linear", "NonlinearOperator": "non-linear"}
-_FORMATS = (
-    ("NIfTI", ".nii, .nii.gz", "volume in and out"),
-    ("DICOM series", "folder", "volume in; derived series out"),
-    ("fastMRI HDF5", ".h5", "multi-coil and single-coil k-space in and out"),
-    ("CT measurement HDF5", ".h5", "parallel-beam sinogram in and out (docs/scan-files.md)"),
-    ("NumPy array", ".npy", "k-space in: (slices, coils, H, W), complex, never pickled"),
-    ("PNG, JPEG, TIFF", ".png .jpg .tif", "photograph in; PNG out"),
-)
 
 
 def command(
@@ -128,9 +120,11 @@ def priors() -> list[dict[str, Any]]:
 
 def datasets() -> list[dict[str, Any]]:
     """File formats that are read and written, then public data sets and how to obtain them."""
+    from restore.datasets.formats import described
+
     formats = [
-        {"kind": "format", "name": name, "files": files, "what": what}
-        for name, files, what in _FORMATS
+        {"kind": "format", "name": f["name"], "files": f["files"], "what": f["ways"]}
+        for f in described()
     ]
     text = (_folder("datasets") / "public_sets.json").read_text(encoding="utf-8")
     return formats + [{"kind": "public set", **entry} for entry in json_text.loads(text)]

@@ -64,19 +64,21 @@ def command(
     ] = False,
 ) -> None:
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
-    from restore.errors import ConfigError
+    from restore.config import from_settings
     from restore.pipelines.devices import choose_device
     from restore.pipelines.run_recon import ReconJob, plan, run
     from restore.pipelines.scan_to_volume import ReconOptions
 
-    if maps not in ("auto", "file", "espirit"):
-        raise ConfigError(f"--maps must be auto, file or espirit, got '{maps}'")
     chosen = choose_device(device)
     check_output(out, scan, overwrite=True)
     samples = sampling.samples
+    options = from_settings(ReconOptions, {
+        "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
+        "seed": seed, "trace": report,
+    })  # fmt: skip
     job = ReconJob(
-        scan, out, sampler, sampling.preset, sampling.values(), prior, like=like, repair=repair, overwrite=overwrite,
-        options=ReconOptions(samples, seed, maps, not keep_phase, noise_std, report),  # type: ignore[arg-type]
+        scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
+        overwrite=overwrite,
     )  # fmt: skip
     planned = plan(job)
     if report:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import h5py
 import numpy as np
 
 from restore.datasets.budget import check_budget
-from restore.errors import InputError, NotFoundError, OutOfMemory, RestoreError
+from restore.datasets.content import DOWNLOAD_AGAIN, Content, look_at
+from restore.errors import InputError, OutOfMemory, RestoreError
 
 MAX_COMPRESSION = 1032
 """The highest ratio that deflate can reach; a data set that claims more holds nothing."""
@@ -27,15 +29,6 @@ MAX_COMPRESSION = 1032
 MAX_TEXT_BYTES = 1 << 20
 MAX_ATTRIBUTE_BYTES = 1 << 20
 NUMBERS = "biufc"
-DOWNLOAD_AGAIN = "download or copy the file again and compare its size and sha256 with the source"
-
-_SIGNATURES = {
-    b"\x1f\x8b": "a gzip file",
-    b"PK": "a zip archive",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x93NUMPY": "a numpy array (.npy)",
-}
 
 
 @contextmanager
@@ -60,35 +53,29 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 def require_hdf5(path: Path) -> None:
     """Raise NotFoundError or InputError unless `path` is a file with an HDF5 signature."""
-    if not path.exists():
-        raise NotFoundError(f"{path}: no such file")
-    if not path.is_file():
-        raise InputError(path, "is not a file", "give one HDF5 file")
-    if path.stat().st_size == 0:
-        raise InputError(path, "the file is empty", DOWNLOAD_AGAIN)
-    if not has_signature(path):
-        raise InputError(path, f"is not an HDF5 file but {describe(path)}", DOWNLOAD_AGAIN)
+    content = look_at(path)
+    if not is_hdf5(content):
+        raise InputError(path, f"is not an HDF5 file but {content.kind}", DOWNLOAD_AGAIN)
 
 
-def has_signature(path: Path) -> bool:
-    """Whether the file starts like HDF5 (at 0, 512, 1024, ... bytes, as the format allows)."""
-    return bool(h5py.is_hdf5(path))
+def is_hdf5(content: Content) -> bool:
+    """Whether a file starts like HDF5 (at 0, 512, 1024, ... bytes, as the format allows)."""
+    return not (content.is_folder or content.packed) and bool(h5py.is_hdf5(content.path))
 
 
-def describe(path: Path) -> str:
-    """What a file seems to be, in a few words."""
-    with path.open("rb") as stream:
-        start = stream.read(256)
-    if start[128:132] == b"DICM":
-        return "a DICOM file"
-    for magic, name in _SIGNATURES.items():
-        if start.startswith(magic):
-            return name
-    if start.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer, not the data"
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
-        return "a text file"
-    return "something of unknown format"
+@lru_cache(maxsize=1)
+def root_names(content: Content) -> frozenset[str]:
+    """What stands in the root of an HDF5 file, none in any other; asked by each format in turn, looked up once.
+
+    Raises InputError for a damaged file.
+    """
+    if not is_hdf5(content):
+        return frozenset()
+    with open_hdf5(content.path) as file:
+        # A damaged name may come as bytes.
+        return frozenset(
+            n if isinstance(n, str) else n.decode(errors="replace") for n in file.keys()
+        )
 
 
 def find_dataset(file: h5py.File, name: str, *, sparse: bool = False) -> h5py.Dataset | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.hdf5_guard import find_dataset, open_hdf5
-from restore.datasets.scan import LazyStack
+from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 
 MARGIN_BYTES = 1 << 20

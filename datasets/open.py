@@ -1,51 +1,48 @@
-"""Any volume file in, any volume file out: `restore.read` and `restore.write`.
+"""Any file in, any volume out: `read`, `open_scan`, `read_image` and `write`.
 
-May be called by everybody above. Looks at the first bytes of a file, not at its name, and hands
-over to the reader that fits; a file that no reader here fits is named for what it is.
+May be called by everybody above. The content of a file decides, not its name: the formats are asked in turn, the first
+that claims the file opens it. A file that holds something else, or that no format claims, is named for what it is.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from restore.datasets.atomic import name_suffix
+from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at
+from restore.datasets.formats import Format, Holds, known_formats
 from restore.datasets.volume.volume import Volume
-from restore.errors import ConfigError, InputError, NotFoundError, OutputError
+from restore.errors import ConfigError, InputError, OutputError
 
-SNIFFED_BYTES = 560
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
+if TYPE_CHECKING:
+    from restore.datasets.picture.images import Picture
+    from restore.datasets.scan import Scan
 
-MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"NRRD", "an NRRD volume"),
-    (b"%PDF", "a PDF document"),
-    (b"MATLAB", "a MATLAB file"),
-    (b"ObjectType", "a MetaImage header"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"MZ", "a Windows program"),
-    (b"\x7fELF", "a program"),
-)
-
-ANALYZE = "an Analyze header, or NIfTI with a damaged one"
-"""A header of 348 bytes without the NIfTI mark."""
-
-WHAT_TO_DO = {
-    "picture": "pictures are read by `restore image` and datasets.images.read_image",
-    "HDF5": "k-space and sinograms are read by `restore recon`, not as volumes",
-    "archive": "unpack it first",
-    "volume": "convert it to NIfTI",
+INSTEAD: dict[Holds, str] = {
+    "volume": "volumes are read by `restore.read`; `restore simulate mri` and `restore simulate ct` make scans of them",
+    "scan": "k-space and sinograms are read by `restore recon` and datasets.open.open_scan",
+    "picture": "pictures are read by `restore image` and datasets.open.read_image",
 }
+"""Where a file belongs that was given to the wrong reader."""
+
+REPAIRS = ("", "zero")
+
+MOST_NAMES = 30
+"""Of the parts of a file in a message."""
+
+HINTS = (
+    ("archive", "unpack it first"),
+    ("NRRD", "convert it to NIfTI"),
+    ("MetaImage", "convert it to NIfTI"),
+    ("picture", "convert it to PNG or TIFF"),
+    ("a folder", "give one file, or the folder of a DICOM series"),
+    ("text file", DOWNLOAD_AGAIN),
+    ("web page", DOWNLOAD_AGAIN),
+    ("git-lfs", DOWNLOAD_AGAIN),
+    ("unknown kind", DOWNLOAD_AGAIN),
+)
+"""What to do about a file that no format claims, by a word of what it is."""
 
 
 def read(
@@ -56,30 +53,39 @@ def read(
     modality: str = "",
     repair: str = "",
 ) -> Volume:
-    """Read a NIfTI file, a DICOM file or a folder with a DICOM series.
+    """Read a volume: a NIfTI file, a DICOM file or a folder with a DICOM series.
 
     index: which volume of a 4-D NIfTI; series: which DICOM series of a folder (number, UID or its
     end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
-    NIfTI voxels that are not finite. Raises NotFoundError, InputError, ConfigError.
+    NIfTI voxels that are not finite. Raises NotFoundError, InputError, ConfigError (an option that the file's format
+    does not take).
     """
-    source = Path(path)
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    kind = "DICOM" if source.is_dir() else sniff(source)
-    if kind == "DICOM":
-        if index is not None or modality or repair:
-            raise ConfigError(f"{source}: index, modality and repair are for NIfTI, this is DICOM")
-        from restore.datasets.volume import dicom
+    options = {"index": index, "series": series, "modality": modality, "repair": repair}
+    volume: Volume = _open(path, "volume", options)
+    return volume
 
-        return dicom.read(source, series=series)
-    if kind != "NIfTI":
-        hint = next((todo for word, todo in WHAT_TO_DO.items() if word in kind), "")
-        raise InputError(source, f"{kind}, not a volume", hint or "expected NIfTI or DICOM")
-    if series:
-        raise ConfigError(f"{source}: series is for DICOM, this is NIfTI")
-    from restore.datasets.volume import nifti
 
-    return nifti.read(source, index=index, modality=modality, repair=repair)
+def open_scan(path: str | Path, repair: str = "") -> Scan:
+    """The scan in a file, its slices read when they are asked for.
+
+    repair="zero" replaces NaN and infinite samples by zero and says so in `notes`; by default they are an error when
+    their slice is read. Raises NotFoundError, InputError, ConfigError (unknown repair).
+    """
+    if repair not in REPAIRS:
+        raise ConfigError(f"unknown repair {repair!r}; known: 'zero'")
+    scan: Scan = _open(path, "scan", {"repair": repair})
+    return scan
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a PNG, JPEG or TIFF picture. Raises NotFoundError, InputError."""
+    picture: Picture = _open(path, "picture", {})
+    return picture
+
+
+def format_of(path: str | Path) -> Format | None:
+    """The format that claims a file or folder, whatever it holds. Raises NotFoundError, InputError."""
+    return _claiming(look_at(path), known_formats())
 
 
 def write(
@@ -91,23 +97,30 @@ def write(
     written over, and what exists is only with `overwrite`. Raises ConfigError (name), OutputError.
     """
     target = Path(path)
-    suffix = name_suffix(target).lower()
-    if suffix not in NIFTI_SUFFIXES and suffix and not target.is_dir():
-        raise ConfigError(
-            f"{target}: volumes are written as .nii, .nii.gz, or DICOM into a folder whose name "
-            "has no suffix"
-        )
+    form = writer_for(target)
     refuse_source(target, volume.source)
-    filled = any(target.iterdir()) if target.is_dir() else target.exists()
-    if filled and not overwrite:
+    if is_filled(target) and not overwrite:
         raise OutputError(f"{target}: exists already; choose another name or say overwrite")
-    if suffix in NIFTI_SUFFIXES and not target.is_dir():
-        from restore.datasets.volume import nifti_write
+    return form.save(volume, target, description=description)
 
-        return nifti_write.write(volume, target, description=description)
-    from restore.datasets.volume import dicom_write
 
-    return dicom_write.write(volume, target, description=description)
+def writer_for(path: Path) -> Format:
+    """The format that a volume is written in under a name, by its suffix. Raises ConfigError."""
+    suffix = "" if path.is_dir() else name_suffix(path).lower()
+    writers = [f for f in known_formats() if f.holds == "volume" and f.suffixes]
+    for form in writers:
+        if suffix in form.suffixes:
+            return form
+    known = ", ".join(s for f in writers for s in f.suffixes if s)
+    folder = next((f.name for f in writers if "" in f.suffixes), "")
+    raise ConfigError(
+        f"{path}: volumes are written as {known}, or {folder} into a folder whose name has no suffix"
+    )
+
+
+def is_filled(path: Path) -> bool:
+    """Whether there is a file, or a folder with something in it."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def refuse_source(target: Path, source: Path | None) -> None:
@@ -123,45 +136,53 @@ def refuse_source(target: Path, source: Path | None) -> None:
         raise OutputError(f"{target}: {what}; write elsewhere")
 
 
-def sniff(file: Path) -> str:
-    """Say what a file is by its first bytes: "NIfTI", "DICOM", or a few words for anything else.
+def _open(path: str | Path, holds: Holds, options: dict[str, Any]) -> Any:
+    """Open a file by the first format of what is wanted that claims it. options: names to values, falsy if not given.
 
-    Raises InputError for a file that is empty or cannot be opened.
+    Raises NotFoundError, InputError, ConfigError.
     """
+    content = look_at(path)
+    wanted = tuple(f for f in known_formats() if f.holds == holds)
+    form = _claiming(content, wanted)
+    if form is None:
+        raise _refusal(content, holds, wanted)
+    given = {name: value for name, value in options.items() if value not in (None, "")}
+    for name in given:
+        if name not in form.options:
+            takers = " and ".join(f.name for f in wanted if name in f.options)
+            raise ConfigError(f"{path}: {name} is for {takers}, this is {form.name}")
+    return form.open(content.path, **given)
+
+
+def _claiming(content: Content, asked: tuple[Format, ...]) -> Format | None:
     try:
-        with file.open("rb") as stream:
-            head = stream.read(SNIFFED_BYTES)
-            if head[:2] == b"\x1f\x8b":
-                stream.seek(0)
-                return _inside_gzip(file, gzip.GzipFile(fileobj=stream))
+        return next((f for f in asked if f.claims(content)), None)
     except OSError as cause:
-        raise InputError(file, f"cannot be opened ({cause.strerror})") from cause
-    if not head:
-        raise InputError(file, "empty: 0 bytes", "fetch or export it again")
-    return _kind(head)
+        why = f"cannot be read ({cause.strerror or cause})"
+        raise InputError(content.path, why) from cause
 
 
-def _inside_gzip(file: Path, stream: gzip.GzipFile) -> str:
-    try:
-        kind = _kind(stream.read(SNIFFED_BYTES))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as cause:
-        why = "damaged: the compressed data ended early"
-        raise InputError(file, why, "fetch or export it again") from cause
-    return kind if kind in ("NIfTI", ANALYZE) else f"a gzip archive of {kind}"
+def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> InputError:
+    """What a file is that cannot be opened as what it was given for, and what to do."""
+    other = _claiming(content, tuple(f for f in known_formats() if f.holds != holds))
+    if other is not None:
+        if other.holds == "volume":
+            other.open(
+                content.path
+            )  # one that is damaged as well says so: it would not help to go on with it
+        why = f"{other.called or content.kind}, not a {holds}"
+        return InputError(content.path, why, INSTEAD[other.holds])
+    names = ", ".join(f.name for f in wanted)
+    hint = next((todo for word, todo in HINTS if word in content.kind), "")
+    expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
+    return InputError(content.path, f"{_told(content)}, not a {holds} that is read here", expected)
 
 
-def _kind(head: bytes) -> str:
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
-        return "NIfTI"
-    if head[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c"):
-        return ANALYZE
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    for magic, name in MAGIC:
-        if head.startswith(magic):
-            return name
-    if head.lstrip()[:1] == b"<":
-        return "a web page (HTML or XML)"
-    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "a text file"
-    return "a file of unknown kind"
+def _told(content: Content) -> str:
+    """What a file is, an HDF5 file with the names in it."""
+    if content.kind != HDF5:
+        return content.kind
+    from restore.datasets.hdf5_guard import root_names
+
+    found = ", ".join(sorted(root_names(content))[:MOST_NAMES])
+    return f"{HDF5} that holds {found or 'nothing'}"

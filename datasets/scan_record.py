@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.hdf5_guard import attribute, find_group
-from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.scan import Scan
 from restore.errors import InputError
 
 GROUP = "restore"
@@ -25,7 +25,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Record:
-    """What the group holds; fields as in `MRIScan`."""
+    """What the group holds; fields as in `Scan`."""
 
     slice_indices: tuple[int, ...]
     affine: NDArray[np.float64] | None = None
@@ -54,7 +54,7 @@ def read_record(file: h5py.File, path: Path, slices: int) -> Record:
     return Record(tuple(map(int, indices)), affine, source, settings, [str(note) for note in notes])
 
 
-def write_record(file: h5py.File, scan: MRIScan | CTScan) -> None:
+def write_record(file: h5py.File, scan: Scan) -> None:
     """Write the record of a scan."""
     group = file.create_group(GROUP)
     group.attrs["version"] = VERSION

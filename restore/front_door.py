@@ -58,17 +58,34 @@ def solve(
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape).
     """
-    if samples < 1:
-        raise ConfigError(f"samples must be at least 1, got {samples}")
     noise = Gaussian(float(noise)) if isinstance(noise, int | float) else noise
     problem = Problem(y, operator, noise, scaling or Scaling(), ids)
     if scaling is None:
         problem = dataclasses.replace(problem, scaling=default_scaling(y, operator))
-    chosen = _sampler(sampler, operator, settings)
-    check_operator(type(chosen), type(operator))
+    return solve_problem(
+        problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
+    )  # fmt: skip
+
+
+def solve_problem(
+    problem: Problem,
+    *,
+    prior: Model | str | Path | None = "auto",
+    sampler: Sampler | str = "dds",
+    samples: int = 1,
+    seed: int = 0,
+    on_step: Callable[[Step], None] | None = None,
+    trace: bool = False,
+    **settings: Any,
+) -> Reconstruction:
+    """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1, got {samples}")
+    chosen = _sampler(sampler, problem.operator, settings)
+    check_operator(type(chosen), type(problem.operator))
     model = _model(prior, chosen, problem)
     if model is not None:
-        model = model.to(y.device)
+        model = model.to(problem.y.device)
     results, log = [], []
     with torch.no_grad():
         for k in range(samples):
@@ -83,7 +100,8 @@ def solve(
         provenance={
             "sampler": name_of(type(chosen)), "settings": dataclasses.asdict(chosen),
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
-            "scaling": dataclasses.asdict(problem.scaling), "operator": repr(operator), "noise": repr(noise),
+            "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
+            "noise": repr(problem.noise),
         },
     )  # fmt: skip
 

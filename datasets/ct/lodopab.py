@@ -29,9 +29,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.hdf5_guard import find_dataset, names, open_hdf5
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.formats import Format
+from restore.datasets.hdf5_guard import find_dataset, names, open_hdf5, root_names
 from restore.datasets.hdf5_stack import read_slice
-from restore.datasets.scan import CTScan, LazyStack, checked_slice
+from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 from restore.operators.ct.geometry import ParallelBeam, equispaced, mu_to_hu
 
@@ -147,3 +149,16 @@ def _shape(
         )
     first, second, third = map(int, dataset.shape)
     return first, second, third
+
+
+FORMAT = Format(
+    name="LoDoPaB-CT",
+    holds="scan",
+    files="observation_*.hdf5",
+    ways="parallel-beam sinogram in, told by its name too",
+    rank=60,  # its one data set has a name that other files may have
+    claims=lambda content: KEY in root_names(content) and is_observation(content.path),
+    open=read_lodopab,
+    options=("repair",),
+    called="a LoDoPaB-CT observation",
+)

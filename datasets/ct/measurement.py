@@ -13,11 +13,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.hdf5_guard import attribute, find_dataset, find_group, names, open_hdf5
+from restore.datasets.ct.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.formats import Format
+from restore.datasets.hdf5_guard import (
+    attribute,
+    find_dataset,
+    find_group,
+    names,
+    open_hdf5,
+    root_names,
+)
 from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
-from restore.datasets.mri.noise_estimation import sinogram_noise_std
-from restore.datasets.scan import CTScan, LazyStack, checked_slice
 from restore.datasets.scan_record import read_record, write_record
+from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam
 
@@ -136,3 +145,15 @@ def _positive(file: h5py.File, path: Path, name: str) -> float | None:
     if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
         raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
     return float(value)
+
+
+FORMAT = Format(
+    name="CT measurement HDF5",
+    holds="scan",
+    files=".h5",
+    ways="parallel-beam sinogram in and out (docs/scan-files.md)",
+    claims=lambda content: "sinogram" in root_names(content),
+    open=read_ct_measurement,
+    options=("repair",),
+    called="a CT measurement",
+)

@@ -14,20 +14,23 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
     find_dataset,
     find_text,
     names,
     open_hdf5,
+    root_names,
 )
 from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
 from restore.datasets.mri.fastmri_header import Header, format_header, parse_header
 from restore.datasets.mri.kspace_array import unit_maps
 from restore.datasets.mri.masks import Mask, compact, require_inside, sampling_pattern
 from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.scan import LazyStack, MRIScan, checked_slice
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.scan_record import read_record, write_record
+from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
 Load = Callable[[int], NDArray[Any]]
@@ -235,3 +238,15 @@ def _centre_run(mask: Mask) -> int:
     left = gaps[gaps < centre].max(initial=-1)
     right = gaps[gaps > centre].min(initial=columns.size)
     return int(right - left - 1)
+
+
+FORMAT = Format(
+    name="fastMRI HDF5",
+    holds="scan",
+    files=".h5",
+    ways="multi-coil and single-coil k-space in and out",
+    claims=lambda content: "kspace" in root_names(content),
+    open=read_fastmri,
+    options=("repair",),
+    called="a fastMRI scan",
+)

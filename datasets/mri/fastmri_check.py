@@ -17,8 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from restore.datasets.content import DOWNLOAD_AGAIN
 from restore.datasets.hdf5_guard import (
-    DOWNLOAD_AGAIN,
     attribute,
     find_dataset,
     find_text,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.hdf5_stack import new_hdf5, write_stack
-from restore.datasets.scan import LazyStack
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, OutputError, ShapeError
 
 _KNEE_MARK = "_v2"
@@ -54,14 +54,3 @@ def submission_name(name: str, knee_v2: bool = False) -> str:
     if knee_v2 and not stem.endswith(_KNEE_MARK):
         stem += _KNEE_MARK
     return f"{stem}.h5"
-
-
-def center_crop(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """The middle of the last two axes, as fastMRI cuts it: from (n - m) // 2 on. A view.
-
-    Raises ShapeError where the image is smaller than `shape`.
-    """
-    if image.ndim < 2 or not all(0 < m <= n for m, n in zip(shape, image.shape[-2:], strict=True)):
-        raise ShapeError(f"center_crop: cannot cut {shape} out of {image.shape}")
-    top, left = ((n - m) // 2 for n, m in zip(image.shape[-2:], shape, strict=True))
-    return image[..., top : top + shape[0], left : left + shape[1]]

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.hdf5_stack import new_hdf5
+from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri_header import format_header
 from restore.datasets.mri.fastmri_masks import fastmri_mask, masked_kspace
-from restore.datasets.mri.fastmri_submission import center_crop
 from restore.datasets.mri.masks import Mask
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.scan_record import write_record
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError
 
 NO_PATIENT = "SIMULATED"

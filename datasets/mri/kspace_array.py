@@ -11,19 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets import hdf5_guard
+from restore.datasets.content import DOWNLOAD_AGAIN, NUMPY, look_at
+from restore.datasets.formats import Format
 from restore.datasets.mri.masks import require_inside, sampling_pattern
 from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.scan import LazyStack, MRIScan, checked_slice
-from restore.errors import InputError, NotFoundError
-
-_MAGIC = b"\x93NUMPY"
-
-
-def is_npy(path: Path) -> bool:
-    """Whether the file starts like a .npy file."""
-    with path.open("rb") as stream:
-        return stream.read(len(_MAGIC)) == _MAGIC
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.stack import LazyStack, checked_slice
+from restore.errors import InputError
 
 
 def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
@@ -33,8 +27,6 @@ def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
     InputError.
     """
     path = Path(path)
-    if not path.exists():
-        raise NotFoundError(f"{path}: no such file")
     kspace = _open(path)
     stack = kspace.reshape((1,) * (4 - kspace.ndim) + kspace.shape)
     notes = ["a bare array has no geometry: pixels of 1 mm are assumed in the output"]
@@ -79,9 +71,9 @@ def unit_maps(shape: tuple[int, ...]) -> LazyStack:
 
 def _open(path: Path) -> NDArray[Any]:
     """Memory-map the array after its header has been checked against the file's size."""
-    if not path.is_file() or not is_npy(path):
-        what = hdf5_guard.describe(path) if path.is_file() else "a folder"
-        raise InputError(path, f"is not a .npy file but {what}")
+    kind = look_at(path).kind
+    if kind != NUMPY:
+        raise InputError(path, f"is not a .npy file but {kind}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
@@ -89,7 +81,7 @@ def _open(path: Path) -> NDArray[Any]:
         raise InputError(
             path,
             f"damaged .npy file, or one of Python objects: {reason}",
-            hdf5_guard.DOWNLOAD_AGAIN,
+            DOWNLOAD_AGAIN,
         ) from error
     if array.dtype.kind != "c":
         raise InputError(
@@ -102,3 +94,14 @@ def _open(path: Path) -> NDArray[Any]:
             "expected (H, W), (coils, H, W) or (slices, coils, H, W)",
         )
     return array
+
+
+FORMAT = Format(
+    name="NumPy array",
+    holds="scan",
+    files=".npy",
+    ways="k-space in: (slices, coils, H, W), complex, never pickled",
+    claims=lambda content: content.kind == NUMPY,
+    open=read_kspace_array,
+    options=("repair",),
+)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from restore.datasets.mri.fastmri_submission import center_crop
+from restore.datasets.mri.cropping import center_crop
 from restore.errors import ShapeError
 
 

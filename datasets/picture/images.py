@@ -19,8 +19,9 @@ from PIL import Image, ImageOps
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.budget import check_budget
+from restore.datasets.formats import Format
 from restore.datasets.picture import png16
-from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
+from restore.errors import ConfigError, InputError, OutputError, RestoreError
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -41,18 +42,14 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | Path) -> Picture:
+def read_picture(path: str | Path) -> Picture:
     """Read a PNG, JPEG or TIFF picture.
 
     Palettes become RGB, a camera's rotation tag is applied, an alpha channel that is opaque
     everywhere is dropped with a note. Refused: transparency, CMYK, several pages, pictures beyond
-    the memory budget, damaged files. Raises NotFoundError, InputError.
+    the memory budget, damaged files. path: of one of these formats, as `open.read_image` makes sure. Raises InputError.
     """
     file = Path(path)
-    if not file.is_file():
-        raise NotFoundError(f"{file}: there is no such file")
-    if file.stat().st_size == 0:
-        raise InputError(file, "empty: 0 bytes", "fetch or export it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's size warning: the budget decides that
@@ -61,8 +58,8 @@ def read_image(path: str | Path) -> Picture:
     except RestoreError:
         raise
     except Image.UnidentifiedImageError as cause:
-        why = "not a PNG, JPEG or TIFF picture"
-        raise InputError(file, why, "convert it to PNG or TIFF") from cause
+        why = "damaged picture: what follows its first bytes is not of its kind"
+        raise InputError(file, why, "fetch or export it again") from cause
     except Exception as cause:  # the one boundary: nothing else escapes this reader
         why = f"damaged or unusual picture ({type(cause).__name__}: {cause})"
         raise InputError(file, why, "fetch or export it again") from cause
@@ -175,3 +172,13 @@ def _picture(file: Path, pixels: NDArray[Any], bits: int, notes: list[str]) -> P
         raise InputError(file, f"{channels} channels, expected 1 or 3", "convert it to RGB or grey")
     data = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(top)
     return Picture(data, bits, file, tuple(notes))
+
+
+FORMAT = Format(
+    name="PNG, JPEG, TIFF",
+    holds="picture",
+    files=".png .jpg .tif",
+    ways="photograph in and out",
+    claims=lambda content: content.kind in (f"a {name} picture" for name in FORMATS),
+    open=read_picture,
+)

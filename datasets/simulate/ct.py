@@ -22,12 +22,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
-from restore.datasets.scan import CTScan, LazyStack
-from restore.datasets.simulate.source import (
-    chosen_slices,
-    source_record,
-    volume_affine,
-)
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.simulate.source import chosen_slices, volume_affine
+from restore.datasets.stack import LazyStack
+from restore.datasets.volume.identity import geometry_record
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.geometry import AIR_HU, MU_WATER_PER_MM, ParallelBeam, hu_to_mu
@@ -93,7 +91,7 @@ def simulate_ct(
         reference=LazyStack(
             (len(indices), height, width), lambda i: volume.data[indices[i]].astype(np.float32)
         ),
-        source=source_record(volume),
+        source=geometry_record(volume),
         settings={"views": views, "arc": arc, "photons": float(photons), "seed": seed},
         notes=notes,
     )

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from restore.datasets.mri.fastmri_submission import center_crop
+from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri_write import target_image
 from restore.datasets.mri.masks import Mask, centre
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.coils import birdcage
 from restore.datasets.simulate.mri import NOISE_STREAM, phased_slice, volume_peak
-from restore.datasets.simulate.source import chosen_slices, source_record, volume_affine
+from restore.datasets.simulate.source import chosen_slices, volume_affine
+from restore.datasets.stack import LazyStack
+from restore.datasets.volume.identity import geometry_record
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
 
@@ -80,7 +82,7 @@ def simulate_fastmri(
         reference=LazyStack(
             (len(indices), rows, width), lambda i: target_image(acquire(i), (rows, width))
         ),
-        source=source_record(volume),
+        source=geometry_record(volume),
         settings={
             "acquisition": ACQUISITION,
             "coils": coils,

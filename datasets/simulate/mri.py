@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.mri.masks import Mask, make_mask
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.coils import birdcage, smooth_phase
-from restore.datasets.simulate.source import (
-    chosen_slices,
-    source_record,
-    volume_affine,
-)
+from restore.datasets.simulate.source import chosen_slices, volume_affine
+from restore.datasets.stack import LazyStack
+from restore.datasets.volume.identity import geometry_record
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 
@@ -77,7 +75,7 @@ def simulate_mri(
         reference=LazyStack(
             (len(indices), height, width), lambda i: volume.data[indices[i]].astype(np.float32)
         ),
-        source=source_record(volume),
+        source=geometry_record(volume),
         settings={
             "acquisition": "SIMULATED",
             "coils": coils,

@@ -5,9 +5,6 @@ May be called by the simulators; touches nothing but its arguments.
 
 from __future__ import annotations
 
-from typing import Any
-
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,22 +37,3 @@ def volume_affine(volume: Volume, indices: range) -> NDArray[np.float64]:
     if len(indices) > 1:
         affine[:3, 2] *= indices.step
     return affine
-
-
-def source_record(volume: Volume) -> dict[str, Any]:
-    """Geometry of the source for the scan file: kind, modality, units, zooms (x, y, z) in mm,
-    codes.
-
-    kind is "nifti" (then with `sform_code` and `qform_code`), "dicom" or "array". Nothing else is
-    taken over, so that no patient data reaches the scan file.
-    """
-    record: dict[str, Any] = {
-        "kind": "array" if volume.header is None else "dicom",
-        "modality": volume.modality,
-        "units": volume.units,
-        "zooms": list(volume.spacing_mm),
-    }
-    if isinstance(volume.header, nibabel.Nifti1Header):
-        codes = {name: int(volume.header[name]) for name in ("sform_code", "qform_code")}
-        record.update(kind="nifti", **codes)
-    return record

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,11 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from restore.datasets.budget import check_budget
+from restore.datasets.content import DICOM, Content
+from restore.datasets.formats import Format
+from restore.datasets.volume import dicom_write
 from restore.datasets.volume.dicom_frames import split_frames
+from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.dicom_sort import numbers, plane_of, sort_planes
 from restore.datasets.volume.volume import Volume
 from restore.errors import InputError, NotFoundError, RestoreError
@@ -32,19 +36,6 @@ from restore.errors import InputError, NotFoundError, RestoreError
 MAGIC_AT, MAGIC = 128, b"DICM"
 MOST_FILES = 100_000
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-
-@dataclass(frozen=True, eq=False)
-class DicomSeries:
-    """The headers of a series, one per slice in the volume's order, without pixels and private
-    tags. They name the patient: they go into DICOM again and nowhere else.
-    """
-
-    slices: tuple[Dataset, ...]
-
-    def select(self, indices: Sequence[int]) -> DicomSeries:
-        """Return the headers of these slices, in this order."""
-        return DicomSeries(tuple(self.slices[i] for i in indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +81,25 @@ def is_dicom(file: Path) -> bool:
         return stream.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC
 
 
+def _claims(content: Content) -> bool:
+    """A DICOM file, or a folder that holds one."""
+    if content.is_folder:
+        return any(map(is_dicom, _files_below(content.path)))
+    return content.kind == DICOM
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files without the hidden ones and those in hidden folders, in the order of their names."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if not path.is_symlink():  # it may lead back here
+                yield from _files_below(path)
+        elif path.is_file():
+            yield path
+
+
 @contextmanager
 def _boundary(path: Path) -> Iterator[None]:
     """Turn what pydicom raises into InputError, without its text, which may quote a header."""
@@ -103,10 +113,7 @@ def _boundary(path: Path) -> Iterator[None]:
 
 
 def _images(source: Path) -> tuple[list[_Image], list[str]]:
-    if source.is_file():
-        files = [source]
-    else:
-        files = [f for f in sorted(source.rglob("*")) if f.is_file() and not _hidden(f, source)]
+    files = [source] if source.is_file() else list(_files_below(source))
     if len(files) > MOST_FILES:
         raise InputError(source, f"{len(files)} files below it", "give the folder of one series")
     images, foreign, imageless = [], 0, 0
@@ -128,10 +135,6 @@ def _images(source: Path) -> tuple[list[_Image], list[str]]:
         raise InputError(source, why, "give the folder of a series")
     notes = [f"skipped {foreign} file(s) that are not DICOM"] if foreign else []
     return images, notes + ([f"skipped {imageless} without an image"] if imageless else [])
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _chosen(images: list[_Image], series: str, source: Path) -> list[_Image]:
@@ -292,3 +295,18 @@ def _meaning(images: list[_Image], notes: list[str]) -> tuple[str, str, list[str
         notes = [*notes, "the source was once compressed with loss"]
     counted = Counter(note for note in notes if note)
     return modality if modality in ("MR", "CT") else "", units, list(counted)
+
+
+FORMAT = Format(
+    name="DICOM series",
+    holds="volume",
+    files="folder, or one file",
+    ways="volume in; derived series out",
+    rank=60,  # a folder is asked for files of other formats first
+    claims=_claims,
+    open=read,
+    options=("series",),
+    called="a DICOM series",
+    save=dicom_write.write,
+    suffixes=("",),
+)

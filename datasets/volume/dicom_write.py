@@ -27,10 +27,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from restore.datasets.atomic import atomic_folder
-from restore.datasets.volume.dicom import DicomSeries
 from restore.datasets.volume.dicom_frames import SINGLE_FRAME_CLASS
 from restore.datasets.volume.dicom_new import anonymous_series
 from restore.datasets.volume.dicom_quantise import Stored, quantise
+from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.dicom_sort import LPS_TO_RAS, plane_of
 from restore.datasets.volume.volume import GeometryError, Volume
 from restore.errors import ConfigError, OutputError, ShapeError

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.budget import check_budget
-from restore.datasets.volume.volume import Volume, affine_problem
+from restore.datasets.content import NIFTI
+from restore.datasets.formats import Format
+from restore.datasets.volume import nifti_write
+from restore.datasets.volume.nifti_header import HEADER_BYTES, affine_of
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, RestoreError
-
-HEADER_BYTES = 540
-"""Length of a NIfTI-2 header; one of NIfTI-1 has 348."""
 
 MOST_PER_GZIP_BYTE = 1032
 """No gzip stream unpacks to more bytes per byte than this."""
@@ -30,9 +31,6 @@ TRAILING_BYTES = 1 << 24
 """How much may follow the voxels of a compressed file before it is taken for a bomb."""
 
 CHUNK_BYTES = 1 << 22
-MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""Millimetres per unknown unit, metre, millimetre and micrometre, by the low bits of xyzt_units."""
-
 EXACT_IN_FLOAT32 = 1 << 24
 
 
@@ -164,43 +162,6 @@ def _chosen(file: Path, n_volumes: int, index: int | None) -> int:
     return index or 0
 
 
-def affine_of(
-    file: Path, header: Any, shape: tuple[int, int, int]
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Return a header's affine in mm and notes on what was assumed.
-
-    shape: (nz, ny, nx); the voxel sizes matter only where no sform stands. Raises InputError.
-    """
-    notes = []
-    sizes = np.array(header["pixdim"][1:4], dtype=np.float64)
-    bad = [i for i in range(3) if not (np.isfinite(sizes[i]) and sizes[i] > 0)]
-    if int(header["sform_code"]) > 0:
-        affine = np.array(header.get_sform(), dtype=np.float64)
-        if bad:
-            notes.append("voxel sizes in the header are not positive; the sform was used instead")
-    else:
-        if any(shape[2 - i] > 1 for i in bad):
-            why = f"its voxel sizes are {sizes.tolist()} and no sform says what they are"
-            raise InputError(file, why, "set the voxel sizes in the header")
-        fixed = header.copy()
-        for i in bad:
-            fixed["pixdim"][1 + i] = 1
-            notes.append(f"voxel size along {'xyz'[i]} is not given; it has one voxel, 1 was taken")
-        if int(header["qform_code"]) > 0:
-            affine = np.array(fixed.get_qform(), dtype=np.float64)
-        else:
-            affine = np.array(fixed.get_base_affine(), dtype=np.float64)
-            notes.append("no orientation in the header (both codes 0): left and right are a guess")
-    problem = affine_problem(affine)
-    if problem:
-        raise InputError(file, problem, "the header is damaged: export it again")
-    unit = int(header["xyzt_units"]) & 7
-    if unit in (1, 3):
-        notes.append("positions were in " + ("metres" if unit == 1 else "micrometres"))
-    affine[:3] *= MM_PER_UNIT.get(unit, 1.0)
-    return affine, notes
-
-
 def _exactly(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
     buffer = bytearray(count)
     view, got = memoryview(buffer), 0
@@ -271,3 +232,17 @@ def _kept(header: Any) -> Any:
         if text in kept.keys():  # it knows no `in`
             kept[text] = b""
     return kept
+
+
+FORMAT = Format(
+    name="NIfTI",
+    holds="volume",
+    files=".nii, .nii.gz",
+    ways="volume in and out",
+    rank=10,
+    claims=lambda content: content.kind == NIFTI,
+    open=read,
+    options=("index", "modality", "repair"),
+    save=nifti_write.write,
+    suffixes=(".nii", ".nii.gz"),
+)

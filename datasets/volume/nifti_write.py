@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.atomic import atomic_file
-from restore.datasets.volume.nifti import HEADER_BYTES, MM_PER_UNIT, affine_of
+from restore.datasets.volume.nifti_header import HEADER_BYTES, MM_PER_UNIT, affine_of
 from restore.datasets.volume.volume import Volume
 from restore.errors import OutputError
 

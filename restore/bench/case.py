@@ -16,11 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from restore.bench.store import Place
-from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.scan import MapsSource, Scan
 from restore.front_door import Model
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.pipelines.scan_to_volume import MapsSource, ReconOptions, reconstruct
+from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.problem import Step
 from restore.samplers.base import Sampler
 
@@ -126,7 +124,7 @@ class ScanCase(Case):
     noise_std: as in `ReconOptions`, 0 for a measurement without noise. divisor: (slices,), from the scan's units to the
     reference's where slices have scales of their own; the scan keeps one, so that its noise is the same in all."""
 
-    scan: MRIScan | CTScan
+    scan: Scan
     conditions: Conditions
     place: Place
     reference: NDArray[Any] | None
@@ -138,14 +136,13 @@ class ScanCase(Case):
     @property
     def operator(self) -> type:  # type: ignore[override]
         """The class of the forward operator, which presets go by."""
-        return MultiCoilMRI if isinstance(self.scan, MRIScan) else ParallelBeamCT
+        return self.scan.operator
 
     def first_look(self) -> NDArray[Any]:
-        """Zero-filled for k-space, filtered back-projection for sinograms."""
+        """The classical image that the kind of scan names: zero-filled, filtered back-projection."""
         from restore.registry import load_sampler
 
-        name = "zerofilled" if isinstance(self.scan, MRIScan) else "fbp"
-        classical = load_sampler(name).configured("tuned", self.operator, {})
+        classical = load_sampler(self.scan.first_look).configured("tuned", self.operator, {})
         return self.run(classical, None, samples=1, seed=0, device=torch.device("cpu")).image
 
     def run(
@@ -175,7 +172,7 @@ class ScanCase(Case):
         chunks = result.record["chunks"]
         weights = [len(chunk["slices"]) for chunk in chunks]
         misfit = np.average([chunk["misfit"] ** 2 for chunk in chunks], weights=weights) ** 0.5
-        known = isinstance(self.scan, CTScan) or bool(result.record.get("noise_std"))
+        known = result.record["noise_known"]
         units = 1 if self.divisor is None else self.divisor[:, None, None]
         return Outcome(
             image=result.volume.data / units, samples=None if result.samples is None else result.samples / units,

@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 
 from restore.bench.case import Conditions, Figures, ScanCase
 from restore.bench.protocol import Protocol, Setting, content_mark, item_seed, selected
-from restore.bench.store import Place
+from restore.bench.store import place_of
 from restore.datasets.ct.lodopab import (
     PUBLISHED_SHAPE,
     ground_truth_path,
     is_observation,
     read_lodopab,
 )
-from restore.datasets.open import NIFTI_SUFFIXES, read, sniff
-from restore.datasets.scan import CTScan, LazyStack
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.open import read
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.slices import slices_within
+from restore.datasets.stack import LazyStack
+from restore.datasets.volume import nifti
+from restore.datasets.volume.dicom import is_dicom
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.ct.geometry import AIR_HU
@@ -132,12 +135,10 @@ class CTSparseView(Protocol):
         score = None if reference is None else CTScore.of(scan, reference, measured)
         if score is not None:
             score.require_contrast(path)
-        affine = np.eye(4) if scan.affine is None else scan.affine
-        rows = tuple(tuple(float(v) for v in row) for row in affine)
         return ScanCase(
             scan=scan,
             conditions=_conditions(scan, setting, seed, score),
-            place=Place("CT", "HU", rows, scan.slice_indices),
+            place=place_of(scan),
             reference=reference,
             scoring=score or _unscored,
         )
@@ -268,12 +269,12 @@ def _volumes(root: Path) -> dict[str, Path]:
 
 
 def _is_volume(path: Path) -> bool:
-    return _is_series(path) if path.is_dir() else path.name.lower().endswith(NIFTI_SUFFIXES)
+    return _is_series(path) if path.is_dir() else path.name.lower().endswith(nifti.FORMAT.suffixes)
 
 
 def _is_series(folder: Path) -> bool:
     files = (p for p in sorted(folder.iterdir()) if p.is_file() and p.stat().st_size)
-    return any(sniff(p) == "DICOM" for p in files)
+    return any(map(is_dicom, files))
 
 
 def _kept_views(total: int, setting: Setting, path: Path) -> list[int]:

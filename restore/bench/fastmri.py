@@ -21,20 +21,21 @@ from numpy.typing import NDArray
 from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
 from restore.bench.protocol import Protocol, Setting, content_mark
-from restore.bench.store import Place
+from restore.bench.store import place_of
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
+from restore.datasets.mri.calibration import calibration_size
+from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_folder import find_volumes
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
-from restore.datasets.mri.fastmri_submission import center_crop
 from restore.datasets.mri.kspace_array import unit_maps
 from restore.datasets.mri.masks import Mask
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
-from restore.pipelines.scan_setup import calibration_size
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""
@@ -311,13 +312,6 @@ def volume_figures(
     )  # fmt: skip
 
 
-def place_of(scan: MRIScan) -> Place:
-    """Where the image of a scan lies."""
-    affine = None if scan.affine is None else tuple(tuple(map(float, row)) for row in scan.affine)
-    units = str(scan.source.get("units", "")) or "arbitrary"
-    return Place("MR", units, affine, tuple(scan.slice_indices))
-
-
 def _file_name(name: str) -> str:
     return name if name.endswith(".h5") else name + ".h5"
 
@@ -337,7 +331,7 @@ def _maps(scan: MRIScan, facts: FileFacts, path: Path) -> LazyStack:
     """One everywhere for a single coil, else ESPIRiT from the calibration region of the undersampled scan, cached."""
     if facts.single_coil:
         return unit_maps(scan.shape)
-    calib = calibration_size(scan)
+    calib = calibration_size(scan.mask, scan.shape[-2:])
     key = cache_key(
         content=content_mark(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(), calib=calib
     )  # fmt: skip

@@ -21,7 +21,8 @@ from torch import Tensor
 from restore.bench.case import Case, Conditions, Figures, OnProgress, Outcome
 from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import Place
-from restore.datasets.picture.images import SUFFIXES, Picture, read_image
+from restore.datasets.open import read_image
+from restore.datasets.picture.images import SUFFIXES, Picture
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.front_door import Model, solve
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim

@@ -18,14 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from restore.bench.case import Case, Conditions, Figures, ScanCase
-from restore.bench.fastmri import FastMRIFolder, measured_columns, place_of, read_facts
+from restore.bench.fastmri import FastMRIFolder, measured_columns, read_facts
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
 from restore.bench.protocol import Setting, content_mark
+from restore.bench.store import place_of
+from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri import read_fastmri
-from restore.datasets.mri.fastmri_submission import center_crop
 from restore.datasets.mri.masks import Mask
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.metrics import SSIM_GAUSSIAN_VARIANT, nmse, psnr, ssim_gaussian
 from restore.operators.mri.fourier import fft2c, ifft2c

@@ -22,7 +22,7 @@ from restore.bench.protocol import hash_of
 from restore.bench.store import slug
 from restore.datasets.hdf5_guard import attribute, find_dataset, open_hdf5
 from restore.datasets.hdf5_stack import new_hdf5, read_slice
-from restore.datasets.scan import LazyStack
+from restore.datasets.stack import LazyStack
 from restore.errors import InputError, NotFoundError, OutputError
 from restore.operators.mri.coil_maps import espirit
 

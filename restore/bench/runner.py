@@ -20,7 +20,6 @@ import restore
 from restore.bench import results, store
 from restore.bench.case import Case, Outcome
 from restore.bench.coverage import calibration
-from restore.bench.meter import measured
 from restore.bench.method import Method, prior_mark
 from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
@@ -28,6 +27,7 @@ from restore.bench.results import Row
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import Model
 from restore.operators.base import LinearOperator
+from restore.pipelines.meter import measured
 from restore.priors.store import load_prior
 from restore.samplers.base import Sampler
 

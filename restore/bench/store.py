@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.hdf5_guard import attribute, find_dataset, open_hdf5
+from restore.datasets.scan import Scan
 from restore.errors import InputError
 
 FOLDER, REFERENCE, INPUT = "reconstructions", "reference", "input"
@@ -37,6 +38,12 @@ class Place:
     units: str = ""
     affine: tuple[tuple[float, ...], ...] | None = None
     slices: tuple[int, ...] = ()
+
+
+def place_of(scan: Scan) -> Place:
+    """Where the image of a scan lies."""
+    affine = None if scan.affine is None else tuple(tuple(map(float, row)) for row in scan.affine)
+    return Place(scan.modality, scan.units or "arbitrary", affine, tuple(scan.slice_indices))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

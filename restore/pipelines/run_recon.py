@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import resource
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from restore.datasets.atomic import name_suffix
-from restore.datasets.open import NIFTI_SUFFIXES, read, sniff, write
-from restore.datasets.scan import CTScan, MRIScan, open_scan
+from restore.datasets.open import is_filled, open_scan, read, write, writer_for
+from restore.datasets.scan import Scan
 from restore.datasets.sidecar import (
     environment,
     read_sidecar,
@@ -27,14 +25,12 @@ from restore.datasets.sidecar import (
     source_record,
     write_sidecar,
 )
+from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
-from restore.operators.base import LinearOperator
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.pipelines.identity import identity_from
+from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
-from restore.pipelines.scan_to_volume import OnStep, ReconOptions, empty_result, reconstruct
+from restore.pipelines.scan_to_volume import OnStep, ReconOptions, reconstruct
 from restore.priors.store import kind_of, load_prior, read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
@@ -85,7 +81,7 @@ class Planned:
     """
 
     job: ReconJob
-    scan: MRIScan | CTScan
+    scan: Scan
     sampler: Sampler
     fingerprint: str
     done: bool
@@ -98,23 +94,21 @@ def plan(job: ReconJob) -> Planned:
     `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
     InputError, ConfigError, OutputError (an output of another job exists).
     """
-    _refuse_volume(job.scan)
     scan = open_scan(job.scan, repair=job.repair)
-    operator: type[LinearOperator] = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
-    sampler = load_sampler(job.sampler).configured(job.preset, operator, dict(job.settings))
+    sampler = load_sampler(job.sampler).configured(job.preset, scan.operator, dict(job.settings))
     _check_pair(job, scan)
-    check_operator(type(sampler), operator)
+    check_operator(type(sampler), scan.operator)
     if job.prior == "auto":
         job = dataclasses.replace(job, prior="medical")
     if sampler.prior_kinds:
-        _check_prior(job, sampler, operator.__name__)
+        _check_prior(job, sampler, scan.operator.__name__)
     _check_name(job)
-    identity = None if job.like is None else identity_from(empty_result(scan), read(job.like))
+    identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
     fingerprint = job.fingerprint()
     outputs = [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
-    done = not job.overwrite and all(map(_filled, outputs)) and _same_job(job.out, fingerprint)
+    done = not job.overwrite and all(map(is_filled, outputs)) and _same_job(job.out, fingerprint)
     for path in outputs:
-        if _filled(path) and not done and not job.overwrite:
+        if is_filled(path) and not done and not job.overwrite:
             raise OutputError(
                 f"{path}: exists and is not the result of this job; choose another name or add "
                 "--overwrite"
@@ -124,22 +118,22 @@ def plan(job: ReconJob) -> Planned:
 
 def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -> dict[str, Any]:
     """Do the work and write the results; returns the sidecar's record."""
-    job, started = planned.job, time.time()
-    prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
-    result = reconstruct(
-        planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step
-    )
-    results = {job.out: result.volume}
-    if result.std is not None:
-        results[std_path(job.out)] = result.std
-    _write(results, planned)
+    job = planned.job
+    with measured(device) as cost:
+        prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
+        result = reconstruct(
+            planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step
+        )
+        results = {job.out: result.volume}
+        if result.std is not None:
+            results[std_path(job.out)] = result.std
+        _write(results, planned)
     record = {
         "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
         "outputs": [path.name for path in results],
         "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
         "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
-        "seconds": round(time.time() - started, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
         **result.record,
     }  # fmt: skip
     write_sidecar(job.out, record)
@@ -169,23 +163,12 @@ def _write(results: dict[Path, Volume], planned: Planned) -> None:
         raise
 
 
-def _refuse_volume(path: Path) -> None:
-    """A volume is no measurement: say so, or what is wrong with it where it is damaged as well."""
-    if path.is_dir() or (path.is_file() and sniff(path) in ("NIfTI", "DICOM")):
-        read(path)
-        raise InputError(
-            path,
-            "a volume, not a measurement: there is nothing to reconstruct",
-            "make a scan of it with `restore simulate mri` or `restore simulate ct` first",
-        )
-
-
-def _check_pair(job: ReconJob, scan: MRIScan | CTScan) -> None:
+def _check_pair(job: ReconJob, scan: Scan) -> None:
     """Refuse a classical sampler that is for another kind of measurement (ConfigError)."""
-    if isinstance(scan, MRIScan):
-        unfit, holds, fit = MRI_UNFIT, "k-space", "zerofilled, cgsense, wavelet, tv or dds"
-    else:
-        unfit, holds, fit = CT_UNFIT, "a sinogram", "fbp, wavelet, tv or dds"
+    unfit, holds, fit = {
+        "mri": (MRI_UNFIT, "k-space", "zerofilled, cgsense, wavelet, tv or dds"),
+        "ct": (CT_UNFIT, "a sinogram", "fbp, wavelet, tv or dds"),
+    }[scan.kind]
     if job.sampler in unfit:
         raise ConfigError(f"{job.scan} holds {holds}, which is not for {job.sampler}; use {fit}")
 
@@ -207,20 +190,9 @@ def _check_prior(job: ReconJob, sampler: Sampler, operator: str) -> None:
 
 
 def _check_name(job: ReconJob) -> None:
-    """Refuse a name that says neither NIfTI nor a folder before the work, not after it."""
-    suffix = name_suffix(job.out).lower()
-    nifti = suffix in NIFTI_SUFFIXES
-    if suffix and not nifti and not job.out.is_dir():
-        raise ConfigError(
-            f"{job.out}: results are written as .nii or .nii.gz, or as DICOM into a folder whose "
-            "name has no suffix"
-        )
-    if job.like is not None and nifti:
+    """Refuse a name that says no format, before the work and not after it (ConfigError)."""
+    if "" not in writer_for(job.out).suffixes and job.like is not None:
         raise ConfigError(f"{job.out}: --like is for DICOM; give a folder as OUT, or leave it out")
-
-
-def _filled(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _same_job(out: Path, fingerprint: str) -> bool:

@@ -1,7 +1,7 @@
 """Reconstruct a measured scan into a volume: chunks of slices through `restore.solve`, geometry put back.
 
 The main job of the package, without files: reading stands in `restore.datasets`, writing and sidecars in
-`restore.pipelines.run`.
+`restore.pipelines.run_recon`. A scan says what its problems, units and place are; nothing here asks what kind it is.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from restore.datasets.scan import CTScan, MRIScan
+from restore.config import setting
+from restore.datasets.scan import Scan, SetupOptions
 from restore.datasets.volume.volume import Volume
-from restore.front_door import Model, solve
-from restore.operators.ct.geometry import mu_to_hu
-from restore.pipelines.identity import source_header
-from restore.pipelines.scan_setup import CTSetup, MapsSource, MRISetup, set_up_ct, set_up_mri
+from restore.front_door import Model, solve_problem
 from restore.priors.adapter import PIXELS_PER_CALL
 from restore.problem import Step
 from restore.samplers.base import Sampler
@@ -31,19 +28,14 @@ OnStep = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconOptions:
-    """Everything that shapes the result.
+class ReconOptions(SetupOptions):
+    """Everything that shapes the result: how the scan is set up, and what is drawn."""
 
-    noise_std: per real channel in the scan's units, None to take it from the file or to estimate it. trace: record
-    the data misfit after every step, at the cost of one forward projection each.
-    """
-
-    samples: int = 1
-    seed: int = 0
-    maps: MapsSource = "auto"
-    remove_phase: bool = True
-    noise_std: float | None = None
-    trace: bool = False
+    samples: int = setting(1, "draws from the posterior, averaged", at_least=1)
+    seed: int = setting(0, "of the sampler's noise", between=(-(2**63), 2**63 - 1))
+    trace: bool = setting(
+        False, "record the data misfit after every step, one forward projection each"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +50,7 @@ class ReconResult:
 
 
 def reconstruct(
-    scan: MRIScan | CTScan,
+    scan: Scan,
     sampler: Sampler,
     prior: Model | None,
     options: ReconOptions,
@@ -66,28 +58,24 @@ def reconstruct(
     device: torch.device,
     on_step: OnStep | None = None,
 ) -> ReconResult:
-    """Every slice of a scan, in the source's units (MR) or HU (CT).
+    """Every slice of a scan, in the units that the scan gives.
 
     Slices are independent and go in chunks that fit; a sampler that couples them (tv_weight > 0) gets them all at once.
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
-    setup: MRISetup | CTSetup = (
-        set_up_mri(scan, options.maps, options.remove_phase, options.noise_std)
-        if isinstance(scan, MRIScan)
-        else set_up_ct(scan, options.noise_std)
-    )
+    setup = scan.setup(options)
     stacks: list[NDArray[Any]] = []
     logs: list[dict[str, Any]] = []
     curves: list[tuple[int, list[list[float]]]] = []
     for which in _chunks(scan, coupled=getattr(sampler, "tv_weight", 0) > 0):
-        chunk = setup.chunk(which, device)
-        result = solve(
-            chunk.y, chunk.operator, noise=chunk.noise, prior=prior, sampler=sampler, samples=options.samples,
-            seed=options.seed, scaling=setup.scaling, ids=chunk.ids, on_step=_told(on_step, which), trace=options.trace,
+        problem = setup.problem(which, device)
+        result = solve_problem(
+            problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
+            on_step=_told(on_step, which), trace=options.trace,
         )  # fmt: skip
         stack = result.image[None] if result.samples is None else result.samples
-        stacks.append(in_source_units(scan, stack))
-        logs.append({"slices": list(chunk.ids), **result.log[-1]})
+        stacks.append(scan.in_source_units(stack))
+        logs.append({"slices": list(problem.ids), **result.log[-1]})
         if options.trace:
             curve = [[float(r["evaluations"]), float(r["misfit"])] for r in result.log]
             curves.append((len(which), curve))
@@ -96,30 +84,19 @@ def reconstruct(
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
         "notes": list(scan.notes),
+        "noise_known": setup.noise is not None,
+        **setup.record,
     }
-    if isinstance(setup, MRISetup):
-        record |= {"maps": setup.maps_used, "noise_std": setup.noise_std}
     if curves:
         record["curve"] = _mean_curve(curves)
     several = options.samples > 1
-    std = _volume(scan, samples.std(0, ddof=1)) if several else None
-    return ReconResult(_volume(scan, samples.mean(0)), std, record, samples if several else None)
+    std = scan.volume(samples.std(0, ddof=1)) if several else None
+    return ReconResult(scan.volume(samples.mean(0)), std, record, samples if several else None)
 
 
-def empty_result(scan: MRIScan | CTScan) -> Volume:
-    """Zeros of the shape, in the place and with the header of what a scan is reconstructed to."""
-    plane = scan.recon_shape if isinstance(scan, MRIScan) else scan.geometry.shape
-    return _volume(scan, np.zeros((scan.n_slices, *plane), np.float32))
-
-
-def _chunks(scan: MRIScan | CTScan, coupled: bool) -> list[range]:
-    """Slices that go through the network together: as many as fill a call, re and im counted."""
-    pixels = (
-        int(np.prod(scan.shape[-2:])) * 2
-        if isinstance(scan, MRIScan)
-        else int(np.prod(scan.geometry.shape))
-    )
-    size = scan.n_slices if coupled else max(1, PIXELS_PER_CALL // 2 // pixels)
+def _chunks(scan: Scan, coupled: bool) -> list[range]:
+    """Slices that go through the network together: as many as fill a call."""
+    size = scan.n_slices if coupled else max(1, PIXELS_PER_CALL // 2 // scan.values_per_slice)
     return [range(i, min(i + size, scan.n_slices)) for i in range(0, scan.n_slices, size)]
 
 
@@ -135,24 +112,3 @@ def _mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]
 
 def _told(on_step: OnStep | None, which: range) -> Callable[[Step], None] | None:
     return None if on_step is None else lambda step: on_step(which.start, len(which), step)
-
-
-def in_source_units(scan: MRIScan | CTScan, samples: Tensor) -> NDArray[Any]:
-    """Samples (K, slices, H, W) as magnitudes cropped to the image's size, or as HU."""
-    if isinstance(scan, MRIScan):
-        return _crop(samples.abs().float().cpu().numpy(), scan.recon_shape)
-    return mu_to_hu(samples, scan.mu_water).float().cpu().numpy()
-
-
-def _crop(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Centre crop of (..., H, W): removes the readout oversampling."""
-    top, left = ((n - m) // 2 for n, m in zip(image.shape[-2:], shape, strict=True))
-    return image[..., top : top + shape[0], left : left + shape[1]]
-
-
-def _volume(scan: MRIScan | CTScan, data: NDArray[Any]) -> Volume:
-    modality = "MR" if isinstance(scan, MRIScan) else "CT"
-    affine = np.eye(4) if scan.affine is None else scan.affine
-    units = "HU" if modality == "CT" else str(scan.source.get("units", ""))
-    header = None if scan.affine is None else source_header(scan.source, affine)
-    return Volume(data, affine, modality, units, header, notes=tuple(scan.notes))

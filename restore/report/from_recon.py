@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from restore.datasets.atomic import name_suffix
 from restore.datasets.open import read
-from restore.datasets.scan import CTScan, MRIScan
+from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
 from restore.pipelines.run_recon import std_path
-from restore.pipelines.scan_to_volume import ReconOptions, empty_result, reconstruct
+from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
     NOTHING,
@@ -42,8 +40,6 @@ from restore.report.study import (
     record_tables,
 )
 
-FIRST_LOOK = {"MR": "zerofilled", "CT": "fbp"}
-
 
 def report_path(out: Path) -> Path:
     """The folder OUT_report beside a result, its suffix left out."""
@@ -51,20 +47,20 @@ def report_path(out: Path) -> Path:
 
 
 def study_of_recon(
-    scan: MRIScan | CTScan, out: Path, record: Mapping[str, Any], options: ReconOptions
+    scan: Scan, out: Path, record: Mapping[str, Any], options: ReconOptions
 ) -> Study:
     """The study of a finished reconstruction. record: the sidecar's; options: it was made with.
 
     The input is made anew with a classical method on the CPU. Raises what reading the result raises.
     """
-    grid = empty_result(scan)
+    grid = scan.empty_volume()
     image = align_to(grid, read(out, modality=grid.modality))
     several = int(record.get("options", {}).get("samples", 1)) > 1
     std = align_to(grid, read(std_path(out), modality=grid.modality)).data if several else None
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
-    if name != FIRST_LOOK[grid.modality]:
-        stacks[f"input: {FIRST_LOOK[grid.modality]}"] = _first_look(scan, grid.modality, options)
+    if name != scan.first_look:
+        stacks[f"input: {scan.first_look}"] = _first_look(scan, options)
     stacks[name] = np.asarray(image.data, np.float32)
     truth = None if scan.reference is None else np.asarray(scan.reference[:], np.float32)
     figures, notes = _figures(stacks, truth, grid)
@@ -90,9 +86,8 @@ def study_of_recon(
     )  # fmt: skip
 
 
-def _first_look(scan: MRIScan | CTScan, modality: str, options: ReconOptions) -> NDArray[Any]:
-    operator = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
-    sampler = load_sampler(FIRST_LOOK[modality]).configured("tuned", operator, {})
+def _first_look(scan: Scan, options: ReconOptions) -> NDArray[Any]:
+    sampler = load_sampler(scan.first_look).configured("tuned", scan.operator, {})
     classical = dataclasses.replace(options, samples=1, trace=False)
     return reconstruct(scan, sampler, None, classical, device=torch.device("cpu")).volume.data
 
@@ -122,7 +117,7 @@ def _said(figures: Evaluation | None) -> str:
 
 
 def _facts(
-    scan: MRIScan | CTScan, record: Mapping[str, Any], figures: Mapping[str, Evaluation]
+    scan: Scan, record: Mapping[str, Any], figures: Mapping[str, Evaluation]
 ) -> tuple[tuple[str, str], ...]:
     """What the figures depend on."""
     facts = []
@@ -134,23 +129,16 @@ def _facts(
         ]  # fmt: skip
     noise = record.get("noise_std", scan.noise_std)
     facts += [
-        ("mask", _mask(scan)), ("mask seed", str(scan.settings.get("seed", NOTHING))),
+        ("mask", scan.sampling), ("mask seed", str(scan.settings.get("seed", NOTHING))),
         ("noise std", NOTHING if noise is None else f"{noise:.4g} (units of the measurement)"),
         ("misfit", "||Ax-y|| / (std sqrt(m)) where the noise is known, else ||Ax-y|| / ||y||"),
     ]  # fmt: skip
     return tuple(facts)
 
 
-def _mask(scan: MRIScan | CTScan) -> str:
-    if isinstance(scan, CTScan):
-        return f"{scan.shape[1]} views"
-    pattern = str(scan.settings.get("mask", "as measured"))
-    return f"{pattern}, {np.count_nonzero(scan.mask)} of {scan.mask.size} samples"
-
-
 def _table(
     stacks: Mapping[str, NDArray[Any]], figures: Mapping[str, Evaluation],
-    scan: MRIScan | CTScan, record: Mapping[str, Any], facts: tuple[tuple[str, str], ...],
+    scan: Scan, record: Mapping[str, Any], facts: tuple[tuple[str, str], ...],
 ) -> Table:  # fmt: skip
     chunks = record.get("chunks", [])
     misfit = max((float(chunk["misfit"]) for chunk in chunks), default=None)

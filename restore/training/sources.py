@@ -11,14 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from restore.datasets.open import read
-from restore.datasets.picture.images import SUFFIXES, read_image
-from restore.datasets.scan import CTScan, MRIScan, open_scan
+from restore.datasets.open import open_scan, read, read_image
+from restore.datasets.picture.images import SUFFIXES
+from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.operators.mri.fourier import ifft2c
 from restore.scaling import CT_MINIMUM_HU, CT_WINDOW_HU
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as the denoising literature's grey images
@@ -99,19 +97,11 @@ def _volume(path: Path, modality: str) -> Volume:
     return volume
 
 
-def _scan_volume(scan: MRIScan | CTScan) -> Volume:
-    """The reference images of a scan, or of k-space without them the root sum of squares over the coils."""
-    if scan.reference is not None:
-        data = np.asarray(scan.reference)
-    elif isinstance(scan, MRIScan):
-        coils = (ifft2c(torch.from_numpy(scan.kspace[i])) for i in range(scan.n_slices))
-        data = np.stack([c.abs().square().sum(0).sqrt().numpy() for c in coils])
-    else:
-        raise InputError(
-            scan.path, "holds a sinogram without reference images", "reconstruct it first"
-        )
+def _scan_volume(scan: Scan) -> Volume:
+    """The slices of a scan as they can be seen without a reconstruction."""
+    data = np.stack([scan.image_of(i) for i in range(scan.n_slices)])
     # Slices of a scan are trained on in their own plane only: a tall voxel keeps the other planes out.
-    return Volume(data, np.diag([1.0, 1.0, 1e3, 1.0]), "CT" if isinstance(scan, CTScan) else "MR")
+    return Volume(data, np.diag([1.0, 1.0, 1e3, 1.0]), scan.modality)
 
 
 def _slices(path: Path, volume: Volume) -> Iterable[np.ndarray]:

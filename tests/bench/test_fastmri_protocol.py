@@ -18,9 +18,10 @@ from restore.bench.runner import RunOptions, Told, run_benchmark
 from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_header import format_header
 from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
-from restore.datasets.scan import LazyStack, MRIScan
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.mri.coil_maps import espirit
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restore.datasets.picture.images import read_image
+from restore.datasets.open import read_image
 from restore.datasets.sidecar import read_sidecar
 from restore.pipelines.demo import Size
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.datasets.picture.images import read_image, write_image
+from restore.datasets.open import read_image
+from restore.datasets.picture.images import write_image
 from restore.datasets.sidecar import read_sidecar
 from restore.datasets.simulate.phantom import head_phantom
 

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import restore
-from restore.datasets.open import read
-from restore.datasets.scan import open_scan
+from restore.datasets.open import open_scan, read
 from restore.datasets.sidecar import read_sidecar
 from restore.pipelines.evaluate import evaluate_volume
 
@@ -380,7 +379,7 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "use dds, reddiff"]),
         ("ct", ["--sampler", "mrs", "--prior", "natural-restore"], ["not for ParallelBeamCT"]),
         ("ct", ["--prior", "natural-restore"], ["dds needs a denoiser prior"]),
-        ("mri", ["--maps", "walsh"], ["--maps must be auto, file or espirit"]),
+        ("mri", ["--maps", "walsh"], ["maps must be one of 'auto', 'file', 'espirit'"]),
         ("mri", ["--repair", "one"], ["unknown repair 'one'"]),
         ("mri", ["--device", "abacus"], ["unknown device 'abacus'"]),
         ("mri", ["--prior", "natural", "--steps", "2"], ["use prior 'medical'"]),
@@ -422,17 +421,17 @@ def test_outputs_that_cannot_be(scans, verb, tmp_path):
 
 def test_a_disk_that_is_full_leaves_nothing(scans, verb, tmp_path, monkeypatch):
     """The mean is written, its deviation does not fit: neither stays."""
-    from restore.datasets.volume import nifti_write
     from restore.errors import OutputError
+    from restore.pipelines import run_recon
 
-    write = nifti_write.write
+    write = run_recon.write
 
     def fails(volume, path, **options):
         if "_std" in path.name:
             raise OutputError(f"{path}: no space left on device")
         return write(volume, path, **options)
 
-    monkeypatch.setattr(nifti_write, "write", fails)
+    monkeypatch.setattr(run_recon, "write", fails)
     command = ["recon", scans / "ct.h5", "-o", tmp_path / "out.nii.gz", "--steps", 2]
     refused(verb(*command, "--samples", 2), 5, "no space left")
     assert names(tmp_path) == []

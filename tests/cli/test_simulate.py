@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from restore.cli import app
-from restore.datasets.scan import CTScan, MRIScan, open_scan
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
 
 runner = CliRunner()
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore.datasets.open import read, sniff, write
+from restore.datasets.open import read, write
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 
@@ -110,8 +110,6 @@ def test_impostors_are_named(tmp_path, what, name):
 def test_missing_path(tmp_path):
     with pytest.raises(NotFoundError):
         read(tmp_path / "x.nii")
-    with pytest.raises(InputError, match="opened"):
-        sniff(tmp_path)
 
 
 def test_options_of_the_other_format(tmp_path, volume):

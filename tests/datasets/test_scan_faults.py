@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from restore.datasets.ct.scan import CTScan
 from restore.datasets.hdf5_guard import find_dataset, open_hdf5
-from restore.datasets.scan import CTScan, MRIScan, open_scan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
 from restore.errors import ConfigError, InputError, NotFoundError
 
 SHAPE = (3, 2, 16, 12)
@@ -34,29 +38,37 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "found", "todo"),
     [
-        (b"", "empty"),
-        (b"<!DOCTYPE html><p>Please log in</p>", "a text file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
-        (b"\x1f\x8b\x08rest", "gzip"),
-        (b"\x89PNG\r\n", "PNG"),
-        (bytes(128) + b"DICM" + bytes(40), "DICOM"),
-        (bytes(range(200)), "unknown format"),
+        (b"", "empty", "again"),
+        (b"<!DOCTYPE html><p>Please log in</p>", "a web page", "again"),
+        ("Größe unbekannt\n".encode(), "a text file", "again"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer", "again"),
+        (b"\x1f\x8b\x08rest", "gzip", "again"),
+        (gzip.compress(b"hello"), "a gzip archive of a text file", "unpack it first"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture, not a scan", "restore image"),
+        (bytes(range(200)), "unknown kind", "expected CT measurement HDF5"),
+        (b"MATLAB 5.0 MAT-file", "a MATLAB file, not a scan that is read here", "fastMRI HDF5"),
     ],
 )
-def test_not_hdf5(tmp_path: Path, content: bytes, found: str) -> None:
+def test_what_is_no_scan_is_named(tmp_path: Path, content: bytes, found: str, todo: str) -> None:
     path = tmp_path / "scan.h5"
     path.write_bytes(content)
     with pytest.raises(InputError, match=found) as caught:
         open_scan(path)
-    assert "again" in caught.value.hint
+    assert todo in caught.value.hint
     assert caught.value.path == path
 
 
 def test_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="a folder, not a scan"):
         open_scan(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        open_scan(tmp_path / "pipe.h5")
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.95])
@@ -81,7 +93,7 @@ def test_garbled_bytes_never_leave_as_another_error(tmp_path: Path) -> None:
         try:
             scan = open_scan(path)
             assert isinstance(scan, MRIScan)
-            scan.kspace(0)
+            scan.kspace[0]
         except InputError:
             refused += 1
     assert refused > 20
@@ -89,7 +101,7 @@ def test_garbled_bytes_never_leave_as_another_error(tmp_path: Path) -> None:
 
 def test_missing_kspace_lists_what_is_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", image=np.zeros(3), trajectory=np.zeros(3))
-    with pytest.raises(InputError, match="neither 'kspace' nor 'sinogram' but image, trajectory"):
+    with pytest.raises(InputError, match="an HDF5 file that holds image, trajectory, not a scan"):
         open_scan(path)
 
 
@@ -218,13 +230,13 @@ def test_nan_in_kspace(tmp_path: Path, bad: float) -> None:
     path = write(tmp_path / "a.h5", kspace=data)
     scan = open_scan(path)
     assert isinstance(scan, MRIScan)
-    assert np.isfinite(scan.kspace(0)).all()
+    assert np.isfinite(scan.kspace[0]).all()
     with pytest.raises(InputError, match=r"2 samples are NaN or infinite \(slice 1, coil 1\)"):
-        scan.kspace(1)
+        scan.kspace[1]
     repaired = open_scan(path, repair="zero")
     assert isinstance(repaired, MRIScan)
     for _ in range(2):
-        assert (repaired.kspace(1)[1, 3, 4:6] == 0).all()
+        assert (repaired.kspace[1][1, 3, 4:6] == 0).all()
     assert sum("set to zero" in note for note in repaired.notes) == 1
     with pytest.raises(ConfigError, match="unknown repair"):
         open_scan(path, repair="guess")

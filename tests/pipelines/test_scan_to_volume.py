@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from restore.datasets.scan import CTScan, LazyStack, MRIScan
+from restore.datasets.scan import Scan
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.pipelines.scan_to_volume import ReconOptions, ReconResult, empty_result, reconstruct
+from restore.pipelines.scan_to_volume import ReconOptions, ReconResult, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 
@@ -34,16 +35,15 @@ EVERY += [("ct", s) for s in ("fbp", "wavelet", "tv", "dds")]
 
 
 @pytest.fixture(scope="module")
-def scans() -> dict[str, MRIScan | CTScan]:
+def scans() -> dict[str, Scan]:
     mri = simulate_mri(
         head_phantom(SHAPE), coils=4, acceleration=2, center_fraction=0.2, slices=slice(0, 5, 2)
     )
     return {"mri": mri, "ct": simulate_ct(ct_phantom(SHAPE), views=30, slices=slice(0, 5, 2))}
 
 
-def solved(scan: MRIScan | CTScan, name: str, **options) -> ReconResult:
-    operator = MultiCoilMRI if isinstance(scan, MRIScan) else ParallelBeamCT
-    sampler = load_sampler(name).configured("tuned", operator, SETTINGS.get(name, {}))
+def solved(scan: Scan, name: str, **options) -> ReconResult:
+    sampler = load_sampler(name).configured("tuned", scan.operator, SETTINGS.get(name, {}))
     prior = load_prior("medical") if sampler.prior_kinds else None
     return reconstruct(scan, sampler, prior, ReconOptions(**options), device=CPU)
 
@@ -63,7 +63,7 @@ def test_slices_alone_are_the_slices_of_the_stack(scans, monkeypatch, kind, name
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_the_result_has_the_place_of_the_empty_one(scans, kind, name):
-    result, empty = solved(scans[kind], name).volume, empty_result(scans[kind])
+    result, empty = solved(scans[kind], name).volume, scans[kind].empty_volume()
     assert result.data.dtype == np.float32
     assert result.data.shape == empty.data.shape
     np.testing.assert_array_equal(result.affine, empty.affine)

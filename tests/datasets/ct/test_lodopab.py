@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from restore.datasets.ct.lodopab import ground_truth_path, read_lodopab
-from restore.datasets.scan import CTScan, open_scan
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.open import open_scan
 from restore.errors import InputError, NotFoundError
 from restore.operators.ct.filtering import fbp
 from restore.operators.ct.geometry import hu_to_mu
@@ -189,5 +190,5 @@ def test_truncated_and_missing(path: Path) -> None:
 
 
 def test_other_names_are_not_taken_for_it(path: Path) -> None:
-    with pytest.raises(InputError, match="neither 'kspace' nor 'sinogram' but data"):
+    with pytest.raises(InputError, match="an HDF5 file that holds data, not a scan"):
         open_scan(ground_truth_path(path))

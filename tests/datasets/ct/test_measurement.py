@@ -41,7 +41,6 @@ def test_smallest_file(tmp_path: Path, air: np.ndarray) -> None:
     assert scan.mu_water == MU_WATER_PER_MM
     assert scan.noise_std == pytest.approx(0.01, rel=0.2)
     assert scan.photons is None
-    assert scan.weights(0) is None
     assert any("mu_water" in note for note in scan.notes)
     assert any("air" in note for note in scan.notes)
 

@@ -11,7 +11,8 @@ import pytest
 
 from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_header import format_header, parse_header
-from restore.datasets.scan import MRIScan, open_scan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
 from restore.errors import InputError
 
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
@@ -53,9 +54,9 @@ def test_multicoil_with_everything(tmp_path: Path) -> None:
     assert scan.recon_shape == (16, 16)
     inside = mask & (np.arange(20) >= 2) & (np.arange(20) < 18)
     assert (scan.mask == inside).all()
-    np.testing.assert_array_equal(scan.kspace(1), data[1] * inside)
-    np.testing.assert_array_equal(scan.kspace(slice(1, 3)), data[1:] * inside)
-    assert scan.kspace(0).dtype == np.complex64
+    np.testing.assert_array_equal(scan.kspace[1], data[1] * inside)
+    np.testing.assert_array_equal(scan.kspace[1:3], data[1:] * inside)
+    assert scan.kspace[0].dtype == np.complex64
     assert scan.affine is not None
     np.testing.assert_allclose(np.diag(scan.affine), [11, 13.75, 5, 1])
     np.testing.assert_allclose(scan.affine @ [7.5, 7.5, 0, 1], [0, 0, 0, 1])
@@ -78,7 +79,7 @@ def test_single_coil(tmp_path: Path) -> None:
     esc = np.ones((3, 16, 16), np.float32)
     scan = read_fastmri(write(tmp_path / "a.h5", kspace=data, reconstruction_esc=esc))
     assert scan.shape == (3, 1, 32, 20)
-    assert scan.kspace(2).shape == (1, 32, 20)
+    assert scan.kspace[2].shape == (1, 32, 20)
     assert scan.maps is not None
     assert (scan.maps[0] == 1).all()
     assert scan.mask.all()
@@ -108,7 +109,7 @@ def test_shapes_of_a_stored_mask(tmp_path: Path, shape: tuple[int, ...]) -> None
     row = (np.arange(20) % 2 == 0).reshape(shape) if mask is None else mask
     scan = read_fastmri(write(tmp_path / "a.h5", kspace=kspace(), mask=row.astype(np.float32)))
     assert scan.mask.shape == (20,)
-    assert not scan.kspace(0)[..., ~scan.mask].any()
+    assert not scan.kspace[0][..., ~scan.mask].any()
     assert any("outside 'mask'" in note for note in scan.notes)
 
 
@@ -156,9 +157,9 @@ def test_slices_sampled_differently_are_refused(tmp_path: Path) -> None:
     data[..., 1::2] = 0
     data[1, :, :, 3] = 1
     scan = read_fastmri(write(tmp_path / "a.h5", kspace=data))
-    assert scan.kspace(0).any()
+    assert scan.kspace[0].any()
     with pytest.raises(InputError, match="slice 1 is sampled at other places"):
-        scan.kspace(1)
+        scan.kspace[1]
 
 
 def test_stack_indexing(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_stack_indexing(tmp_path: Path) -> None:
     assert scan.kspace[0:0].shape == (0, 4, 32, 20)
     assert np.asarray(scan.kspace).shape == scan.shape
     with pytest.raises(IndexError):
-        scan.kspace(3)
+        scan.kspace[3]
 
 
 def test_measured_array(data: Path) -> None:
@@ -180,5 +181,5 @@ def test_measured_array(data: Path) -> None:
     assert scan.noise_std is not None
     assert 0.001 < scan.noise_std < 0.1
     np.testing.assert_array_equal(
-        scan.kspace(0), np.load(data / "kspace" / "brain_8ch_poisson.npy")
+        scan.kspace[0], np.load(data / "kspace" / "brain_8ch_poisson.npy")
     )

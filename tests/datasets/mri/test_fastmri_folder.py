@@ -212,7 +212,7 @@ def empty(path: Path) -> None:
         (truncate, "damaged HDF5 file"),
         (external, "is an external link"),
         (text, "is not an HDF5 file but a text file"),
-        (empty, "the file is empty"),
+        (empty, "empty: 0 bytes"),
     ],
 )
 def test_damage_is_reported_and_the_rest_still_checked(

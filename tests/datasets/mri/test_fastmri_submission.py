@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from restore.datasets.mri.fastmri_submission import center_crop, submission_name, write_submission
+from restore.datasets.mri.cropping import center_crop
+from restore.datasets.mri.fastmri_submission import submission_name, write_submission
 from restore.errors import ConfigError, OutputError, ShapeError
 
 

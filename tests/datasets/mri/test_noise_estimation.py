@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.mri.masks import make_mask
-from restore.datasets.mri.noise_estimation import kspace_noise_std, sinogram_noise_std
+from restore.datasets.mri.noise_estimation import kspace_noise_std
 from restore.datasets.simulate.coils import birdcage, smooth_phase
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.volume import nifti
@@ -61,5 +62,5 @@ def test_air_in_a_sinogram(photons: float) -> None:
 def test_noise_of_a_simulated_scan_of_a_real_head(data: Path) -> None:
     volume = nifti.read(data / "mr" / "train" / "chris_T1.nii.gz")
     scan = simulate_mri(volume, slices=slice(80, 120, 20), noise=0.01)
-    estimates = [kspace_noise_std(scan.kspace(i), scan.mask) for i in range(2)]
+    estimates = [kspace_noise_std(scan.kspace[i], scan.mask) for i in range(2)]
     assert estimates == pytest.approx([scan.noise_std] * 2, rel=0.1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sigpy
 
-from restore.datasets.mri.fastmri_submission import center_crop
+from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.oversampling import remove_readout_oversampling
 from restore.errors import ShapeError
 

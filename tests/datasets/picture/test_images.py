@@ -10,8 +10,9 @@ import tifffile
 from PIL import Image
 from skimage.io import imread
 
+from restore.datasets.open import read_image
 from restore.datasets.picture import png16
-from restore.datasets.picture.images import read_image, write_image
+from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 
 
@@ -134,7 +135,7 @@ def test_refused_pictures(tmp_path):
     with pytest.raises(InputError, match="'F'"):
         read_image(tmp_path / "f.tif")
     (tmp_path / "t.png").write_text("hello world")
-    with pytest.raises(InputError, match="not a PNG, JPEG or TIFF"):
+    with pytest.raises(InputError, match="a text file, not a picture that is read here"):
         read_image(tmp_path / "t.png")
     (tmp_path / "e.png").write_bytes(b"")
     with pytest.raises(InputError, match="empty"):

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from restore.datasets.ct.measurement import write_ct_measurement
-from restore.datasets.scan import CTScan, open_scan
+from restore.datasets.ct.scan import CTScan
+from restore.datasets.open import open_scan
 from restore.datasets.simulate.ct import finer, simulate_ct
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
@@ -81,13 +82,6 @@ def test_rays_without_counts_stay_finite() -> None:
     scan = simulate_ct(make_volume(np.full((1, 40, 40), 3000.0), 20, 20), views=3, photons=100)
     assert np.isfinite(scan.sinogram[0]).all()
     assert scan.sinogram[0].max() == pytest.approx(np.log(100 / 0.5))
-
-
-def test_weights_are_expected_counts(volume: Volume) -> None:
-    scan = simulate_ct(volume, views=5, photons=1e4)
-    weights = scan.weights(slice(0, 2))
-    assert weights is not None
-    np.testing.assert_allclose(weights, 1e4 * np.exp(-scan.sinogram[:2]), rtol=1e-5)
 
 
 def test_padding_is_air_and_noted(volume: Volume) -> None:

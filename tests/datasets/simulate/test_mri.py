@@ -12,8 +12,10 @@ import sigpy
 import torch
 
 from restore.datasets.mri.fastmri import write_fastmri
-from restore.datasets.scan import LazyStack, MRIScan, open_scan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
 from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, OutputError
 from restore.operators.mri.multicoil import MultiCoilMRI
@@ -73,16 +75,16 @@ def test_a_slice_does_not_depend_on_the_others(volume: Volume) -> None:
     alone = simulate_mri(volume, slices=slice(5, 6))
     together = simulate_mri(volume, slices=slice(1, None, 2))
     reverse = simulate_mri(volume, slices=slice(7, 2, -1))
-    assert (alone.kspace(0) == together.kspace(2)).all()
-    assert (alone.kspace(0) == reverse.kspace(2)).all()
-    assert (alone.kspace(0) != simulate_mri(volume, slices=slice(5, 6), seed=8).kspace(0)).any()
-    assert (together.kspace(0) != together.kspace(1)).any()
+    assert (alone.kspace[0] == together.kspace[2]).all()
+    assert (alone.kspace[0] == reverse.kspace[2]).all()
+    assert (alone.kspace[0] != simulate_mri(volume, slices=slice(5, 6), seed=8).kspace[0]).any()
+    assert (together.kspace[0] != together.kspace[1]).any()
 
 
 def test_scaling_the_volume_scales_the_scan(volume: Volume) -> None:
     big = simulate_mri(make_volume(volume.data * 1024), slices=slice(4, 5))
     small = simulate_mri(volume, slices=slice(4, 5))
-    np.testing.assert_allclose(big.kspace(0), 1024 * small.kspace(0), rtol=1e-5)
+    np.testing.assert_allclose(big.kspace[0], 1024 * small.kspace[0], rtol=1e-5)
 
 
 def test_affine_places_the_chosen_slices(volume: Volume) -> None:

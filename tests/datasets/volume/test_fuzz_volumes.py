@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.datasets.open import read, write
-from restore.datasets.picture.images import read_image, write_image
+from restore.datasets.open import read, read_image, write
+from restore.datasets.picture.images import write_image
 from restore.datasets.volume.volume import Volume
 from restore.errors import InputError
 

@@ -1,6 +1,7 @@
-"""What a result takes over from its source besides the numbers: NIfTI codes, or a DICOM series.
+"""What a result takes over from its source besides the numbers: place, NIfTI codes, or a DICOM series.
 
-Used by the reconstruction and its job; touches no files.
+Used by the simulators and scans, and by the reconstruction job; touches no files. The geometry record of a source is
+what a scan file keeps of it: nothing else is taken over, so that no patient data reaches one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,33 @@ SCANNER_CODE = 1
 PLACE_TOLERANCE = 1e-3
 
 
-def source_header(source: dict[str, Any], affine: NDArray[np.float64]) -> Any:
-    """A NIfTI header with the codes of the volume a scan was made from; None where it has none.
+def geometry_record(volume: Volume) -> dict[str, Any]:
+    """Of a volume that is to be measured: kind, modality, units, zooms (x, y, z) in mm, codes.
 
-    source: the geometry record of a scan; affine: of the result, in mm.
+    kind is "nifti" (then with `sform_code` and `qform_code`), "dicom" or "array".
     """
-    if source.get("kind") == "nifti":
-        sform, qform = int(source.get("sform_code", 0)), int(source.get("qform_code", 0))
-    elif source.get("kind") == "dicom":
+    import nibabel
+
+    record: dict[str, Any] = {
+        "kind": "array" if volume.header is None else "dicom",
+        "modality": volume.modality,
+        "units": volume.units,
+        "zooms": list(volume.spacing_mm),
+    }
+    if isinstance(volume.header, nibabel.Nifti1Header):
+        codes = {name: int(volume.header[name]) for name in ("sform_code", "qform_code")}
+        record.update(kind="nifti", **codes)
+    return record
+
+
+def header_of_source(record: dict[str, Any], affine: NDArray[np.float64]) -> Any:
+    """A NIfTI header with the codes of the volume that `geometry_record` was made of; None where it had none.
+
+    affine: of the result, in mm.
+    """
+    if record.get("kind") == "nifti":
+        sform, qform = int(record.get("sform_code", 0)), int(record.get("qform_code", 0))
+    elif record.get("kind") == "dicom":
         sform = qform = SCANNER_CODE
     else:
         return None

@@ -1,6 +1,6 @@
-"""Time and memory of one method, measured around its run.
+"""Time and memory of one job or method, measured around its run.
 
-Used by the runner. Touches only this process's own counters.
+Used by the jobs and by the runner of benchmarks. Touches only this process's own counters.
 """
 
 from __future__ import annotations

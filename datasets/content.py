@@ -1,0 +1,129 @@
+"""What a file is by its first bytes, looked at once.
+
+May be called by everybody who is given a file; opens that one file. Formats decide by it whether a file is theirs
+(`formats`), and what is nobody's is named by it in messages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import zlib
+from functools import cached_property
+from pathlib import Path
+
+from restore.errors import InputError, NotFoundError
+
+SNIFFED_BYTES = 560
+"""Enough for the marks of all formats: NIfTI-2's header has 540."""
+
+DOWNLOAD_AGAIN = "download or copy the file again and compare its size and sha256 with the source"
+
+NIFTI, DICOM, HDF5, NUMPY = "a NIfTI volume", "a DICOM file", "an HDF5 file", "a NumPy array"
+ANALYZE = "an Analyze header, or NIfTI with a damaged one"
+"""A header of 348 bytes without the NIfTI mark."""
+
+PACKED_AS_THEY_ARE = (NIFTI, ANALYZE)
+"""What is usual inside gzip and hence not called an archive."""
+
+MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"II+\0", "a TIFF picture"),
+    (b"MM\0+", "a TIFF picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"\x89HDF\r\n\x1a\n", HDF5),
+    (b"\x93NUMPY", NUMPY),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"NRRD", "an NRRD volume"),
+    (b"%PDF", "a PDF document"),
+    (b"MATLAB", "a MATLAB file"),
+    (b"ObjectType", "a MetaImage header"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"MZ", "a Windows program"),
+    (b"\x7fELF", "a program"),
+    (b"version https://git-lfs", "a git-lfs pointer, not the data"),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Content:
+    """A file or folder as formats see it.
+
+    head: the first bytes, of a gzip file those inside, of a folder none. packed: whether it is a gzip file.
+    """
+
+    path: Path
+    head: bytes = b""
+    packed: bool = False
+    is_folder: bool = False
+
+    @cached_property
+    def kind(self) -> str:
+        """What it is, in a few words: "a PNG picture", "a text file"."""
+        if self.is_folder:
+            return "a folder"
+        kind = _kind(self.head)
+        return (
+            f"a gzip archive of {kind}" if self.packed and kind not in PACKED_AS_THEY_ARE else kind
+        )
+
+
+def look_at(path: str | Path) -> Content:
+    """The content of a file or folder. Raises NotFoundError, InputError (empty, cannot be opened, damaged gzip)."""
+    path = Path(path)
+    if not path.exists():
+        raise NotFoundError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return Content(path, is_folder=True)
+    if not path.is_file():
+        raise InputError(path, "neither a file nor a folder", "give the path of a file")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(SNIFFED_BYTES)
+            if head[:2] == b"\x1f\x8b":
+                stream.seek(0)
+                return Content(path, _inside_gzip(path, gzip.GzipFile(fileobj=stream)), packed=True)
+    except OSError as cause:
+        raise InputError(path, f"cannot be opened ({cause.strerror})") from cause
+    if not head:
+        raise InputError(path, "empty: 0 bytes", DOWNLOAD_AGAIN)
+    return Content(path, head)
+
+
+def _inside_gzip(path: Path, stream: gzip.GzipFile) -> bytes:
+    try:
+        return stream.read(SNIFFED_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as cause:
+        why = "damaged gzip file: the compressed data ended early"
+        raise InputError(path, why, DOWNLOAD_AGAIN) from cause
+
+
+def _kind(head: bytes) -> str:
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return NIFTI
+    if head[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c"):
+        return ANALYZE
+    if head[128:132] == b"DICM":
+        return DICOM
+    for magic, name in MAGIC:
+        if head.startswith(magic):
+            return name
+    if head.lstrip()[:1] == b"<":
+        return "a web page (HTML or XML)"
+    return "a text file" if _is_text(head) else "a file of unknown kind"
+
+
+def _is_text(head: bytes) -> bool:
+    """UTF-8 without control characters; a last character may be cut."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode()
+    return bool(text) and all(c.isprintable() or c in "\t\n\r\f" for c in text)

@@ -1,0 +1,58 @@
+"""What a NIfTI header says about the place of its voxels.
+
+Used by the NIfTI reader and writer; touches nothing but its arguments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.volume.volume import affine_problem
+from restore.errors import InputError
+
+HEADER_BYTES = 540
+"""Length of a NIfTI-2 header; one of NIfTI-1 has 348."""
+
+MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres per unknown unit, metre, millimetre and micrometre, by the low bits of xyzt_units."""
+
+
+def affine_of(
+    file: Path, header: Any, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return a header's affine in mm and notes on what was assumed.
+
+    shape: (nz, ny, nx); the voxel sizes matter only where no sform stands. Raises InputError.
+    """
+    notes = []
+    sizes = np.array(header["pixdim"][1:4], dtype=np.float64)
+    bad = [i for i in range(3) if not (np.isfinite(sizes[i]) and sizes[i] > 0)]
+    if int(header["sform_code"]) > 0:
+        affine = np.array(header.get_sform(), dtype=np.float64)
+        if bad:
+            notes.append("voxel sizes in the header are not positive; the sform was used instead")
+    else:
+        if any(shape[2 - i] > 1 for i in bad):
+            why = f"its voxel sizes are {sizes.tolist()} and no sform says what they are"
+            raise InputError(file, why, "set the voxel sizes in the header")
+        fixed = header.copy()
+        for i in bad:
+            fixed["pixdim"][1 + i] = 1
+            notes.append(f"voxel size along {'xyz'[i]} is not given; it has one voxel, 1 was taken")
+        if int(header["qform_code"]) > 0:
+            affine = np.array(fixed.get_qform(), dtype=np.float64)
+        else:
+            affine = np.array(fixed.get_base_affine(), dtype=np.float64)
+            notes.append("no orientation in the header (both codes 0): left and right are a guess")
+    problem = affine_problem(affine)
+    if problem:
+        raise InputError(file, problem, "the header is damaged: export it again")
+    unit = int(header["xyzt_units"]) & 7
+    if unit in (1, 3):
+        notes.append("positions were in " + ("metres" if unit == 1 else "micrometres"))
+    affine[:3] *= MM_PER_UNIT.get(unit, 1.0)
+    return affine, notes
