@@ -50,13 +50,13 @@ def _names(folder: str, patterns: list[str], without: str) -> Iterator[str]:
 def arrays() -> Callable[[str], Arrays]:
     """Load a stored trace by its path without suffix, `arrays("dds/cg_real_dense_f64")`: one tensor a key.
 
-    A text comes as its bytes' string under the key itself. What several traces share is stored once and put in here.
+    A text comes as str. Large matrices that follow from a formula are computed here instead of being stored.
     """
 
     def load(name: str) -> Arrays:
         stored = _read(name)
         if name.startswith("psld/psld_"):
-            stored = _read("psld/decoder") | stored
+            stored.setdefault("W_dec", _decoder())
         if name.startswith("gaussian_posterior/op_") and "post_cov" not in stored:
             stored["post_cov"] = _posterior_covariance(stored, _read("gaussian_posterior/prior"))
         return stored
@@ -73,12 +73,24 @@ def _read(name: str) -> Arrays:
     return {k: str(v) if v.dtype.kind == "U" else torch.as_tensor(v) for k, v in every.items()}
 
 
+def _decoder() -> Tensor:
+    """The 256 orthonormal columns that stand for a decoder."""
+    drawn = np.random.default_rng(7).standard_normal((768, 256))
+    return torch.from_numpy(np.linalg.qr(drawn)[0])
+
+
 def _posterior_covariance(trace: Arrays, prior: Arrays) -> Tensor:
     """C - C A^T (A C A^T + s^2 I)^-1 A C of a Gaussian prior with covariance C, seen as A x with noise s."""
     a, c, s = trace["A"], prior["C"], float(trace["sigma_y"])
     seen = a @ c
     inner = seen @ a.mT + s**2 * torch.eye(len(a), dtype=a.dtype)
     return c - seen.mT @ torch.linalg.solve(inner, seen)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder of small samples of real scans; tests/data/README.md says what they are."""
+    return TESTS / "data"
 
 
 @pytest.fixture(scope="session")

@@ -115,8 +115,8 @@ def test_environment_names_what_matters():
     json.dumps(found)
 
 
-def test_no_patient_in_the_record_of_a_real_series(data, tmp_path):
-    source = data / "mr" / "dicom_t1"
+def test_no_patient_in_the_record_of_a_real_series(samples, tmp_path):
+    source = samples / "dicom_mr"
     volume = read(source)
     record = {"Input": volume_record(volume), "Sources": [source_record(source)]}
     text = write_sidecar(tmp_path / "x.nii.gz", record).read_text(encoding="utf-8")
@@ -129,4 +129,4 @@ def test_no_patient_in_the_record_of_a_real_series(data, tmp_path):
         "SeriesDescription",
     ):
         assert str(header[keyword].value) not in text
-    assert json.loads(text)["Input"]["Shape"] == [48, 512, 512]
+    assert json.loads(text)["Input"]["Shape"] == [6, 112, 112]

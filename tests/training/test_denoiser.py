@@ -10,7 +10,9 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -310,10 +312,10 @@ def test_log_lines(tmp_path):
         append_json_line(tmp_path / "none" / "log.jsonl", {})
 
 
-def test_validation_images(data):
-    images = validation_images(
-        sorted(p for p in (data / "images").iterdir() if p.is_dir())[0], 1, count=2
-    )
+def test_validation_images(tmp_path):
+    for name in ("astronaut", "camera", "coins"):
+        Image.fromarray(getattr(skimage.data, name)()[:150, :201]).save(tmp_path / f"{name}.png")
+    images = validation_images(tmp_path, 1, count=2)
     assert len(images) == 2
     for image in images:
         assert image.shape[0] == 1

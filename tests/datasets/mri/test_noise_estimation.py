@@ -59,8 +59,8 @@ def test_air_in_a_sinogram(photons: float) -> None:
     assert sinogram_noise_std(sinogram) == pytest.approx(photons**-0.5, rel=0.1)
 
 
-def test_noise_of_a_simulated_scan_of_a_real_head(data: Path) -> None:
-    volume = nifti.read(data / "mr" / "train" / "chris_T1.nii.gz")
-    scan = simulate_mri(volume, slices=slice(80, 120, 20), noise=0.01)
+def test_noise_of_a_simulated_scan_of_a_real_head(samples: Path) -> None:
+    volume = nifti.read(samples / "head_T1.nii.gz")
+    scan = simulate_mri(volume, slices=slice(0, 3, 2), noise=0.01)
     estimates = [kspace_noise_std(scan.kspace[i], scan.mask) for i in range(2)]
     assert estimates == pytest.approx([scan.noise_std] * 2, rel=0.1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 from PIL import Image
 from skimage.io import imread
@@ -63,8 +64,9 @@ def test_every_png_filter(kind):
         np.testing.assert_array_equal(above, expected)
 
 
-def test_jpeg(tmp_path, data):
-    file = sorted((data / "images" / "val").glob("*.jpg"))[0]
+def test_jpeg(tmp_path):
+    file = tmp_path / "camera.jpg"  # of another size than its blocks, at a camera's quality
+    Image.fromarray(skimage.data.astronaut()[40:231, 150:321]).save(file, quality=92, subsampling=2)
     picture = read_image(file)
     expected = np.asarray(Image.open(file)).reshape(*picture.data.shape[1:], -1)
     np.testing.assert_array_equal(picture.data, expected.transpose(2, 0, 1) / np.float32(255))

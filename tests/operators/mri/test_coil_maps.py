@@ -55,9 +55,9 @@ def test_finds_known_coils() -> None:
     )
 
 
-def test_matches_sigpy_on_a_head(data: Path) -> None:
+def test_matches_sigpy_on_a_head(samples: Path) -> None:
     app = pytest.importorskip("sigpy.mri.app")
-    kspace = np.load(data / "kspace" / "brain_8ch_poisson.npy")[:, 35:195]
+    kspace = np.load(samples / "brain_8ch_kspace.npz")["kspace"][:, 35:195]
     settings = {"calib_width": 24, "thresh": 0.02, "kernel_width": 6, "crop": 0.95}
     peer = torch.from_numpy(
         app.EspiritCalib(kspace, show_pbar=False, max_iter=40, **settings).run()
