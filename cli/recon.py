@@ -43,6 +43,9 @@ def command(
     noise_std: Annotated[
         float | None, typer.Option(min=0, help="Noise per real channel, in the scan's units.")
     ] = None,
+    projector: Annotated[
+        str, typer.Option(help="CT: auto (own), own, or astra (needs the extra astra).")
+    ] = "auto",
     repair: Annotated[
         str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")
     ] = "",
@@ -74,7 +77,7 @@ def command(
     samples = sampling.samples
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
-        "seed": seed, "trace": report,
+        "seed": seed, "trace": report, "projector": projector,
     })  # fmt: skip
     job = ReconJob(
         scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,

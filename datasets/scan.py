@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from restore.scaling import Scaling
 
 MapsSource = Literal["auto", "file", "espirit"]
+Projector = Literal["auto", "own", "astra"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class SetupOptions:
         "per real channel in the scan's units, 0: none, None: the file's or estimated",
         at_least=0,
     )
+    projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -42,7 +42,7 @@ class CTScan(Scan):
 
     kind: ClassVar[str] = "ct"
     modality: ClassVar[str] = "CT"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std",)
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
     first_look: ClassVar[str] = "fbp"
 
     sinogram: LazyStack
@@ -98,14 +98,22 @@ class CTScan(Scan):
         return hu
 
     def _setup(self, options: SetupOptions) -> CTSetup:
-        """The noise model, and the attenuation of the HU window as intensity scale."""
+        """The noise model, and the attenuation of the HU window as intensity scale.
+
+        Raises ConfigError where ASTRA is asked for and cannot project this scan.
+        """
+        from restore.operators.ct.parallel_beam import ParallelBeamCT
         from restore.scaling import CT_WINDOW_HU, Scaling
 
+        operator = ParallelBeamCT(
+            self.geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector
+        )
         noise, level = self._noise(options.noise_std)
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
         return CTSetup(
             scaling=Scaling(span, "attenuation of the HU window"),
-            noise=noise, record={"noise_std": level}, scan=self,
+            noise=noise, record={"noise_std": level, "projector": options.projector}, scan=self,
+            operator=operator,
         )  # fmt: skip
 
     def _noise(self, given: float | None) -> tuple[Noise | None, float | None]:
@@ -134,20 +142,18 @@ class CTSetup(Setup):
     """How problems are made of a sinogram."""
 
     scan: CTScan
+    operator: ParallelBeamCT
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """Sinogram, projector and noise of the slices `which`."""
         import torch
 
-        from restore.operators.ct.parallel_beam import ParallelBeamCT
         from restore.problem import Problem
 
         y = torch.from_numpy(self.scan.sinogram[which.start : which.stop]).to(device)
         if device not in self._operators:
-            operator = ParallelBeamCT(self.scan.geometry, rays_per_bin=RAYS_PER_BIN)
-            self._operators[device] = operator.to(device)
-        operator = self._operators[device]
-        return Problem(y, operator, self.noise, self.scaling, self.scan.ids(which))
+            self._operators[device] = self.operator.to(device)
+        return Problem(y, self._operators[device], self.noise, self.scaling, self.scan.ids(which))
 
     @cached_property
     def _operators(self) -> dict[torch.device, ParallelBeamCT]:

@@ -212,7 +212,7 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
-            "device": str(device),
+            "projector": options.projector, "device": str(device),
         },
         job.prior if sampler.prior_kinds else None,
     )  # fmt: skip
