@@ -32,6 +32,7 @@ _MODULE_OF = {
     "Sum": "base",
     "Warp": "image.warp",
     "calibration_region": "mri.coil_maps",
+    "check": "verify",
     "fft2c": "mri.fourier",
     "fold_phase": "mri.coil_maps",
     "ifft2c": "mri.fourier",

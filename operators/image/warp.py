@@ -160,7 +160,7 @@ class Warp(LinearOperator):
         leading = x.shape[:-2]
         if x.numel() == 0:
             return x.new_zeros((*leading, *self.out_shape[-2:]))
-        columns, rows = self._grid[None].unbind(-1)
+        columns, rows = self._grid.to(x.dtype)[None].unbind(-1)
         found = remap(
             x.reshape(1, -1, *x.shape[-2:]), columns, rows, "bilinear", self.padding,
             align_corners=True, normalized_coordinates=True,
