@@ -12,10 +12,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8")
 
 
 def test_readme_has_examples():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["photograph", "mri", "sigpy", "volumes"])
+@pytest.mark.parametrize("code", EXAMPLES, ids=["photograph", "mri", "sigpy", "operator", "volumes"])
 def test_example_runs(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
