@@ -15,7 +15,9 @@ def test_readme_has_examples():
     assert len(EXAMPLES) == 5
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["photograph", "mri", "sigpy", "operator", "volumes"])
+@pytest.mark.parametrize(
+    "code", EXAMPLES, ids=["photograph", "mri", "sigpy", "operator", "volumes"]
+)
 def test_example_runs(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
