@@ -1,8 +1,8 @@
 """What every verb with a run has in common: `--config`, and options that several verbs share as one group.
 
-`verb` makes the command of a function. A parameter whose type is a frozen dataclass stands for the options that are its
-fields. `--config FILE` gives options from a run file (`cli/run_file.py`) or repeats a run from the record beside its
-result (`cli/replay.py`); what is typed wins. Used by the verbs' files; imports only typer.
+`verb` makes the command of a function. A parameter whose type is a frozen dataclass stands for the options that are
+its fields. `--config FILE` gives options from a run file (`datasets/plain_yaml.py`) or repeats a run from the record
+beside its result (`cli/replay.py`); what is typed wins. Used by the verbs' files; imports only typer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from restore.errors import ConfigError
 
 if TYPE_CHECKING:
     from restore.cli.replay import Record
-    from restore.cli.run_file import Value, Word
+    from restore.datasets.plain_yaml import Value, Word
 
+DEEPEST = 4
+"""Levels of a run file: the file, `set:`, a method's settings in it, a list of values."""
 GIVEN = "restore.config"
 """Where a context keeps what its run file says."""
 NAME_OF_VERB = "verb"
@@ -119,10 +121,10 @@ def _defaults(context: typer.Context, name: str, path: Path) -> Given:
     Raises InputError, ConfigError, NotFoundError.
     """
     from restore.cli.replay import read_record
-    from restore.cli.run_file import Word, read_run_file
+    from restore.datasets.plain_yaml import Word, read_plain_yaml
 
     record = read_record(path) if path.suffix.lower() == ".json" else None
-    values = read_run_file(path) if record is None else dict(record.values)
+    values = read_plain_yaml(path, DEEPEST) if record is None else dict(record.values)
     wanted = values.pop(NAME_OF_VERB, Word(name))
     if not isinstance(wanted, Word) or wanted.text != name:
         words = f"'{wanted.text}'" if isinstance(wanted, Word) else "no name"

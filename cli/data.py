@@ -1,4 +1,4 @@
-"""`restore data`: get and check measured data that may not be passed on."""
+"""`restore data`: fetch open data by name; get and check measured data that may not be passed on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console, listing
+from restore.errors import OutputError
 
 if TYPE_CHECKING:
+    from restore.datasets.fetch_table import Entry
     from restore.datasets.mri.fastmri_check import FileReport
 
 app = typer.Typer(help="Get and check measured data sets.", no_args_is_help=True)
@@ -57,6 +59,54 @@ def fastmri(
             root, f"{len(bad)} of {len(reports)} files cannot be used as they are",
             "download or copy these again",
         )  # fmt: skip
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[
+        str | None, typer.Argument(help="What to fetch; without it: what there is.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FOLDER", help="Where to; default: the cache folder."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Get open data by name, checked by sha256; without NAME, say what there is (docs/fetching.md)."""
+    from restore.datasets.fetch import fetch as get
+    from restore.datasets.fetch_table import entries, entry_of
+
+    if name is None:
+        known = [_fetchable(entry) for entry in entries("data").values()]
+        if json:
+            console.result_json(known)
+        else:
+            console.table(
+                [("name", "MB", "licence", "what"), *(tuple(map(str, r.values())) for r in known)]
+            )
+        return
+    entry = entry_of("data", name)
+    if out is not None and out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; name a folder")
+    sizes = [f.size or 0 for f in entry.files]
+    with console.progress(entry.name, total=sum(sizes)) as advance:
+        paths = get(entry, out, advance)
+    if json:
+        console.result_json({"licence": entry.licence, "files": [str(p) for p in paths]})
+        return
+    console.say(f"licence: {entry.licence}")
+    for path in paths:
+        console.result(str(path))
+
+
+def _fetchable(entry: Entry) -> dict[str, Any]:
+    size = sum(f.size or 0 for f in entry.files)
+    return {
+        "name": entry.name,
+        "megabytes": round(size / 1e6, 1) if all(f.size for f in entry.files) else None,
+        "licence": entry.licence,
+        "what": entry.what,
+    }
 
 
 def _explain(json: bool) -> None:

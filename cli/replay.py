@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore.cli import console
-from restore.cli.run_file import words_of
+from restore.datasets.plain_yaml import words_of
 from restore.errors import InputError, NotFoundError, OutputError, WeightsError
 
 if TYPE_CHECKING:
-    from restore.cli.run_file import Value
+    from restore.datasets.plain_yaml import Value
 
 FOLDERS_LOOKED_INTO = 1000
 REDEFINING = {"sampler", "preset"}

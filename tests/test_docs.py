@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from restore.bench.results import load
 from restore.cli import app
+from restore.datasets.fetch_table import entries
 from restore.datasets.mri.fastmri_write import write_fastmri_file
 from restore.datasets.open import write
 from restore.datasets.picture.images import write_image
@@ -92,3 +93,14 @@ def test_the_commands_on_run_files_run(tmp_path: Path, monkeypatch: pytest.Monke
         assert done.exit_code == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "again.nii.gz").read_bytes() == (tmp_path / "head.nii.gz").read_bytes()
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "restored.png").read_bytes()
+
+
+def test_the_table_of_the_page_on_fetching_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = DOCS.with_name("fetching.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "table.yaml").write_text(table.replace("sha256: ...", f"sha256: '{'0' * 64}'"))
+    monkeypatch.setenv("RESTORE_TABLES", str(tmp_path / "table.yaml"))
+    assert "phantoms" in CliRunner().invoke(app, ["data", "fetch"]).stdout
+    assert [f.name for f in entries("priors")["knee"].files] == ["knee.safetensors", "knee.json"]

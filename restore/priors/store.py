@@ -16,13 +16,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from restore.config import did_you_mean
 from restore.datasets.atomic import atomic_file
+from restore.datasets.fetch_table import entries
 from restore.errors import ConfigError, OutputError, WeightsError
 from restore.priors.autoencoder import Autoencoder
 from restore.priors.blueprints import BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
+from restore.priors.remote import fetched
 
 SCHEMA = 1
 
@@ -160,8 +163,13 @@ def _resolve(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix == ".safetensors" and path.is_file():
         return path
+    remote = entries("priors")
+    if str(name) in remote:
+        return fetched(remote[str(name)])
+    names = ", ".join([*known, *remote])
     raise WeightsError(
-        f"no prior '{name}': neither bundled ({', '.join(known) or 'none'}) nor a .safetensors file with its card"
+        f"no prior '{name}'{did_you_mean(str(name), [*known, *remote])}: not one of {names}, nor a .safetensors file "
+        "with its card"
     )
 
 

@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from restore.cli import app
+from restore.cli.config_option import DEEPEST
 from restore.cli.config_option import verb as make_verb
-from restore.cli.run_file import LARGEST_BYTES, read_run_file
+from restore.datasets.plain_yaml import LARGEST_BYTES, read_plain_yaml
 from restore.datasets.sidecar import read_sidecar
 from restore.errors import InputError
 
@@ -151,11 +152,11 @@ def test_hostile_files_end_soon(tmp_path):
     start = time.perf_counter()
     for bomb in bombs:
         with pytest.raises(InputError):
-            read_run_file(written(tmp_path, bomb))
+            read_plain_yaml(written(tmp_path, bomb), DEEPEST)
     for content in (b"\xff\xfe\x00", b"\x00", b"a: \xc3\x28"):
         (tmp_path / "run.yaml").write_bytes(content)
         with pytest.raises(InputError):
-            read_run_file(tmp_path / "run.yaml")
+            read_plain_yaml(tmp_path / "run.yaml", DEEPEST)
     # Each is refused at the first offending event or byte; a busy machine may take long for a few of them.
     assert time.perf_counter() - start < 30
 

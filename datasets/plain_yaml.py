@@ -1,8 +1,8 @@
-"""Run files: a YAML file with the options of a verb, as `--config run.yaml` takes it.
+"""YAML of plain values: names, texts and lists, bounded in size and depth, as people write it by hand.
 
-Used by `cli/config_option.py` only. A file gives what could be typed: every value is the text that stands there
-(10:20 stays a range of slices, 1e-3 a number), and the verb's own options turn it into numbers and paths. Nothing but
-plain values is read: no tags, no anchors, no names given twice, bounded in size and depth.
+May be called by every reader of such a file (run files, tables of addresses). A value is the text that stands there
+(10:20 stays a range of slices, 1e-3 what it is): whoever asks turns it into numbers. No tags, no anchors, no name given
+twice; nothing is built by name.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import yaml
 
 from restore.errors import InputError, NotFoundError
 
-if TYPE_CHECKING:
-    import yaml
-
 LARGEST_BYTES = 1 << 18
-DEEPEST = 4
-"""Levels: the file, `set:`, a method's settings in it, a list of values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,22 +26,20 @@ class Word:
 
     text: str
     kind: str = "plain"
-    line: int = 0
 
 
 Value: TypeAlias = "Word | list[Value] | dict[str, Value]"
 
 
-def read_run_file(path: Path) -> dict[str, Value]:
-    """The names and values of a YAML file, or of a JSON file, which is YAML too.
+def read_plain_yaml(path: Path, deepest: int) -> dict[str, Value]:
+    """The names and values of a YAML file, or of a JSON file, which is YAML too; nothing for an empty one.
 
-    Raises NotFoundError, and InputError naming the line of what cannot stand in a run file.
+    deepest: levels that are allowed, the outermost counted. Raises NotFoundError, and InputError naming the line of
+    what cannot stand in such a file.
     """
-    import yaml
-
     text = _text(path)
     try:
-        _check_events(path, text)
+        _check_events(path, text, deepest)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InputError(path, f"not YAML: {_fault(error)}") from error
@@ -52,12 +47,12 @@ def read_run_file(path: Path) -> dict[str, Value]:
     if isinstance(found, Word) and found.kind == "none":
         return {}
     if not isinstance(found, dict):
-        raise InputError(path, "holds no names with values", "write lines such as `sampler: dds`")
+        raise InputError(path, "holds no names with values", "write lines such as `name: value`")
     return found
 
 
 def words_of(values: Mapping[str, Any]) -> dict[str, Value]:
-    """Values of a JSON object as if they stood in a run file."""
+    """Values of a JSON object as if they stood in such a file."""
 
     def word(value: Any) -> Value:
         if isinstance(value, Mapping):
@@ -82,31 +77,31 @@ def _fault(error: Exception) -> str:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file with options")
+        raise NotFoundError(f"{path}: there is no such file")
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     if len(content) > LARGEST_BYTES:
-        raise InputError(path, f"too large for a run file: more than {LARGEST_BYTES} bytes")
+        raise InputError(
+            path, f"too large for a file of this kind: more than {LARGEST_BYTES} bytes"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(path, f"not UTF-8 text (byte {error.start})") from error
 
 
-def _check_events(path: Path, text: str) -> None:
+def _check_events(path: Path, text: str, deepest: int) -> None:
     """Refuse depth, anchors and tags while parsing is still iterative: nothing has been built yet."""
-    import yaml
-
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
-            if depth > DEEPEST:
-                raise InputError(path, f"line {line}: more than {DEEPEST} levels deep")
+            if depth > deepest:
+                raise InputError(path, f"line {line}: more than {deepest} levels deep")
         elif isinstance(event, yaml.events.CollectionEndEvent):
             depth -= 1
         if isinstance(event, yaml.events.AliasEvent) or getattr(event, "anchor", None):
@@ -117,9 +112,6 @@ def _check_events(path: Path, text: str) -> None:
 
 
 def _value(path: Path, node: yaml.Node) -> Value:
-    import yaml
-
-    line = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
         return [_value(path, item) for item in node.value]
     if isinstance(node, yaml.MappingNode):
@@ -133,4 +125,4 @@ def _value(path: Path, node: yaml.Node) -> Value:
             found[key.value] = _value(path, value)
         return found
     kind = {"bool": "truth", "null": "none"}.get(node.tag.rpartition(":")[2], "plain")
-    return Word("none" if kind == "none" else node.value, kind, line)
+    return Word("none" if kind == "none" else node.value, kind)
