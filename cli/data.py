@@ -73,8 +73,8 @@ def fetch(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Get open data by name, checked by sha256; without NAME, say what there is (docs/fetching.md)."""
-    from restore.datasets.fetch import fetch as get
     from restore.datasets.fetch_table import entries, entry_of
+    from restore.datasets.fetching import fetch as get
 
     if name is None:
         known = [_fetchable(entry) for entry in entries("data").values()]

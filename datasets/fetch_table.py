@@ -1,6 +1,6 @@
 """What can be fetched by name: the table of this package and those of a site, checked entry by entry.
 
-Used by `datasets/fetch.py`, the store of priors and `restore data fetch`. A table is YAML with the sections `data` and
+Used by `datasets/fetching.py`, the store of priors and `restore data fetch`. A table is YAML with the sections `data` and
 `priors`; docs/fetching.md shows its form.
 """
 

@@ -207,7 +207,11 @@ RULES: list[tuple[Rule, str, str]] = [
     (torch_draws_from_a_generator, "restore.noise", "torch.randn(3)"),
     (numpy_draws_from_a_generator, "restore.noise", "np.random.normal(size=3)"),
     (nothing_is_unpickled_or_evaluated, "restore.priors.store", "torch.load(path)"),
-    (archives_are_never_unpacked_blindly, "restore.datasets.fetch", "archive.extractall(folder)"),
+    (
+        archives_are_never_unpacked_blindly,
+        "restore.datasets.fetching",
+        "archive.extractall(folder)",
+    ),
     (only_the_command_line_prints, "restore.samplers.dds", "print(1)"),
     (imports_are_absolute_and_by_one_name, "restore.front_door", "from operators.ct import fbp"),
     (

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from restore.datasets.fetch import fetch, folder_of
 from restore.datasets.fetch_table import Entry
+from restore.datasets.fetching import fetch, folder_of
 from restore.errors import InputError
 
 _logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from restore.datasets.fetch import CACHE, cache_folder, fetch, folder_of
 from restore.datasets.fetch_table import TABLES, entries, entry_of
+from restore.datasets.fetching import CACHE, cache_folder, fetch, folder_of
 from restore.errors import InputError, NotFoundError, OutputError, WeightsError
 from restore.priors.store import bundled, load_prior, read_card
 
