@@ -1,7 +1,7 @@
 """What can be fetched by name: the table of this package and those of a site, checked entry by entry.
 
-Used by `datasets/fetching.py`, the store of priors and `restore data fetch`. A table is YAML with the sections `data` and
-`priors`; docs/fetching.md shows its form.
+Used by `datasets/fetching.py`, the store of priors and `restore data fetch`. A table is YAML with the sections `data`
+and `priors`; docs/fetching.md shows its form.
 """
 
 from __future__ import annotations
