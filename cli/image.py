@@ -15,7 +15,11 @@ from restore.cli.output import check_output
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.datasets.picture.images import Picture
     from restore.problem import Step
+
+_ALPHA = Path("alpha")
+"""What --mask takes instead of a picture."""
 
 
 @verb("image")
@@ -26,7 +30,9 @@ def command(
     *,
     mask: Annotated[
         Path | None,
-        typer.Option(help="inpaint: white where pixels are known, black where missing."),
+        typer.Option(
+            help="inpaint: white where pixels are known, black where missing; 'alpha': what PHOTO shows clear."
+        ),
     ] = None,
     kernel: Annotated[
         str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH:ANGLE or defocus:RADIUS.")
@@ -63,6 +69,7 @@ def command(
     from restore.datasets.open import read_image
     from restore.datasets.picture.images import write_image
     from restore.datasets.sidecar import environment, write_sidecar
+    from restore.errors import ConfigError
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.photograph import restore_image
@@ -71,10 +78,16 @@ def command(
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
     for path in (out, *extra):
         check_output(path, photo, overwrite)
-    bits = _most_bits(out)
+    _bits(out, 32)
     chosen = choose_device(device)
     picture = read_image(photo)
-    degradation = Degradation(cast(Task, task), _read_mask(mask), kernel, factor, boundary)
+    if picture.alpha is not None and simulate:
+        raise ConfigError(
+            f"{photo}: partly transparent; put it on a background to simulate with it"
+        )
+    known = _read_mask(mask, picture)
+    alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
+    degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
     values: dict[str, Any] = {**sampling.values(), "preset": preset}
     with console.progress(photo.name, total=samples) as advance:
         done = 0.0
@@ -86,9 +99,13 @@ def command(
 
         result = restore_image(
             torch.from_numpy(picture.data), degradation, noise=noise, simulate=simulate, sampler=sampler, prior=prior,
-            samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen,
+            samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen, alpha=alpha,
         )  # fmt: skip
-    clipped = write_image(result.restored.numpy(), out, bits=min(bits, picture.bits))
+    tags = picture.tags.enlarged(factor if task == "superres" and not simulate else 1)
+    clipped = write_image(
+        result.restored.numpy(), out, bits=_bits(out, picture.bits), tags=tags, unit=picture.unit,
+        alpha=None if result.alpha is None else result.alpha.numpy(),
+    )  # fmt: skip
     if result.std is not None:
         write_image(result.std.numpy(), _beside(out, "std"))
     if simulate:
@@ -98,12 +115,15 @@ def command(
         "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples,
         "seed": seed, "device": str(chosen),
     }  # fmt: skip
-    record = _record(result.record, {"photo": photo, "mask": mask}, told) | {
+    record = _record(result.record, {"photo": photo, "mask": None if mask == _ALPHA else mask}, told) | {
         "outputs": [path.name for path in (out, *extra)], "environment": environment(str(chosen)),
         "clipped_values": clipped,
     }  # fmt: skip
     write_sidecar(out, record)
-    console.notes(picture.notes)
+    notes = [*picture.notes]
+    if picture.tags.exif and out.suffix.lower() in (".tif", ".tiff"):
+        notes.append("the EXIF block is not carried over into TIFF")
+    console.notes(notes)
     if json:
         console.result_json(record)
     else:
@@ -131,26 +151,40 @@ def _record(
     return found | replayable("image", files, options, used if found["prior"] else None)
 
 
-def _most_bits(out: Path) -> int:
-    """Bits per channel that a picture of this name can hold. Raises ConfigError for other names."""
+def _bits(out: Path, source: int) -> int:
+    """Bits per channel for a result of this name: the source's as far as it holds them. Raises ConfigError."""
     from restore.datasets.picture.images import SUFFIXES
     from restore.errors import ConfigError
 
     kind = SUFFIXES.get(out.suffix.lower())
     if kind is None:
         raise ConfigError(f"{out}: pictures are written as {', '.join(SUFFIXES)}")
-    return 8 if kind == "JPEG" else 16
+    if source == 32:
+        return {"JPEG": 8, "PNG": 16, "TIFF": 32}[kind]
+    return 8 if kind == "JPEG" or source <= 8 else 16
 
 
-def _read_mask(path: Path | None) -> Tensor | None:
-    """A mask picture as (H, W) of 0 and 1: white (at least half) is known. None where none is given."""
+def _read_mask(path: Path | None, photo: Picture) -> Tensor | None:
+    """A mask as (H, W) of 0 and 1, 1 where a pixel is known: white (at least half) of a picture, or what is not clear.
+
+    A mask picture with transparency is its own mask: clear pixels are missing. None where none is given.
+    """
     if path is None:
         return None
     import torch
 
     from restore.datasets.open import read_image
+    from restore.errors import ConfigError
 
-    return (torch.from_numpy(read_image(path).data).mean(0) >= 0.5).float()
+    if path == _ALPHA:
+        if photo.alpha is None:
+            raise ConfigError(f"{photo.source}: has no transparent pixels; give a mask picture")
+        return torch.from_numpy(photo.alpha[0] > 0).float()
+    picture = read_image(path)
+    known = torch.from_numpy(picture.data).mean(0) >= 0.5
+    if picture.alpha is not None:
+        known = torch.from_numpy(picture.alpha[0]) >= 0.5
+    return known.float()
 
 
 def _beside(out: Path, what: str) -> Path:

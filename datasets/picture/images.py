@@ -1,26 +1,29 @@
 """Pictures (PNG, JPEG, TIFF) as numbers between 0 and 1, and back.
 
 May be called by the image pipelines, the training corpus and the command line. Touches the one
-file it is given. Values are the stored sRGB values divided by the largest: no gamma is undone or
-applied. Pillow reads and writes 8 bits; 16-bit colour, which it would cut to 8, goes other ways.
+file it is given. Values are the stored ones divided by the largest: no gamma is undone or applied,
+no colour profile converted; what else the file carries (profile, EXIF, resolution, alpha) goes along.
+One decoder a kind of file (`png`, `jpeg`, `tiff`) fills a `Raster`; what follows is the same for all.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.budget import check_budget
 from restore.datasets.formats import Format
-from restore.datasets.picture import png16
+from restore.datasets.picture import jpeg, png, png16, tiff
+from restore.datasets.picture.raster import TURNED, Raster, Tags, colour_and_alpha
 from restore.errors import ConfigError, InputError, OutputError, RestoreError
 
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -29,32 +32,43 @@ JPEG_QUALITY = 95
 BYTES_PER_VALUE = 16
 """What a value takes on its way: stored, converted, as float32, and a copy."""
 
+_DECODERS: dict[str, Callable[[Path, Image.Image], Raster]] = {
+    "PNG": png.decode, "JPEG": jpeg.decode, "MPO": jpeg.decode, "TIFF": tiff.decode,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """data: (C, H, W) float32 in [0, 1], C = 1 (grey) or 3 (RGB); bits: per channel of the file;
-    notes: what was converted or left out.
+    """data: (C, H, W) float32 in [0, 1], C = 1 (grey) or 3 (RGB), upright, plain colour whatever the alpha is.
+
+    bits: per channel of the file, 32 for floats. alpha: (1, H, W) in [0, 1], or None where all is opaque. unit: the
+    stored value that 1 stands for. tags: what goes along to the result. quantisation: the luminance steps of a JPEG
+    file, (64,), else None. notes: what was converted or left out.
     """
 
     data: NDArray[np.float32]
     bits: int
     source: Path
     notes: tuple[str, ...] = ()
+    alpha: NDArray[np.float32] | None = None
+    unit: float = 255.0
+    tags: Tags = field(default_factory=Tags)
+    quantisation: tuple[int, ...] | None = None
 
 
 def read_picture(path: str | Path) -> Picture:
-    """Read a PNG, JPEG or TIFF picture.
+    """Read a PNG, JPEG or TIFF picture, the first where a file holds several, with a note.
 
-    Palettes become RGB, a camera's rotation tag is applied, an alpha channel that is opaque
-    everywhere is dropped with a note. Refused: transparency, CMYK, several pages, pictures beyond
-    the memory budget, damaged files. path: of one of these formats, as `open.read_image` makes sure. Raises InputError.
+    Palettes become RGB, white-is-zero is turned over, an orientation tag is applied at every depth. Floats (TIFF) up to
+    1 are taken as they are, larger ones divided by their largest. Refused by name: inks, Lab, raw mosaics, other
+    numbers of bands, stacks, pictures beyond the memory budget, damaged files. path: of one of these formats, as
+    `open.read_image` makes sure. Raises InputError.
     """
     file = Path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's size warning: the budget decides that
-            pixels, bits, notes = _pixels(file)
-        return _picture(file, pixels, bits, notes)
+            return _picture(file, _decoded(file))
     except RestoreError:
         raise
     except Image.UnidentifiedImageError as cause:
@@ -65,19 +79,84 @@ def read_picture(path: str | Path) -> Picture:
         raise InputError(file, why, "fetch or export it again") from cause
 
 
-def write_image(data: Any, path: str | Path, *, bits: int = 8) -> int:
+def _decoded(file: Path) -> Raster:
+    try:
+        opened = Image.open(file, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        # Pillow knows no TIFF of five bands or of other rare layouts; tifffile names or reads them.
+        if not tifffile_opens(file):
+            raise
+        return tiff.decode(file, Image.new("L", (1, 1)))
+    except Image.DecompressionBombError as cause:
+        raise InputError(file, f"too many pixels ({cause})", "cut it into pieces") from cause
+    with opened as picture:
+        width, height = picture.size
+        check_budget(width * height * 4 * BYTES_PER_VALUE, file)
+        return _DECODERS[picture.format or ""](file, picture)
+
+
+def tifffile_opens(file: Path) -> bool:
+    """Whether the file has a TIFF structure with a first page."""
+    try:
+        with tifffile.TiffFile(file) as pages:
+            width, height = pages.pages.first.imagewidth, pages.pages.first.imagelength
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError):
+        return False
+    check_budget(width * height * 8 * BYTES_PER_VALUE, file)
+    return width > 0 and height > 0
+
+
+def _picture(file: Path, raster: Raster) -> Picture:
+    data, alpha, unit = colour_and_alpha(raster)
+    notes = list(raster.notes)
+    if raster.orientation != 1:
+        notes.append(TURNED)
+    if raster.has_alpha and alpha is None:
+        notes.append("opaque alpha channel left out")
+    if raster.pixels.dtype.kind == "f" and unit != 1:
+        notes.append(f"float values up to {unit:g}: divided by that")
+    return Picture(
+        data, raster.bits, file, tuple(notes), alpha, unit, raster.tags, raster.quantisation
+    )
+
+
+def write_image(
+    data: Any,
+    path: str | Path,
+    *,
+    bits: int = 8,
+    alpha: Any = None,
+    tags: Tags | None = None,
+    unit: float = 1.0,
+) -> int:
     """Write a picture and return how many values lay outside [0, 1] and were clipped.
 
-    data: (C, H, W) or (H, W) numbers meant to lie in [0, 1], C = 1 or 3; bits: 8, or 16 for PNG and
-    TIFF. JPEG is written with quality 95 and full colour resolution. Raises ConfigError (suffix,
-    bits, shape), OutputError (also for values that are not finite).
+    data: (C, H, W) or (H, W) numbers meant to lie in [0, 1], C = 1 or 3; alpha: (1, H, W) or None, not for JPEG.
+    bits: 8, 16 for PNG and TIFF, or 32 for TIFF, which holds data times unit as floats, unclipped. tags: written as
+    far as the format holds them (EXIF: not in TIFF). JPEG is written with quality 95 and full colour resolution.
+    Raises ConfigError (suffix, bits, shape, alpha in JPEG), OutputError (also for values that are not finite).
     """
-    target = Path(path)
+    target, tags = Path(path), tags or Tags()
     kind = SUFFIXES.get(target.suffix.lower())
     if kind is None:
         raise ConfigError(f"{target}: expected a name ending in {', '.join(SUFFIXES)}")
-    if bits not in (8, 16) or (bits == 16 and kind == "JPEG"):
-        raise ConfigError(f"{target}: {bits} bits per channel; 8, or 16 for PNG and TIFF, can be")
+    if bits not in {"PNG": (8, 16), "JPEG": (8,), "TIFF": (8, 16, 32)}[kind]:
+        raise ConfigError(
+            f"{target}: {bits} bits per channel; 8, 16 for PNG and TIFF, or 32 for TIFF, can be"
+        )
+    if alpha is not None and kind == "JPEG":
+        raise ConfigError(f"{target}: JPEG holds no transparency; write PNG or TIFF")
+    values = _checked(target, data)
+    clipped = 0 if bits == 32 else int(((values < 0) | (values > 1)).sum())
+    if alpha is not None:
+        values = np.concatenate([values, np.asarray(alpha, values.dtype).reshape(1, *values.shape[1:])])  # fmt: skip
+    pixels = _stored(values, bits, unit)
+    with atomic_file(target, expected_bytes=pixels.nbytes) as partial:
+        _save(pixels, partial, kind, alpha is not None, tags)
+    return clipped
+
+
+def _checked(target: Path, data: Any) -> NDArray[Any]:
     values = np.asarray(data)
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[0] not in (1, 3) or values.dtype.kind == "c":
@@ -88,90 +167,38 @@ def write_image(data: Any, path: str | Path, *, bits: int = 8) -> int:
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
         raise OutputError(f"{target}: {bad} of {values.size} values are not finite; not saved")
-    clipped = int(((values < 0) | (values > 1)).sum())
-    top = 2**bits - 1
-    steps = np.rint(np.clip(values, 0, 1).astype(np.float64) * top)
-    pixels = steps.astype(np.uint8 if bits == 8 else np.uint16).transpose(1, 2, 0)
-    with atomic_file(target, expected_bytes=pixels.nbytes) as partial:
-        _save(np.ascontiguousarray(pixels), partial, kind)
-    return clipped
+    return values
 
 
-def _save(pixels: NDArray[Any], file: Path, kind: str) -> None:
-    if pixels.dtype == np.uint16 and kind == "PNG":
-        file.write_bytes(png16.encode(pixels))
-    elif pixels.dtype == np.uint16:
-        rgb = "rgb" if pixels.shape[2] == 3 else "minisblack"
-        tifffile.imwrite(file, pixels if rgb == "rgb" else pixels[..., 0], photometric=rgb)
-    else:
-        options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
-        picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-        picture.save(file, format=kind, **options)
+def _stored(values: NDArray[Any], bits: int, unit: float) -> NDArray[Any]:
+    """(H, W, C) as the file holds them."""
+    planes = values.transpose(1, 2, 0)
+    if bits == 32:
+        return np.ascontiguousarray(planes * unit, np.float32)
+    steps = np.rint(np.clip(planes, 0, 1).astype(np.float64) * (2**bits - 1))
+    return np.ascontiguousarray(steps.astype(np.uint8 if bits == 8 else np.uint16))
 
 
-def _pixels(file: Path) -> tuple[NDArray[Any], int, list[str]]:
-    """Return stored values (H, W, C) with C from 1 to 4, bits per channel and notes."""
-    with Image.open(file, formats=FORMATS) as picture:
-        width, height = picture.size
-        check_budget(width * height * 4 * BYTES_PER_VALUE, file)
-        pages = getattr(picture, "n_frames", 1)
-        if pages > 1:
-            raise InputError(file, f"{pages} pages", "give one picture per file")
-        wide = _wide_colour(file, picture.format or "")
-        if wide is not None:
-            return wide, 16, []
-        return _by_pillow(file, picture)
-
-
-def _wide_colour(file: Path, kind: str) -> NDArray[Any] | None:
-    """Return the pixels of 16-bit pictures with several channels, None for all others."""
-    if kind == "PNG":
-        with file.open("rb") as stream:
-            *_, bits, colour = png16.header_of(stream.read(32))
-        return png16.decode(file.read_bytes()) if bits == 16 and colour != 0 else None
-    if kind == "TIFF":
-        with tifffile.TiffFile(file) as pages:
-            page = pages.pages[0]
-            if page.dtype == np.uint16 and "S" in page.axes:
-                return np.moveaxis(page.asarray(), page.axes.index("S"), -1)
-    return None
-
-
-def _by_pillow(file: Path, picture: Image.Image) -> tuple[NDArray[Any], int, list[str]]:
-    notes = []
-    picture.load()
-    if picture.getexif().get(0x0112, 1) != 1:
-        notes.append("turned as the camera's rotation tag says")
-        ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode in ("P", "PA"):
-        notes.append("palette converted to RGB")
-        clear = picture.mode == "PA" or "transparency" in picture.info
-        picture = picture.convert("RGBA" if clear else "RGB")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode in ("L", "RGB") and "transparency" in picture.info:
-        picture = picture.convert("LA" if picture.mode == "L" else "RGBA")
-    wide = picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PNG")
-    if picture.mode not in ("L", "LA", "RGB", "RGBA") and not wide:
-        why = f"pixels of kind '{picture.mode}', expected grey or RGB of 8 or 16 bits"
-        raise InputError(file, why, "convert it to RGB or grey")
-    values = np.asarray(picture)
-    return values.reshape(*values.shape[:2], -1), 16 if wide else 8, notes
-
-
-def _picture(file: Path, pixels: NDArray[Any], bits: int, notes: list[str]) -> Picture:
-    top = 2**bits - 1
+def _save(pixels: NDArray[Any], file: Path, kind: str, has_alpha: bool, tags: Tags) -> None:
     channels = pixels.shape[2]
-    if channels in (2, 4):
-        if int(pixels[..., -1].min()) < top:
-            why = "partly transparent; what lies behind is not known"
-            raise InputError(file, why, "put it on a background first")
-        notes = [*notes, "opaque alpha channel left out"]
-        pixels = pixels[..., :-1]
-    if pixels.shape[2] not in (1, 3):
-        raise InputError(file, f"{channels} channels, expected 1 or 3", "convert it to RGB or grey")
-    data = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(top)
-    return Picture(data, bits, file, tuple(notes))
+    if kind == "TIFF":
+        tifffile.imwrite(
+            file, pixels if channels > 1 else pixels[..., 0], iccprofile=tags.profile or None, metadata=None,
+            photometric="rgb" if channels >= 3 else "minisblack", planarconfig="contig" if channels > 1 else None,
+            extrasamples=["unassalpha"] if has_alpha else None, **tiff.resolution_of(tags.dpi),
+        )  # fmt: skip
+    elif pixels.dtype == np.uint16:
+        file.write_bytes(
+            png16.encode(pixels, png16.ancillary_chunks(tags.profile, tags.exif, tags.dpi))
+        )
+    else:
+        kept = {"icc_profile": tags.profile, "exif": tags.exif, "dpi": tags.dpi}
+        options: dict[str, Any] = {name: value for name, value in kept.items() if value}
+        if kind == "JPEG":
+            options |= {"quality": JPEG_QUALITY, "subsampling": 0}
+        Image.fromarray(pixels if channels > 1 else pixels[..., 0]).save(
+            file, format=kind, **options
+        )
 
 
 FORMAT = Format(

@@ -1,11 +1,12 @@
 """PNG pictures of 16 bits per channel, which Pillow would cut to 8.
 
-May be called by `restore.datasets.picture.images` only. Reads and writes bytes in memory, by the PNG
+May be called by `png` (to read) and `images` (to write) only. Reads and writes bytes in memory, by the PNG
 specification (ISO/IEC 15948): grey, grey and alpha, RGB, RGB and alpha; not interlaced.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import zlib
 
@@ -17,23 +18,39 @@ CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """PNG colour type -> channels."""
 
 
-def header_of(content: bytes) -> tuple[int, int, int, int]:
-    """Return width, height, bits per channel and colour type. Raises ValueError."""
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the first chunk says. colour: the PNG colour type."""
+
+    width: int
+    height: int
+    bits: int
+    colour: int
+    interlaced: bool
+
+
+def header_of(content: bytes) -> Header:
+    """The header of a file's first 33 bytes. Raises ValueError."""
     if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 29:
         raise ValueError("not a PNG header")
     width, height, bits, colour = struct.unpack(">IIBB", content[16:26])
-    return width, height, bits, colour
+    return Header(width, height, bits, colour, content[28] != 0)
 
 
-def decode(content: bytes) -> NDArray[np.uint16]:
-    """Return (H, W, C) uint16. Raises ValueError for a file that is damaged or interlaced."""
-    width, height, bits, colour = header_of(content)
-    if bits != 16 or colour not in CHANNELS or content[28] != 0:
+def decode(content: bytes) -> tuple[NDArray[np.uint16], bool]:
+    """Values (H, W, C) and whether the last of the channels is alpha; one transparent colour becomes alpha.
+
+    Raises ValueError for a file that is damaged or interlaced.
+    """
+    head = header_of(content)
+    width, height, colour = head.width, head.height, head.colour
+    if head.bits != 16 or colour not in CHANNELS or head.interlaced:
         raise ValueError("interlaced, or not 16 bits per channel")
     pixel_bytes = 2 * CHANNELS[colour]
     line = width * pixel_bytes
     unpacker = zlib.decompressobj()
-    packed = b"".join(data for kind, data in _chunks(content) if kind == b"IDAT")
+    chunks = _chunks(content)
+    packed = b"".join(data for kind, data in chunks if kind == b"IDAT")
     raw = unpacker.decompress(packed, height * (line + 1))
     if len(raw) != height * (line + 1):
         raise ValueError(f"ended early: {len(raw)} of {height * (line + 1)} bytes")
@@ -43,22 +60,50 @@ def decode(content: bytes) -> NDArray[np.uint16]:
         out[k + 1] = _unfilter(int(lines[k, 0]), lines[k, 1:], out[k], pixel_bytes)
     pixels = out[1:].reshape(height, width, CHANNELS[colour], 2).astype(np.uint16)
     high, low = pixels[..., 0], pixels[..., 1]
-    return high * np.uint16(256) + low
+    values = high * np.uint16(256) + low
+    clear = next((data for kind, data in chunks if kind == b"tRNS"), b"")
+    if colour in (0, 2) and len(clear) == 2 * CHANNELS[colour]:
+        seen = (values != np.frombuffer(clear, ">u2")).any(-1, keepdims=True)
+        return np.concatenate([values, seen * np.uint16(65535)], axis=-1), True
+    return values, colour in (4, 6)
 
 
-def encode(pixels: NDArray[np.uint16]) -> bytes:
-    """Return the file of (H, W, C) uint16 pixels with C = 1 (grey) or 3 (RGB)."""
+def encode(pixels: NDArray[np.uint16], ancillary: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    """The file of (H, W, C) uint16 pixels: grey, grey and alpha, RGB, RGB and alpha.
+
+    ancillary: chunks (kind, data) that go between the header and the pixels.
+    """
     height, width, channels = pixels.shape
     colour = {n: code for code, n in CHANNELS.items()}[channels]
     raw = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
     upper = np.vstack([np.zeros_like(raw[:1]), raw[:-1]])
     filtered = np.hstack([np.full((height, 1), 2, np.uint8), raw - upper])  # 2: minus line above
     head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b""))
+    chunks = (
+        (b"IHDR", head),
+        *ancillary,
+        (b"IDAT", zlib.compress(filtered.tobytes())),
+        (b"IEND", b""),
+    )
     return SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
+
+
+def ancillary_chunks(
+    profile: bytes, exif: bytes, dpi: tuple[float, float] | None
+) -> tuple[tuple[bytes, bytes], ...]:
+    """ICC profile, EXIF and resolution as chunks; nothing for what is empty."""
+    chunks = []
+    if profile:
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
+    if dpi:
+        per_metre = (round(v / 0.0254) for v in dpi)
+        chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
+    if exif:
+        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    return tuple(chunks)
 
 
 def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:

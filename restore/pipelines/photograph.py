@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore.errors import ConfigError
 from restore.front_door import solve
 from restore.metrics import psnr, ssim
 from restore.operators.image.downsample import Downsample
@@ -34,6 +35,7 @@ class ImageResult:
     measured: Tensor
     classical: Tensor | None
     record: dict[str, Any]
+    alpha: Tensor | None = None
 
 
 def restore_image(
@@ -49,14 +51,20 @@ def restore_image(
     settings: dict[str, Any] | None = None,
     device: torch.device | str = "cpu",
     on_step: Callable[[Step], None] | None = None,
+    alpha: Tensor | None = None,
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
+    alpha: (1, H, W), for measured pictures: colour is restored premultiplied, so that what lies behind clear pixels
+    does not bleed into seen ones, and divided by the alpha of the result's size afterwards.
     noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
     the bundled one of the kind that the sampler needs (`restore.solve`).
     Raises ConfigError, ShapeError.
     """
+    if alpha is not None and simulate:
+        raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
     level = noise_level(noise)
+    photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
     operator = degradation.operator(shape)
@@ -93,7 +101,12 @@ def restore_image(
             "restored": _compare(result.image.cpu(), truth),
         }
     std = None if result.std is None else result.std.cpu()
-    return ImageResult(result.image.cpu(), std, measured, classical, record)
+    restored, seen = result.image.cpu(), None
+    if alpha is not None:
+        size = tuple(restored.shape[-2:])
+        seen = torch.nn.functional.interpolate(alpha[None], size, mode="bilinear")[0]
+        restored = restored / seen.clamp(min=1 / 255)
+    return ImageResult(restored, std, measured, classical, record, seen)
 
 
 def _shown(measured: Tensor, operator: object) -> Tensor:

@@ -100,8 +100,10 @@ def test_palette_bitmap_and_alpha(tmp_path):
     np.testing.assert_array_equal(dropped.data, rgb.transpose(2, 0, 1) / np.float32(255))
     assert any("alpha" in note for note in dropped.notes)
     opaque[0, 0, 3] = 254
-    with pytest.raises(InputError, match="transparent"):
-        read_image(save(tmp_path / "b.png", opaque))
+    clear = read_image(save(tmp_path / "b.png", opaque))
+    assert clear.alpha is not None
+    np.testing.assert_array_equal(clear.alpha[0], opaque[..., 3] / np.float32(255))
+    np.testing.assert_array_equal(clear.data, rgb.transpose(2, 0, 1) / np.float32(255))
 
 
 def test_rotation_tag_of_a_camera(tmp_path):
@@ -110,7 +112,7 @@ def test_rotation_tag_of_a_camera(tmp_path):
     grey = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (8, 1))
     picture = read_image(save(tmp_path / "r.png", grey, exif=exif))
     np.testing.assert_array_equal(picture.data[0] * 255, np.rot90(grey, -1))
-    assert any("rotation" in note for note in picture.notes)
+    assert any("orientation" in note for note in picture.notes)
 
 
 def test_big_endian_and_planar_tiff(tmp_path):
@@ -131,10 +133,9 @@ def test_refused_pictures(tmp_path):
     tifffile.imwrite(
         tmp_path / "pages.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack"
     )
-    with pytest.raises(InputError, match="3 pages"):
-        read_image(tmp_path / "pages.tif")
-    tifffile.imwrite(tmp_path / "f.tif", np.zeros((8, 8), np.float32))
-    with pytest.raises(InputError, match="'F'"):
+    assert any("3 pages: the first" in n for n in read_image(tmp_path / "pages.tif").notes)
+    tifffile.imwrite(tmp_path / "f.tif", np.full((8, 8), -1, np.float32))
+    with pytest.raises(InputError, match="negative"):
         read_image(tmp_path / "f.tif")
     (tmp_path / "t.png").write_text("hello world")
     with pytest.raises(InputError, match="a text file, not a picture that is read here"):
