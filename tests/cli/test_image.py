@@ -228,10 +228,10 @@ def test_files_that_cannot_be(pictures, verb, tmp_path):
 
 def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     colour = read_image(pictures / "rgb.png").data
-    alpha = np.ones((1, 64, 64), np.float32)
-    alpha[:, 20:30, 20:40] = 0
+    alpha = (np.random.default_rng(1).random((1, 64, 64)) < 0.9).astype(np.float32)
     write_image(np.where(alpha > 0, colour, 0), tmp_path / "a.png", alpha=alpha)
-    verb("image", tmp_path / "a.png", "-o", tmp_path / "d.png", *options("denoise", pictures), "--noise", 0.02)  # fmt: skip
+    denoise = [*options("denoise", pictures), "--noise", 0.02]
+    verb("image", tmp_path / "a.png", "-o", tmp_path / "d.png", *denoise)
     kept = read_image(tmp_path / "d.png")
     assert kept.alpha is not None
     np.testing.assert_array_equal(kept.alpha, alpha)
@@ -239,6 +239,6 @@ def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     verb("image", tmp_path / "a.png", "-o", tmp_path / "f.png", *arguments)
     filled = read_image(tmp_path / "f.png")
     assert filled.alpha is None
-    inside = (slice(None), slice(20, 30), slice(20, 40))
-    # The hole is 10 rows of a smooth head: filled near its truth, where leaving it black is 0.3 off.
-    assert np.abs(filled.data[inside] - colour[inside]).mean() < 0.15
+    missing = np.broadcast_to(alpha == 0, colour.shape)
+    # Single pixels in a smooth head: filled within a few grey levels, where black is 0.5 off.
+    assert np.abs(filled.data - colour)[missing].mean() < 0.1
