@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.datasets.picture.images import Picture
+    from restore.pipelines.photograph import ImageResult
     from restore.problem import Step
 
 _ALPHA = Path("alpha")
@@ -67,9 +68,7 @@ def command(
     import torch
 
     from restore.datasets.open import read_image
-    from restore.datasets.picture.images import write_image
     from restore.datasets.sidecar import environment, write_sidecar
-    from restore.errors import ConfigError
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.photograph import restore_image
@@ -81,10 +80,6 @@ def command(
     _bits(out, 32)
     chosen = choose_device(device)
     picture = read_image(photo)
-    if picture.alpha is not None and simulate:
-        raise ConfigError(
-            f"{photo}: partly transparent; put it on a background to simulate with it"
-        )
     known = _read_mask(mask, picture)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
@@ -101,15 +96,9 @@ def command(
             torch.from_numpy(picture.data), degradation, noise=noise, simulate=simulate, sampler=sampler, prior=prior,
             samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen, alpha=alpha,
         )  # fmt: skip
-    tags = picture.tags.enlarged(factor if task == "superres" and not simulate else 1)
-    clipped = write_image(
-        result.restored.numpy(), out, bits=_bits(out, picture.bits), tags=tags, unit=picture.unit,
-        alpha=None if result.alpha is None else result.alpha.numpy(),
-    )  # fmt: skip
-    if result.std is not None:
-        write_image(result.std.numpy(), _beside(out, "std"))
-    if simulate:
-        write_image(result.measured.numpy(), _beside(out, "degraded"))
+    clipped = _write_pictures(
+        result, picture, out, factor if task == "superres" and not simulate else 1, simulate
+    )
     told = {
         "task": task, "kernel": kernel, "factor": factor, "boundary": boundary, "noise": noise,
         "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples,
@@ -120,14 +109,33 @@ def command(
         "clipped_values": clipped,
     }  # fmt: skip
     write_sidecar(out, record)
-    notes = [*picture.notes]
-    if picture.tags.exif and out.suffix.lower() in (".tif", ".tiff"):
-        notes.append("the EXIF block is not carried over into TIFF")
-    console.notes(notes)
+    console.notes(_notes(picture, out))
     if json:
         console.result_json(record)
     else:
         _show(out, record)
+
+
+def _write_pictures(
+    result: ImageResult, picture: Picture, out: Path, enlarged: int, simulated: bool
+) -> int:
+    """Write the result with what its source carried, and what belongs beside it; how many values were clipped."""
+    from restore.datasets.picture.images import write_image
+
+    clipped = write_image(
+        result.restored.numpy(), out, bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
+        unit=picture.unit, alpha=None if result.alpha is None else result.alpha.numpy(),
+    )  # fmt: skip
+    if result.std is not None:
+        write_image(result.std.numpy(), _beside(out, "std"))
+    if simulated:
+        write_image(result.measured.numpy(), _beside(out, "degraded"))
+    return clipped
+
+
+def _notes(picture: Picture, out: Path) -> list[str]:
+    lost = picture.tags.exif and out.suffix.lower() in (".tif", ".tiff")
+    return [*picture.notes, *["the EXIF block is not carried over into TIFF"] * bool(lost)]
 
 
 def _show(out: Path, record: dict[str, Any]) -> None:
