@@ -1,4 +1,7 @@
-"""`restore list`: what there is to choose from. Files are read, not imported: it is quick."""
+"""`restore list`: what there is to choose from.
+
+Operators and priors are told by their files, which is quick; samplers by their classes, with all that can be set.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,15 @@ _CONTRACTS = {"LinearOperator": "linear", "NonlinearOperator": "non-linear"}
 
 def command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[
+        str, typer.Argument(metavar="[SAMPLER]", help="samplers: this one with its settings.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List operators, samplers, priors or data sets."""
+    if name:
+        _one(kind, name, json)
+        return
     records = {
         Kind.operators: operators,
         Kind.samplers: samplers,
@@ -49,6 +58,31 @@ def command(
         _table([{k: v for k, v in record.items() if k != "reference"} for record in records])
 
 
+def _one(kind: Kind, name: str, json: bool) -> None:
+    """One sampler with its settings. Raises ConfigError."""
+    from restore.errors import ConfigError
+    from restore.registry import load_sampler, sampler_names
+
+    if kind is not Kind.samplers:
+        raise ConfigError(f"only samplers are listed by name; write `restore list {kind.value}`")
+    load_sampler(name)  # refuses a name that is none
+    record = _sampler_record(name, sampler_names()[name])
+    if json:
+        console.result_json(record)
+        return
+    _print_samplers([record])
+    console.result(f"presets: {', '.join(record['presets']) or '-'}")
+    rows = [(s["name"], _cell(s["default"]), _values(s), s["what"]) for s in record["settings"]]
+    console.table([("setting", "default", "values", "meaning"), *rows])
+
+
+def _values(setting: dict[str, Any]) -> str:
+    """Words, or type and range, of a setting."""
+    kind = "true, false" if setting["type"] == "bool" else setting["type"]
+    values = ", ".join(setting["words"]) or f"{kind} {setting['range']}".strip()
+    return f"{values}, or none" if setting["none"] else values
+
+
 def operators() -> list[dict[str, Any]]:
     """Forward models: class, kind, what it does; those that only combine others are left out."""
     found = []
@@ -61,42 +95,33 @@ def operators() -> list[dict[str, Any]]:
 
 
 def samplers() -> list[dict[str, Any]]:
-    """Samplers: name, kind of prior they need, what they serve, network evaluations by default, what they do."""
+    """Samplers as their classes say: the prior they need, what they serve, evaluations, presets, settings.
+
+    The classes are imported for it, and torch with them, which takes a second: what is shown is what runs.
+    """
     from restore.registry import sampler_names
 
-    shared = _folder("samplers") / "base.py"
-    base = next(_constants(n) for n in _public_classes(shared) if n.name == "Sampler")
-    found = []
-    for name, what in sampler_names().items():
-        path = _folder("samplers") / f"{name.replace('-', '_')}.py"
-        if path.is_file():
-            own = next(n for n in _public_classes(path) if "Sampler" in _names(n.bases))
-            found.append(_sampler_record(name, _summary(path), base | _constants(own)))
-        else:
-            found.append({"name": name, "prior": "", "serves": "", "cost": "", "evaluations": None,
-                          "gradients": False, "reference": "", "what": what})  # fmt: skip
-    return found
+    return [_sampler_record(name, what) for name, what in sampler_names().items()]
 
 
-def _sampler_record(name: str, what: str, stated: dict[str, Any]) -> dict[str, Any]:
-    """stated: the constants of the class; the tuned preset replaces the defaults of the settings."""
-    tuned = stated.get("presets", {}).get("tuned", {})
-    return {
-        "name": name, "prior": " or ".join(stated["prior_kinds"]) or "none", "serves": stated["serves"],
-        "cost": stated["cost"], "evaluations": _count(stated["cost"], stated | tuned),
-        "gradients": stated["gradients"], "reference": stated["reference"], "what": what,
-    }  # fmt: skip
-
-
-def _count(formula: str, names: dict[str, Any]) -> int | None:
-    """Network evaluations with the default settings, None where they depend on more than settings."""
-    from restore.config import arithmetic
+def _sampler_record(name: str, what: str) -> dict[str, Any]:
+    """evaluations: of the tuned preset, as the defaults have it."""
+    from restore.config import settings_of
     from restore.errors import ConfigError
+    from restore.registry import load_sampler
 
     try:
-        return arithmetic(formula, names)
-    except ConfigError:
-        return None
+        sampler = load_sampler(name)
+    except ConfigError as error:  # another package's, which cannot be imported
+        return {"name": name, "prior": "", "serves": "", "cost": "", "evaluations": None, "gradients": False,
+                "reference": "", "what": str(error), "presets": [], "settings": []}  # fmt: skip
+    return {
+        "name": name, "prior": " or ".join(sampler.prior_kinds) or "none", "serves": sampler.serves(),
+        "cost": (sampler.cost.__doc__ or "").partition("\n")[0].strip(),
+        "evaluations": sampler(**sampler.presets.get("tuned", {})).cost(), "gradients": sampler.gradients,
+        "reference": sampler.reference, "what": what, "presets": list(sampler.presets),
+        "settings": settings_of(sampler),
+    }  # fmt: skip
 
 
 def priors() -> list[dict[str, Any]]:
@@ -192,15 +217,3 @@ def _summary(source: ast.ClassDef | Path) -> str:
     node = ast.parse(source.read_text(encoding="utf-8")) if isinstance(source, Path) else source
     paragraph = (ast.get_docstring(node) or "").split("\n\n")[0]
     return " ".join(paragraph.split())
-
-
-def _constants(node: ast.ClassDef) -> dict[str, Any]:
-    """The literal values that a class assigns to its own names."""
-    found = {}
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
-            try:
-                found[item.target.id] = ast.literal_eval(item.value)
-            except ValueError:
-                continue  # computed, not a literal
-    return found

@@ -82,7 +82,7 @@ def solve_problem(
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}")
     chosen = _sampler(sampler, problem.operator, settings)
-    check_operator(type(chosen), type(problem.operator))
+    check_operator(type(chosen), problem.operator)
     model = _model(prior, chosen, problem)
     if model is not None:
         model = model.to(problem.y.device)
@@ -155,7 +155,8 @@ def adapted(
     item = problem.item_shape
     if isinstance(model, ConditionalModel):
         _check_task(model, problem)
-        return ConditionalPrior(model, item, getattr(sampler, "intensity", (0.0, 1.0)))
+        _check_bridge(model, sampler)
+        return ConditionalPrior(model, item, sampler.intensity)
     if isinstance(model, LatentModel):
         return LatentPrior(model, item)
     pixels = ImagePrior(model, item, problem.operator.is_complex)
@@ -171,6 +172,19 @@ def _check_task(model: ConditionalModel, problem: Problem) -> None:
         )
 
 
+def _check_bridge(model: ConditionalModel, sampler: Sampler) -> None:
+    name = name_of(type(sampler))
+    if model.bridge not in ("", sampler.bridge):
+        raise ConfigError(
+            f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for {name}; use the sampler "
+            f"{model.bridge}"
+        )
+    if model.head not in sampler.heads:
+        raise ConfigError(
+            f"prior '{model.name}' predicts '{model.head}'; {name} takes {', '.join(sampler.heads)}"
+        )
+
+
 def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any]) -> Sampler:
     if isinstance(sampler, Sampler):
         if settings:
@@ -179,7 +193,7 @@ def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any
             )
         return sampler
     preset = settings.pop("preset", "tuned")
-    return load_sampler(sampler).configured(preset, type(operator), settings)
+    return load_sampler(sampler).configured(preset, operator, settings)
 
 
 def _model(prior: Model | str | Path | None, sampler: Sampler, problem: Problem) -> Model | None:

@@ -17,40 +17,59 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from restore.samplers.base import Sampler
+    from restore.samplers.base import OperatorTraits, Sampler
 
-_HELPERS = {"base", "schedules", "gradients", "guidance", "consistency", "latent_steps"}
 _ENTRY_POINTS = "restore.samplers"
 
 
 def sampler_names() -> dict[str, str]:
     """Every sampler with the first line of its file's docstring."""
-    folder = Path(str(resources.files("restore") / "samplers"))
-    names = {
-        _named(p.stem): first_line(p)
-        for p in sorted(folder.glob("*.py"))
-        if p.stem not in _HELPERS | {"__init__"}
-    }
-    return names | {e.name: f"from {e.value}" for e in metadata.entry_points(group=_ENTRY_POINTS)}
+    names = {name: first_line(path) for name, path in _files().items()}
+    return names | {e.name: f"from {e.value}" for e in _entries()}
 
 
 def load_sampler(name: str) -> type[Sampler]:
-    """The sampler class of a name. Raises ConfigError with the nearest name."""
-    names = sampler_names()
-    if name not in names:
+    """The sampler class of a name. Raises ConfigError with the nearest name, or why another package's is none."""
+    files, entries = _files(), {e.name: e for e in _entries()}
+    if name in entries:
+        return _loaded(entries[name])
+    if name not in files:
+        names = [*files, *entries]
         raise ConfigError(
             f"no sampler '{name}'{did_you_mean(name, names)}; there are: {', '.join(names)}"
         )
-    for entry in metadata.entry_points(group=_ENTRY_POINTS):
-        if entry.name == name:
-            return entry.load()
     from restore.samplers.base import Sampler
 
-    module = importlib.import_module(f"restore.samplers.{name.replace('-', '_')}")
+    module = importlib.import_module(f"restore.samplers.{files[name].stem}")
     own = [
         c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__
     ]
     return next(c for c in own if issubclass(c, Sampler))
+
+
+def _files() -> dict[str, Path]:
+    """The files of our own samplers by name; `base` is their contract."""
+    folder = Path(str(resources.files("restore") / "samplers"))
+    paths = sorted(folder.glob("*.py"))
+    return {_named(p.stem): p for p in paths if p.stem not in ("__init__", "base")}
+
+
+def _entries() -> metadata.EntryPoints:
+    return metadata.entry_points(group=_ENTRY_POINTS)
+
+
+def _loaded(entry: metadata.EntryPoint) -> type[Sampler]:
+    from restore.samplers.base import Sampler
+
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the sampler '{entry.name}' from {entry.value} cannot be imported: {error}"
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, Sampler)):
+        raise ConfigError(f"the sampler '{entry.name}' from {entry.value} is no class of samplers")
+    return found
 
 
 def name_of(sampler: type[Sampler]) -> str:
@@ -63,17 +82,18 @@ def _named(module: str) -> str:
     return module.replace("_", "-")
 
 
-def check_operator(sampler: type[Sampler], operator: type) -> None:
-    """Refuse an operator class that a sampler cannot serve, naming the samplers that can. Raises ConfigError."""
-    if not sampler.operators or operator.__name__ in sampler.operators:
+def check_operator(sampler: type[Sampler], operator: OperatorTraits | type) -> None:
+    """Refuse an operator that a sampler cannot serve, naming the samplers that can. Raises ConfigError.
+
+    operator: an operator; its class or `restore.samplers.base.Planned` where there is none yet.
+    """
+    if sampler.fits(operator):
         return
-    classes = {n: load_sampler(n) for n in sampler_names()}
-    fit = [n for n, c in classes.items() if operator.__name__ in c.operators]
-    general = [
-        n for n, c in classes.items() if not c.operators and "conditional" not in c.prior_kinds
-    ]
+    every = {n: load_sampler(n) for n in _files()}
+    fit = [n for n, c in every.items() if c.fits(operator) and "conditional" not in c.prior_kinds]
+    what = operator.__name__ if isinstance(operator, type) else operator
     raise ConfigError(
-        f"{name_of(sampler)} serves {sampler.serves}, not {operator.__name__}; use {', '.join(fit + general)}"
+        f"{name_of(sampler)} serves {sampler.serves()}, not {what}; use {', '.join(fit)}"
     )
 
 

@@ -166,7 +166,7 @@ def test_faulty_measurements_are_named(mri):
         ({"noise": -0.1}, "noise std must be positive"),
         ({"sampler": "ddss"}, "no sampler 'ddss', did you mean 'dds'"),
         ({"n_step": 3}, "no setting 'n_step', did you mean 'n_steps'"),
-        ({"n_steps": "many"}, "DDS.n_steps"),
+        ({"n_steps": "many"}, "DDS: n_steps"),
         ({"eta": 2}, "eta must lie in 0..1"),
         ({"preset": "publishd"}, "no preset 'publishd', did you mean 'published'"),
         ({"schedule": "linear"}, "'karras', 've', 'vp'"),

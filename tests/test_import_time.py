@@ -25,7 +25,7 @@ except SystemExit as end:
     assert end.code == 0
 sys.stdout.write("loaded:")
 """
-TABLES = HELP.replace('["--help"]', '["list", "samplers"]')
+TABLES = HELP.replace('["--help"]', '["list", "operators"]')
 
 
 def run(work: str) -> str:

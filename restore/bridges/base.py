@@ -55,9 +55,15 @@ def implied_noise(x: Tensor, x0: Tensor, y: Tensor, level: Level) -> Tensor:
 
 
 def clean_estimate(
-    head: str, out: tuple[Tensor, ...], x: Tensor, y: Tensor, level: Level, *, spread: float = 1.0
+    head: str,
+    out: tuple[Tensor, ...],
+    x: Tensor,
+    y: Tensor,
+    level: Level,
+    *,
+    stationary_std: float = 1.0,
 ) -> Tensor:
-    """x0 from a network's output. x: the state x_t. spread: the stationary deviation of c, which velocities need.
+    """x0 from a network's output. x: the state x_t. stationary_std: the limit of c, which velocities need.
 
     Two-tensor heads state x0 by their first tensor. Noise heads divide by a. Raises ConfigError for
     unknown heads and for noise heads where a is 0.
@@ -68,7 +74,7 @@ def clean_estimate(
     if head.startswith("residual"):
         return y - first
     if head == "velocity":  # v = -(c/s)(x0 - y) + s a n
-        return level.a * x + (1 - level.a) * y - level.c / spread * first
+        return level.a * x + (1 - level.a) * y - level.c / stationary_std * first
     if head not in HEADS:
         raise ConfigError(f"unknown head '{head}'; known: {', '.join(HEADS)}")
     if level.a == 0:

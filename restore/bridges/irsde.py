@@ -20,6 +20,7 @@ from torch import Tensor
 
 from restore.bridges.base import Level, clean_estimate, implied_noise
 from restore.bridges.roundings import single, single_linspace
+from restore.config import check_settings, setting
 from restore.errors import ConfigError
 
 Theta = Literal["cosine", "linear", "constant"]
@@ -51,7 +52,7 @@ class IRSDESchedule:
     """dx = theta_t (y - x) dt + g_t dw with g_t^2 = 2 s_inf^2 theta_t, at times t = 0 (clean) .. T.
 
     x_t = a_t x0 + (1 - a_t) y + s_t n, a = exp(-Theta), s = s_inf sqrt(1 - a^2), Theta the sum of theta dt; dt makes
-    a_T = eps. length: T. s_inf: stationary deviation in the chain's range [0, 1] (published as max_sigma / 255).
+    a_T = eps. s_inf is published as max_sigma / 255.
     convention: "irsde" takes theta_0 off the sum, so that a_0 = 1 and s_0 = 0; "daclip" (DA-CLIP, MR Sampler) does
     not: s_0 is 0.57/255 for the cosine and s_inf = 50/255. Use the one that the network was trained with.
     roundings: "float32" rounds to single precision where released code does and subtracts from 1 where digits cancel:
@@ -61,25 +62,21 @@ class IRSDESchedule:
     whole times accept shape () or (N,), one per sample. Raises ConfigError.
     """
 
-    length: int = 100
-    theta: Theta = "cosine"
-    s_inf: float = 50 / 255
-    eps: float = 0.005
-    convention: Convention = "daclip"
-    roundings: Roundings = "exact"
+    length: int = setting(100, "steps of the schedule as trained, T", at_least=1)
+    theta: Theta = setting("cosine", "how the speed of forgetting grows")
+    s_inf: float = setting(
+        50 / 255, "stationary deviation of the noise, for images in [0, 1]", above=0
+    )
+    eps: float = setting(0.005, "share of the clean image that is left at T", above=0, below=1)
+    convention: Convention = setting(
+        "daclip", "whether the sum of theta starts with theta_0 (daclip)"
+    )
+    roundings: Roundings = setting(
+        "exact", "float64, or rounded as released code computes (float32)"
+    )
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise ConfigError(f"IR-SDE: a schedule has at least one step, got T = {self.length}")
-        if not 0 < self.s_inf < math.inf or not 0 < self.eps < 1:
-            raise ConfigError(
-                f"IR-SDE: s_inf must be positive and finite and eps lie between 0 and 1, got {self.s_inf} "
-                f"and {self.eps}"
-            )
-        words = (self.theta, Theta), (self.convention, Convention), (self.roundings, Roundings)
-        for word, known in words:
-            if word not in get_args(known):
-                raise ConfigError(f"IR-SDE: '{word}' is none of {', '.join(get_args(known))}")
+        check_settings(self)
 
     # -- the schedule at whole times
 

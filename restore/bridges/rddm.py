@@ -18,9 +18,10 @@ from torch import Tensor
 
 from restore.bridges.base import Level, implied_noise
 from restore.bridges.roundings import single, single_linspace
+from restore.config import check_settings, setting
 from restore.errors import ConfigError
 
-Kind = Literal["decreased", "increased", "average", "normal", "ddpm"]
+Growth = Literal["decreased", "increased", "average", "normal", "ddpm"]
 Clip = Literal["none", "official", "wide"]
 Update = Literal["use_pred_noise", "use_x_start", "special_eta_0", "special_eta_1"]
 Variance = Literal["rddm", "ddim"]
@@ -54,7 +55,7 @@ def weights(kind: str, count: int, power: float | None = None) -> Tensor:
         return density / density.sum()
     if kind not in ("increased", "decreased"):
         raise ConfigError(
-            f"RDDM: '{kind}' has no weights; known kinds: {', '.join(get_args(Kind))}"
+            f"RDDM: '{kind}' has no weights; known kinds: {', '.join(get_args(Growth))}"
         )
     if power is None:
         share = torch.arange(1, count + 1, dtype=torch.float64) / (count * (count + 1) / 2)
@@ -79,26 +80,23 @@ class RDDMSchedule:
     0.9936 and 0.99996 for 1000 times, and sum_scale must be 1. Raises ConfigError.
     """
 
-    length: int = 1000
-    sum_scale: float = 0.01
-    alpha: Kind = "decreased"
-    beta: Kind = "increased"
-    alpha_power: float | None = None
-    beta_power: float | None = None
+    length: int = setting(1000, "times of the schedule as trained, T", at_least=2)
+    sum_scale: float = setting(0.01, "variance of the noise at the last time", above=0, at_most=1)
+    alpha: Growth = setting("decreased", "how the share of the residual grows")
+    beta: Growth = setting("increased", "how the variance of the noise grows")
+    alpha_power: float | None = setting(
+        None, "power of its weights; none: proportional to t", above=0
+    )
+    beta_power: float | None = setting(
+        None, "power of its weights; none: proportional to t", above=0
+    )
 
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise ConfigError(f"RDDM: a schedule has at least two times, got {self.length}")
-        if not 0 < self.sum_scale <= 1:
-            raise ConfigError(f"RDDM: sum_scale must lie above 0 and be at most 1, got {self.sum_scale}")  # fmt: skip
+        check_settings(self)
         for kind, power in ((self.alpha, self.alpha_power), (self.beta, self.beta_power)):
-            if kind not in get_args(Kind):
-                raise ConfigError(f"RDDM: unknown schedule '{kind}'; known: {', '.join(get_args(Kind))}")  # fmt: skip
-            if power is None:
-                continue
-            if kind not in ("increased", "decreased") or not 0 < power < math.inf:
+            if power is not None and kind not in ("increased", "decreased"):
                 raise ConfigError(
-                    f"RDDM: a power must be positive and belongs to 'increased' or 'decreased', got '{kind}', {power}"
+                    f"RDDM: a power belongs to 'increased' or 'decreased', got '{kind}'"
                 )
         if self.beta == "ddpm" and self.sum_scale != 1:
             raise ConfigError(

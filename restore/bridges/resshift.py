@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from restore.bridges.base import Level
+from restore.config import check_settings, setting
 from restore.errors import ConfigError
 
 Respacing = Literal["sound", "official"]
@@ -29,44 +30,40 @@ class ResShiftSchedule:
     """Levels t = 0 (least noise) .. T - 1 of x_t = (1 - eta_t) x0 + eta_t y + kappa sqrt(eta_t) n.
 
     length: T as trained, at least 2. sqrt(eta) runs from min(min_noise/kappa, min_noise) to etas_end, log-linearly in
-    (t/(T-1))^power. n_steps: levels to keep (None: all). respacing: "official" keeps int(k T/S), which loses the level
+    (t/(T-1))^power. respacing: "official" keeps int(k T/S), which loses the level
     where the chain starts; "sound" spreads the kept ones from 0 to T - 1. input_scaling: the factor that published
     networks expect on x_t, "latent" 1/sqrt(kappa^2 eta + 1) or "pixel" 1/(3 kappa sqrt(eta) + 1). Below, an index k
     counts the levels kept; networks are told the trained one, `times[k]`. Raises ConfigError.
     """
 
     length: int
-    kappa: float = 2.0
-    power: float = 0.3
-    min_noise: float = 0.2
-    etas_end: float = 0.99
-    n_steps: int | None = None
-    respacing: Respacing = "sound"
-    input_scaling: InputScaling = "none"
+    kappa: float = setting(
+        2.0, "deviation of the noise where nothing of the image is left", above=0
+    )
+    power: float = setting(0.3, "how sqrt(eta) grows", above=0)
+    min_noise: float = setting(
+        0.2, "where sqrt(eta) begins: min_noise / kappa, at most min_noise", above=0
+    )
+    etas_end: float = setting(0.99, "where sqrt(eta) ends", above=0, at_most=1)
+    n_steps: int | None = setting(None, "levels to keep; none: all", at_least=1)
+    respacing: Respacing = setting(
+        "sound", "which levels are kept; official loses the one where the chain starts"
+    )
+    input_scaling: InputScaling = setting(
+        "none", "the factor that a published network expects on its input"
+    )
 
     def __post_init__(self) -> None:
-        if self.length < 2:
+        check_settings(self)
+        if self.length < 2 or self.count > self.length:
             raise ConfigError(
-                f"ResShift: a schedule has at least two levels (T - 1 divides), got T = {self.length}"
+                "ResShift: a schedule has two levels or more and keeps at most all of them (n_steps), got "
+                f"{self.count} of {self.length}"
             )
-        if not 1 <= self.count <= self.length:
+        if not self._first < self.etas_end:
             raise ConfigError(
-                f"ResShift: n_steps must lie in 1..{self.length}, the levels of the schedule, got {self.count}"
+                f"ResShift: etas_end must lie above the first sqrt(eta) {self._first:.4g}, got {self.etas_end}"
             )
-        numbers = self.kappa, self.power, self.min_noise
-        if not all(0 < v < math.inf for v in numbers):
-            raise ConfigError(
-                f"ResShift: kappa, power and min_noise must be positive and finite, got {numbers}"
-            )
-        if not self._first < self.etas_end <= 1:
-            raise ConfigError(
-                f"ResShift: etas_end must lie above the first sqrt(eta) {self._first:.4g} and be at most 1, "
-                f"got {self.etas_end}"
-            )
-        words = (self.respacing, Respacing), (self.input_scaling, InputScaling)
-        for word, known in words:
-            if word not in get_args(known):
-                raise ConfigError(f"ResShift: '{word}' is none of {', '.join(get_args(known))}")
 
     @property
     def _first(self) -> float:

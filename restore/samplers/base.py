@@ -1,7 +1,8 @@
-"""The sampler contract: a frozen dataclass of settings with one method, `steps`.
+"""The sampler contract: a frozen dataclass of settings with one method, `steps`, and what it says of itself.
 
 An algorithm never prints, never draws from a global generator, never clips and holds no state between runs; progress,
-snapshots, time limits and cancelling live in whoever consumes the steps.
+snapshots, time limits and cancelling live in whoever consumes the steps. What algorithms share lies in
+`restore.samplers.toolbox`.
 """
 
 from __future__ import annotations
@@ -9,38 +10,80 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from restore.config import did_you_mean, from_settings
+from restore.config import check_settings, did_you_mean, from_settings
 from restore.errors import ConfigError, DivergenceError
 from restore.problem import Problem, Step
 from restore.randomness import Draws
+from restore.samplers.toolbox.levels import NoiseLevel
+
+
+class OperatorTraits(Protocol):
+    """What an operator is, in words: every operator says so, its class as far as it can, and `Planned` for a plan."""
+
+    @property
+    def kind(self) -> str:
+        """ "mri", "ct" or "image"."""
+
+    @property
+    def task(self) -> str:
+        """ "denoise", "inpaint", "deblur", "superres", ...; "" where it is no task of restoration."""
+
+    @property
+    def abilities(self) -> frozenset[str] | None:
+        """Words of `restore.operators.base.ABILITIES`; None where they are not known yet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """Traits of an operator that is not there yet: a scan whose data have not been read."""
+
+    kind: str
+    task: str = ""
+    abilities: frozenset[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampler(ABC):
-    """Abstract sampler.
+    """Abstract sampler. Settings are fields, declared by `restore.config.setting` and checked whoever makes one.
 
     `prior_kinds`: which kinds of prior it can use, the usual one first ("denoiser", "conditional", "latent"), none
-    for classical methods. `operators`: names of the operator classes it serves, empty for any linear one; `serves`
-    says so in words. `cost`: network evaluations per image as a formula in the settings, with calls that are
-    also differentiated marked by `gradients`. `reference` names the paper.
+    for classical methods. `kinds` and `tasks` of operators that it serves, any where both are empty; `needs`:
+    abilities that an operator must have (`restore.operators.base`); `on`: what else a measurement must be, in words.
+    `gradients`: whether network calls are also differentiated. `bridge`, `heads`, `intensity`: of samplers of
+    conditional models: whose schedule a model must have been trained on, if on one alone; what it may predict; the
+    range of the chain. `reference` names the paper.
 
-    `presets`: named settings, the published ones ("published") and our tuned ones ("tuned", and per operator class
-    "tuned <class>"). `tunable`: the setting that depends most on the data, with values to try (`restore bench tune`).
+    `presets`: named settings, the published ones ("published", ...) and our tuned ones: "tuned", with what differs for
+    a kind of operator in "tuned KIND" and for a task in "tuned TASK". `tunable`: the setting that depends most on the
+    data, with values to try (`restore bench tune`).
+
+    Raises ConfigError for a value that is no word, or out of range, and for values that contradict each other.
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ("denoiser",)
-    operators: ClassVar[tuple[str, ...]] = ()
-    serves: ClassVar[str] = "any linear operator"
-    cost: ClassVar[str] = "n_steps"
+    kinds: ClassVar[tuple[str, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[frozenset[str]] = frozenset({"linear"})
+    on: ClassVar[str] = ""
     gradients: ClassVar[bool] = False
+    bridge: ClassVar[str] = ""
+    heads: ClassVar[tuple[str, ...]] = ()
+    intensity: ClassVar[tuple[float, float]] = (0.0, 1.0)
     reference: ClassVar[str] = ""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        self._check_together()
+
+    def _check_together(self) -> None:  # noqa: B027  (most have none)
+        """Refuse settings that contradict each other. Raises ConfigError."""
 
     @abstractmethod
     def steps(self, problem: Problem, prior: Any, draws: Draws) -> Iterator[Step]:
@@ -49,30 +92,85 @@ class Sampler(ABC):
         prior: an `ImagePrior`, `ConditionalPrior` or `LatentPrior`, as `prior_kinds` says, or None.
         """
 
-    @classmethod
-    def configured(cls, preset: str, operator: type, settings: dict[str, Any]) -> Self:
-        """The sampler of a preset ("tuned": chosen by the kind of operator), with some settings replaced.
+    def cost(self, problem: Problem | None = None) -> int:
+        """n_steps, 0 without a prior
 
-        Raises ConfigError for unknown presets, unknown settings and values out of range.
+        Network evaluations an image and sample: the first line of this docstring says so in words for the tables.
         """
-        return from_settings(cls, cls._preset(preset, operator.__name__) | settings)
+        return int(getattr(self, "n_steps", 1)) if self.prior_kinds else 0
+
+    def noise_range(self, problem: Problem) -> tuple[float, float] | None:
+        """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""
+        return None
+
+    def step(self, level: NoiseLevel, x0: Tensor, evaluations: int = 0, **info: Any) -> Step:
+        """The step of a level with its estimate, which is checked. Raises DivergenceError."""
+        return Step(level.i, level.n, level.sigma, self.finite(x0, level), evaluations, info)
+
+    def finite(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        """x itself, checked in one pass over it. Raises DivergenceError naming the step."""
+        if not bool(torch.isfinite(x.sum())):
+            raise DivergenceError(
+                f"{type(self).__name__}: a non-finite value at step {level.i + 1} of {level.n}, sigma {level.sigma:.4g}"
+            )
+        return x
 
     @classmethod
-    def _preset(cls, preset: str, operator_name: str) -> dict[str, Any]:
+    def configured(
+        cls, preset: str, operator: OperatorTraits | type, settings: dict[str, Any]
+    ) -> Self:
+        """The sampler of a preset ("tuned": as the operator's kind and task have it), with some settings replaced.
+
+        operator: an operator, its class, or `Planned`. Raises ConfigError for unknown presets, unknown settings and
+        values out of range.
+        """
+        return from_settings(cls, cls._preset(preset, traits_of(operator)) | settings)
+
+    @classmethod
+    def _preset(cls, preset: str, operator: OperatorTraits) -> dict[str, Any]:
         if preset == "tuned":
-            tuned = cls.presets.get(f"tuned {operator_name}", {})
-            return cls.presets.get("tuned", {}) | tuned
+            names = ("tuned", f"tuned {operator.kind}", f"tuned {operator.task}")
+            return {k: v for name in names for k, v in cls.presets.get(name, {}).items()}
         if preset not in cls.presets:
             raise ConfigError(
                 f"{cls.__name__}: no preset '{preset}'{did_you_mean(preset, cls.presets)}"
             )
         return dict(cls.presets[preset])
 
+    @classmethod
+    def fits(cls, operator: OperatorTraits | type) -> bool:
+        """Whether it serves this operator, its class, or what is planned; abilities count where they are known."""
+        found = traits_of(operator)
+        if (cls.kinds or cls.tasks) and found.kind not in cls.kinds and found.task not in cls.tasks:
+            return False
+        return found.abilities is None or cls.needs <= found.abilities
 
-def finite(sampler: Sampler, x: Tensor, i: int, n: int, sigma: float) -> Tensor:
-    """x itself, checked in one pass over it. Raises DivergenceError naming the step."""
-    if not bool(torch.isfinite(x.sum())):
-        raise DivergenceError(
-            f"{type(sampler).__name__}: a non-finite value at step {i + 1} of {n}, sigma {sigma:.4g}"
-        )
-    return x
+    @classmethod
+    def serves(cls) -> str:
+        """What it serves, in words."""
+        if "conditional" in cls.prior_kinds:
+            return "what its model was trained on"
+        named = [_WORDS[word] for word in (*cls.kinds, *cls.tasks)]
+        needed = [_WORDS[word] for word in sorted(cls.needs - {"linear"})]
+        if not named:
+            named = ["any linear operator" if "linear" in cls.needs else _ANY]
+        parts = [" and ".join(named), *([f"with {' and '.join(needed)}"] if needed else []), cls.on]
+        return " ".join(filter(None, parts))
+
+
+def traits_of(operator: OperatorTraits | type) -> OperatorTraits:
+    """What an operator is, also before there is one: a class knows its kind and task, not its abilities."""
+    if not isinstance(operator, type):
+        return operator
+    return Planned(getattr(operator, "kind", "image"), getattr(operator, "task", ""))
+
+
+_ANY = "any operator, non-linear ones included"
+_WORDS = {
+    "mri": "MRI", "ct": "CT", "image": "pictures",
+    "denoise": "denoising", "inpaint": "inpainting", "deblur": "deblurring", "superres": "super-resolution",
+    "declip": "saturation", "counts": "photon counts",
+    "svd": "a singular value decomposition", "identity": "the image itself as measurement",
+    "selects": "pixels as they are", "interpolates": "an interpolation to the image's size",
+    "backprojects": "filtered backprojection",
+}  # fmt: skip

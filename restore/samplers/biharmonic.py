@@ -28,9 +28,8 @@ class Biharmonic(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    operators: ClassVar[tuple[str, ...]] = ("Inpainting",)
-    serves: ClassVar[str] = "inpainting"
+    tasks: ClassVar[tuple[str, ...]] = ("inpaint",)
+    needs: ClassVar[frozenset[str]] = frozenset({"linear", "selects"})
     reference: ClassVar[str] = "Damelin, Hoang: inpainting by biharmonic functions, 2018"
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from restore.errors import ConfigError
+from restore.config import setting
 from restore.linalg.conjugate_gradients import cg
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
@@ -23,22 +23,14 @@ class CGSense(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    serves: ClassVar[str] = "MRI (least squares for any linear operator)"
     reference: ClassVar[str] = (
         "Pruessmann and others: sensitivity encoding with arbitrary trajectories, MRM 2001"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 1e-3, 1e-2, 1e-1)}
 
-    n_steps: int = 30
-    weight: float = 3e-3
-
-    def __post_init__(self) -> None:
-        if self.n_steps < 1 or self.weight < 0:
-            raise ConfigError(
-                f"CG-SENSE: n_steps >= 1 and weight >= 0, got {self.n_steps} and {self.weight}"
-            )
+    n_steps: int = setting(30, "CG iterations", at_least=1)
+    weight: float = setting(3e-3, "of ||x||^2, in units of ||A||^2", at_least=0)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step: the whole solve."""

@@ -6,30 +6,20 @@ Chung, Kim, McCann, Klasky, Ye, "Diffusion posterior sampling for general noisy 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from restore.config import setting, shared
 from restore.errors import ConfigError
-from restore.operators.base import LinearOperator
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.gradients import with_pullback
-from restore.samplers.guidance import (
-    NoiseRule,
-    Schedule,
-    Start,
-    blank,
-    check_prior,
-    first_state,
-    noise_levels,
-    residual_norm,
-    reverse_step,
-)
+from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
+from restore.samplers.toolbox.items import residual_norm
+from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.moments import with_pullback
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 1000, "schedule": "vp", "start": "noise", "eta": 1.0, "noise_rule": "ddim", "guidance": "norm",
@@ -38,21 +28,17 @@ _PUBLISHED: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DPS(Sampler):
+class DPS(Chain):
     """Diffusion posterior sampling.
 
-    n_steps: network evaluations, each with one backward pass (the VP grid may add some). schedule: "karras" or "ve"
-    (geometric) from sigma_start to sigma_end, or "vp" (the published grid; sigma_start unused). start: from noise, or
-    from the degraded image plus noise of sigma_start. eta: stochastic share; noise_rule "ddim" (eta 1: ancestral) or
-    "ddnm". With xh = D(x, sigma) and r = y - A(xh) the next state is lowered by
+    With xh = D(x, s), e = (x - xh)/s and r = y - A(xh), the state x' = xh + s' (sqrt(1 - k^2) e + k n) is lowered by
     "norm": zeta c d||r||/dx (algorithm 1 with its step zeta/||r||), c = sqrt((1 + s^2)(1 + s'^2)): the published
     step in variance-preserving coordinates, seen from these;
     "square": zeta c d||r||^2/dx, a constant step;
     "relative": zeta d(||r||^2/2)/dx / ||A||^2, a constant step that suits every image size and linear operator (a
     non-linear one is taken to have ||A|| = 1);
     "likelihood": zeta (s^2 - s'^2) d(||r||^2 / (2 sigma_y^2))/dx, the score of the likelihood at xh (equation 13),
-    for known noise.
-    clip_x0: xh is clipped to the prior's intensity range, and the gradient passes through the clipping; real images.
+    for known noise. Each evaluation has one backward pass.
 
     Differs from the paper:
     - one norm per image: released code takes one over the batch.
@@ -66,13 +52,13 @@ class DPS(Sampler):
       diverges where sigma_y is small. `exact` has neither fault.
     """
 
-    serves: ClassVar[str] = "any operator, non-linear ones included"
+    needs: ClassVar[frozenset[str]] = frozenset()
     gradients: ClassVar[bool] = True
     reference: ClassVar[str] = "Chung and others: Diffusion posterior sampling, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
-        "tuned Blur": {"zeta": 1.5},
+        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned deblur": {"zeta": 1.5},
         # zeta of the released configurations by task
         "published": {**_PUBLISHED, "zeta": 0.3},
         "published-inpainting": {**_PUBLISHED, "zeta": 0.5},
@@ -81,71 +67,56 @@ class DPS(Sampler):
         "published-ddim": {**_PUBLISHED, "start": "degraded", "eta": 0.5, "zeta": 1.0, "clip_x0": False},
     }  # fmt: skip
 
-    n_steps: int = 30
-    schedule: Schedule = "karras"
-    sigma_start: float = 0.3
-    sigma_end: float = 0.005
-    start: Start = "degraded"
-    eta: float = 1.0
-    noise_rule: NoiseRule = "ddnm"
-    guidance: Literal["norm", "square", "likelihood", "relative"] = "relative"
-    zeta: float = 1.0
-    clip_x0: bool = False
-    turns: bool = True
+    schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
+    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    eta: float = setting(1.0, ETA, between=(0, 1))
+    noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
+    guidance: Literal["norm", "square", "likelihood", "relative"] = setting(
+        "relative", "the push, see above"
+    )
+    zeta: float = setting(1.0, "size of the push", at_least=0)
+    clip_x0: bool = setting(
+        False, "clip xh to the prior's range, and the gradient with it; real images"
+    )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"DPS: eta must lie in 0..1, got {self.eta}")
-        if not 0 <= self.zeta < math.inf:
-            raise ConfigError(f"DPS: zeta must be finite and zero or more, got {self.zeta}")
-        self.sigmas()
-
-    def sigmas(self) -> list[float]:
-        """The noise levels at which the network is called, descending."""
-        return noise_levels(self.schedule, self.n_steps, self.sigma_start, self.sigma_end)
-
-    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh less the push of that step. Raises ConfigError, DivergenceError."""
-        prior, sigmas, k = check_prior("DPS", prior), self.sigmas(), problem.item_ndim
         if self.guidance == "likelihood" and problem.precision is None:
             raise ConfigError(
                 "DPS: guidance 'likelihood' needs a noise level; give noise=std, or use 'norm'"
             )
         if self.clip_x0 and problem.operator.is_complex:
             raise ConfigError("DPS: clip_x0 is for real images; set clip_x0=false")
-        n = draws.normal_like(blank(problem), k)
-        vp = self.schedule == "vp"
-        x = first_state(problem, n, sigmas[0], start=self.start, vp=vp)
-        for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-            xh, push = self._push(problem, prior, x, s, s_next, i)
-            x0 = finite(self, xh - push, i, len(sigmas), s)
-            yield Step(i, len(sigmas), s, x0, prior.evaluations)
-            if s_next:
-                e, n = (x - xh) / s, draws.normal_like(xh, k)
-                x = reverse_step(xh, e, s, s_next, n, self.eta, self.noise_rule) - push
+        levels = self.levels()
+        x = self.first(problem, draws, levels[0])
+        for level in levels:
+            xh, push = self._push(problem, prior, x, level)
+            yield self.step(level, xh - push, prior.evaluations)
+            if level.next:
+                k = fresh_share(self.eta, self.noise_rule, level)
+                e, n = (x - xh) / level.sigma, draws.normal_like(xh, problem.item_ndim)
+                x = renoised(xh, e, n, level.next, k) - push
 
     def _push(
-        self, problem: Problem, prior: ImagePrior, x: Tensor, s: float, s_next: float, i: int
+        self, problem: Problem, prior: ImagePrior, x: Tensor, level: NoiseLevel
     ) -> tuple[Tensor, Tensor]:
         """xh and what is taken off the next state."""
-        turn = i if self.turns else 0
 
         def denoised(v: Tensor) -> Tensor:
-            x0 = prior(v, s, turn=turn)
+            x0 = self.denoised(prior, v, level)
             return x0.clamp(*prior.prior.intensity) if self.clip_x0 else x0
 
         xh, pull = with_pullback(denoised, x)
         if self.guidance == "likelihood":
-            return xh, self.zeta * (s**2 - s_next**2) * pull(problem.gradient(xh))
-        step = self.zeta * ((1 + s**2) * (1 + s_next**2)) ** 0.5  # seen from VP coordinates
+            return xh, self.zeta * (level.sigma**2 - level.next**2) * pull(problem.gradient(xh))
+        c = ((1 + level.sigma**2) * (1 + level.next**2)) ** 0.5  # seen from VP coordinates
         gradient = pull(problem.gradient(xh, weighted=False))  # of ||r||^2 / 2
         if self.guidance == "relative":
             return xh, self.zeta / _norm(problem) ** 2 * gradient
         if self.guidance == "square":
-            return xh, 2 * step * gradient
-        return xh, step * gradient / residual_norm(problem, xh)
+            return xh, 2 * self.zeta * c * gradient
+        return xh, self.zeta * c * gradient / residual_norm(problem, xh)
 
 
 def _norm(problem: Problem) -> float:
-    operator = problem.operator
-    return operator.norm() if isinstance(operator, LinearOperator) else 1.0
+    return problem.linear.norm() if "linear" in problem.operator.abilities else 1.0

@@ -13,45 +13,30 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from restore.config import setting, shared
 from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import LinearMap
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.guidance import (
-    LinearMap,
-    NoiseRule,
-    Schedule,
-    Start,
-    Tweedie,
-    blank,
-    check_prior,
-    correction,
-    first_state,
-    noise_levels,
-    reverse_step,
-    tweedie,
-)
+from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
+from restore.samplers.toolbox.moments import PosteriorMoments, correction, posterior_moments
 
 _NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to s ||A||
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact(Sampler):
+class Exact(Chain):
     """Guidance with the exact posterior moments of x0 given x and y.
 
     At each level s: xh = D(x, s), P = s^2 dD/dx (products by one pullback), and
     x0c = xh + P A^H (A P A^H + Sigma_y)^-1 (y - A xh), by cg_iters steps of CG on the measurement's side; then the
-    reverse step from x0c.
-    n_steps: network evaluations, each with cg_iters + 1 backward passes, and one more for reverse "full" and one for
-    covariance "isotropic" (the VP grid may add some). schedule: "karras" or "ve" (geometric) from sigma_start to
-    sigma_end, or "vp" (the published grid; sigma_start unused). start: from noise, or from the degraded image plus
-    noise of sigma_start. covariance "isotropic": inside the inverse P is replaced by its mean variance, (tr P / n) I,
-    estimated for each item from one random probe (and no backward passes in CG).
+    reverse step from x0c. Each evaluation has cg_iters + 1 backward passes, and one more for reverse "full" and one for
+    covariance "isotropic".
     reverse "full": the noise of a step has the covariance of x' given x and y,
     s'^2 q I + q^2 Cov(x0 | x, y) with q = 1 - s'^2/s^2 and Cov = P - P A^H (A P A^H + Sigma_y)^-1 A P; "plain": that of
     x' given x and x0, the first term alone (beta-tilde), which makes the spread 2 to 4 % too small in variance at 1000
-    steps and more at fewer. eta, noise_rule: of the step "plain".
+    steps and more at fewer.
     Unknown noise: a deviation of 0.01 s ||A|| is assumed, which fades along the chain.
 
     Differs from the paper:
@@ -72,7 +57,7 @@ class Exact(Sampler):
     reference: ClassVar[str] = "Rozet and others: moment matching posterior sampling, NeurIPS 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0, "cg_iters": 3},
+        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0, "cg_iters": 3},
         "posterior": {
             "n_steps": 15, "sigma_start": 1.0, "noise_rule": "ddim", "reverse": "full", "cg_iters": 4, "turns": False,
         },
@@ -87,53 +72,42 @@ class Exact(Sampler):
         },
     }  # fmt: skip
 
-    n_steps: int = 30
-    schedule: Schedule = "karras"
-    sigma_start: float = 0.3
-    sigma_end: float = 0.005
-    start: Start = "degraded"
-    covariance: Literal["exact", "isotropic"] = "exact"
-    reverse: Literal["full", "plain"] = "plain"
-    eta: float = 1.0
-    noise_rule: NoiseRule = "ddnm"
-    cg_iters: int = 5
-    turns: bool = True
+    schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
+    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    covariance: Literal["exact", "isotropic"] = setting(
+        "exact", "inside the inverse: P, or its mean variance (tr P / n) I from one random probe an item (no backward "
+        "passes in CG)",
+    )  # fmt: skip
+    reverse: Literal["full", "plain"] = setting("plain", "covariance of a step's noise, see above")
+    eta: float = setting(1.0, f"{ETA}, of the plain step", between=(0, 1))
+    noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
+    cg_iters: int = setting(5, "CG steps of the inverse", at_least=1)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1 or self.cg_iters < 1:
-            raise ConfigError(
-                f"Exact: eta must lie in 0..1 and cg_iters be at least 1, got {self.eta} and {self.cg_iters}"
-            )
+    def _check_together(self) -> None:
+        super()._check_together()
         if self.reverse == "full" and (self.eta != 1 or self.noise_rule != "ddim"):
             raise ConfigError("Exact: reverse 'full' is the step of eta=1 and noise_rule='ddim'")
-        self.sigmas()
 
-    def sigmas(self) -> list[float]:
-        """The noise levels at which the network is called, descending."""
-        return noise_levels(self.schedule, self.n_steps, self.sigma_start, self.sigma_end)
-
-    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds x0c (in between with the spread of `reverse` "full").
 
-        Raises ConfigError, DivergenceError.
+        Raises DivergenceError.
         """
-        prior, sigmas, k = check_prior("Exact", prior), self.sigmas(), problem.item_ndim
-        n = draws.normal_like(blank(problem), k)
-        vp = self.schedule == "vp"
-        x = first_state(problem, n, sigmas[0], start=self.start, vp=vp)
-        for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-            moments = tweedie(prior, x, s, turn=i if self.turns else 0)
-            xh, inner = moments.x0, self._inner(moments, draws, k)
-            n = draws.normal_like(xh, k) if s_next else n
-            if s_next and self.reverse == "full":
-                xh = xh + _spread(moments, n, s_next)
+        levels, item_ndim = self.levels(), problem.item_ndim
+        x = self.first(problem, draws, levels[0])
+        for level in levels:
+            moments = posterior_moments(prior, x, level.sigma, turn=self.turn(level))
+            xh, inner = moments.x0, self._inner(moments, draws, item_ndim)
+            n = draws.normal_like(xh, item_ndim) if level.next else None
+            if n is not None and self.reverse == "full":
+                xh = xh + _full_noise(moments, n, level.next)
             x0 = xh + self._correction(problem, moments, xh, inner)
-            finite(self, x0, i, len(sigmas), s)
-            yield Step(i, len(sigmas), s, x0, prior.evaluations)
-            if s_next:
-                x = reverse_step(x0, (x - x0) / s, s, s_next, n, self.eta, self.noise_rule)
+            yield self.step(level, x0, prior.evaluations)
+            if level.next:
+                k = fresh_share(self.eta, self.noise_rule, level)
+                x = renoised(x0, (x - x0) / level.sigma, n, level.next, k)
 
-    def _inner(self, moments: Tweedie, draws: Draws, item_ndim: int) -> LinearMap:
+    def _inner(self, moments: PosteriorMoments, draws: Draws, item_ndim: int) -> LinearMap:
         """The covariance inside the inverse."""
         if self.covariance == "exact":
             return moments.covariance
@@ -142,7 +116,7 @@ class Exact(Sampler):
         return lambda v: r2 * v
 
     def _correction(
-        self, problem: Problem, moments: Tweedie, xh: Tensor, inner: LinearMap
+        self, problem: Problem, moments: PosteriorMoments, xh: Tensor, inner: LinearMap
     ) -> Tensor:
         precision = problem.precision
         if precision is None:
@@ -152,7 +126,7 @@ class Exact(Sampler):
         )
 
 
-def _spread(moments: Tweedie, n: Tensor, s_next: float) -> Tensor:
+def _full_noise(moments: PosteriorMoments, n: Tensor, s_next: float) -> Tensor:
     """What x0 moves with the noise n of a step so that, after the correction, the step's covariance is the full one.
 
     The root of s'^2 q I + q^2 K, K = Cov(x0 | x, y), is taken as s' sqrt(q) (I + (s/s' - 1) K/s^2). K n is P n

@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from restore.errors import ConfigError
-from restore.operators.ct.filtering import fbp
-from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.config import setting
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -20,17 +18,14 @@ class FBP(Sampler):
     """Ramp filter (optionally apodised) and back-projection; Kak and Slaney, 1988, chapter 3."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    operators: ClassVar[tuple[str, ...]] = ("ParallelBeamCT",)
-    serves: ClassVar[str] = "parallel-beam CT"
+    kinds: ClassVar[tuple[str, ...]] = ("ct",)
+    needs: ClassVar[frozenset[str]] = frozenset({"linear", "backprojects"})
     reference: ClassVar[str] = "Kak, Slaney: Principles of computerized tomographic imaging, 1988"
 
-    filter: Literal["ramp", "hann", "shepp-logan", "cosine"] = "ramp"
+    filter: Literal["ramp", "hann", "shepp-logan", "cosine"] = setting(
+        "ramp", "the ramp, or damped by a window"
+    )
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
-        """One step. Raises ConfigError for other operators than parallel-beam CT."""
-        if not isinstance(problem.operator, ParallelBeamCT):
-            raise ConfigError(
-                f"fbp inverts sinograms, not {problem.operator}; use cgsense, wavelet or tv"
-            )
-        yield Step(0, 1, 0.0, fbp(problem.data.y, problem.operator.geometry, self.filter), 0)
+        """One step."""
+        yield Step(0, 1, 0.0, problem.operator.backproject(problem.unit_y, self.filter), 0)

@@ -6,36 +6,32 @@ Patel, Wen, Metaxas, Yang, "FlowChef: steering of rectified flow models for cont
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError
+from restore.config import setting, shared
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers import schedules
-from restore.samplers.base import Sampler, finite
-from restore.samplers.guidance import Start, blank, check_prior
+from restore.samplers.toolbox.chain import ETA, Chain
+from restore.samplers.toolbox.items import over_image
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowChef(Sampler):
+class FlowChef(Chain):
     """Steered rectified flow, z = (1 - t) x0 + t n.
 
-    n_steps: network evaluations. schedule: "flow", times 1, 1 - 1/N, ..., 1/N, the first lowered to that of
-    sigma_start; "karras" or "ve" (geometric), levels from sigma_start to sigma_end. start: from noise, or from the
-    degraded image plus noise. The velocity is v = (z - xh)/t with xh = D(z/(1 - t), sigma), sigma = t/(1 - t), so that
-    xh = z - t v. A step is z <- z - c; z <- z + (t' - t) v with the same v; c = 0 on the last step. With r = A(xh) - y:
+    The velocity is v = (z - xh)/t with xh = D(z/(1 - t), sigma), sigma = t/(1 - t), so that xh = z - t v. A step is
+    z <- z - c; z <- z + (t' - t) v with the same v; c = 0 on the last step. With r = A(xh) - y:
     step_rule "fixed": c = s d mean|r|^2/dxh, the mean over the measurement of an item (released code; s belongs to
     the size of its images and to the gain of its operators);
     step_rule "discrepancy": c = (1 - t') s ||r|| (||r|| - sqrt(m))/||g||^2 g with g = A'^H Lambda r and ||r|| weighted
     by the precision Lambda: where all gains of A are alike, s = 1 brings the misfit of xh down to the sqrt(m) of m
     noisy values. It knows no units and stops at the noise. Where the noise is unknown or absent, Lambda = 1 and m = 0.
-    eta: share of the noise in z that is drawn anew after a step.
+    After a step the share eta of the noise in z is drawn anew.
 
     Differs from the paper:
     - any denoiser: the velocity of a network trained in variance-exploding coordinates is written as above. A flow
@@ -46,69 +42,42 @@ class FlowChef(Sampler):
     - the network sees the image in another of its eight orientations at every step (turns).
     """
 
-    serves: ClassVar[str] = "any operator, non-linear ones included"
+    needs: ClassVar[frozenset[str]] = frozenset()
     reference: ClassVar[str] = "Patel and others: FlowChef, steering of rectified flow models, ICCV 2025"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned Inpainting": {"sigma_start": 1.0},
+        "tuned inpaint": {"sigma_start": 1.0},
         "published": {
             "n_steps": 200, "schedule": "flow", "sigma_start": 99999.0, "start": "noise", "step_rule": "fixed",
             "s": 500.0, "eta": 0.0, "turns": False,
         },
     }  # fmt: skip
 
-    n_steps: int = 60
-    schedule: Literal["flow", "karras", "ve"] = "karras"
-    sigma_start: float = 0.3
-    sigma_end: float = 0.005
-    start: Start = "degraded"
-    step_rule: Literal["fixed", "discrepancy"] = "discrepancy"
-    s: float = 1.0
-    eta: float = 1.0
-    turns: bool = True
+    n_steps: int = shared(Chain, "n_steps", 60)
+    schedule: Literal["flow", "karras", "ve"] = setting(
+        "karras", "levels: flow (times 1, 1 - 1/N, ..., 1/N, the first lowered to that of sigma_start), karras or ve "
+        "(geometric) from sigma_start to sigma_end",
+    )  # fmt: skip
+    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    step_rule: Literal["fixed", "discrepancy"] = setting(
+        "discrepancy", "the correction c, see above"
+    )
+    s: float = setting(1.0, "size of the correction", at_least=0)
+    eta: float = setting(1.0, ETA, between=(0, 1))
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.s < math.inf:
-            raise ConfigError(f"FlowChef: s must be finite and zero or more, got {self.s}")
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"FlowChef: eta must lie in 0..1, got {self.eta}")
-        self.times()
-
-    def times(self) -> list[float]:
-        """The times at which the network is called, descending, below 1."""
-        if self.n_steps < 1 or not 0 < self.sigma_start < math.inf:
-            raise ConfigError(
-                f"FlowChef: n_steps must be at least 1 and sigma_start positive, got {self.n_steps} "
-                f"and {self.sigma_start}"
-            )
-        first = self.sigma_start / (1 + self.sigma_start)
-        if self.schedule == "flow":
-            others = [1 - i / self.n_steps for i in range(1, self.n_steps)]
-            if others and first <= others[0]:
-                raise ConfigError(
-                    f"FlowChef: schedule 'flow' begins near t = 1; sigma_start must exceed {self.n_steps - 1}, or "
-                    "take schedule 'karras'"
-                )
-            return [first, *others]
-        levels = schedules.karras if self.schedule == "karras" else schedules.geometric
-        return [s / (1 + s) for s in levels(self.n_steps, self.sigma_start, self.sigma_end).tolist()]  # fmt: skip
-
-    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
-        """Run the chain; each Step holds the steered estimate. Raises ConfigError, DivergenceError."""
-        prior, times, k = check_prior("FlowChef", prior), self.times(), problem.item_ndim
-        z = times[0] * draws.normal_like(blank(problem), k)
-        if self.start == "degraded":
-            z = z + (1 - times[0]) * problem.degraded
-        for i, (t, t_next) in enumerate(zip(times, [*times[1:], 0.0], strict=True)):
-            sigma = t / (1 - t)
-            xh = prior(z / (1 - t), sigma, turn=i if self.turns else 0)
+    def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
+        """Run the chain; each Step holds the steered estimate. Raises DivergenceError."""
+        levels = self.levels()
+        z = self.first(problem, draws, levels[0]) / (1 + levels[0].sigma)
+        for level in levels:
+            t, t_next = (sigma / (1 + sigma) for sigma in (level.sigma, level.next))
+            xh = self.denoised(prior, z / (1 - t), level)
             v = (z - xh) / t
             c = self._correction(problem, xh, t_next) if t_next else torch.zeros_like(xh)
-            x0 = finite(self, xh - c, i, len(times), sigma)
-            yield Step(i, len(times), sigma, x0, prior.evaluations)
+            yield self.step(level, xh - c, prior.evaluations)
             z = z - c + (t_next - t) * v
             if self.eta and t_next:
-                old, new = xh + v, draws.normal_like(z, k)
+                old, new = xh + v, draws.normal_like(z, problem.item_ndim)
                 z = z + t_next * (((1 - self.eta**2) ** 0.5 - 1) * old + self.eta * new)
 
     def _correction(self, problem: Problem, xh: Tensor, t_next: float) -> Tensor:
@@ -123,7 +92,7 @@ class FlowChef(Sampler):
         power = g.abs().square().sum(tuple(range(-k, 0)))
         excess = norm if precision is None else (norm - _noise_norm(problem, each)).clamp(min=0)
         step = (1 - t_next) * self.s * norm * excess / torch.where(power > 0, power, 1)
-        return step.reshape(*step.shape, *[1] * k) * g
+        return over_image(step, g) * g
 
 
 def _noise_norm(problem: Problem, each: tuple[int, ...]) -> Tensor:

@@ -17,25 +17,24 @@ from torch import Tensor
 
 from restore.bridges.base import HEADS, clean_estimate, implied_noise
 from restore.bridges.irsde import Convention, IRSDESchedule, Roundings, Theta, noise_estimate
+from restore.config import setting, shared
 from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
+from restore.samplers.toolbox.bridge import BridgeSampler
+from restore.samplers.toolbox.levels import place
 
 _RELEASED: dict[str, Any] = {"n_steps": 100, "roundings": "float32", "data_consistency": False}
 
 
 @dataclasses.dataclass(frozen=True)
-class IRSDE(Sampler):
+class IRSDE(BridgeSampler):
     """Mean-reverting diffusion, step by step from y + s_inf n to the clean image.
 
-    n_steps: network calls. rule: "sde" and "ode" are Euler steps of the reverse equations, which need n_steps =
-    trained_steps; "posterior" draws from q(x_s | x_t, x0) and takes any stride. trained_steps: T of the schedule;
-    theta, s_inf (images in [0, 1]), eps, convention, roundings: the schedule as trained (`restore.bridges.irsde`).
-    data_consistency: pull the estimate of x0 to the measurement, trusting it to the deviation `spread` (known noise)
-    or by `cg_iters` CG steps (unknown noise, or operators without a closed form).
+    rule "sde": x <- mean - g sqrt(dt) z, and "ode": the mean alone, are Euler steps of the reverse equations, which
+    need n_steps = trained_steps; "posterior" draws from q(x_s | x_t, x0) and takes any stride. The schedule
+    (`restore.bridges.irsde`) runs in the chain's range [0, 1].
 
     Differs from the paper:
     - fewer steps than T have the coefficients of their stride. Published comparisons at few steps kept those of one
@@ -47,9 +46,8 @@ class IRSDE(Sampler):
     - no clip; rule "sde" adds noise on its last step as the released code does, and the result keeps it.
     """
 
-    prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
-    intensity: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    serves: ClassVar[str] = "what its model was trained on"
+    bridge: ClassVar[str] = "mrs"
+    heads: ClassVar[tuple[str, ...]] = HEADS
     reference: ClassVar[str] = "Luo and others: IR-SDE, ICML 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
@@ -59,31 +57,25 @@ class IRSDE(Sampler):
         "published-refusion": {**_RELEASED, "rule": "posterior", "s_inf": 50 / 255},
     }
 
-    n_steps: int = 20
-    rule: Literal["posterior", "sde", "ode"] = "posterior"
-    trained_steps: int = 100
-    theta: Theta = "cosine"
-    s_inf: float = 50 / 255
-    eps: float = 0.005
-    convention: Convention = "irsde"
-    roundings: Roundings = "exact"
-    data_consistency: bool = True
-    spread: float = 0.1
-    cg_iters: int = 10
+    n_steps: int = shared(BridgeSampler, "n_steps", 20)
+    rule: Literal["posterior", "sde", "ode"] = setting("posterior", "the step")
+    trained_steps: int = shared(IRSDESchedule, "length")
+    theta: Theta = shared(IRSDESchedule, "theta")
+    s_inf: float = shared(IRSDESchedule, "s_inf")
+    eps: float = shared(IRSDESchedule, "eps")
+    convention: Convention = shared(IRSDESchedule, "convention", "irsde")
+    roundings: Roundings = shared(IRSDESchedule, "roundings")
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.n_steps <= self.trained_steps:
+    def _check_together(self) -> None:
+        if self.n_steps > self.trained_steps:
             raise ConfigError(
                 f"IRSDE: n_steps must lie in 1..{self.trained_steps}, the steps of the schedule, got {self.n_steps}"
             )
-        if self.rule not in ("posterior", "sde", "ode"):
-            raise ConfigError(f"IRSDE: rule must be posterior, sde or ode, got '{self.rule}'")
         if self.rule != "posterior" and self.n_steps < self.trained_steps:
             raise ConfigError(
                 f"IRSDE: rule '{self.rule}' takes all {self.trained_steps} steps, got {self.n_steps}; for fewer use "
                 "rule 'posterior' or the sampler mrs"
             )
-        check_consistency("IRSDE", self.spread, self.cg_iters)
         _ = self.schedule.dt  # refuses what makes no schedule
 
     @cached_property
@@ -98,28 +90,19 @@ class IRSDE(Sampler):
         n, length = self.n_steps, self.trained_steps
         return [int(length * k / n + 0.5) for k in reversed(range(n + 1))]
 
-    def steps(
-        self, problem: Problem, prior: ConditionalPrior | None, draws: Draws
-    ) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ConditionalPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate of x0, the last one the state at t = 0.
 
-        Raises ConfigError (no model, or one of another bridge), DivergenceError.
+        Raises DivergenceError.
         """
-        prior = bridge_prior("IRSDE", "mrs", HEADS, prior)
-        y = prior.in_range(problem.observed)
-        consistent = None
-        if self.data_consistency:
-            consistent = BridgeConsistency(
-                problem, prior, spread=self.spread, cg_iters=self.cg_iters
-            )
-        times, rank = self.times(), problem.item_ndim
-        x = torch.add(y, draws.normal_like(y, rank), alpha=self.s_inf)
-        for i, (t, to) in enumerate(pairwise(times)):
+        y, rank = prior.in_range(problem.observed), problem.item_ndim
+        consistent = self.consistency(problem, prior)
+        x = self.first(y, problem, draws, self.s_inf)
+        for i, (t, to) in enumerate(pairwise(self.times())):
             level = self.schedule.level(t)
             out = prior(x, level, y)
-            x0 = clean_estimate(prior.head, out, x, y, level, spread=self.s_inf)
-            if consistent is not None:
-                x0 = consistent(x0, level)
+            x0 = clean_estimate(prior.head, out, x, y, level, stationary_std=self.s_inf)
+            x0 = x0 if consistent is None else consistent(x0, level)
             if self.rule == "posterior":
                 x = self._posterior(x, x0, y, t, to, draws, rank)
             elif consistent is not None:
@@ -127,8 +110,8 @@ class IRSDE(Sampler):
             else:
                 n = noise_estimate(prior.head, out, x, y, level, self.s_inf)
                 x = self._euler(x, y, n, t, draws, rank)
-            result = finite(self, x if to == 0 else x0, i, self.n_steps, level.sigma)
-            yield Step(i, self.n_steps, level.sigma, prior.to_unit(result), prior.evaluations)
+            result = prior.to_unit(x if to == 0 else x0)
+            yield self.step(place(i, self.n_steps, level.sigma), result, prior.evaluations)
 
     def _posterior(
         self, x: Tensor, x0: Tensor, y: Tensor, t: int, to: int, draws: Draws, rank: int

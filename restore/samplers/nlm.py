@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restore.config import check_settings, setting
+from restore.config import setting
 from restore.noise_estimation import white_noise_std
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
@@ -30,9 +30,8 @@ class NonLocalMeans(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    operators: ClassVar[tuple[str, ...]] = ("Identity",)
-    serves: ClassVar[str] = "denoising"
+    tasks: ClassVar[tuple[str, ...]] = ("denoise",)
+    needs: ClassVar[frozenset[str]] = frozenset({"linear", "identity"})
     reference: ClassVar[str] = "Buades, Coll, Morel: non-local image denoising, CVPR 2005"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"strength": (0.4, 0.5, 0.6, 0.7, 0.9)}
@@ -42,9 +41,6 @@ class NonLocalMeans(Sampler):
     reach: int = setting(
         6, "farthest centre of a patch that is compared, in pixels", between=(1, 64)
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step."""

@@ -6,53 +6,39 @@ Song, Vahdat, Mardani, Kautz, "Pseudoinverse-guided diffusion models for inverse
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
+from restore.config import setting, shared
 from restore.errors import ConfigError
-from restore.operators.image.inpainting import Inpainting
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import ProximalStep
-from restore.samplers.guidance import (
-    NoiseRule,
-    Schedule,
-    Start,
-    Tweedie,
-    blank,
-    check_prior,
-    first_state,
-    noise_levels,
-    reverse_step,
-    tweedie,
-)
+from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
+from restore.samplers.toolbox.consistency import ProximalStep
+from restore.samplers.toolbox.moments import PosteriorMoments, posterior_moments
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 100, "schedule": "vp", "start": "degraded", "eta": 1.0, "noise_rule": "ddim", "rule": "published",
-    "spread": 1.0, "turns": False,
+    "prior_std": 1.0, "turns": False,
 }  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class PiGDM(Sampler):
+class PiGDM(Chain):
     """Pseudo-inverse guided diffusion.
 
-    n_steps: network evaluations, each with one backward pass (the VP grid may add some). schedule: "karras" or "ve"
-    (geometric) from sigma_start to sigma_end, or "vp" (the published grid; sigma_start unused). start: from noise, or
-    from the degraded image plus noise of sigma_start. eta: stochastic share; noise_rule "ddim" (the paper's c1, c2) or
-    "ddnm". x0 given x is taken as N(xh, r^2 I), r^2 = S^2 s^2/(S^2 + s^2) with S = spread, the deviation of the images
-    (the paper: unit variance, r^2 = s^2/(1 + s^2)). With
+    With xh = D(x, s), x0 given x is taken as N(xh, r^2 I), r^2 = S^2 s^2/(S^2 + s^2) with S = prior_std (the paper:
+    unit variance, r^2 = s^2/(1 + s^2)). With
     d = r^2 A^H (r^2 A A^H + sigma_y^2)^-1 (y - A xh), or A+ y - A+ A xh where the noise is unknown or absent,
     rule "published": the next state is raised by w J^H d, J the denoiser's Jacobian (algorithm 1);
     rule "posterior": xh itself is raised by w (s^2/r^2) J^H d, which is Tweedie's formula for the posterior, and
     the step is taken from there.
-    The inverse is solved in closed form where there is one (`solvers.closed_form`), else by cg_iters steps of CG.
-    keep_seen: inpainting only; seen pixels of xh are replaced by the measured ones and their J^H d is dropped.
+    The inverse is solved in closed form where there is one (`solvers.closed_form`), else by cg_iters steps of CG. Each
+    evaluation has one backward pass.
 
     Differs from the paper:
     - any linear operator: without a singular value decomposition the inverse is solved for.
@@ -69,61 +55,44 @@ class PiGDM(Sampler):
     reference: ClassVar[str] = "Song and others: Pseudoinverse-guided diffusion models, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned Inpainting": {"n_steps": 60, "sigma_start": 1.0},
-        "tuned Blur": {"w": 1.5},
+        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned deblur": {"w": 1.5},
         "published": _PUBLISHED,
         "published-inpainting": {**_PUBLISHED, "keep_seen": True},
     }
 
-    n_steps: int = 30
-    schedule: Schedule = "karras"
-    sigma_start: float = 0.3
-    sigma_end: float = 0.005
-    start: Start = "degraded"
-    eta: float = 1.0
-    noise_rule: NoiseRule = "ddnm"
-    rule: Literal["published", "posterior"] = "posterior"
-    w: float = 1.0
-    spread: float = 0.5
-    cg_iters: int = 10
-    keep_seen: bool = False
-    turns: bool = True
+    schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
+    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    eta: float = setting(1.0, f"{ETA} (with ddim the paper's c1)", between=(0, 1))
+    noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
+    rule: Literal["published", "posterior"] = setting(
+        "posterior", "what the guidance raises, see above"
+    )
+    w: float = setting(1.0, "weight of the guidance", at_least=0)
+    prior_std: float = setting(0.5, "deviation of the images, in unit intensities", above=0)
+    cg_iters: int = setting(10, "CG steps of an inverse without closed form", at_least=1)
+    keep_seen: bool = setting(
+        False, "inpainting only: seen pixels of xh are replaced by the measured ones, their J^H d is dropped"
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1 or self.cg_iters < 1:
-            raise ConfigError(
-                f"PiGDM: eta must lie in 0..1 and cg_iters be at least 1, got {self.eta} and {self.cg_iters}"
-            )
-        if not (0 <= self.w < math.inf and 0 < self.spread < math.inf):
-            raise ConfigError(
-                f"PiGDM: w must be zero or more and spread positive, both finite, got {self.w} and {self.spread}"
-            )
-        self.sigmas()
-
-    def sigmas(self) -> list[float]:
-        """The noise levels at which the network is called, descending."""
-        return noise_levels(self.schedule, self.n_steps, self.sigma_start, self.sigma_end)
-
-    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the guided estimate. Raises ConfigError, DivergenceError."""
-        prior, sigmas, k = check_prior("PiGDM", prior), self.sigmas(), problem.item_ndim
-        guidance = _Guidance(self, problem)
-        n = draws.normal_like(blank(problem), k)
-        vp = self.schedule == "vp"
-        x = first_state(problem, n, sigmas[0], start=self.start, vp=vp)
-        for i, (s, s_next) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-            moments = tweedie(prior, x, s, turn=i if self.turns else 0)
+        levels, guidance = self.levels(), _Guidance(self, problem)
+        x = self.first(problem, draws, levels[0])
+        for level in levels:
+            s, s_next = level.sigma, level.next
+            moments = posterior_moments(prior, x, s, turn=self.turn(level))
             xh, g = guidance(moments)
-            x0 = finite(self, xh + g, i, len(sigmas), s)
-            yield Step(i, len(sigmas), s, x0, prior.evaluations)
+            x0 = xh + g
+            yield self.step(level, x0, prior.evaluations)
             if not s_next:
                 return
-            n = draws.normal_like(xh, k)
+            k = fresh_share(self.eta, self.noise_rule, level)
+            n = draws.normal_like(xh, problem.item_ndim)
             if self.rule == "posterior":
-                x = reverse_step(x0, (x - x0) / s, s, s_next, n, self.eta, self.noise_rule)
+                x = renoised(x0, (x - x0) / s, n, s_next, k)
             else:
-                e = (x - moments.x0) / s
-                x = reverse_step(xh, e, s, s_next, n, self.eta, self.noise_rule) + g
+                x = renoised(xh, (x - moments.x0) / s, n, s_next, k) + g
 
 
 class _Guidance:
@@ -133,16 +102,16 @@ class _Guidance:
         self.settings, self.operator = settings, problem.linear
         self.seen: Tensor | None = None
         if settings.keep_seen:
-            if not isinstance(problem.operator, Inpainting):
+            if "selects" not in problem.operator.abilities:
                 raise ConfigError(f"PiGDM: keep_seen is for inpainting, not for {problem.operator}")
-            self.seen = problem.operator.mask
+            self.seen = problem.operator(torch.ones_like(problem.degraded))
         self.degraded = problem.degraded
         known = problem.precision is not None
         self.proximal = ProximalStep(problem, cg_iters=settings.cg_iters) if known else None
 
-    def __call__(self, moments: Tweedie) -> tuple[Tensor, Tensor]:
+    def __call__(self, moments: PosteriorMoments) -> tuple[Tensor, Tensor]:
         xh, s, settings = moments.x0, moments.sigma, self.settings
-        r = settings.spread * s / (settings.spread**2 + s**2) ** 0.5
+        r = settings.prior_std * s / (settings.prior_std**2 + s**2) ** 0.5
         g = settings.w * moments.pull(self._missing(xh, r))
         if settings.rule == "posterior":
             g = (s / r) ** 2 * g
@@ -155,4 +124,4 @@ class _Guidance:
         """d = r^2 A^H (r^2 A A^H + sigma_y^2)^-1 (y - A xh), the way from xh to its proximal point."""
         if self.proximal is None:
             return self.degraded - self.operator.pinv(self.operator(xh))
-        return self.proximal(xh, r) - xh
+        return self.proximal(xh, r**2) - xh

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from restore.bridges import rddm
 from restore.bridges.base import Level
-from restore.bridges.rddm import Clip, Kind, Prediction, RDDMSchedule, Stage, Update, Variance
+from restore.bridges.rddm import Clip, Growth, Prediction, RDDMSchedule, Stage, Update, Variance
+from restore.config import setting, shared
 from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
+from restore.samplers.toolbox.bridge import BridgeSampler
+from restore.samplers.toolbox.levels import place
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 5, "trained_steps": 1000, "sum_scale": 0.01, "alpha": "decreased", "beta": "increased",
@@ -39,37 +40,28 @@ class _Move(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RDDM(Sampler):
+class RDDM(BridgeSampler):
     """Residual denoising diffusion model.
 
-    n_steps: steps S of the chain (a sequential run walks it twice). trained_steps, sum_scale, alpha, beta, alpha_power
-    and beta_power: the schedule that the network was trained on, in the range [-1, 1] of the chain
-    (`restore.bridges.rddm`; "ddpm" for weights of experiments 0, 3 and 5). Where S is trained_steps, each step is drawn
-    from the posterior (DDPM-like) and eta, variance and update are unused. Else eta in 0..1 is the stochastic
-    share, variance says how it counts ("rddm": it scales the variance; "ddim": as in DDIM), and update is the
-    form of the step. start: from the degraded image, or generation from grey and noise ("noise": the network is
-    shown grey, and only data_consistency ties the result to the measurement). start_time: begin at an earlier time
-    than the last; networks that predict the noise alone need it where A = 1. sequential: remove first the residual,
-    then the noise (experiment 0), instead of both in each step. clip: "official" clamps residual and x0 to
-    [-1, 1], "wide" the residual to the [-2, 2] that it lives in. data_consistency: pull the estimate to the
-    measurement, trusting it to the deviation `spread` (unit intensities, known noise) or by `cg_iters` CG
-    steps (unknown noise, or operators without a closed form); residual and noise then follow from the
-    state and the new estimate.
+    The state I_t = I_0 + A_t I_res + B_t n (`restore.bridges.rddm`, in the chain's range [-1, 1]) loses residual and
+    noise in n_steps strides; a sequential run walks the chain twice, first for the residual, then for the noise
+    (experiment 0). Where n_steps is trained_steps, each step is drawn from the posterior (DDPM-like) and eta, variance
+    and update are unused. With data consistency residual and noise follow from the state and the corrected estimate.
 
     Differs from the paper:
     - eta > 0 is allowed with a degraded image, where released code sets it to 0.
     - no clamps by default: a residual lives in [-2, 2], and the released clamp to [-1, 1] saturates large changes.
     - a noise head at A = 1 is refused; the released code divides by 1e-6 there (clip "official").
-    - a sequential run keeps the fault of experiment 0: the network is told B_t while the state still holds B_T, and the
+    - a sequential run keeps the fault of experiment 0: the network is told B_t while the state still holds B_T, and
+    the
       second pass starts from the clean estimate of the first.
     - no clamp on the result; no draw of noise that is not used.
     - data consistency is ours. It is taken before the clamps.
     """
 
-    prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
+    bridge: ClassVar[str] = "rddm"
+    heads: ClassVar[tuple[str, ...]] = tuple(rddm.HEADS)
     intensity: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    serves: ClassVar[str] = "what its model was trained on"
-    cost: ClassVar[str] = "n_steps * (1 + sequential)"
     reference: ClassVar[str] = "Liu and others: Residual denoising diffusion models, CVPR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
@@ -85,34 +77,35 @@ class RDDM(Sampler):
         },
     }  # fmt: skip
 
-    n_steps: int = 5
-    trained_steps: int = 1000
-    sum_scale: float = 0.01
-    alpha: Kind = "decreased"
-    beta: Kind = "increased"
-    alpha_power: float | None = None  # None: weights proportional to t
-    beta_power: float | None = None
-    eta: float = 0.0
-    variance: Variance = "rddm"
-    update: Update = "use_pred_noise"
-    start: Literal["degraded", "noise"] = "degraded"
-    start_time: int | None = None  # None: the last
-    sequential: bool = False
-    clip: Clip = "none"
-    data_consistency: bool = True
-    spread: float = 0.1
-    cg_iters: int = 10
+    trained_steps: int = shared(RDDMSchedule, "length")
+    sum_scale: float = shared(RDDMSchedule, "sum_scale")
+    alpha: Growth = shared(RDDMSchedule, "alpha")
+    beta: Growth = shared(RDDMSchedule, "beta")
+    alpha_power: float | None = shared(RDDMSchedule, "alpha_power")
+    beta_power: float | None = shared(RDDMSchedule, "beta_power")
+    eta: float = setting(0.0, "stochastic share", between=(0, 1))
+    variance: Variance = setting("rddm", "eta scales the variance (rddm), or counts as in DDIM")
+    update: Update = setting("use_pred_noise", "form of the step (`restore.bridges.rddm.reverse`)")
+    start: Literal["degraded", "noise"] = setting(
+        "degraded", "noise: generation from grey and noise; the network is shown grey, and only data_consistency ties "
+        "the result to the measurement",
+    )  # fmt: skip
+    start_time: int | None = setting(
+        None, "first time; none: the last one. Networks that predict the noise alone need it where A = 1", at_least=0
+    )  # fmt: skip
+    sequential: bool = setting(False, "remove first the residual, then the noise")
+    clip: Clip = setting(
+        "none",
+        "official: clamp residual and x0 to [-1, 1]; wide: the residual to the [-2, 2] that it lives in",
+    )
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         count = self.schedule.length if self.start_time is None else self.start_time + 1
-        if not 1 <= count <= self.trained_steps or not 1 <= self.n_steps <= count:
+        if count > self.trained_steps or self.n_steps > count:
             raise ConfigError(
                 f"RDDM: start_time must lie in 0..{self.trained_steps - 1} and n_steps in 1..start_time + 1, got "
                 f"start_time {self.start_time} and n_steps {self.n_steps}"
             )
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"RDDM: eta must lie in 0..1, got {self.eta}")
-        check_consistency("RDDM", self.spread, self.cg_iters)
         if self.sequential and self.data_consistency:
             raise ConfigError(
                 "RDDM: in a sequential chain the state is not at the level that the network is told, so that no "
@@ -123,6 +116,10 @@ class RDDM(Sampler):
                 "RDDM: a sequential chain moves residual and noise one at a time, which only "
                 "update='use_pred_noise' can"
             )
+
+    def cost(self, problem: Problem | None = None) -> int:
+        """n_steps, twice if sequential"""
+        return self.n_steps * (1 + self.sequential)
 
     @cached_property
     def schedule(self) -> RDDMSchedule:
@@ -142,25 +139,22 @@ class RDDM(Sampler):
         stages: tuple[Stage, ...] = ("residual", "noise") if self.sequential else ("joint",)
         return [_Move(t, u, s) for s in stages for t, u in pairwise(times)]
 
-    def steps(
-        self, problem: Problem, prior: ConditionalPrior | None, draws: Draws
-    ) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ConditionalPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain. A Step holds the estimate after data consistency and clamps, its sigma the noise of the state.
 
-        Both in unit intensities. Raises ConfigError (no model, one of another bridge or head, a noise head at A = 1,
-        clamps of complex images), DivergenceError.
+        Both in unit intensities. Raises ConfigError (a noise head at A = 1, clamps of complex images),
+        DivergenceError.
         """
         moves = self.moves()
         levels = [self.schedule.level(m.t) for m in moves]
-        prior = self._fitting(prior, levels)
+        self._refuse_blind(prior, levels)
         y = prior.in_range(problem.observed)
-        if self.start == "noise":
-            y = torch.zeros_like(y)
-        if self.clip != "none" and y.is_complex():
-            raise ConfigError("RDDM: complex images have no range to clip to; set clip='none'")
-        consistent = self._consistency(problem, prior)
+        y = torch.zeros_like(y) if self.start == "noise" else y
+        if self.clip != "none":
+            self.require_real(y, "clip='none'")
+        consistent = self.consistency(problem, prior)
         width = prior.intensity[1] - prior.intensity[0]
-        x = torch.add(y, draws.normal_like(y, problem.item_ndim), alpha=self._first_noise())
+        x = self.first(y, problem, draws, self._first_noise())
         for i, (move, level) in enumerate(zip(moves, levels, strict=True)):
             out = prior(x, level, y)
             if consistent is None:
@@ -168,12 +162,10 @@ class RDDM(Sampler):
             else:
                 x0 = rddm.predictions(prior.head, out, x, y, level).x0
                 found = rddm.rederived(x, consistent(x0, level), y, level, self.clip)
-            sigma = level.c / width
-            finite(self, found.x0, i, len(moves), sigma)
-            yield Step(i, len(moves), sigma, prior.to_unit(found.x0), prior.evaluations)
+            here = place(i, len(moves), level.c / width)
+            yield self.step(here, prior.to_unit(found.x0), prior.evaluations)
             if i + 1 < len(moves):
-                x = self._next(x, found, move, draws, problem.item_ndim)
-                finite(self, x, i, len(moves), sigma)
+                x = self.finite(self._next(x, found, move, draws, problem.item_ndim), here)
 
     def _first_noise(self) -> float:
         """sqrt(sum_scale) at the last time, as released: with "ddpm" B_T is 2e-5 less."""
@@ -197,16 +189,9 @@ class RDDM(Sampler):
             update=self.update, stage=move.stage,
         )  # fmt: skip
 
-    def _fitting(self, prior: ConditionalPrior | None, levels: list[Level]) -> ConditionalPrior:
-        """The model, checked before the first call."""
-        prior = bridge_prior("RDDM", "rddm", rddm.HEADS, prior)
+    def _refuse_blind(self, prior: ConditionalPrior, levels: list[Level]) -> None:
+        """Raises ConfigError for a noise head that would be asked where nothing of the image is left."""
         as_released = self.clip == "official" and not self.data_consistency
         blind = [level for level in levels if level.a == 0]
         if prior.head == "noise" and blind and not as_released:
             raise ConfigError(f"prior '{prior.model.name}': {rddm.no_image_left(blind[0])}")
-        return prior
-
-    def _consistency(self, problem: Problem, prior: ConditionalPrior) -> BridgeConsistency | None:
-        if not self.data_consistency:
-            return None
-        return BridgeConsistency(problem, prior, spread=self.spread, cg_iters=self.cg_iters)

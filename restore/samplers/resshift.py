@@ -1,7 +1,7 @@
 """ResShift: a few steps from the degraded image to the clean one, by a network that is shown both.
 
-Yue, Wang, Loy, "ResShift: efficient diffusion model for image super-resolution by residual shifting", NeurIPS 2023; the
-deterministic chain after Wang and others, "SinSR: diffusion-based image super-resolution in a single step",
+Yue, Wang, Loy, "ResShift: efficient diffusion model for image super-resolution by residual shifting", NeurIPS 2023;
+the deterministic chain after Wang and others, "SinSR: diffusion-based image super-resolution in a single step",
 CVPR 2024.
 """
 
@@ -12,38 +12,23 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from restore.bridges.base import clean_estimate
-from restore.bridges.resshift import HEADS, InputScaling, Respacing, ResShiftSchedule
-from restore.errors import ConfigError
+from restore.bridges.base import HEADS, clean_estimate
+from restore.bridges.resshift import InputScaling, Respacing, ResShiftSchedule
+from restore.config import setting, shared
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
-from restore.samplers.consistency import BridgeConsistency, bridge_prior, check_consistency
-
-_HEADS = (
-    *HEADS,
-    "residual+noise",
-    "residual+sum",
-    "x0+noise",
-    "x0+sum",
-)  # of two tensors the first is used
+from restore.samplers.toolbox.bridge import TRAINED, BridgeSampler
+from restore.samplers.toolbox.levels import place
 
 
 @dataclasses.dataclass(frozen=True)
-class ResShift(Sampler):
+class ResShift(BridgeSampler):
     """Residual shifting.
 
-    n_steps: network calls. trained_steps: T of the schedule that the network was trained on (None: n_steps, for
-    networks that serve any level); where n_steps is less, `respacing` chooses the levels. kappa, power, min_noise,
-    etas_end: the schedule, in the range [-1, 1] of the chain (`restore.bridges.resshift`). input_scaling: the factor
-    that a published network expects on x_t. stochastic: draw from the posterior of each step (the paper), else keep the
-    first noise throughout (SinSR). clip: clamp the estimate to [-1, 1] as published pixel models do. data_consistency:
-    pull the estimate to the measurement, trusting it to the deviation `spread` (unit intensities, known
-    noise) or by `cg_iters` CG steps (unknown noise, or operators without a closed form).
+    From y + kappa sqrt(eta_T) n, at each level with the estimate x0: a draw from the posterior q(x_{t-1} | x_t, x0)
+    (the paper), or, without `stochastic`, the step that keeps the first noise throughout (SinSR). The schedule
+    (`restore.bridges.resshift`) runs in the chain's range [-1, 1].
 
     Differs from the paper:
     - sqrt(eta) begins at min_noise/kappa and ends at 0.99, as in the released code; the paper states other ends.
@@ -55,9 +40,9 @@ class ResShift(Sampler):
     - data consistency is ours. It is taken after the clamp, on the estimate, so that the state keeps its level.
     """
 
-    prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
+    bridge: ClassVar[str] = "resshift"
+    heads: ClassVar[tuple[str, ...]] = tuple(h for h in HEADS if h != "velocity")
     intensity: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    serves: ClassVar[str] = "what its model was trained on"
     reference: ClassVar[str] = "Yue, Wang, Loy: ResShift, NeurIPS 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
@@ -73,22 +58,22 @@ class ResShift(Sampler):
         },
     }  # fmt: skip
 
-    n_steps: int = 4
-    trained_steps: int | None = None  # None: n_steps
-    kappa: float = 2.0
-    power: float = 0.3
-    min_noise: float = 0.2
-    etas_end: float = 0.99
-    respacing: Respacing = "sound"
-    input_scaling: InputScaling = "none"
-    stochastic: bool = False
-    clip: bool = False
-    data_consistency: bool = True
-    spread: float = 0.1
-    cg_iters: int = 10
+    n_steps: int = shared(BridgeSampler, "n_steps", 4)
+    trained_steps: int | None = setting(
+        None, f"levels of the schedule, {TRAINED}; none: n_steps (networks that serve any level)", at_least=1
+    )  # fmt: skip
+    kappa: float = shared(ResShiftSchedule, "kappa")
+    power: float = shared(ResShiftSchedule, "power")
+    min_noise: float = shared(ResShiftSchedule, "min_noise")
+    etas_end: float = shared(ResShiftSchedule, "etas_end")
+    respacing: Respacing = shared(ResShiftSchedule, "respacing")
+    input_scaling: InputScaling = shared(ResShiftSchedule, "input_scaling")
+    stochastic: bool = setting(
+        False, "draw from the posterior of each step, else keep the first noise"
+    )
+    clip: bool = setting(False, "clamp estimates to [-1, 1] as published pixel models do")
 
-    def __post_init__(self) -> None:
-        check_consistency("ResShift", self.spread, self.cg_iters)
+    def _check_together(self) -> None:
         _ = self.schedule  # refuses what makes no schedule
 
     @cached_property
@@ -100,41 +85,27 @@ class ResShift(Sampler):
             self.respacing, self.input_scaling,
         )  # fmt: skip
 
-    def steps(
-        self, problem: Problem, prior: ConditionalPrior | None, draws: Draws
-    ) -> Iterator[Step]:
+    def steps(self, problem: Problem, prior: ConditionalPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate after clamp and data consistency, sigma in unit intensities.
 
-        Raises ConfigError (no model, one of another bridge or head, `clip` of complex images), DivergenceError.
+        Raises ConfigError (`clip` of complex images), DivergenceError.
         """
-        prior = bridge_prior("ResShift", "resshift", _HEADS, prior)
         y = prior.in_range(problem.observed)
-        if self.clip and y.is_complex():
-            raise ConfigError("ResShift: complex images have no range to clip to; set clip=False")
-        consistent = self._consistency(problem, prior)
-        x = torch.add(y, draws.normal_like(y, problem.item_ndim), alpha=self.schedule.level(-1).c)
+        if self.clip:
+            self.require_real(y, "clip=False")
+        consistent = self.consistency(problem, prior)
+        x = self.first(y, problem, draws, self.schedule.level(-1).c)
         width = prior.intensity[1] - prior.intensity[0]
         for k in reversed(range(self.n_steps)):
-            i, level = self.n_steps - 1 - k, self.schedule.level(k)
+            level = self.schedule.level(k)
             x0 = clean_estimate(prior.head, prior(x, level, y), x, y, level)
-            if self.clip:
-                x0 = x0.clamp(*self.intensity)
-            if consistent is not None:
-                x0 = consistent(x0, level)
-            sigma = level.sigma / width
-            finite(self, x0, i, self.n_steps, sigma)
-            yield Step(i, self.n_steps, sigma, prior.to_unit(x0), prior.evaluations)
-            if k > 0:
-                x = self._next(x, x0, y, k, draws, problem.item_ndim)
-
-    def _next(self, x: Tensor, x0: Tensor, y: Tensor, k: int, draws: Draws, rank: int) -> Tensor:
-        """x_{t-1} from x_t and the estimate."""
-        if not self.stochastic:
-            return self.schedule.deterministic(x, x0, y, k)
-        mean = self.schedule.posterior_mean(x, x0, k)
-        return mean.add_(draws.normal_like(x, rank), alpha=float(self.schedule.variance[k]) ** 0.5)
-
-    def _consistency(self, problem: Problem, prior: ConditionalPrior) -> BridgeConsistency | None:
-        if not self.data_consistency:
-            return None
-        return BridgeConsistency(problem, prior, spread=self.spread, cg_iters=self.cg_iters)
+            x0 = x0.clamp(*self.intensity) if self.clip else x0
+            x0 = x0 if consistent is None else consistent(x0, level)
+            here = place(self.n_steps - 1 - k, self.n_steps, level.sigma / width)
+            yield self.step(here, prior.to_unit(x0), prior.evaluations)
+            if k > 0 and self.stochastic:
+                x = self.schedule.posterior_mean(x, x0, k)
+                std = float(self.schedule.variance[k]) ** 0.5
+                x = x.add_(draws.normal_like(x, problem.item_ndim), alpha=std)
+            elif k > 0:
+                x = self.schedule.deterministic(x, x0, y, k)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restore.config import check_settings, setting
+from restore.config import setting
 from restore.errors import ConfigError
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
@@ -37,9 +37,7 @@ class RichardsonLucy(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    operators: ClassVar[tuple[str, ...]] = ("Blur",)
-    serves: ClassVar[str] = "deblurring"
+    tasks: ClassVar[tuple[str, ...]] = ("deblur",)
     reference: ClassVar[str] = "Lucy: rectification of observed distributions, 1974"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"misfit": (0.9, 0.95, 0.97, 1.0, 1.05)}
@@ -48,9 +46,6 @@ class RichardsonLucy(Sampler):
     misfit: float = setting(
         0.97, "at which an item is done, where the noise is known; 0: never", at_least=0
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step an iteration; items that are done stand still. Raises ConfigError for complex images and for

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from restore.errors import ConfigError
+from restore.config import setting
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -19,30 +19,23 @@ class TV(Sampler):
     """min 1/2 ||A x - y||_Lambda^2 + weight * max|A^H Lambda y| TV(x), isotropic TV in the slice.
 
     Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", Physica D 1992. The weight has no
-    unit. nonnegative: images without negative values (CT attenuation).
+    unit.
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
     reference: ClassVar[str] = "Rudin, Osher, Fatemi: nonlinear total variation, Physica D 1992"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned MultiCoilMRI": {"weight": 1e-3},
-        "tuned Identity": {
-            "weight": 0.05
-        },  # for noise of a tenth of the range; goes with the noise
-        "tuned ParallelBeamCT": {"weight": 2e-4, "nonnegative": True},
+        "tuned mri": {"weight": 1e-3},
+        "tuned denoise": {"weight": 0.05},  # for noise of a tenth of the range; goes with it
+        "tuned ct": {"weight": 2e-4, "nonnegative": True},
     }
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 3e-4, 1e-3, 3e-3)}
 
-    n_steps: int = 60
-    weight: float = 5e-4
-    cg_iters: int = 5
-    nonnegative: bool = False
-
-    def __post_init__(self) -> None:
-        if self.n_steps < 1 or self.cg_iters < 1 or self.weight < 0:
-            raise ConfigError("TV: n_steps and cg_iters must be at least 1, weight zero or more")
+    n_steps: int = setting(60, "ADMM iterations", at_least=1)
+    weight: float = setting(5e-4, "of TV, without unit", above=0)
+    cg_iters: int = setting(5, "CG steps an iteration", at_least=1)
+    nonnegative: bool = setting(False, "images without negative values (CT attenuation)")
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per ADMM iteration."""

@@ -9,11 +9,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.diagonal import Identity
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler, finite
+from restore.samplers.base import Sampler
+from restore.samplers.toolbox.levels import place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +24,19 @@ class Tweedie(Sampler):
     bias", JASA 2011.
     """
 
-    operators: ClassVar[tuple[str, ...]] = ("Identity",)
-    serves: ClassVar[str] = "denoising"
-    cost: ClassVar[str] = "1"
+    tasks: ClassVar[tuple[str, ...]] = ("denoise",)
+    needs: ClassVar[frozenset[str]] = frozenset({"linear", "identity"})
     reference: ClassVar[str] = "Efron: Tweedie's formula and selection bias, JASA 2011"
 
-    def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
-        """One step. Raises ConfigError for other operators and for noise that is unknown or not uniform."""
+    def cost(self, problem: Problem | None = None) -> int:
+        """1"""
+        return 1
+
+    def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
+        """One step. Raises ConfigError for noise that is unknown or not uniform."""
         precision = problem.data.precision
-        if not isinstance(problem.operator, Identity):
-            raise ConfigError(
-                f"tweedie denoises images, it cannot invert {problem.operator}; use dds"
-            )
-        if prior is None or precision is None or isinstance(precision, Tensor):
-            raise ConfigError(
-                "tweedie needs a denoising prior and one known noise level; give noise=std"
-            )
+        if precision is None or isinstance(precision, Tensor):
+            raise ConfigError("tweedie needs one known noise level; give noise=std")
         sigma = precision**-0.5
-        x0 = finite(self, prior(problem.data.y, sigma), 0, 1, sigma)
-        yield Step(0, 1, sigma, x0, prior.evaluations)
+        x0 = prior(problem.data.y, sigma)
+        yield self.step(place(0, 1, sigma), x0, prior.evaluations)

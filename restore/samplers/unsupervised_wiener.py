@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.config import check_settings, setting
+from restore.config import setting
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
 from restore.priors.adapter import ImagePrior
@@ -37,9 +37,7 @@ class UnsupervisedWiener(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    operators: ClassVar[tuple[str, ...]] = ("Blur",)
-    serves: ClassVar[str] = "deblurring"
+    tasks: ClassVar[tuple[str, ...]] = ("deblur",)
     reference: ClassVar[str] = "Orieux, Giovannelli, Rodet: Wiener-Hunt deconvolution, JOSA A 2010"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
 
@@ -53,8 +51,7 @@ class UnsupervisedWiener(Sampler):
         2, "of continuing a picture whose kernel is not mirror-symmetric", at_least=1
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
+    def _check_together(self) -> None:
         if self.burn_in + self.at_least > self.at_most:
             raise ConfigError(
                 f"unsupervised-wiener: burn_in {self.burn_in} and at_least {self.at_least} draws are more than "

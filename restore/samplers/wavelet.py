@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from restore.errors import ConfigError
+from restore.config import setting
 from restore.priors.adapter import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.solvers.sparse import wavelet_l1_steps
+from restore.solvers.wavelet import Family
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +25,17 @@ class WaveletL1(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
     reference: ClassVar[str] = "Lustig, Donoho, Pauly: Sparse MRI, MRM 2007"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned ParallelBeamCT": {"weight": 3e-4},
+        "tuned ct": {"weight": 3e-4},
     }
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"weight": (1e-4, 3e-4, 1e-3, 3e-3)}
 
-    n_steps: int = 100
-    weight: float = 1e-3
-    wavelet: str = "db4"
-    levels: int = 4
-
-    def __post_init__(self) -> None:
-        if self.n_steps < 1 or self.levels < 1 or self.weight < 0:
-            raise ConfigError("wavelet: n_steps and levels must be at least 1, weight zero or more")
+    n_steps: int = setting(100, "FISTA iterations", at_least=1)
+    weight: float = setting(1e-3, "of the details, without unit", at_least=0)
+    wavelet: Family = setting("db4", "Daubechies wavelet")
+    levels: int = setting(4, "levels of the transform", at_least=1)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per FISTA iteration. The shifts are the same for every item, whatever the batch."""

@@ -17,8 +17,8 @@ class ZeroFilled(Sampler):
     """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[str] = "0"
-    serves: ClassVar[str] = "MRI and inpainting"
+    kinds: ClassVar[tuple[str, ...]] = ("mri",)
+    tasks: ClassVar[tuple[str, ...]] = ("inpaint",)
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step."""

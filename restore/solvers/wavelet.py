@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor
 from restore.errors import ConfigError, ShapeError
 from restore.solvers.tv import soft_threshold
 
-_LARGEST_ORDER = 8  # beyond it the spectral factorisation loses digits
+Family = Literal["haar", "db1", "db2", "db3", "db4", "db5", "db6", "db7", "db8"]
+"""Daubechies wavelets; beyond the eighth the spectral factorisation loses digits."""
+
 _DEFAULT_LEVELS = 4
 
 
@@ -115,10 +118,10 @@ class Wavelet:
 
 
 def _order(name: str) -> int:
-    orders = {"haar": 1, **{f"db{n}": n for n in range(1, _LARGEST_ORDER + 1)}}
-    if name not in orders:
-        raise ConfigError(f"wavelet: no family {name!r}, expected one of {', '.join(orders)}")
-    return orders[name]
+    if name not in get_args(Family):
+        known = ", ".join(get_args(Family))
+        raise ConfigError(f"wavelet: no family {name!r}, expected one of {known}")
+    return 1 if name == "haar" else int(name.removeprefix("db"))
 
 
 @lru_cache

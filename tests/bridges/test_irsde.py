@@ -152,7 +152,7 @@ def test_noise_of_every_head(images):
     }  # fmt: skip
     for head, out in answers.items():
         torch.testing.assert_close(noise_estimate(head, out, x, y, level, s.s_inf), n)
-        back = clean_estimate(head, out, x, y, level, spread=s.s_inf)
+        back = clean_estimate(head, out, x, y, level, stationary_std=s.s_inf)
         torch.testing.assert_close(back, x0)
         torch.testing.assert_close(implied_noise(x, back, y, level), n)
 
@@ -221,7 +221,7 @@ def test_a_schedule_that_ends_without_noise_lands_from_time_one():
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"length": 0}, "at least one step"),
+        ({"length": 0}, "length"),
         ({"s_inf": 0.0}, "s_inf"),
         ({"s_inf": math.inf}, "s_inf"),
         ({"eps": 1.0}, "eps"),

@@ -229,7 +229,7 @@ def test_schedules_descend_to_a_clean_image(kind, power):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"length": 1}, "two times"),
+        ({"length": 1}, "length"),
         ({"sum_scale": 0.0}, "sum_scale"),
         ({"sum_scale": 1.5}, "sum_scale"),
         ({"alpha": "cosine"}, "cosine"),

@@ -198,10 +198,10 @@ def test_losses_are_those_of_each_sample_alone_also_for_complex_images(generator
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"length": 1}, "at least two levels"),
-        ({"length": 4, "n_steps": 5}, "1..4"),
-        ({"length": 4, "n_steps": 0}, "1..4"),
-        ({"length": 4, "kappa": 0.0}, "positive"),
+        ({"length": 1}, "two levels or more"),
+        ({"length": 4, "n_steps": 5}, "5 of 4"),
+        ({"length": 4, "n_steps": 0}, "n_steps must lie in 1.."),
+        ({"length": 4, "kappa": 0.0}, "above 0"),
         ({"length": 4, "power": float("inf")}, "finite"),
         ({"length": 4, "min_noise": float("nan")}, "finite"),
         ({"length": 4, "min_noise": 3.0}, "etas_end"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -42,7 +44,8 @@ def test_every_operator_class_is_listed():
             ours = value.__module__ == module.__name__ and not name.startswith("_")
             if ours and issubclass(value, LinearOperator | NonlinearOperator):
                 found.add(name)
-    combining = {"LinearOperator", "NonlinearOperator", "Adjoint", "Compose", "Scale", "Stack"}
+    combining = {"LinearOperator", "NonlinearOperator", "Adjoint", "Compose", "Scale"}
+    combining |= {"Stack", "Sum", "BlockDiagonal"}
     assert {record["name"] for record in listed("operators")} == found - combining
 
 
@@ -54,15 +57,60 @@ def test_samplers_say_what_the_classes_say():
     for name, record in records.items():
         sampler = load_sampler(name)
         assert record["prior"] == (" or ".join(sampler.prior_kinds) or "none")
-        assert (record["cost"], record["gradients"]) == (sampler.cost, sampler.gradients)
+        tuned = sampler(**sampler.presets.get("tuned", {}))
+        assert (record["evaluations"], record["gradients"]) == (tuned.cost(), sampler.gradients)
+        assert 0 < len(record["cost"]) < 75
+        assert record["presets"] == list(sampler.presets)
+        assert [s["name"] for s in record["settings"]] == [
+            f.name for f in dataclasses.fields(sampler)
+        ]
         assert record["reference"] == sampler.reference
-        assert record["serves"] == sampler.serves
+        assert record["serves"] == sampler.serves()
         assert record["what"]
 
 
 def test_third_party_samplers_are_listed(monkeypatch):
-    monkeypatch.setattr("restore.registry.sampler_names", lambda: {"other": "from package:Class"})
-    assert listing.samplers()[0]["what"] == "from package:Class"
+    from restore import registry
+    from restore.samplers.dds import DDS
+
+    def missing() -> type:
+        raise ModuleNotFoundError("No module named 'elsewhere'")
+
+    entries = [
+        SimpleNamespace(name="mine", value="package:Class", load=lambda: DDS),
+        SimpleNamespace(name="broken", value="elsewhere:Class", load=missing),
+    ]
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: entries)
+    records = {record["name"]: record for record in listing.samplers()}
+    assert records["mine"]["what"] == "from package:Class"
+    assert records["mine"]["serves"] == "any linear operator"
+    assert "No module named 'elsewhere'" in records["broken"]["what"]
+
+
+def test_one_sampler_is_listed_with_its_settings():
+    result = runner.invoke(app, ["list", "samplers", "dds"])
+    assert result.exit_code == 0
+    for words in (
+        "presets: tuned, tuned mri",
+        "int 1..100000",
+        "karras, ve, vp",
+        "float above 0, or none",
+    ):
+        assert words in result.stdout
+    found = runner.invoke(app, ["list", "samplers", "fbp", "--json"])
+    assert json.loads(found.stdout)["settings"][0]["words"] == [
+        "ramp",
+        "hann",
+        "shepp-logan",
+        "cosine",
+    ]
+    for arguments, said in (
+        (["samplers", "ddss"], "did you mean 'dds'"),
+        (["priors", "x"], "only samplers"),
+    ):
+        refused = runner.invoke(app, ["list", *arguments])
+        assert refused.exit_code != 0
+        assert said in (refused.stderr or str(refused.exception))
 
 
 def test_priors_come_from_their_cards(tmp_path, monkeypatch):

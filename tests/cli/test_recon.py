@@ -375,7 +375,7 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("mri", ["--sampler", "bicubic"], ["holds k-space", "not for bicubic"]),
         ("ct", ["--sampler", "zerofilled"], ["holds a sinogram", "use fbp"]),
         ("ct", ["--sampler", "cgsense"], ["holds a sinogram", "use fbp"]),
-        ("mri", ["--sampler", "ddrm"], ["no singular value decomposition", "use dds or diffpir"]),
+        ("mri", ["--sampler", "ddrm"], ["with a singular value decomposition", "use cgsense, dds"]),
         ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "use dds, reddiff"]),
         ("ct", ["--sampler", "mrs", "--prior", "natural-restore"], ["not for ParallelBeamCT"]),
         ("ct", ["--prior", "natural-restore"], ["dds needs a denoiser prior"]),

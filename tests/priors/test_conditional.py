@@ -32,7 +32,7 @@ def test_heads_agree_on_the_clean_image(generator):
         "residual+noise": (y - x0, n), "x0+sum": (x0, x0 + n),
     }  # fmt: skip
     for head, out in outs.items():
-        found = clean_estimate(head, out, x, y, level, spread=spread)
+        found = clean_estimate(head, out, x, y, level, stationary_std=spread)
         torch.testing.assert_close(found, x0, msg=head)
 
 

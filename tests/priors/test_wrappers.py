@@ -8,7 +8,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.priors.wrappers import FromEps, FromFlow, FromScore, FromV, FromX0
-from restore.samplers.schedules import alpha_bar_to_sigma, vp_alphas_cumprod
+from restore.samplers.toolbox.levels import alpha_bar_to_sigma, vp_alphas_cumprod
 
 SIDE = 12
 ALPHAS = vp_alphas_cumprod()

@@ -32,7 +32,7 @@ OPERATORS: dict[str, LinearOperator] = {
 def configured(name: str, operator: LinearOperator) -> Sampler:
     settings = load_sampler(name)
     steps = {"n_steps": 3} if "n_steps" in {f.name for f in dataclasses.fields(settings)} else {}
-    return settings.configured("tuned", type(operator), steps)
+    return settings.configured("tuned", operator, steps)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +45,7 @@ def test_settings_are_values_and_every_preset_can_be_built(name):
         cls().anything = 1
     for preset in cls.presets:
         for operator in OPERATORS.values():
-            assert isinstance(cls.configured(preset, type(operator), {}), cls)
+            assert isinstance(cls.configured(preset, operator, {}), cls)
 
 
 def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
@@ -58,7 +58,7 @@ def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
     flat = torch.full((16, 16), 0.5)
     model = GaussianPrior(flat, spectrum=0.1) if "denoiser" in sampler.prior_kinds else None
     try:
-        check_operator(type(sampler), type(operator))
+        check_operator(type(sampler), operator)
         prior = adapted(model, sampler, problem)
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
     except ConfigError:

@@ -88,7 +88,7 @@ def test_published_chain_equals_a_numpy_chain(network, dense, replay, watched, g
     uh, values, vh = svd_of(matrix)
     ybar = np.divide(uh @ y.numpy().ravel(), values, out=np.zeros(768), where=values > 0)
     white = [vh @ n.numpy().ravel() for n in noises]
-    sigmas = sampler.sigmas()
+    sigmas = [v.sigma for v in sampler.levels()]
     spread = np.divide(noise, values, out=np.full(768, np.inf), where=values > 0)
     top = spread < sigmas[0]
     x = np.where(top, ybar, 0) + np.sqrt(sigmas[0] ** 2 - np.where(top, spread, 0) ** 2) * white[0]
@@ -107,8 +107,8 @@ def test_published_chain_equals_a_numpy_chain(network, dense, replay, watched, g
 
 def test_published_settings():
     sampler = DDRM.configured("published", Inpainting, {})
-    assert (sampler.eta, sampler.eta_b, len(sampler.sigmas())) == (0.85, 1.0, 20)
-    assert sampler.sigmas()[-1] == pytest.approx(0.010001, rel=1e-4)
+    assert (sampler.eta, sampler.eta_b, len([v.sigma for v in sampler.levels()])) == (0.85, 1.0, 20)
+    assert [v.sigma for v in sampler.levels()][-1] == pytest.approx(0.010001, rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def predict(c: Case, sampler: DDRM) -> tuple[np.ndarray, np.ndarray]:
     prior, centre, sigmas = (
         vh @ c.covariance @ vh.T,
         vh @ c.mean,
-        sampler.sigmas(c.std / values.max()),
+        [v.sigma for v in sampler.levels(c.std / values.max())],
     )
     top = spread <= sigmas[0] * (1 + 1e-9)
     start = (
@@ -310,7 +310,7 @@ def test_refusals_and_faults(generator):
         with pytest.raises(ConfigError):
             DDRM(**wrong)
     blur = Blur(motion(4.0, 30.0), (3, 64, 64), "reflect")
-    with pytest.raises(ConfigError, match="Inpainting"):
+    with pytest.raises(ConfigError, match="singular value decomposition"):
         solve(torch.ones(1, 3, 64, 64), blur, noise=0.1, prior=Nan(), sampler="ddrm")
     with pytest.raises(DivergenceError, match="step 1 of"):
         solve(operator(x), operator, noise=0.1, prior=Nan(), sampler="ddrm")

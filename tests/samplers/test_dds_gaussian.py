@@ -80,7 +80,7 @@ def predict(case: Case, sampler: DDS, start: np.ndarray, spread: float):
     precision = 1 / case.std**2 if sampler.data_weight == "noise" else 1.0
     gram = precision * case.matrix.T @ case.matrix
     back = precision * case.matrix.T @ case.y.ravel()
-    eye, sigmas = np.eye(PIXELS), sampler.sigmas().numpy()
+    eye, sigmas = np.eye(PIXELS), np.array([v.sigma for v in sampler.levels()])
     mean, covariance = start, spread**2 * eye
     for i, s in enumerate(sigmas):
         weight = sampler.gamma * (s**2 if sampler.data_weight == "noise" else 1.0)
@@ -121,7 +121,7 @@ def run(case: Case, sampler: DDS, pairs: int) -> tuple[Problem, np.ndarray]:
 
 
 def beginning(sampler: DDS, problem: Problem) -> tuple[np.ndarray, float]:
-    first = float(sampler.sigmas()[0])
+    first = sampler.levels()[0].sigma
     if sampler.start == "degraded":
         return problem.degraded[0].numpy().ravel(), first
     return np.zeros(PIXELS), (1 + first**2) ** 0.5 if sampler.schedule == "vp" else first

@@ -81,7 +81,7 @@ def case(request) -> Case:
 
 def predict(c: Case, sampler: DiffPIR, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the result: one affine map a step, by dense matrices."""
-    eye, sigmas = np.eye(PIXELS), sampler.sigmas()
+    eye, sigmas = np.eye(PIXELS), [v.sigma for v in sampler.levels()]
     mean, covariance = start, sigmas[0] ** 2 * eye
     for s, s_next in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         gain = np.linalg.solve(c.covariance + s**2 * eye, c.covariance).T
@@ -191,7 +191,7 @@ def test_published_grid_and_last_step(case, watched):
     seq[-1] -= 1
     wanted = np.sqrt((1 - bar) / bar)[::-1][seq]
     sampler = DiffPIR.configured("published", type(case.operator), {})
-    np.testing.assert_allclose(sampler.sigmas(), wanted, rtol=1e-6)
+    np.testing.assert_allclose([v.sigma for v in sampler.levels()], wanted, rtol=1e-6)
     problem = Problem(torch.as_tensor(case.y)[None], case.operator, Gaussian(case.std))
     prior = watched(case.prior)
     images = ImagePrior(prior, SHAPE, complex_=False)

@@ -26,7 +26,7 @@ from restore.samplers.diffusionmbir import DiffusionMBIR
 
 SIDE, SLICES = 16, 5
 CT = ParallelBeamCT(ParallelBeam.covering(shape=(SIDE, SIDE), views=9), dtype=torch.float64)
-SHORT_PAPER = {"n_steps": 8, "sigma_max": 10.0}
+SHORT_PAPER = {"n_steps": 8, "sigma_start": 10.0}
 
 
 def volume(generator: torch.Generator, complex_: bool = False, slices: int = SLICES) -> Tensor:
@@ -65,7 +65,7 @@ def error(x: Tensor, truth: Tensor) -> float:
 def test_an_oracle_recovers_the_volume(generator, oracle, kind, boundary, axes):
     truth = volume(generator, complex_=kind == "mri")
     operator: LinearOperator = CT if kind == "ct" else mri(generator)
-    # TV within slices contradicts these images, which are white: its pull, lambda sigma_min, has to be small.
+    # TV within slices contradicts these images, which are white: its pull, lambda sigma_end, has to be small.
     weight = 0.5 if axes == "z" else 0.05
     settings = {"tv_axes": axes, "tv_boundary": boundary, "tv_weight": weight, "n_steps": 20}
     sampler = DiffusionMBIR.configured("tuned", type(operator), settings)
@@ -206,7 +206,7 @@ def test_unknown_noise_is_served(generator, oracle):
     "settings",
     [
         {"n_steps": 0}, {"cg_iters": 0}, {"chunk": 0}, {"tv_weight": -1.0}, {"tv_rho": 0.0}, {"gamma": 0.0},
-        {"snr": float("nan")}, {"sigma_max": 0.0}, {"official_index": True},
+        {"snr": float("nan")}, {"sigma_start": 0.0}, {"official_index": True},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings):
@@ -221,7 +221,7 @@ def test_published_numbers():
     assert (paper.n_steps, paper.snr, paper.tv_rho, paper.tv_weight) == (2000, 0.16, 10, 0.04)
     assert (brain.tv_rho, brain.tv_weight, brain.chunk, brain.final) == (0.01, 0.005, 20, False)
     levels = paper.levels()
-    assert (levels[0][0], levels[-1][0], levels[-1][2]) == pytest.approx((378, 0.01, 0))
+    assert (levels[0].told, levels[-1].told, levels[-1].next) == pytest.approx((378, 0.01, 0))
     relative = DiffusionMBIR.configured("published-ct", LinearOperator, {})
     assert relative.tv_weight / relative.tv_rho == pytest.approx(paper.tv_weight / paper.tv_rho)
-    assert dataclasses.replace(paper, n_steps=5).levels()[2][0] == pytest.approx(1.94422221)
+    assert dataclasses.replace(paper, n_steps=5).levels()[2].told == pytest.approx(1.94422221)

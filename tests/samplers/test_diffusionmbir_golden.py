@@ -52,8 +52,8 @@ def settings_of(name: str, g: dict[str, Tensor]) -> DiffusionMBIR:
     kind = "published-mri" if name.startswith("mri") else "published"
     settings: dict[str, Any] = {
         "n_steps": int(g["N"]),
-        "sigma_max": float(g["sigma_max"]),
-        "sigma_min": float(g["sigma_min"]),
+        "sigma_start": float(g["sigma_max"]),
+        "sigma_end": float(g["sigma_min"]),
         "tv_axes": "all" if "alltv" in name else "z",
         "final": not name.startswith("mri"),
     }
@@ -109,24 +109,24 @@ def test_the_published_langevin_step_depends_on_the_chunk(arrays, dense, replay,
 def test_the_level_index_of_the_released_code(arrays, name):
     g = arrays(f"diffusionmbir/{name}")
     n = len(g["index"])
-    sampler = DiffusionMBIR(n_steps=n, schedule="ve", sigma_max=378, sigma_min=0.01)
+    sampler = DiffusionMBIR(n_steps=n, schedule="ve", sigma_start=378, sigma_end=0.01)
     levels = np.exp(np.linspace(np.log(0.01), np.log(378), n))
-    intended = [s for _, s, _ in sampler.levels()]
+    intended = [v.sigma for v in sampler.levels()]
     np.testing.assert_allclose(intended, levels[::-1], rtol=1e-12)
     used = dataclasses.replace(sampler, official_index=True).levels()
     index = g["index"].numpy()
-    np.testing.assert_allclose([s for _, s, _ in used], levels[index], rtol=1e-12)
+    np.testing.assert_allclose([v.sigma for v in used], levels[index], rtol=1e-12)
     lower = np.where(index == 0, 0, levels[np.maximum(index - 1, 0)])
-    np.testing.assert_allclose([s for _, _, s in used], lower, rtol=1e-12)
+    np.testing.assert_allclose([v.next for v in used], lower, rtol=1e-12)
     t = g["t"].double().numpy()
-    np.testing.assert_allclose([s for s, _, _ in used], 0.01 * 37800.0**t, rtol=1e-6)
+    np.testing.assert_allclose([v.told for v in used], 0.01 * 37800.0**t, rtol=1e-6)
     assert (n, int((index != n - 1 - np.arange(n)).sum())) in ((1000, 83), (2000, 137))
 
 
 def test_in_single_precision_four_levels_repeat_one_and_leave_one_out():
     sampler = DiffusionMBIR(n_steps=4, schedule="ve", official_index=True)
-    grid = [s for _, s, _ in dataclasses.replace(sampler, official_index=False).levels()]
-    assert [s for _, s, _ in sampler.levels()] == [grid[0], grid[2], grid[2], grid[3]]
+    grid = [v.sigma for v in dataclasses.replace(sampler, official_index=False).levels()]
+    assert [v.sigma for v in sampler.levels()] == [grid[0], grid[2], grid[2], grid[3]]
 
 
 # ---------------------------------------------------------------------------------------------

@@ -163,6 +163,3 @@ def test_refusals():
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             Exact(**settings)
-    problem = Problem(torch.zeros(1, 8, 8), seen())
-    with pytest.raises(ConfigError, match="prior"):
-        next(iter(Exact().steps(problem, None, Draws(0, problem.ids))))

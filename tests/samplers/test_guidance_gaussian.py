@@ -26,8 +26,8 @@ from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.samplers.dps import DPS
 from restore.samplers.exact import Exact
-from restore.samplers.guidance import correction, tweedie
 from restore.samplers.pigdm import PiGDM
+from restore.samplers.toolbox.moments import correction, posterior_moments
 
 SIDE, PIXELS = 16, 256
 KINDS = ("inpaint", "blur", "sr2")
@@ -38,7 +38,7 @@ CHAIN = {
 RULES: dict[str, Sampler] = {
     "exact": Exact(**CHAIN, reverse="plain", cg_iters=40),
     "trace": Exact(**CHAIN, reverse="plain", covariance="isotropic", cg_iters=40),
-    "pigdm": PiGDM(**CHAIN, rule="posterior", spread=1.0, w=1.0),
+    "pigdm": PiGDM(**CHAIN, rule="posterior", prior_std=1.0, w=1.0),
     "first_order": DPS(**CHAIN, guidance="likelihood", zeta=1.0),
     "dps_const_0.5": DPS(**CHAIN, guidance="square", zeta=0.5),
 }
@@ -148,7 +148,7 @@ def test_conditional_expectations_at_stored_states(case):
         a = float(alpha_bar[t]) ** 0.5
         s = (1 - a**2) ** 0.5
         x = g["x_t"][k].reshape(1, SIDE, SIDE) / a
-        moments = tweedie(images, x, s / a)
+        moments = posterior_moments(images, x, s / a)
         torch.testing.assert_close(moments.x0.flatten(), g["x0_given_xt"][k], rtol=0, atol=1e-11)
         shift = correction(
             problem, moments, moments.x0, inner=moments.covariance,
@@ -170,7 +170,7 @@ def test_covariance_of_a_mixture(arrays):
         a = g["alphas_cumprod"][t] ** 0.5
         sigma = float((1 - a**2) ** 0.5 / a)
         x = (g["x"][k] / a).reshape(1, *shape).expand(8, *shape)
-        moments = tweedie(images, x, sigma)
+        moments = posterior_moments(images, x, sigma)
         torch.testing.assert_close(moments.x0[0].flatten(), g["x0_mean"][k], rtol=0, atol=1e-10)
         rows = moments.covariance(eye.reshape(8, *shape)).flatten(1)
         torch.testing.assert_close(rows, g["x0_cov"][k], rtol=0, atol=1e-10)
@@ -179,7 +179,7 @@ def test_covariance_of_a_mixture(arrays):
 def test_mean_variance_is_found_by_random_probes_item_by_item(case):
     problem = case.problem(400)
     x = torch.zeros(problem.image_shape, dtype=torch.float64)
-    moments, sigma = tweedie(case.images(problem), x, 0.5), 0.5
+    moments, sigma = posterior_moments(case.images(problem), x, 0.5), 0.5
     draws = Draws(2, problem.ids)
     found = moments.mean_variance(draws.normal_like(x, 2), 2)
     assert found.shape == (400, 1, 1)
@@ -237,8 +237,8 @@ SHORT_RULES: dict[str, Sampler] = {
     "exact": Exact(**PLAIN, reverse="plain", cg_iters=30),
     "exact, ddim 0.6": Exact(**(PLAIN | {"eta": 0.6}), reverse="plain", cg_iters=30),
     "trace": Exact(**PLAIN, reverse="plain", covariance="isotropic", cg_iters=30),
-    "pigdm": PiGDM(**PLAIN, rule="posterior", spread=0.7),
-    "pigdm published": PiGDM(**PLAIN, rule="published", spread=1.0, w=0.8),
+    "pigdm": PiGDM(**PLAIN, rule="posterior", prior_std=0.7),
+    "pigdm published": PiGDM(**PLAIN, rule="published", prior_std=1.0, w=0.8),
     "pigdm, ddnm": PiGDM(**(PLAIN | {"noise_rule": "ddnm", "eta": 0.8}), rule="posterior"),
     "dps square": DPS(**PLAIN, guidance="square", zeta=0.01),
     "dps relative": DPS(**(PLAIN | {"noise_rule": "ddnm"}), guidance="relative", zeta=0.7),
@@ -257,7 +257,7 @@ def guidance_matrix(sampler: Sampler, case: Case, matrix: np.ndarray, s: float, 
         q = p if sampler.covariance == "exact" else np.trace(p) / PIXELS * eye
         return j, p @ matrix.T @ np.linalg.inv(matrix @ q @ matrix.T + noise * rows), none
     if isinstance(sampler, PiGDM):
-        r2 = (sampler.spread * s) ** 2 / (sampler.spread**2 + s**2)
+        r2 = (sampler.prior_std * s) ** 2 / (sampler.prior_std**2 + s**2)
         raised = j @ matrix.T @ np.linalg.inv(r2 * matrix @ matrix.T + noise * rows)
         if sampler.rule == "posterior":
             return j, sampler.w * s**2 * raised, none
@@ -277,7 +277,7 @@ def predicted(case: Case, sampler: Sampler):
     eye = torch.eye(PIXELS, dtype=torch.float64).reshape(-1, SIDE, SIDE)
     matrix = case.operator(eye).flatten(1).mT.numpy()
     y, m, unit = case.y.numpy().ravel(), case.prior["mean"].numpy(), np.eye(PIXELS)
-    sigmas = sampler.sigmas()
+    sigmas = [v.sigma for v in sampler.levels()]
     mean, covariance = np.zeros(PIXELS), sigmas[0] ** 2 * unit
     for s, s_next in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         j, estimate, state = guidance_matrix(sampler, case, matrix, s, s_next)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from restore.bridges.base import Level
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import adapted
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
@@ -176,7 +177,7 @@ def test_a_value_that_is_not_finite_stops_the_run():
         ({"rule": "sde"}, "posterior"),
         ({"rule": "ode", "n_steps": 50}, "mrs"),
         ({"rule": "heun"}, "heun"),
-        ({"spread": 0.0}, "spread"),
+        ({"prior_std": 0.0}, "prior_std"),
         ({"cg_iters": 0}, "cg_iters"),
         ({"s_inf": -1.0}, "s_inf"),
         ({"eps": 0.0}, "eps"),
@@ -189,11 +190,9 @@ def test_settings_that_cannot_work_are_refused(settings, word):
 
 def test_priors_that_cannot_work_are_refused():
     problem = Problem(torch.rand(1, 4, 4), Identity((4, 4)))
-    with pytest.raises(ConfigError, match="conditional"):
-        next(IRSDE().steps(problem, None, Draws(0, problem.ids)))
     foreign = FromFunction(lambda x, level, y: (x,), channels=1, bridge="rddm")
     with pytest.raises(ConfigError, match="sampler rddm"):
-        run(IRSDE(), foreign, problem)
+        adapted(foreign, IRSDE(), problem)
 
 
 def test_settings_are_values():

@@ -13,6 +13,7 @@ from torch import Tensor
 from restore.bridges.base import Level, implied_noise, mix
 from restore.bridges.irsde import Grid, IRSDESchedule
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import adapted
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
@@ -293,7 +294,7 @@ def test_a_consistent_estimate_is_the_joint_posterior_mean(generator, dense, std
 
     problem = Problem(b, dense(matrix, (3, 4)), Gaussian(std))
     problem.__dict__["observed"] = shown
-    sampler = MRSampler(n_steps=6, spread=spread, cg_iters=60)
+    sampler = MRSampler(n_steps=6, prior_std=spread, cg_iters=60)
     for step, (x, level) in zip(
         run(sampler, FromFunction(exact, channels=1), problem), states, strict=True
     ):
@@ -399,12 +400,12 @@ def test_a_value_that_is_not_finite_stops_the_run():
         ({"grid": "uniform"}, "uniform"),
         ({"n_steps": 1}, "at least as many"),
         ({"n_steps": 2, "order": 3}, "at least as many"),
-        ({"order": 0}, "orders 1 to 3"),
-        ({"order": 4}, "orders 1 to 3"),
+        ({"order": 0}, "order must lie in 1..3"),
+        ({"order": 4}, "order must lie in 1..3"),
         ({"kind": "sde", "order": 3}, "orders 1 to 2"),
         ({"threshold_ratio": 0.0}, "threshold_ratio"),
         ({"threshold_max": 0.5}, "threshold_max"),
-        ({"spread": math.inf}, "spread"),
+        ({"prior_std": math.inf}, "prior_std"),
         ({"cg_iters": 0}, "cg_iters"),
         ({"s_inf": 0.0}, "s_inf"),
         ({"grid": "leading", "n_steps": 150}, "different times"),
@@ -419,11 +420,9 @@ def test_settings_that_cannot_work_are_refused(settings, word):
 def test_pairs_that_cannot_work_are_refused(generator):
     operator, x = case("mri", generator)
     problem = Problem(operator(x), operator)
-    with pytest.raises(ConfigError, match="conditional"):
-        next(MRSampler().steps(problem, None, Draws(0, problem.ids)))
     foreign = FromFunction(bounded, channels=1, bridge="resshift")
     with pytest.raises(ConfigError, match="sampler resshift"):
-        run(MRSampler(), foreign, problem)
+        adapted(foreign, MRSampler(), problem)
     for settings in ({"clip": True}, {"thresholding": True}):
         with pytest.raises(ConfigError, match="complex"):
             run(MRSampler(**settings), FromFunction(bounded, channels=1), problem)

@@ -131,7 +131,7 @@ def test_the_right_spread_is_exact_on_a_white_prior(generator):
     operator = seen()
     y = (operator(x) + std * operator.mask * 0.7).expand(count, 8, 8)
     sampler = PiGDM(
-        n_steps=300, sigma_start=20.0, start="noise", noise_rule="ddim", spread=0.3, turns=False
+        n_steps=300, sigma_start=20.0, start="noise", noise_rule="ddim", prior_std=0.3, turns=False
     )
     found = final(sampler, Problem(y, operator, Gaussian(std)), variance)
     gain = operator.mask * variance / (variance + std**2)
@@ -151,7 +151,13 @@ def test_complex_images(generator):
 
 
 def test_refusals():
-    for settings in ({"eta": 2.0}, {"w": -1.0}, {"spread": 0.0}, {"cg_iters": 0}, {"n_steps": 0}):
+    for settings in (
+        {"eta": 2.0},
+        {"w": -1.0},
+        {"prior_std": 0.0},
+        {"cg_iters": 0},
+        {"n_steps": 0},
+    ):
         with pytest.raises(ConfigError):
             PiGDM(**settings)
     operator = Downsample((8, 8), 2)

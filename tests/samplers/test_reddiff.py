@@ -24,6 +24,7 @@ from restore.priors.base import Denoiser
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.reddiff import REDdiff
+from restore.samplers.toolbox.levels import place
 
 SIDE = 16
 # f at the levels of the table in the specification: rho and, of it, sqrt, ln(1 + rho), rho^(2/3)
@@ -73,7 +74,7 @@ def test_weights(row):
     t, rho, root, log, power = row
     wanted = {"linear": rho, "sqrt": root, "square": rho**2, "log": log, "power2over3": power}
     wanted |= {"trunc_linear": min(rho, 1.0), "const": 1.0}
-    sigma = dataclasses.replace(PUBLISHED, order="descending").sigmas()[999 - t]
+    sigma = PUBLISHED.levels()[999 - t].sigma
     assert sigma == pytest.approx(rho, rel=5e-5, abs=1e-6)
     for weight, value in wanted.items():
         sampler = dataclasses.replace(PUBLISHED, weight=weight, lam=0.5)
@@ -84,13 +85,13 @@ def test_weights(row):
     ("asked", "times"), [(1000, range(1000)), (100, range(0, 1000, 10)), (300, range(0, 1000, 3))]
 )
 def test_published_grid(asked, times):
-    levels = REDdiff(n_steps=asked, schedule="vp").sigmas()
-    every = REDdiff(n_steps=1000, schedule="vp").sigmas()[::-1]
+    levels = [v.sigma for v in REDdiff(n_steps=asked, schedule="vp").levels()]
+    every = [v.sigma for v in REDdiff(n_steps=1000, schedule="vp").levels()][::-1]
     assert levels == [every[t] for t in reversed(times)]
 
 
 def test_continuous_grid():
-    levels = REDdiff(n_steps=1000, schedule="continuous").sigmas()
+    levels = [v.sigma for v in REDdiff(n_steps=1000, schedule="continuous").levels()]
     assert levels[0] == pytest.approx(152.167, rel=1e-5)
     assert levels[-1] == pytest.approx(0.0104859928, rel=1e-6)
 
@@ -132,8 +133,10 @@ def test_the_expected_gradient_vanishes_at_the_stored_fixed_points(name, arrays,
         sampler = dataclasses.replace(PUBLISHED, weight=weight, reduction="official")
         adapter = ImagePrior(prior, problem.item_shape, complex_=False)
         gradient = sampler.gradient_of(problem, adapter, Still())
-        total = sum(gradient(mu, s)[1] for s in sampler.sigmas())
-        data = dataclasses.replace(sampler, lam=0.0).gradient_of(problem, adapter, Still())(mu, 1.0)
+        total = sum(gradient(mu, level)[1] for level in sampler.levels())
+        data = dataclasses.replace(sampler, lam=0.0).gradient_of(problem, adapter, Still())(
+            mu, place(0, 1, 1.0)
+        )
         assert float(total.norm() / (1000 * data[1].norm())) < 1e-8, weight
 
 
@@ -155,7 +158,7 @@ def test_a_long_run_in_random_order_ends_at_the_fixed_point(weight, arrays, dens
 
 def gradient_at(sampler: REDdiff, problem: Problem, x: Tensor, sigma: float = 0.3) -> Tensor:
     adapter = ImagePrior(white(), problem.item_shape, problem.operator.is_complex)
-    return sampler.gradient_of(problem, adapter, Still())(x, sigma)[1]
+    return sampler.gradient_of(problem, adapter, Still())(x, place(0, 1, sigma))[1]
 
 
 @pytest.mark.parametrize("std", [0.01, 0.5])
@@ -245,7 +248,7 @@ def test_adam_is_torchs_on_real_and_imaginary_parts(complex_):
     adam = torch.optim.Adam([leaf], lr=0.1, betas=(0.8, 0.95), eps=1e-4)
     gradient = sampler.gradient_of(problem, adapter, Draws(0, problem.ids))
     for step in got:
-        g = gradient(mu, step.sigma)[1]
+        g = gradient(mu, place(step.i, step.n, step.sigma))[1]
         leaf.grad = torch.view_as_real(g) if complex_ else g
         adam.step()
         torch.testing.assert_close(step.x0, mu)
@@ -442,18 +445,12 @@ def test_the_curvature_of_a_non_linear_operator_is_measured():
         ({"n_steps": 0}, "n_steps"),
         ({"n_steps": 0, "schedule": "continuous"}, "n_steps"),
         ({"n_steps": 1001, "schedule": "vp"}, "n_steps"),
-        ({"sigma_end": 0.0}, "noise levels"),
+        ({"sigma_end": 0.0}, "sigma_end"),
     ],
 )
 def test_bad_settings_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         REDdiff(**settings)
-
-
-def test_a_prior_is_needed():
-    problem = Problem(images(1), Identity((SIDE, SIDE)))
-    with pytest.raises(ConfigError, match="RED-diff needs a denoising prior"):
-        next(iter(REDdiff().steps(problem, None, Draws(0, problem.ids))))
 
 
 def test_a_nan_names_the_step():

@@ -24,6 +24,7 @@ from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.samplers.reddiff import REDdiff
+from restore.samplers.toolbox.levels import place
 
 SHAPE = (3, 16, 16)
 KINDS = "inp_*", "sr4_*", "deblur_*", "deno_*", "hdr_*"
@@ -142,11 +143,11 @@ def test_released_code_saves_the_image_before_the_last_step(name, case, replay):
 def test_gradients(name, case, replay):
     c = case(name)
     g, each = c.stored, 1 + bool(c.sampler.sigma_x0)
-    sigmas = c.sampler.sigmas()
+    levels = c.sampler.levels()
     for j, k in enumerate(c.kept):
         noise = c.noise[each * k : each * (k + 1)]
         images = ImagePrior(c.prior, SHAPE, complex_=False)
-        _, got = c.sampler.gradient_of(c.problem, images, replay(noise))(g["mu_before"][j], sigmas[k])  # fmt: skip
+        _, got = c.sampler.gradient_of(c.problem, images, replay(noise))(g["mu_before"][j], levels[k])  # fmt: skip
         assert relative(got, g["grad"][j]) < (1e-5 if name.endswith("f32") else 1e-10)
 
 
@@ -213,7 +214,9 @@ def test_inversebench(name, arrays, replay, watched):
     before = torch.zeros_like(noise[0])
     for k, step in enumerate(steps):
         fresh = ImagePrior(seen.inner, (16, 16), complex_=True)
-        _, got = sampler.gradient_of(problem, fresh, replay([noise[k]]))(before, step.sigma)
+        _, got = sampler.gradient_of(problem, fresh, replay([noise[k]]))(
+            before, place(0, 1, step.sigma)
+        )
         assert relative(planes(got), g["grad"][k]) < 1e-9
         before = step.x0
 

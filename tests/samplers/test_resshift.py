@@ -12,6 +12,7 @@ import restore
 from restore.bridges.base import Level, clean_estimate, implied_noise
 from restore.bridges.resshift import HEADS
 from restore.errors import ConfigError, DivergenceError
+from restore.front_door import adapted
 from restore.noise import Gaussian
 from restore.operators import Blur, Downsample, Identity, Inpainting, MultiCoilMRI
 from restore.operators.base import LinearOperator
@@ -172,7 +173,7 @@ def test_data_consistency_gives_the_mean_of_the_joint_posterior(name, stochastic
     b = operator(images(2, complex_=complex_))
     problem = Problem(b, operator, Gaussian(std))
     network = Network(exact(2 * mu - 1, 2 * s))
-    sampler = ResShift(spread=s, cg_iters=200, stochastic=stochastic)
+    sampler = ResShift(prior_std=s, cg_iters=200, stochastic=stochastic)
     steps = run(sampler, problem, network)
 
     eye = torch.eye(SIDE * SIDE, dtype=b.dtype).reshape(-1, SIDE, SIDE)
@@ -210,7 +211,7 @@ def test_a_network_that_knows_the_truth_recovers_it(name, preset, intensity):
     sampler = ResShift.configured(preset, type(operator), {})
     steps = run(sampler, Problem(operator(truth), operator, Gaussian(0.01)), network)
     torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=1e-10)
-    assert (sampler.cost, steps[-1].evaluations) == ("n_steps", sampler.n_steps)
+    assert sampler.cost() == steps[-1].evaluations == sampler.n_steps
 
 
 @pytest.mark.parametrize("preset", ["tuned", "published"])
@@ -300,12 +301,12 @@ def test_a_network_that_returns_nan_stops_the_run(bad):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"n_steps": 1}, "at least two levels"),
-        ({"n_steps": 0}, "at least"),
-        ({"n_steps": 5, "trained_steps": 4}, "1..4"),
-        ({"kappa": -1.0}, "positive"),
+        ({"n_steps": 1}, "two levels or more"),
+        ({"n_steps": 0}, "n_steps must lie in 1.."),
+        ({"n_steps": 5, "trained_steps": 4}, "5 of 4"),
+        ({"kappa": -1.0}, "above 0"),
         ({"min_noise": 4.0}, "etas_end"),
-        ({"spread": 0.0}, "spread"),
+        ({"prior_std": 0.0}, "prior_std"),
         ({"cg_iters": 0}, "cg_iters"),
     ],
 )
@@ -316,12 +317,10 @@ def test_refuses_settings_out_of_range(settings, words):
 
 def test_refuses_models_of_another_kind():
     problem, answer = Problem(images(1), Identity((SIDE, SIDE))), exact(0, 1)
-    with pytest.raises(ConfigError, match="conditional"):
-        next(ResShift().steps(problem, None, Draws(0, problem.ids)))
     with pytest.raises(ConfigError, match="rddm"):
-        run(ResShift(), problem, Network(answer, bridge="rddm", name="mine"))
+        adapted(Network(answer, bridge="rddm", name="mine"), ResShift(), problem)
     with pytest.raises(ConfigError, match="velocity"):
-        run(ResShift(), problem, Network(answer, head="velocity"))
+        adapted(Network(answer, head="velocity"), ResShift(), problem)
     complex_ = Problem(MRI(images(1, complex_=True)), MRI)
     with pytest.raises(ConfigError, match="clip"):
         run(ResShift(clip=True), complex_, Network(answer))

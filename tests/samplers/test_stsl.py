@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore.config import arithmetic
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian
 from restore.operators.ct.beer_lambert import BeerLambert
@@ -28,15 +27,16 @@ from restore.priors.base import Denoiser
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.latent_steps import (
-    Level,
+from restore.samplers.stsl import STSL
+from restore.samplers.toolbox.codes import (
     backprojection,
     decoder_gain,
     first_image,
     inverted,
     largest_gain,
 )
-from restore.samplers.stsl import STSL, _Run
+from restore.samplers.toolbox.levels import NoiseLevel, place
+from restore.samplers.toolbox.surrogate import Surrogate
 
 SHAPE = (3, 8, 8)
 SIDE = 8
@@ -179,8 +179,8 @@ def test_the_trace_term_makes_the_estimate_more_certain(sigma, delta):
     for _ in range(2):
         z = 0.1 * torch.randn(1, 1, 2, 2, generator=g, dtype=torch.float64)
         before = trace_of_covariance(prior, z, sigma)
-        sampler = _Run(STSL(**settings), problem, pixel(problem, prior), Draws(0, ("0",)))
-        level, code = Level(sigma, sigma, sigma), z[:, 0]
+        sampler = Surrogate(STSL(**settings), problem, pixel(problem, prior), Draws(0, ("0",)))
+        level, code = place(0, 1, sigma), z[:, 0]
         for _ in range(40):
             code = code - sampler.guide(code, level, sigma, 0).push
         assert trace_of_covariance(prior, code[:, None], sigma) < 0.95 * before
@@ -190,7 +190,7 @@ def test_the_covariance_weight_makes_the_term_a_posterior_variance():
     """Along the term's mean, eta tr Cov(z0 | z) changes as the loss does."""
     prior, sigma = mixture(), 0.6
     problem = Problem(torch.zeros(1, 2, 2, dtype=torch.float64), Identity((2, 2)))
-    level = Level(sigma, sigma, sigma)
+    level = place(0, 1, sigma)
     settings = {"data_step": "none", "eta": 1.0, "delta_scale": 1e-4, "cap": None}
     points = [
         torch.tensor(p, dtype=torch.float64).reshape(1, 2, 2)
@@ -200,10 +200,10 @@ def test_the_covariance_weight_makes_the_term_a_posterior_variance():
     for z in points:
         # Probes along the axes, doubled: the average of v v^T is the identity.
         probes = 2 * torch.eye(4, dtype=torch.float64).reshape(4, 2, 2)
-        chain = _Run(STSL(**settings), problem, pixel(problem, prior), Draws(0, ("0",)))
+        chain = Surrogate(STSL(**settings), problem, pixel(problem, prior), Draws(0, ("0",)))
         _, _, trace = chain.estimate(z.expand(4, 2, 2), level, 0, probes)
         assert trace is not None
-        loss.append(float(trace.mean() * chain._trace_weight(z, level, 0.0)))
+        loss.append(float(trace.mean() * chain.trace_weight(z, level, 0.0)))
     exact = [trace_of_covariance(prior, z[:, None], sigma) for z in points]
     assert abs(exact[1] - exact[0]) > 0.1
     assert loss[1] - loss[0] == pytest.approx(exact[1] - exact[0], rel=1e-3)
@@ -213,13 +213,13 @@ def test_the_bound_weighs_the_trace_by_the_gain_of_operator_and_decoder():
     problem = problem_of("superres", images(1))
     prior, draws = latent(problem, bent, k=0.5), Draws(0, ("0",))
     settings = {"trace_weight": "bound", "mode": "square", "lam": 3.0, "data_step": "none", "cap": None}  # fmt: skip
-    level, z = Level(0.7, 0.7, 0.5), torch.randn(1, 4, 4, 4, generator=torch.Generator()).double()
+    level, z = place(0, 1, 0.7), torch.randn(1, 4, 4, 4, generator=torch.Generator()).double()
     losses = [
-        _Run(STSL(eta=eta, **settings), problem, prior, Draws(0, ("0",))).guide(z, level, 0.7, 0).loss
+        Surrogate(STSL(eta=eta, **settings), problem, prior, Draws(0, ("0",))).guide(z, level, 0.7, 0).loss
         for eta in (0.0, 1.0)
     ]  # fmt: skip
     v = draws.normal_like(z, 3)
-    _, _, trace = _Run(STSL(**settings), problem, prior, draws).estimate(z, level, 0, v)
+    _, _, trace = Surrogate(STSL(**settings), problem, prior, draws).estimate(z, level, 0, v)
     assert trace is not None
     w = prior.model.w / 0.5  # type: ignore[union-attr]
     columns = problem.operator(w.mT.reshape(-1, *SHAPE)).flatten(1)
@@ -245,7 +245,7 @@ def test_a_code_oracle_recovers_the_truth(kind, preset):
     error = float((steps[-1].x0 - truth).norm() / truth.norm())
     # Released code decodes its lowest level, noise and all.
     assert error < (0.05 if sampler.landing else 2e-3), error
-    assert steps[-1].evaluations == arithmetic(STSL.cost, vars(sampler))
+    assert steps[-1].evaluations == sampler.cost()
 
 
 @pytest.mark.parametrize("std", [None, 0.02])
@@ -292,11 +292,11 @@ def test_complex_and_real_codes_agree():
     """A real image as a complex one: the same estimate, the trace of twice as many dimensions."""
     problem, _ = mri(1)
     real = Problem(torch.zeros(1, 2, 2).double(), Identity((2, 2)))
-    prior, level = mixture(), Level(0.8, 0.8, 0.8)
+    prior, level = mixture(), place(0, 1, 0.8)
     z = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     v = torch.ones_like(z)
-    one = _Run(STSL(data_step="none"), real, pixel(real, prior), Draws(0, ("0",)))
-    two = _Run(STSL(data_step="none"), problem, pixel(problem, prior), Draws(0, ("0",)))
+    one = Surrogate(STSL(data_step="none"), real, pixel(real, prior), Draws(0, ("0",)))
+    two = Surrogate(STSL(data_step="none"), problem, pixel(problem, prior), Draws(0, ("0",)))
     two.prior = LatentPrior(ImagePrior(prior, (2, 2), complex_=True), (2, 2))
     both = torch.complex(z, z)
     zh, e, trace = one.estimate(z, level, 0, v)
@@ -323,7 +323,7 @@ def test_non_linear_measurements_are_fitted():
 
 
 def test_ddim_inversion_leads_back_to_its_image():
-    def predict(z: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+    def predict(z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         zh = shrink(z, level.sigma)
         return zh, (z - zh) / level.sigma
 
@@ -333,7 +333,7 @@ def test_ddim_inversion_leads_back_to_its_image():
     # The DDIM path of a Gaussian is z sqrt(1 + sigma^2).
     torch.testing.assert_close(top, z * 101**0.5, rtol=0.03, atol=0)
     for s, lower in itertools.pairwise(reversed(sigmas)):
-        zh, e = predict(top, Level(s, s, lower))
+        zh, e = predict(top, place(0, 1, s))
         top = zh + lower * e
     torch.testing.assert_close(top, z, rtol=0.06, atol=0)
 
@@ -363,7 +363,7 @@ def test_a_batch_gives_what_its_items_give(settings):
     sampler = STSL(**({"n_steps": 5, "lam": 0.5} | settings))
     problem = problem_of("superres", x)
     whole = run(sampler, problem, latent(problem, bent))
-    assert whole[-1].evaluations == arithmetic(STSL.cost, vars(sampler))
+    assert whole[-1].evaluations == sampler.cost()
     for k in (2, 0):
         alone = Problem(problem.y[k : k + 1], problem.operator, problem.noise, ids=(str(k),))
         result = run(sampler, alone, latent(alone, bent))[-1].x0
@@ -424,12 +424,6 @@ def test_gains_of_linear_maps_are_their_norms():
     assert decoder_gain(pixel(problem, mixture()), problem) == 1
     # Orthonormal columns: 64 of 192 directions, each stretched by 1/k.
     assert decoder_gain(latent(problem, k=0.5), problem) == pytest.approx(2 / 3**0.5)
-
-
-def test_a_prior_is_needed():
-    problem = problem_of("denoise", images(1))
-    with pytest.raises(ConfigError, match="STSL needs a latent"):
-        next(STSL().steps(problem, None, Draws(0, ("0",))))
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ from restore.priors.analytic import GaussianMixture
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem
 from restore.randomness import Draws
-from restore.samplers.latent_steps import Level, latent_grid, scaled_linear_alphas_cumprod
-from restore.samplers.stsl import STSL, _Run
+from restore.samplers.stsl import STSL
+from restore.samplers.toolbox.levels import NoiseLevel, latent, place, scaled_linear_alphas_cumprod
+from restore.samplers.toolbox.surrogate import Surrogate
 
 IMAGE = (3, 16, 16)
 CODE = (4, 8, 8)
@@ -200,12 +201,12 @@ def test_published_chains(arrays, replay, chain):
 
 
 def gradients(
-    g: dict[str, Tensor], sampler: STSL, problem: Problem, levels: list[Level], replay
+    g: dict[str, Tensor], sampler: STSL, problem: Problem, levels: list[NoiseLevel], replay
 ) -> None:
     """Each stored state on its own: gradient, noise and estimate, by the sampler's guide."""
     prior = LatentPrior(model_of(g), IMAGE)
     drawn = g["meas_noise"] if sampler.noisy_loss else []
-    run = _Run(sampler, problem, prior, replay(drawn))
+    run = Surrogate(sampler, problem, prior, replay(drawn))
     for i, level in zip(range(len(g["a_t"])), levels, strict=False):
         guided = run.guide(g["z_t"][i] / level.a, level, level.next, 0)
         close(guided.push / (1 + level.next**2) ** 0.5, g["gradient"][i])
@@ -255,10 +256,10 @@ def test_the_schedule_of_latent_models(arrays):
     table = {0: 0.99850000, 100: 0.82311704, 500: 0.11492200, 999: 0.00014230}
     for t, value in table.items():
         assert float(faces[t]) == pytest.approx(value, abs=6e-9)
-    levels = latent_grid("sd", 50)
+    levels = latent("sd", 50)
     assert (len(levels), levels[-1].next) == (50, 0.0)
     close(torch.tensor([v.a**2 for v in levels[:4]], dtype=torch.float64), g["a_t"], 1e-12)
-    offset = latent_grid("sd", 1000, offset=True, landing=True)
+    offset = latent("sd", 1000, offset=True, landing=True)
     assert offset[0].told == offset[0].sigma
     assert all(low.told == high.sigma for high, low in pairwise(offset))
     assert offset[-1].next == offset[-1].sigma
@@ -273,19 +274,19 @@ def mixture(g: dict[str, Tensor]) -> LatentPrior:
     return LatentPrior(ImagePrior(prior, (2, 4), complex_=False), (2, 4))
 
 
-def estimator(g: dict[str, Tensor], dense, **settings) -> _Run:
+def estimator(g: dict[str, Tensor], dense, **settings) -> Surrogate:
     operator = dense(g["A"], (2, 4))
     problem = Problem(g["y"][None], operator)
     sampler = STSL(
         data_step="none", lam=0.0, eta=8.0, trace_weight="const", cap=None, turns=False, **settings
     )
-    return _Run(sampler, problem, mixture(g), Draws(0, ("0",)))
+    return Surrogate(sampler, problem, mixture(g), Draws(0, ("0",)))
 
 
-def level_at(g: dict[str, Tensor], i: int) -> Level:
+def level_at(g: dict[str, Tensor], i: int) -> NoiseLevel:
     abar = float(g["alphas_cumprod"][g["t_list"][i]])
     sigma = ((1 - abar) / abar) ** 0.5
-    return Level(sigma, sigma, sigma)
+    return place(0, 1, sigma)
 
 
 @pytest.mark.parametrize("i", range(6))

@@ -1,0 +1,113 @@
+"""The data step of a sampler: in closed form where there is one, else by CG; for volumes with TV across slices.
+
+Called by samplers. The measurement's own terms are computed once per run. Touches nothing but its split variables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import Result, Solution
+from restore.problem import Problem
+from restore.solvers.admm import AdmmTV
+from restore.solvers.exact_step import ProximalPoint, closed_form
+from restore.solvers.proximal import DataTerm, data_step, krylov_step
+from restore.solvers.tv import Boundary
+
+
+class ProximalStep:
+    """x0 -> argmin_v weight f(v) + ||v - x0||^2 / 2, f the data term of a problem.
+
+    Where f has no scale (the noise is unknown, or there is none) and where weight is None, x0 is moved by `cg_iters`
+    Krylov steps towards the data instead. term: by default the noise-weighted one. exact: in closed form where there
+    is one. `result` holds why the last solve
+    stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        cg_iters: int,
+        term: DataTerm | None = None,
+        exact: bool = True,
+    ) -> None:
+        self.term, self.exact = problem.data if term is None else term, exact
+        self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
+        self.weighted = problem.precision is not None or term is not None
+
+    def __call__(self, x0: Tensor, weight: float | None) -> Tensor:
+        """x0: (*batch, *in_shape) in unit intensities. weight: the variance of its error, in the same unit."""
+        if weight is not None and self.weighted:
+            if self._closed is not None:
+                return self._closed(x0, weight)
+            return self._kept(data_step(self.term, x0, weight, iters=self.cg_iters))
+        return self._kept(krylov_step(self.term, x0, iters=self.cg_iters))
+
+    @cached_property
+    def _closed(self) -> ProximalPoint | None:
+        return closed_form(self.term) if self.exact else None
+
+    def _kept(self, solution: Solution) -> Tensor:
+        self.result = int(solution.worst)
+        return solution.x
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceTV:
+    """Total variation that joins slices. weight 0: none. axes: "z", or "all" (z and both axes of the slice)."""
+
+    weight: float
+    rho: float
+    boundary: Boundary
+    axes: str = "z"
+
+    def splitting(self, term: DataTerm, problem: Problem, unit: float = 1.0) -> AdmmTV:
+        """The splitting for whole volumes: one dimension more than an item, one set of CG scalars each.
+
+        unit: a factor of weight and penalty. Raises ConfigError where the measurement has no slices.
+        """
+        depth = problem.item_ndim + 1
+        if len(problem.image_shape) < depth:
+            raise ConfigError(
+                f"total variation couples slices, and the measurement {tuple(problem.y.shape)} has no slice dimension; "
+                "give (slices, ...), or set tv_weight=0"
+            )
+        axes = (-depth, -2, -1) if self.axes == "all" else (-depth,)
+        return AdmmTV(
+            term.normal, term.rhs, self.weight * unit, self.rho * unit,
+            axes=axes, item_ndim=depth, boundary=self.boundary,
+        )  # fmt: skip
+
+
+class VolumeStep:
+    """One ADMM pass of argmin_v weight f(v) + ||v - x0||^2 / 2 + lambda TV(v); the split variables persist over calls.
+
+    Where weight is None, or the term has no scale, there is no proximal term and f counts as it is. Data
+    consistency of DDS-3D (Chung, Lee, Ye, ICLR 2024) and of DiffusionMBIR (CVPR 2023).
+    """
+
+    def __init__(
+        self, problem: Problem, tv: SliceTV, *, cg_iters: int, term: DataTerm | None = None, unit: float = 1.0
+    ) -> None:  # fmt: skip
+        self.term = problem.data if term is None else term
+        self.weighted = problem.precision is not None or term is not None
+        self.admm = tv.splitting(self.term, problem, unit)
+        self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
+
+    def __call__(self, x0: Tensor, weight: float | None, lam: float | None = None) -> Tensor:
+        """x0: (*batch, slices, *item). lam: lambda from now on; None leaves it."""
+        admm, pull = self.admm, 0.0
+        if lam is not None and lam != admm.weight:
+            # The scaled multiplier u is proportional to lambda and follows it.
+            admm.u, admm.weight = admm.u * (lam / admm.weight), lam
+        if weight is not None and self.weighted:
+            w, pull = weight, 1.0
+            admm.normal, admm.rhs = (lambda v: w * self.term.normal(v)), w * self.term.rhs
+        solution = admm.step(x0, iters=self.cg_iters, proximal=pull)
+        self.result = int(solution.worst)
+        return solution.x
