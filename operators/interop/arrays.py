@@ -56,9 +56,9 @@ class NumpyProducts:
         out = torch.empty((len(x), *shape), dtype=x.dtype)
         source = array_of(x if self.precision is None else x.to(_number(x, self.precision)))
         target = out.numpy()
-        if self.batched and len(x):
+        if self.batched:
             target[...] = _shaped(apply(source), target.shape)
-        elif not self.batched:
+        else:
             for one, answer in zip(source, target, strict=True):
                 answer[...] = _shaped(apply(one), shape)
         return out.to(x.device)

@@ -119,6 +119,8 @@ class Foreign(LinearOperator):
             return torch.complex(parts[0], parts[1])
         batch = x.shape[: x.ndim - len(before)]
         flat = x.detach().reshape(math.prod(batch), *before)
+        if not len(flat):  # libraries differ in what they make of nothing
+            return x.new_empty((*batch, *after))
         return product(flat).reshape(*batch, *after)  # type: ignore[operator]
 
     def __repr__(self) -> str:

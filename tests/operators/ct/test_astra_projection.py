@@ -12,10 +12,12 @@ import torch
 from restore.errors import ConfigError, DeviceError
 from restore.front_door import solve
 from restore.noise import Gaussian
+from restore.operators import check
 from restore.operators.ct import astra_projection
 from restore.operators.ct.filtering import fbp
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.laws import LAWS
 
 astra = pytest.importorskip("astra")
 
@@ -60,6 +62,8 @@ def test_same_as_our_own(name, rays):
 def test_the_adjoint_is_matched(name):
     """Sums of positive numbers: |<Ax, y>/<x, A^T y> - 1|, 1e-8 seen; float32 rounds every entry by 6e-8."""
     _, other = pair(name, 2)
+    # Single precision, whatever it is asked for; a detector that sees a part alone has no good inverse.
+    check(other, laws=[law for law in LAWS if law != "pinv"], tolerance=1e-4)
     x = images(SCANS[name], 1)[0]
     y = torch.rand(other.out_shape, generator=torch.Generator().manual_seed(2))
     left = (other(x).double() * y.double()).sum()

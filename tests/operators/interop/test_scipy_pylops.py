@@ -11,6 +11,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.front_door import solve
+from restore.operators import check
 from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
@@ -30,7 +31,7 @@ def dense(op: LinearOperator) -> Tensor:
 
 def sparse(is_complex: bool) -> scipy.sparse.coo_array:
     rng = np.random.default_rng(0)
-    values = rng.standard_normal((24, 20)) * (rng.random((24, 20)) < 0.3)
+    values = rng.standard_normal((24, 20)) * (rng.random((24, 20)) < 0.3) + 5 * np.eye(24, 20)
     return scipy.sparse.coo_array(values * (1 + 2j) if is_complex else values)
 
 
@@ -51,6 +52,7 @@ def test_every_form_of_a_matrix(form, is_complex):
     m = sparse(is_complex)
     op = from_scipy(FORMS[form](m), *SHAPES)
     assert op.is_complex == is_complex
+    check(op)
     assert np.allclose(dense(op).numpy(), m.toarray(), atol=1e-14)
     assert np.allclose(dense(op.H).numpy(), m.toarray().conj().T, atol=1e-14)
 
@@ -106,6 +108,7 @@ def test_pylops_keeps_its_dims(name):
     assert (op.in_shape, op.out_shape, op.is_complex) == (before, after, is_complex)
     assert np.allclose(dense(op).numpy(), theirs.todense(), atol=1e-12)
     assert "pylops" in repr(op)
+    check(op)
 
 
 def test_what_is_no_linear_map_of_complex_numbers_is_refused():

@@ -9,6 +9,7 @@ import torch
 from restore.errors import ConfigError
 from restore.front_door import solve
 from restore.noise import Gaussian
+from restore.operators import check
 from restore.operators.interop import from_sigpy, to_sigpy
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.scaling import Scaling
@@ -52,6 +53,7 @@ def test_number_and_shapes_are_those_of_the_linop(name):
     x = torch.rand(op.in_shape, dtype=torch.complex64 if is_complex else torch.float32)
     assert np.allclose(op(x).numpy(), theirs(x.numpy()), atol=1e-6)
     assert from_sigpy(theirs, is_complex=True, kind="image").kind == "image"
+    check(op)
 
 
 def test_a_wrong_adjoint_is_refused():

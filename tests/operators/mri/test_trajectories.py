@@ -11,6 +11,7 @@ import torch
 from restore.errors import ConfigError, ShapeError
 from restore.front_door import solve
 from restore.noise import Gaussian
+from restore.operators import check
 from restore.operators.interop import from_sigpy
 from restore.operators.mri.trajectories import density_compensation, radial, spiral
 
@@ -111,5 +112,6 @@ def test_a_radial_scan_is_reconstructed(radial_scan, sampler):
 
     assert A.kind == "mri"
     assert A.out_shape == (4, 24, 2 * N)
+    check(A, laws=["adjoint", "linear", "batches"])
     found = solve(y, A, noise=noise, sampler=sampler).image
     assert psnr(found) > psnr(gridded) + 3, (psnr(found), psnr(gridded))
