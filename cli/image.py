@@ -54,6 +54,10 @@ def command(
         ),
     ] = "auto",
     sampling: Sampling,
+    luma: Annotated[
+        bool,
+        typer.Option("--luma", help="Restore lightness with the grey prior, interpolate colours."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the noise, simulated and sampled.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -94,14 +98,14 @@ def command(
 
         result = restore_image(
             torch.from_numpy(picture.data), degradation, noise=noise, simulate=simulate, sampler=sampler, prior=prior,
-            samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen, alpha=alpha,
+            samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen, alpha=alpha, luma=luma,
         )  # fmt: skip
     clipped = _write_pictures(
         result, picture, out, factor if task == "superres" and not simulate else 1, simulate
     )
     told = {
         "task": task, "kernel": kernel, "factor": factor, "boundary": boundary, "noise": noise,
-        "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples,
+        "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples, "luma": luma,
         "seed": seed, "device": str(chosen),
     }  # fmt: skip
     record = _record(result.record, {"photo": photo, "mask": None if mask == _ALPHA else mask}, told) | {
@@ -141,7 +145,8 @@ def _notes(picture: Picture, out: Path) -> list[str]:
 def _show(out: Path, record: dict[str, Any]) -> None:
     for name, figures in record.get("metrics", {}).items():
         console.result(f"{name:18s} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
-    console.result(f"{out}: {record['task']} by {record['sampler']}")
+    kept = ", lightness only" if "luma" in record else ""
+    console.result(f"{out}: {record['task']} by {record['sampler']}{kept}")
 
 
 def _record(

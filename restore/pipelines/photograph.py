@@ -23,6 +23,7 @@ from restore.pipelines.degrade import (
     default_sampler,
     noise_level,
 )
+from restore.pipelines.lightness import restore_lightness
 from restore.problem import Step
 
 
@@ -52,13 +53,15 @@ def restore_image(
     device: torch.device | str = "cpu",
     on_step: Callable[[Step], None] | None = None,
     alpha: Tensor | None = None,
+    luma: bool = False,
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
     alpha: (1, H, W), for measured pictures: colour is restored premultiplied, so that what lies behind clear pixels
     does not bleed into seen ones, and divided by the alpha of the result's size afterwards.
     noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
-    the bundled one of the kind that the sampler needs (`restore.solve`).
+    the bundled one of the kind that the sampler needs (`restore.solve`). luma: of a colour picture restore the
+    lightness alone, with a prior for grey pictures (`restore.pipelines.lightness`).
     Raises ConfigError, ShapeError.
     """
     if alpha is not None and simulate:
@@ -74,17 +77,12 @@ def restore_image(
     asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
     if sampler == "auto":
         sampler = default_sampler(degradation.task, asked, samples)
-    result = solve(
-        measured.to(device),
-        operator.to(device),
-        noise=level,
-        prior=prior,
-        sampler=sampler,
-        samples=samples,
-        seed=seed,
-        on_step=on_step,
-        **asked,
-    )
+    how = {
+        "noise": level, "prior": prior, "sampler": sampler, "samples": samples, "seed": seed,
+        "on_step": on_step, **asked,
+    }  # fmt: skip
+    there = measured.to(device), operator.to(device)
+    result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
     classical = None
     if truth is not None:

@@ -51,9 +51,13 @@ class NonLocalMeans(Sampler):
         def denoised(planes: Planes, k: int) -> Planes:
             if not levels[k]:
                 return planes
-            return denoise_nl_means(
-                planes, self.patch, self.reach, self.strength * levels[k], sigma=levels[k], channel_axis=0
+            # scikit-image 0.26 gives nonsense for one channel that leads: such planes go in as they are.
+            single = len(planes) == 1
+            found = denoise_nl_means(
+                planes[0] if single else planes, self.patch, self.reach, self.strength * levels[k],
+                sigma=levels[k], channel_axis=None if single else 0,
             )  # fmt: skip
+            return found[None] if single else found
 
         yield Step(0, 1, 0.0, by_item(y, problem.item_ndim, denoised), 0)
 

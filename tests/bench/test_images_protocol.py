@@ -234,3 +234,22 @@ def test_through_the_runner(folder: Path, tmp_path: Path) -> None:
     assert {r.prior.split()[0] for r in rows if r.method == "tweedie"} == {"natural", "medical"}
     assert len(rows) == 8
     assert all(np.isfinite([r.psnr, r.ssim, r.nmse, r.misfit]).all() for r in rows)
+
+
+def test_classical_samplers_run_where_they_fit(folder: Path, tmp_path: Path) -> None:
+    """Each of scikit-image's methods serves one task, of grey and of colour photographs."""
+    two = ("b.jpg", "c.tif")
+    tasks = ("inpaint", "deblur", "denoise")
+    protocol = ImageFolder(folder, tasks, (0.05,), crop=32, exclude=two)  # type: ignore[arg-type]
+    methods = parse_methods("nlm,richardson-lucy,rl=richardson-lucy:misfit=0:n_steps=5,"
+                            "unsupervised-wiener,biharmonic")  # fmt: skip
+    made = run_benchmark(protocol, methods, tmp_path / "run", RunOptions(device=CPU), Told())
+    rows = load(tmp_path / "run")
+    assert made.failed == 0
+    assert {(r.setting, r.method) for r in rows} == {
+        ("inpaint-0.05", "biharmonic"), ("deblur-0.05", "richardson-lucy"), ("deblur-0.05", "rl"),
+        ("deblur-0.05", "unsupervised-wiener"), ("denoise-0.05", "nlm"),
+    }  # fmt: skip
+    assert len(rows) == 10
+    assert {r.prior for r in rows} == {""}
+    assert min(r.psnr for r in rows) > 20

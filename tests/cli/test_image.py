@@ -74,6 +74,51 @@ def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
     assert metrics["restored"]["psnr"] > metrics["degraded"]["psnr"]
 
 
+CLASSICAL = [
+    ("biharmonic", "inpaint", ["--mask", "{mask}"]),
+    ("nlm", "denoise", ["--noise", 0.1]),
+    ("richardson-lucy", "deblur", ["--kernel", "motion:9:30", "--noise", 0.01]),
+    ("unsupervised-wiener", "deblur", ["--kernel", "defocus:3", "--noise", 0.01]),
+]
+
+
+@pytest.mark.parametrize(("sampler", "task", "extra"), CLASSICAL)
+@pytest.mark.parametrize("picture", ["grey.png", "rgb.png"])
+def test_classical_samplers_run_without_a_network(
+    pictures, verb, tmp_path, sampler, task, extra, picture
+):
+    out = tmp_path / "out.png"
+    told = [str(o).format(mask=pictures / "mask.png") for o in extra]
+    command = ["image", pictures / picture, "-o", out, "--task", task, *told, "--sampler", sampler]
+    result = verb(*command, "--simulate", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert (record["sampler"], record["prior"]) == (sampler, None)
+    assert record["metrics"]["restored"]["psnr"] > record["metrics"]["degraded"]["psnr"] + 0.5
+    assert read_image(out).data.shape == read_image(pictures / picture).data.shape
+
+
+def test_a_classical_sampler_of_another_task_is_refused(pictures, verb, tmp_path):
+    command = ["image", pictures / "rgb.png", "-o", tmp_path / "out.png", "--sampler", "biharmonic"]
+    result = verb(*command, "--task", "denoise", "--noise", 0.1)
+    assert result.exit_code == 2
+    assert "nlm" in result.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_luma_restores_lightness_with_the_grey_prior(pictures, verb, tmp_path):
+    out = tmp_path / "out.png"
+    command = ["image", pictures / "rgb.png", "-o", out, *options("superres", pictures), "--luma"]
+    result = verb(*command, "--simulate", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["prior"]["name"] == "medical"
+    assert record["luma"] == {"lightness": "Y of YCbCr", "colour": ["bicubic"]}
+    assert record["metrics"]["restored"]["psnr"] > record["metrics"]["degraded"]["psnr"]
+    assert read_image(out).data.shape == (3, 64, 64)
+    assert "lightness only" in verb(*command, "--overwrite").stdout
+
+
 def test_a_task_that_a_conditional_prior_never_saw_is_refused(pictures, verb, tmp_path):
     command = ["image", pictures / "rgb.png", "-o", tmp_path / "out.png", "--task", "denoise"]
     result = verb(*command, "--noise", 0.1, "--sampler", "resshift")

@@ -40,6 +40,13 @@ def test_it_is_scikit_image_with_the_stated_noise():
     np.testing.assert_allclose(denoised(y, 0.1, strength=0.9, patch=3, reach=4), other, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(96, 96), (1, 96, 96)])
+def test_one_channel_is_a_plane(shape):
+    y = noisy(photograph()[:1], 0.1).reshape(shape)
+    expected = denoise_nl_means(y.numpy().reshape(96, 96), 5, 6, 0.06, sigma=0.1)
+    np.testing.assert_allclose(denoised(y, 0.1), expected.reshape(shape), atol=1e-9)
+
+
 @pytest.mark.parametrize("noise", [0.1, None])
 def test_a_photograph_gains_six_decibel_even_if_nobody_says_the_noise(noise):
     x = photograph().float()
