@@ -2,7 +2,7 @@
 # make, nothing else. All paths are relative, so that the checkout may lie anywhere.
 #
 #   make demo        a reconstruction from start to end on embedded data; pictures in demo/
-#   make test        lint, types and the default tests
+#   make test        lint, types, dependencies and the default tests
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #
 # Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder
@@ -70,6 +70,7 @@ lint: $(READY)
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
 	$(BIN) -m mypy
+	$(BIN) -m deptry .
 
 format: $(READY)
 	$(BIN) -m ruff check --fix .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -16,20 +17,19 @@ import restore
 from restore.cli import console
 from restore.errors import RestoreError, WeightsError
 
-CORE = (
-    "torch", "numpy", "scipy", "scikit-image", "PyWavelets", "kornia", "nibabel", "pydicom", "h5py",
-    "safetensors", "typer", "rich", "pyyaml", "pooch", "jinja2", "pillow", "matplotlib",
-)  # fmt: skip
+EXTRAS = {
+    "astra": "another projector for CT (--projector astra), operators from and to it",
+    "sigpy": "its reconstructions as samplers, trajectories, operators from and to it",
+    "pylops": "operators from and to it",
+    "deepinv": "operators from and to it",
+}
+"""What the packages of an extra are good for: `pip install 'restore[EXTRA]'`."""
 
-OPTIONAL = (
-    ("astra-toolbox", "another projector for CT (--projector astra), operators from and to it"),
-    ("sigpy", "its reconstructions as samplers, trajectories, operators from and to it"),
-    ("pylops", "operators from and to it"),
-    ("deepinv", "operators from and to it"),
+PLUGINS = (
     ("pylibjpeg", "DICOM with JPEG compression (with pylibjpeg-libjpeg and -openjpeg)"),
     ("python-gdcm", "DICOM with JPEG compression, another decoder; without either: refused"),
 )
-"""Distribution and what it is good for."""
+"""Distributions that pydicom finds by itself where they are installed."""
 
 
 def command(
@@ -47,7 +47,8 @@ def command(
 
 def examine() -> dict[str, Any]:
     """The whole report: `works` says whether core and bundled priors do."""
-    versions = {name: _version(name) for name in CORE}
+    needed, extras = dependencies()
+    versions = {name: _version(name) for name in needed}
     missing = [name for name, version in versions.items() if version is None]
     problem = f"not installed: {', '.join(missing)}" if missing else _computation_problem()
     report: dict[str, Any] = {
@@ -56,7 +57,12 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(),
         "core": {"works": not problem, "problem": problem, "versions": versions},
         "optional": [
-            {"name": name, "version": _version(name), "what": what} for name, what in OPTIONAL
+            {"name": name, "extra": extra, "version": _version(name), "what": EXTRAS.get(extra, "")}
+            for name, extra in extras
+        ]
+        + [
+            {"name": name, "extra": "", "version": _version(name), "what": what}
+            for name, what in PLUGINS
         ],
         "space": _space(),
         "devices": {} if problem else _devices(),
@@ -64,6 +70,27 @@ def examine() -> dict[str, Any]:
     }
     report["works"] = not problem and all(not prior["problem"] for prior in report["priors"])
     return report
+
+
+def dependencies() -> tuple[list[str], list[tuple[str, str]]]:
+    """The distributions that restore needs, and those of its extras with their extra, as its own metadata says.
+
+    The extra for developers is left out. Both are empty where restore runs from a folder without being installed.
+    """
+    try:
+        lines = metadata.requires("restore") or []
+    except metadata.PackageNotFoundError:
+        return [], []
+    needed, optional = [], []
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        found = re.match(r"[A-Za-z0-9._-]+", requirement)
+        extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
+        if found and extra is None:
+            needed.append(found.group())
+        elif found and extra and extra.group(1) != "test":
+            optional.append((found.group(), extra.group(1)))
+    return needed, optional
 
 
 def _version(distribution: str) -> str | None:
@@ -153,5 +180,8 @@ def _print(report: dict[str, Any]) -> None:
         console.result(f"  {prior['name']}: {prior['problem'] or 'sound'}")
     console.result("optional packages:")
     console.table(
-        [("", o["name"], o["version"] or "absent", o["what"]) for o in report["optional"]]
+        [
+            ("", o["name"], o["version"] or "absent", o["extra"] and f"[{o['extra']}]", o["what"])
+            for o in report["optional"]
+        ]
     )

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,7 +153,27 @@ def test_doctor_finds_the_core_working():
     assert report["devices"]["auto"] in ("cpu", "cuda")
     assert report["devices"]["threads"] >= 1
     assert report["space"]["temporary_space_gb"] > 0
-    assert {"astra-toolbox", "sigpy"} <= {entry["name"] for entry in report["optional"]}
+    assert {"torch", "tifffile", "pooch", "pyyaml"} <= set(report["core"]["versions"])
+    assert {("astra-toolbox", "astra"), ("sigpy", "sigpy"), ("pylibjpeg", "")} <= {
+        (entry["name"], entry["extra"]) for entry in report["optional"]
+    }
+
+
+def test_doctor_lists_what_the_metadata_says(monkeypatch):
+    lines = [
+        "torch>=2.10", "scikit-image >=0.22", 'astra-toolbox>=2.5; extra == "astra"',
+        "deepinv (>=0.5) ; extra == 'deepinv'", 'pytest>=8; extra == "test"',
+        'astra-toolbox>=2.5; (sys_platform == "linux" and platform_machine == "x86_64") and extra == "test"',
+    ]  # fmt: skip
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
+    assert doctor.dependencies() == (
+        ["torch", "scikit-image"], [("astra-toolbox", "astra"), ("deepinv", "deepinv")],
+    )  # fmt: skip
+
+
+def test_doctor_knows_what_every_extra_is_for():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert set(doctor.EXTRAS) == set(project["project"]["optional-dependencies"]) - {"test"}
 
 
 def test_doctor_in_words():
@@ -163,7 +184,7 @@ def test_doctor_in_words():
 
 
 def test_doctor_misses_a_package(monkeypatch):
-    monkeypatch.setattr(doctor, "CORE", ("torch", "no-such-distribution"))
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["torch", "no-such-distribution"])
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "core: not installed: no-such-distribution" in result.stdout
