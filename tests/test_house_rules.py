@@ -57,9 +57,6 @@ NUMPY_GENERATORS |= {"RandomState"}  # an own object too; fastMRI's masks are de
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "eval", "exec", "yaml.load", "os.system"}
 
-# Circles of imports that are still there. The list may only shrink: a circle that is gone must leave it.
-KNOWN_CIRCLES: tuple[set[str], ...] = ()
-
 Rule = Callable[[str, ast.Module], Iterator[tuple[int, str]]]
 
 
@@ -317,10 +314,7 @@ def test_rule_notices(rule: Rule, module: str, line: str):
 def test_no_module_is_imported_in_a_circle(trees: dict[Path, ast.Module]):
     """Imports inside functions count: what needs them to load has its parts in the wrong files."""
     found = import_circles({module_name(p): tree for p, tree in trees.items()})
-    new = [sorted(c) for c in found if not any(c <= known for known in KNOWN_CIRCLES)]
-    gone = [sorted(k) for k in KNOWN_CIRCLES if not any(c <= k for c in found)]
-    assert not new, f"modules that import each other: {new}"
-    assert not gone, f"take these out of KNOWN_CIRCLES: {gone}"
+    assert not found, f"modules that import each other: {[sorted(c) for c in found]}"
 
 
 def test_a_planted_circle_is_noticed():
