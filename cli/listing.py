@@ -6,7 +6,6 @@ Operators and priors are told by their files, which is quick; samplers by their 
 from __future__ import annotations
 
 import ast
-import json as json_text
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -126,9 +125,11 @@ def _sampler_record(name: str, what: str) -> dict[str, Any]:
 
 def priors() -> list[dict[str, Any]]:
     """Bundled priors, from their cards."""
+    from restore.datasets.json_text import read_json
+
     found = []
     for path in sorted((_folder("priors") / "weights").glob("*.json")):
-        card = json_text.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         found.append(
             {
                 "name": path.stem,
@@ -146,13 +147,14 @@ def priors() -> list[dict[str, Any]]:
 def datasets() -> list[dict[str, Any]]:
     """File formats that are read and written, then public data sets and how to obtain them."""
     from restore.datasets.formats import described
+    from restore.datasets.json_text import parse_json
 
     formats = [
         {"kind": "format", "name": f["name"], "files": f["files"], "what": f["ways"]}
         for f in described()
     ]
     text = (_folder("datasets") / "public_sets.json").read_text(encoding="utf-8")
-    return formats + [{"kind": "public set", **entry} for entry in json_text.loads(text)]
+    return formats + [{"kind": "public set", **entry} for entry in parse_json(text)]
 
 
 def _print_datasets(records: list[dict[str, Any]]) -> None:

@@ -58,7 +58,7 @@ class Record:
             raise OutputError(f"{out}: exists already; name another with -o, or add --overwrite")
 
     def _check_file(self, path: Path, option: str, wanted: str, typed: bool) -> None:
-        from restore.datasets.sidecar import sha256_of
+        from restore.datasets.content_hash import sha256_of
 
         if not path.exists():
             if typed:
@@ -140,7 +140,7 @@ def _sources(content: dict[str, Any]) -> list[dict[str, str]]:
 
 def _found(record: Path, source: dict[str, str]) -> Path:
     """Where a recorded file lies: of its name and content, else of its name, else where it should be."""
-    from restore.datasets.sidecar import sha256_of
+    from restore.datasets.content_hash import sha256_of
 
     name = Path(source["File"]).name
     there = [p for folder in _near(record.parent, Path.cwd()) if (p := folder / name).exists()]

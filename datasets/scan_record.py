@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.hdf5_guard import attribute, find_group
+from restore.datasets.json_text import parse_json, plain
 from restore.datasets.scan import Scan
 from restore.errors import InputError
 
@@ -63,8 +64,8 @@ def write_record(file: h5py.File, scan: Scan) -> None:
         group.attrs["affine"] = np.asarray(scan.affine, np.float64)
     group.attrs["modality"] = str(scan.source.get("modality", ""))
     group.attrs["units"] = str(scan.source.get("units", ""))
-    group.attrs["source"] = json.dumps(scan.source)
-    group.attrs["settings"] = json.dumps({**scan.settings, "notes": scan.notes})
+    group.attrs["source"] = json.dumps(plain(scan.source))
+    group.attrs["settings"] = json.dumps(plain({**scan.settings, "notes": scan.notes}))
 
 
 def _affine(value: Any, path: Path) -> NDArray[np.float64]:
@@ -82,9 +83,10 @@ def _json(group: h5py.Group, key: str, path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(path, f"attribute '{key}' of group '{GROUP}' is no JSON text") from error
+        value = parse_json(str(text))
+    except ValueError as error:
+        where = f"attribute '{key}' of group '{GROUP}'"
+        raise InputError(path, f"{where} is no JSON text ({error})") from error
     if not isinstance(value, dict):
         raise InputError(path, f"attribute '{key}' of group '{GROUP}' is no JSON object")
     return value

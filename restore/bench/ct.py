@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.bench.case import Conditions, Figures, ScanCase
-from restore.bench.protocol import Protocol, Setting, content_mark, item_seed, selected
+from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import place_of
+from restore.datasets.content_hash import sha256_of
 from restore.datasets.ct.lodopab import (
     PUBLISHED_SHAPE,
     ground_truth_path,
@@ -117,7 +118,7 @@ class CTSparseView(Protocol):
         """Of LoDoPaB-CT's observations: with the ground truth beside them."""
         truth = ground_truth_path(path)
         both = is_observation(path) and truth.is_file()
-        return content_mark(path) + (content_mark(truth) if both else "")
+        return sha256_of(path) + (sha256_of(truth) if both else "")
 
     def open(self, volume: str, setting: Setting, run: Path) -> ScanCase:
         """Read the volume and simulate its scan, slice by slice when it is needed; or thin out measured views.

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
-from restore.bench.protocol import Protocol, Setting, content_mark
+from restore.bench.protocol import Protocol, Setting
 from restore.bench.store import place_of
+from restore.datasets.content_hash import sha256_of
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
 from restore.datasets.mri.calibration import calibration_size
 from restore.datasets.mri.cropping import center_crop
@@ -333,7 +334,7 @@ def _maps(scan: MRIScan, facts: FileFacts, path: Path) -> LazyStack:
         return unit_maps(scan.shape)
     calib = calibration_size(scan.mask, scan.shape[-2:])
     key = cache_key(
-        content=content_mark(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(), calib=calib
+        content=sha256_of(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(), calib=calib
     )  # fmt: skip
     return cached_maps(path, scan.shape, key, lambda i: slice_maps(scan.kspace[i], calib))
 

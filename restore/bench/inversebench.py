@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.fastmri import FastMRIFolder, measured_columns, read_facts
 from restore.bench.maps_cache import cache_key, cached_maps, discard, maps_path, slice_maps
-from restore.bench.protocol import Setting, content_mark
+from restore.bench.protocol import Setting
 from restore.bench.store import place_of
+from restore.datasets.content_hash import sha256_of
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.masks import Mask
@@ -167,7 +168,7 @@ class InverseBenchMRI(FastMRIFolder):
 
     def _maps(self, full: MRIScan, which: range, path: Path) -> LazyStack:
         key = cache_key(
-            content=content_mark(full.path), shape=full.shape, slices=list(which), calib=CALIBRATION
+            content=sha256_of(full.path), shape=full.shape, slices=list(which), calib=CALIBRATION
         )
         return cached_maps(path, full.shape, key, lambda i: slice_maps(full.kspace[i], CALIBRATION))
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from restore.bench.case import Case
-from restore.errors import ConfigError, InputError
-
-_ENDS = 1 << 20
+from restore.datasets.content_hash import sha256_of
+from restore.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,33 +62,12 @@ class Protocol(ABC):
         acceleration). run: the run's folder, for caches. Raises InputError."""
 
     def mark(self, path: Path) -> str:
-        """A hash of the content that a volume's rows depend on: by default of its own file."""
-        return content_mark(path)
+        """A hash of the content that a volume's rows depend on: by default of its own file. Raises InputError."""
+        return sha256_of(path)
 
     def close(self, volume: str, setting: Setting, run: Path) -> None:
         """Called when all methods of a case are done: caches may go."""
         return
-
-
-def content_mark(path: Path) -> str:
-    """A hash that changes when a file does: its size and both ends (volumes are gigabytes). A folder: all its files.
-
-    Raises InputError.
-    """
-    if path.is_dir():
-        marks = sorted(content_mark(p) for p in path.iterdir() if p.is_file())
-        return hashlib.sha256("\n".join(marks).encode()).hexdigest()
-    digest = hashlib.sha256()
-    try:
-        size = path.stat().st_size
-        digest.update(str(size).encode())
-        with path.open("rb") as stream:
-            digest.update(stream.read(_ENDS))
-            stream.seek(max(stream.tell(), size - _ENDS))
-            digest.update(stream.read(_ENDS))
-    except OSError as cause:
-        raise InputError(path, f"cannot be read ({cause.strerror})") from cause
-    return digest.hexdigest()
 
 
 def hash_of(values: dict[str, Any]) -> str:

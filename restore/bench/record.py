@@ -7,7 +7,6 @@ the data appears by its name alone.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import restore
 from restore.bench.method import Method
 from restore.bench.protocol import Protocol
-from restore.datasets.atomic import atomic_file
+from restore.datasets.json_text import read_json, write_json
 from restore.datasets.sidecar import environment
 from restore.errors import ConfigError, InputError, NotFoundError
 
@@ -59,18 +58,14 @@ def write_record(
         "environment": environment(device), "calls": [*(old["calls"] if old else []), call],
         "intended_use": "research only, not for diagnosis",
     }  # fmt: skip
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+    write_json(path, record)
     return record
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """A record. Raises InputError for anything else."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise InputError(path, f"cannot be read as JSON ({cause})") from cause
-    if not isinstance(record, dict) or record.get("format") != FORMAT or "protocol" not in record:
+    record = read_json(path)
+    if record.get("format") != FORMAT or "protocol" not in record:
         raise InputError(path, f"is no record of a benchmark of format {FORMAT}")
     return record
 

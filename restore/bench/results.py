@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from restore.datasets.json_text import parse_json
 from restore.errors import InputError, NotFoundError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows: parts of a run have files of their own, as everywhere
+    fcntl = None  # type: ignore[assignment]
+
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+BLOCK_BYTES = 1 << 16
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+"""What file systems answer that know no locks, as on some clusters."""
+
 END = "."
 """The last column of every row: a row without it was not written to its end."""
 
@@ -90,7 +102,20 @@ _NUMBERS = {
     for f in dataclasses.fields(Row)
     if "int" in str(f.type) or str(f.type).startswith("float")
 }
-_JSON = {f.name for f in dataclasses.fields(Row) if str(f.type).startswith(("dict", "list"))}
+_JSON = {
+    f.name: (dict if str(f.type).startswith("dict") else list)
+    for f in dataclasses.fields(Row)
+    if str(f.type).startswith(("dict", "list"))
+}
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerow(cells)
+    return stream.getvalue().encode(errors="surrogateescape")
+
+
+HEADER = _line([*COLUMNS, "end"])
 
 
 def results_path(run: Path, part: tuple[int, int] | None = None) -> Path:
@@ -99,18 +124,56 @@ def results_path(run: Path, part: tuple[int, int] | None = None) -> Path:
 
 
 def append(path: Path, row: Row) -> None:
-    """Add one row in one write and flush it to the disk; a row cut short before is taken away. Raises OutputError."""
+    """Add one row in one write and flush it to the disk; a row cut short before is taken away.
+
+    Only the first line and what follows the last one are read, whatever the length of the file. Other processes wait.
+    Raises OutputError, also for a file whose columns are those of another version.
+    """
     line = _line([_text(getattr(row, name)) for name in COLUMNS] + [END])
     try:
-        with path.open("a+b") as file:
+        with path.open("a+b") as file, _locked(file):
             file.seek(0)
-            whole = file.read().rfind(b"\n") + 1
-            file.truncate(whole)
-            file.write(line if whole else _line([*COLUMNS, "end"]) + line)
+            first = file.readline()
+            if not first.endswith(b"\n"):
+                file.truncate(0)
+                line = HEADER + line
+            elif first != HEADER:
+                raise OutputError(
+                    f"{path}: has the columns of another version of this program; choose another -o, or go on with "
+                    "that version"
+                )
+            else:
+                file.truncate(_end_of_lines(file))
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as cause:
         raise OutputError(f"{path}: a row could not be added: {cause.strerror or cause}") from cause
+
+
+@contextmanager
+def _locked(file: IO[bytes]) -> Iterator[None]:
+    """One writer at a time, where the system and the file system have locks: the lock goes with the open file."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+    yield
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """The place after the last line's end, looked for from the end of the file."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def load(run: Path) -> list[Row]:
@@ -157,7 +220,10 @@ def _row(cells: dict[str, str], path: Path) -> Row:
 
 def _value(name: str, text: str) -> Any:
     if name in _JSON:
-        return json.loads(text)
+        value = parse_json(text)
+        if not isinstance(value, _JSON[name]):
+            raise ValueError(f"'{name}' is {text[:40]!r}")
+        return value
     if name in _NUMBERS:
         return None if text == "" else _NUMBERS[name](text)
     return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text)
@@ -185,9 +251,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _line(cells: Sequence[str]) -> bytes:
-    stream = io.StringIO(newline="")
-    csv.writer(stream).writerow(cells)
-    return stream.getvalue().encode(errors="surrogateescape")

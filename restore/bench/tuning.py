@@ -8,7 +8,6 @@ benchmark that is given this file uses the values and leaves those volumes out.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,9 @@ from restore.bench.case import Case
 from restore.bench.method import Method
 from restore.bench.protocol import Protocol, Setting
 from restore.bench.runner import RunOptions, Told, run_benchmark
-from restore.datasets.atomic import atomic_file
-from restore.errors import ConfigError, InputError
+from restore.bench.table import summarise
+from restore.datasets.json_text import read_json, write_json
+from restore.errors import ConfigError, InputError, NotFoundError
 from restore.registry import load_sampler
 
 FORMAT, FILE_NAME, ROUNDS = 1, "tuned.json", 4
@@ -110,7 +110,7 @@ def read_tuned(
     """
     file = path / FILE_NAME if path.is_dir() else path
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         if record["format"] != FORMAT or record["kind"] != "tuned settings":
             raise ValueError("another format")
         values: dict[str, dict[str, dict[str, Any]]] = {}
@@ -119,7 +119,7 @@ def read_tuned(
                 entry["name"]: entry["value"]
             }
         found, volumes = str(record["protocol"]), frozenset(map(str, record["volumes"]))
-    except (OSError, ValueError, KeyError, TypeError) as cause:
+    except (NotFoundError, InputError, ValueError, KeyError, TypeError) as cause:
         raise InputError(file, f"is not what `restore bench tune` writes ({cause})") from cause
     if found != protocol:
         raise InputError(file, f"was tuned under {found}, this run is {protocol}", "tune again")
@@ -127,12 +127,12 @@ def read_tuned(
 
 
 class _OneSetting(Protocol):
-    """A protocol with one of its settings alone."""
+    """A protocol with one of its settings alone; in everything else the same, so that its record says the same."""
 
     def __init__(self, whole: Protocol, setting: Setting) -> None:
         self.whole, self.only = whole, setting
-        self.name, self.default_prior = whole.name, whole.default_prior  # type: ignore[misc]
-        self.unfit, self.default_samplers = whole.unfit, whole.default_samplers  # type: ignore[misc]
+        for name in Protocol.__annotations__:
+            setattr(self, name, getattr(whole, name))
 
     def volumes(self) -> dict[str, Path]:
         return self.whole.volumes()
@@ -165,8 +165,8 @@ def _search(
             for value in wanted
         ]
         run_benchmark(protocol, methods, run, options, told)
-        tried |= _scores(run, protocol.only.name, dict(zip((m.name for m in methods), wanted, strict=True)),
-                         set(protocol.volumes()))  # fmt: skip
+        named = dict(zip((m.name for m in methods), wanted, strict=True))
+        tried |= _scores(run, protocol, named, set(protocol.volumes()))
         wanted = _next_values(tried) if grid.refine and tried else []
         if not wanted:
             break
@@ -174,16 +174,18 @@ def _search(
 
 
 def _scores(
-    run: Path, setting: str, values: Mapping[str, str], volumes: set[str]
+    run: Path, protocol: _OneSetting, values: Mapping[str, str], volumes: set[str]
 ) -> dict[str, float]:
-    """Mean PSNR of the methods that were scored on every volume."""
-    scores: dict[str, list[float]] = {}
-    for row in results.load(run):
-        fits = row.setting == setting and row.method in values and row.volume in volumes
-        if fits and row.status == "done" and row.psnr is not None:
-            scores.setdefault(values[row.method], []).append(row.psnr)
-    most = max(map(len, scores.values()), default=0)
-    return {v: sum(s) / len(s) for v, s in scores.items() if len(s) == most}
+    """Mean PSNR, as the table of a run shows it, of the methods that were scored on every volume. values: by method."""
+    rows = [
+        row
+        for row in results.load(run)
+        if (row.setting == protocol.only.name and row.method in values and row.volume in volumes)
+        and (row.status == "done" and row.psnr is not None)
+    ]
+    lines = summarise(rows, protocol.average_over)
+    most = max((line.volumes for line in lines), default=0)
+    return {values[line.method]: line.cells["psnr"].mean for line in lines if line.volumes == most}
 
 
 def _next_values(tried: Mapping[str, float]) -> list[str]:
@@ -202,5 +204,4 @@ def _write(path: Path, protocol: Protocol, chosen: Sequence[Choice]) -> None:
         "format": FORMAT, "kind": "tuned settings", "protocol": protocol.name, "options": protocol.describe(),
         "volumes": list(protocol.volumes()), "chosen": [dataclasses.asdict(c) for c in chosen],
     }  # fmt: skip
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+    write_json(path, record)

@@ -19,7 +19,8 @@ from torch import Tensor
 from restore.config import did_you_mean
 from restore.datasets.atomic import atomic_file
 from restore.datasets.fetch_table import entries
-from restore.errors import ConfigError, OutputError, WeightsError
+from restore.datasets.json_text import read_json
+from restore.errors import ConfigError, InputError, NotFoundError, OutputError, WeightsError
 from restore.priors.autoencoder import Autoencoder
 from restore.priors.blueprints import BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
@@ -42,12 +43,12 @@ def read_card(name: str | Path) -> dict[str, Any]:
     """The card of a prior given by bundled name or by weight file. Raises WeightsError."""
     path = _resolve(name).with_suffix(".json")
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card = read_json(path)
+    except (NotFoundError, InputError) as error:
         raise WeightsError(
-            f"{path}: the card cannot be read ({error}); it must lie beside the weights"
+            f"the card cannot be read ({error}); it must lie beside the weights"
         ) from error
-    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+    if card.get("schema") != SCHEMA:
         raise WeightsError(f"{path}: not a model card of schema {SCHEMA}")
     return card
 

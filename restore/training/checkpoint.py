@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from restore.datasets.json_text import parse_json
 from restore.errors import WeightsError
 from restore.priors.store import write_tensors
 from restore.training.identity import Identity, check_identity
@@ -68,8 +69,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as f:
             tensors = {k: f.get_tensor(k) for k in f.keys()}
-            record = json.loads((f.metadata() or {})["record"])
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+            record = parse_json((f.metadata() or {})["record"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path}: not a training state ({error}); delete it to start anew"
         ) from error

@@ -7,9 +7,18 @@ import pytest
 import torch
 
 from restore.bench.method import Method, parse_methods
-from restore.bench.results import load
+from restore.bench.record import read_records
+from restore.bench.results import Row, append, load
 from restore.bench.runner import RunOptions, Told
-from restore.bench.tuning import _next_values, default_grid, parse_grids, read_tuned, tune
+from restore.bench.tuning import (
+    _next_values,
+    _OneSetting,
+    _scores,
+    default_grid,
+    parse_grids,
+    read_tuned,
+    tune,
+)
 from restore.errors import ConfigError, InputError
 
 CPU = RunOptions(torch.device("cpu"))
@@ -86,3 +95,24 @@ def test_methods_as_people_write_them():
                         ("../x=dds", "cannot name"), ("input=dds", "cannot name")):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             parse_methods(text)
+
+
+def test_a_tuning_run_averages_as_its_protocol_does(toy, tmp_path, monkeypatch):
+    """Its record and its choice: a volume of many slices counts as often as it has slices."""
+    monkeypatch.setattr(type(toy), "average_over", "slices", raising=False)
+    monkeypatch.setattr(type(toy), "headline", ("psnr",), raising=False)
+    run = tmp_path / "tuned"
+    tune(toy, parse_grids(["tv.n_steps=2"], ("tv",)), run, CPU, Told())
+    (record,) = read_records(run)
+    assert (record["average_over"], record["headline"]) == ("slices", ["psnr"])
+
+    rows = [Row(f"{v}{i}", "toy", v, "plain", f"m{i}", "done", psnr=p, slices=n)
+            for v, n, psnr in (("short", 1, (40, 20)), ("long", 9, (20, 30))) for i, p in enumerate(psnr)]  # fmt: skip
+    for one in rows:
+        append(tmp_path / "results.csv", one)
+    values = {"m0": "1", "m1": "2"}
+    for average_over, means in (("slices", (22, 29)), ("volumes", (30, 25))):
+        monkeypatch.setattr(type(toy), "average_over", average_over)
+        one = _OneSetting(toy, toy.settings()[0])
+        found = _scores(tmp_path, one, values, {"short", "long"})
+        assert found == pytest.approx(dict(zip("12", means, strict=True)))

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from restore.datasets.content_hash import sha256_of
 from restore.datasets.sidecar import (
     environment,
     read_sidecar,
-    sha256_of,
     sidecar_path,
     source_record,
     volume_record,
