@@ -99,6 +99,19 @@ def test_figures_are_those_of_the_evaluation(shape: tuple[int, ...]) -> None:
     assert (stored.nmse, stored.psnr, stored.ssim) == pytest.approx(rounded, rel=1e-6)
 
 
+def test_the_range_is_that_of_the_evaluated_square():
+    """What the crop takes away may be brighter than all that is left."""
+    target = np.random.default_rng(4).uniform(0, 1, (2, 30, 20))
+    target[:, :4] = 50  # above the square of 20 x 20
+    image = target + 0.01
+    found = volume_figures(image, target, (0, 1))
+    square = target[:, 5:25]
+    assert found.data_range == square.max() < 1
+    mse = np.mean((image[:, 5:25] - square) ** 2)
+    # Sums of 800 doubles.
+    assert found.psnr == pytest.approx(10 * np.log10(square.max() ** 2 / mse), rel=1e-9)
+
+
 def test_figures_of_slices_share_the_range_of_the_volume(root: Path, tmp_path: Path) -> None:
     case = opened(FastMRIVolume(root), KNEE, tmp_path)
     image = image_of(case)
