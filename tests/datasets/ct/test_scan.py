@@ -25,7 +25,7 @@ def scan() -> CTScan:
 
 def test_noise_of_counts_else_one_level(scan):
     assert scan.setup().noise == PostLogPoisson(1e4)
-    assert scan.setup().record == {"noise_std": pytest.approx(0.01)}
+    assert scan.setup().record["noise_std"] == pytest.approx(0.01)
     bare = dataclasses.replace(scan, photons=None)
     assert bare.setup().noise == Gaussian(scan.noise_std)
     unknown = dataclasses.replace(bare, noise_std=None)
