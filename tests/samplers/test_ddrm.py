@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from restore.errors import ConfigError, DivergenceError
 from restore.front_door import solve
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
-from restore.operators.diagonal import Identity
+from restore.operators.diagonal import Diagonal, Identity
 from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
@@ -319,3 +320,37 @@ def test_refusals_and_faults(generator):
 class Nan(Denoiser):
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return x * torch.nan
+
+
+@pytest.mark.parametrize(("eta", "eta_b"), [(0.85, 0.6), (0.5, 0.9), (1.0, 1.0), (0.3, 0.0)])
+def test_a_step_is_that_of_equations_4_and_5(replay, watched, eta, eta_b):
+    """Mode by mode, written out: A = diag(w) has the modes S = |w|; levels on both sides of sigma_y / S, and S = 0."""
+    g = torch.Generator().manual_seed(2)
+    weight, std, s, s_next = torch.tensor([[1.0, 0.5], [0.1, 0.0]]).double(), 0.2, 1.0, 0.3
+    noises = torch.randn(2, 1, 2, 2, generator=g, dtype=torch.float64)
+    y = torch.randn(1, 2, 2, generator=g, dtype=torch.float64) * (weight > 0)
+    problem = Problem(y, Diagonal(weight, (2, 2)), Gaussian(std))
+    prior = watched(GaussianPrior(torch.zeros(2, 2, dtype=torch.float64), spectrum=3.0))
+    sampler = DDRM(
+        n_steps=2, schedule="ve", sigma_start=s, sigma_end=s_next, start="noise", eta=eta, eta_b=eta_b,
+        end_at_noise=False, turns=False,
+    )  # fmt: skip
+    images = ImagePrior(prior, problem.item_shape, complex_=False)
+    list(sampler.steps(problem, images, replay(noises)))
+    x, reached = (v.reshape(4).tolist() for v in prior.inputs)
+    xh = prior.outputs[0].reshape(4).tolist()
+    for i, w in enumerate(weight.flatten().tolist()):
+        n0, n = noises[:, 0].reshape(2, 4)[:, i].tolist()
+        ybar, apart = (float(y.flatten()[i]) / w, std / w) if w else (0.0, math.inf)
+        start = ybar + (s**2 - apart**2) ** 0.5 * n0 if apart <= s else s * n0
+        assert x[i] == pytest.approx(start, rel=1e-12)
+        if w == 0:
+            kept = (x[i] - xh[i]) / s
+            wanted = xh[i] + s_next * ((1 - eta**2) ** 0.5 * kept + eta * n)
+        elif s_next < apart:
+            kept = (ybar - xh[i]) / apart
+            wanted = xh[i] + s_next * ((1 - eta**2) ** 0.5 * kept + eta * n)
+        else:
+            added = (s_next**2 - eta_b**2 * apart**2) ** 0.5
+            wanted = (1 - eta_b) * xh[i] + eta_b * ybar + added * n
+        assert reached[i] == pytest.approx(wanted, rel=1e-9)

@@ -163,3 +163,43 @@ def test_refusals():
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             Exact(**settings)
+
+
+@pytest.mark.parametrize(("s", "s_next"), [(2.0, 1.0), (1.0, 0.7), (1.0, 0.1)])
+def test_the_noise_of_a_full_step_has_the_covariance_of_the_next_state(replay, watched, s, s_next):
+    """x' given x and y has the variance s'^2 q + q^2 K, q = 1 - s'^2/s^2, K the posterior variance of x0.
+
+    The root is exact where x0 is unknown (K = s^2: nothing is seen, the prior is flat) and where it is certain (K = 0),
+    and lies on the chord between, at most 6 % low for s <= 2 s'.
+    """
+    seen_, n = torch.zeros(8, 8, dtype=torch.float64), torch.ones(8, 8, dtype=torch.float64)
+    seen_[:, 4:] = 1
+    q = 1 - (s_next / s) ** 2
+    for variance, std in ((1e9, 1e-5), (0.5, 0.3), (2.0, 1.0)):
+        problem = Problem(
+            torch.zeros(1, 8, 8, dtype=torch.float64), Inpainting(seen_, (8, 8)), Gaussian(std)
+        )
+        states = []
+        for noise in (0 * n, n):
+            prior = watched(
+                GaussianPrior(torch.zeros(8, 8, dtype=torch.float64), spectrum=variance)
+            )
+            sampler = Exact(
+                n_steps=2, sigma_start=s, sigma_end=s_next, schedule="ve", start="noise", reverse="full",
+                noise_rule="ddim", cg_iters=20, turns=False,
+            )  # fmt: skip
+            images = ImagePrior(prior, problem.item_shape, complex_=False)
+            list(sampler.steps(problem, images, replay([n, noise])))
+            states.append(prior.inputs[1].squeeze())
+        deviation = (
+            states[1] - states[0]
+        )  # what one draw of the step's noise moves the next state by
+        p = s**2 * variance / (variance + s**2)
+        for columns, k in ((slice(0, 4), p), (slice(4, 8), p * std**2 / (p + std**2))):
+            root = s_next * q**0.5 * (1 + (s / s_next - 1) * k / s**2)
+            exact = (s_next**2 * q + q**2 * k) ** 0.5
+            torch.testing.assert_close(
+                deviation[:, columns], root * n[:, columns], rtol=1e-6, atol=0
+            )
+            known = 1e-6 if variance == 1e9 else 0.06 if s <= 2 * s_next else 0.5
+            assert root == pytest.approx(exact, rel=known)
