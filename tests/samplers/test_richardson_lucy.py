@@ -119,3 +119,12 @@ def test_refusals():
     for values in ({"n_steps": 0}, {"misfit": -1}):
         with pytest.raises(ConfigError, match=next(iter(values))):
             RichardsonLucy(**values)
+
+
+def test_a_scaled_blur_is_a_blur():
+    operator = Blur(gaussian(1.6, dtype=torch.float64), (3, 96, 96), "reflect")
+    y = noisy(operator(photograph()), 0.02)
+    plain = restore.solve(y, operator, noise=0.02, sampler="richardson-lucy").image
+    found = restore.solve(4e-5 * y, 4e-5 * operator, noise=8e-7, sampler="richardson-lucy").image
+    # Ratios are the same to rounding; the step at which an item is done may not move.
+    torch.testing.assert_close(found, plain, atol=1e-6, rtol=0)

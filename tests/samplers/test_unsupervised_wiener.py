@@ -97,3 +97,12 @@ def test_refusals():
     for values in ({"threshold": 0}, {"rounds": 0}, {"at_least": 0}):
         with pytest.raises(ConfigError, match=next(iter(values))):
             UnsupervisedWiener(**values)
+
+
+def test_a_scaled_blur_is_a_blur():
+    """What the operator is made of does not matter: it is asked what it makes of a point."""
+    _, operator, y = blurred(gaussian(1.6), "reflect")
+    plain = restored(y, operator)
+    # The chain starts from precisions of one whatever the scale: other draws of the same posterior.
+    error = restored(2 * y, 2 * operator) - plain
+    assert float(error.square().mean().sqrt()) < 0.01
