@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,29 +10,17 @@ import typer
 
 from restore.cli import console
 from restore.cli.bench_options import (
-    Device,
     Json,
-    Keep,
-    Part,
-    Preset,
-    Prior,
     Run,
-    Samplers,
-    Samples,
-    Seed,
-    Settings,
-    Tuned,
+    Running,
     Volumes,
-    carry_out,
-    methods_of,
     numbers,
-    run_options,
     show_table,
     teller,
-    tuned_values,
     words,
 )
 from restore.cli.config_option import verb
+from restore.cli.options import Device
 
 if TYPE_CHECKING:
     from restore.bench.protocol import Protocol
@@ -44,133 +33,151 @@ app = typer.Typer(
 
 FASTMRI = ("fastmri-volume", "inversebench-mri")
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data.")]
-Acceleration = Annotated[str, typer.Option(help="Accelerations, such as 4,8.")]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        help="Which part of fastMRI: val, test, train or challenge. Default: val, or ROOT's own."
-    ),
-]
-Coils = Annotated[str, typer.Option(help="auto, multicoil or singlecoil.")]
-Mask = Annotated[
-    str, typer.Option(help="auto (knee random, brain equispaced_fraction) or a fastMRI mask kind.")
-]
-Measurements = Annotated[
-    str, typer.Option(help="inversebench-mri: raw k-space, simulated from the MVUE image, or both.")
-]
-Views = Annotated[
-    str | None,
-    typer.Option(
-        help="Numbers of views over 180 degrees. Default: 8,30,60,180 (LoDoPaB-CT: 200,1000)."
-    ),
-]
-Limited = Annotated[
-    str | None,
-    typer.Option(
-        help="Arcs in degrees, one view a degree, or none. Default: 90 (LoDoPaB-CT: none)."
-    ),
-]
-Photons = Annotated[float, typer.Option(min=1, help="Photons a ray without an object.")]
-Slices = Annotated[
-    str | None, typer.Option(metavar="A:B:C", help="Which slices of each volume. Default: all.")
-]
-Tasks = Annotated[str, typer.Option(help="inpaint, deblur, superres, denoise.")]
-Noises = Annotated[str, typer.Option("--noise", help="Noise levels, 1 = white, such as 0,0.05.")]
-Crop = Annotated[int, typer.Option(min=0, help="Side of the centre crop in pixels, 0 for none.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class KSpace:
+    """Options of the fastMRI protocols."""
+
+    acceleration: Annotated[str, typer.Option(help="Accelerations, such as 4,8.")] = "4,8"
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which part of fastMRI: val, test, train or challenge. Default: val or ROOT's own; to tune train."
+        ),
+    ] = None
+    coils: Annotated[str, typer.Option(help="auto, multicoil or singlecoil.")] = "auto"
+    mask: Annotated[
+        str,
+        typer.Option(help="auto (knee random, brain equispaced_fraction) or a fastMRI mask kind."),
+    ] = "auto"
+    measurements: Annotated[
+        str,
+        typer.Option(help="inversebench-mri: raw k-space, simulated from the MVUE image, or both."),
+    ] = "raw"
+
+    def protocol(
+        self, name: str, root: Path, volumes: int | None, exclude: frozenset[str], keep_maps: bool
+    ) -> Protocol:
+        """The protocol of this name. Raises ConfigError."""
+        from restore.datasets.mri.fastmri_folder import folder_kind
+        from restore.errors import ConfigError
+
+        rates, split = numbers(self.acceleration, "--acceleration"), self.split
+        if split is None:
+            kind = folder_kind(root.resolve().name)
+            split = kind[1] if kind else "val"
+        if name == FASTMRI[0]:
+            from restore.bench.fastmri import FastMRIVolume
+
+            return FastMRIVolume(
+                root, rates, split=split, coils=self.coils, mask=self.mask, limit=volumes, exclude=exclude,
+                keep_maps=keep_maps,
+            )  # fmt: skip
+        if name == FASTMRI[1]:
+            from restore.bench.inversebench import InverseBenchMRI
+
+            return InverseBenchMRI(
+                root, rates, words(self.measurements), split=split, limit=volumes, exclude=exclude, keep_maps=keep_maps
+            )  # fmt: skip
+        raise ConfigError(f"no protocol '{name}' for fastMRI; there are {' and '.join(FASTMRI)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Projections:
+    """Options of the CT protocol."""
+
+    views: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of views over 180 degrees. Default: 8,30,60,180 (LoDoPaB-CT: 200,1000)."
+        ),
+    ] = None
+    limited: Annotated[
+        str | None,
+        typer.Option(
+            help="Arcs in degrees, one view a degree, or none. Default: 90 (LoDoPaB-CT: none)."
+        ),
+    ] = None
+    photons: Annotated[float, typer.Option(min=1, help="Photons a ray without an object.")] = 1e5
+    slices: Annotated[
+        str | None,
+        typer.Option(metavar="A:B:C", help="Which slices of each volume. Default: all."),
+    ] = None
+
+    def protocol(self, root: Path, volumes: int | None, exclude: frozenset[str]) -> Protocol:
+        """The protocol. Raises ConfigError."""
+        from restore.bench.ct import CTSparseView
+        from restore.datasets.slices import parse_slices
+
+        chosen = None if self.slices is None else parse_slices(self.slices)
+        few = numbers(self.views, "--views") if self.views else ()
+        arcs = None
+        if self.limited is not None:
+            arcs = () if self.limited == "none" else numbers(self.limited, "--limited")
+        return CTSparseView(
+            root, few, limited=arcs, photons=self.photons, slices=chosen, limit=volumes, exclude=exclude
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Options of the protocol on photographs."""
+
+    tasks: Annotated[str, typer.Option(help="inpaint, deblur, superres, denoise.")] = (
+        "inpaint,deblur,superres,denoise"
+    )
+    noise: Annotated[str, typer.Option(help="Noise levels, 1 = white, such as 0,0.05.")] = "0,0.05"
+    crop: Annotated[
+        int, typer.Option(min=0, help="Side of the centre crop in pixels, 0 for none.")
+    ] = 256
+
+    def protocol(self, root: Path, volumes: int | None, exclude: frozenset[str]) -> Protocol:
+        """The protocol. Raises ConfigError."""
+        from restore.bench.images import ImageFolder
+        from restore.errors import ConfigError
+
+        try:
+            levels = tuple(float(part) for part in words(self.noise))
+        except ValueError as error:
+            raise ConfigError(
+                f"--noise: '{self.noise}' is no list of numbers such as 0,0.05"
+            ) from error
+        chosen = cast("tuple[Task, ...]", words(self.tasks))  # checked by the protocol
+        return ImageFolder(root, chosen, levels, crop=self.crop, limit=volumes, exclude=exclude)
 
 
 @app.command("fastmri")
 @verb("bench fastmri")
 def fastmri(
     root: Root,
-    out: Run,
+    running: Running,
+    kspace: KSpace,
     protocol: Annotated[str, typer.Option(help="fastmri-volume or inversebench-mri.")] = FASTMRI[0],
-    acceleration: Acceleration = "4,8",
-    samplers: Samplers = None,
-    volumes: Volumes = None,
-    split: Split = None,
-    coils: Coils = "auto",
-    mask: Mask = "auto",
-    measurements: Measurements = "raw",
-    samples: Samples = 1,
-    seed: Seed = 0,
-    prior: Prior = "auto",
-    preset: Preset = "tuned",
-    settings: Settings = None,
-    tuned: Tuned = None,
-    part: Part = None,
-    keep: Keep = None,
     keep_maps: Annotated[
         bool,
         typer.Option("--keep-maps", help="Leave the coil maps in RUN/cache for later methods."),
     ] = False,
-    device: Device = "auto",
-    json: Json = False,
 ) -> None:
     """Knee and brain k-space as NYU ships it: figures of whole volumes, or InverseBench's of slices."""
-    values, used = tuned_values(tuned, protocol)
-    chosen = _fastmri(
-        protocol, root, acceleration, split, coils, mask, measurements, volumes, used, keep_maps
-    )
-    methods = methods_of(chosen, samplers, preset, prior, settings, values)
-    carry_out(chosen, methods, out, run_options(device, samples, seed, part, keep), json)
+    values, used = running.tuned_values(protocol)
+    running.carry_out(kspace.protocol(protocol, root, running.volumes, used, keep_maps), values)
 
 
 @app.command("ct")
 @verb("bench ct")
-def ct(
-    root: Root,
-    out: Run,
-    views: Views = None,
-    limited: Limited = None,
-    photons: Photons = 1e5,
-    slices: Slices = None,
-    samplers: Samplers = None,
-    volumes: Volumes = None,
-    samples: Samples = 1,
-    seed: Seed = 0,
-    prior: Prior = "auto",
-    preset: Preset = "tuned",
-    settings: Settings = None,
-    tuned: Tuned = None,
-    part: Part = None,
-    keep: Keep = None,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
+def ct(root: Root, running: Running, projections: Projections) -> None:
     """Volumes in HU (NIfTI, DICOM) projected from few views, or LoDoPaB-CT as it is shipped."""
-    values, used = tuned_values(tuned, "ct-sparse-view")
-    chosen = _ct(root, views, limited, photons, slices, volumes, used)
-    methods = methods_of(chosen, samplers, preset, prior, settings, values)
-    carry_out(chosen, methods, out, run_options(device, samples, seed, part, keep), json)
+    values, used = running.tuned_values("ct-sparse-view")
+    running.carry_out(projections.protocol(root, running.volumes, used), values)
 
 
 @app.command("images")
 @verb("bench images")
-def images(
-    root: Root,
-    out: Run,
-    tasks: Tasks = "inpaint,deblur,superres,denoise",
-    noise: Noises = "0,0.05",
-    crop: Crop = 256,
-    samplers: Samplers = None,
-    volumes: Volumes = None,
-    samples: Samples = 1,
-    seed: Seed = 0,
-    prior: Prior = "auto",
-    preset: Preset = "tuned",
-    settings: Settings = None,
-    tuned: Tuned = None,
-    part: Part = None,
-    keep: Keep = None,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
+def images(root: Root, running: Running, pictures: Pictures) -> None:
     """Photographs, degraded and restored: inpainting, deblurring, super-resolution, denoising."""
-    values, used = tuned_values(tuned, "images")
-    chosen = _images(root, tasks, noise, crop, volumes, used)
-    methods = methods_of(chosen, samplers, preset, prior, settings, values)
-    carry_out(chosen, methods, out, run_options(device, samples, seed, part, keep), json)
+    values, used = running.tuned_values("images")
+    running.carry_out(pictures.protocol(root, running.volumes, used), values)
 
 
 @app.command("tune")
@@ -184,45 +191,39 @@ def tune(
     ],
     root: Root,
     out: Run,
+    kspace: KSpace,
+    projections: Projections,
+    pictures: Pictures,
     samplers: Annotated[str, typer.Option(help="Samplers to tune.")] = "cgsense,wavelet,tv",
     grid: Annotated[
         list[str] | None,
         typer.Option(metavar="SAMPLER.NAME=V,V", help="Another setting or other values to try."),
     ] = None,
-    acceleration: Acceleration = "4,8",
-    split: Split = "train",
-    coils: Coils = "auto",
-    mask: Mask = "auto",
-    measurements: Measurements = "raw",
-    views: Views = None,
-    limited: Limited = None,
-    photons: Photons = 1e5,
-    slices: Slices = None,
-    tasks: Tasks = "inpaint,deblur,superres,denoise",
-    noise: Noises = "0,0.05",
-    crop: Crop = 256,
     volumes: Volumes = 4,
     device: Device = "auto",
 ) -> None:
     """Choose a setting of each method on volumes of their own; writes RUN/tuned.json for --tuned."""
+    from restore.bench.runner import RunOptions
     from restore.bench.tuning import default_grid, parse_grids
     from restore.bench.tuning import tune as search
     from restore.errors import ConfigError
+    from restore.pipelines.devices import choose_device
 
+    none: frozenset[str] = frozenset()
+    training = dataclasses.replace(kspace, split=kspace.split or "train")
     makers = {
-        **dict.fromkeys(FASTMRI, lambda: _fastmri(
-            kind, root, acceleration, split, coils, mask, measurements, volumes, frozenset(), True)),
-        "ct-sparse-view": lambda: _ct(root, views, limited, photons, slices, volumes, frozenset()),
-        "images": lambda: _images(root, tasks, noise, crop, volumes, frozenset()),
-    }  # fmt: skip
+        **dict.fromkeys(FASTMRI, lambda: training.protocol(kind, root, volumes, none, True)),
+        "ct-sparse-view": lambda: projections.protocol(root, volumes, none),
+        "images": lambda: pictures.protocol(root, volumes, none),
+    }
     if kind not in makers:
         raise ConfigError(f"no protocol '{kind}'; there are {', '.join(makers)}")
     names = words(samplers)
     given = parse_grids(grid or (), names)
     grids = {name: given.get(name) or default_grid(name) for name in names}
-    protocol = makers[kind]()
+    protocol, options = makers[kind](), RunOptions(choose_device(device), 1, 0, None, 0)
     with console.progress(protocol.name, total=1) as advance:
-        chosen = search(protocol, grids, out, run_options(device, 1, 0, None, 0), teller(advance))
+        chosen = search(protocol, grids, out, options, teller(advance))
     console.table(
         [("setting", "method", "chosen", "PSNR", "tried")]
         + [
@@ -264,8 +265,6 @@ def compare(
     json: Json = False,
 ) -> None:
     """Paired differences A - B on the same measurements, with 95 % bootstrap intervals."""
-    import dataclasses
-
     from restore.bench.comparison import compare as paired
 
     found = paired(a, b)
@@ -280,58 +279,3 @@ def compare(
             (c.setting, c.a, c.b, c.figure, f"{d.mean:+.4f}", interval, str(d.larger), str(d.n))
         )
     console.table(rows)
-
-
-def _fastmri(
-    name: str, root: Path, acceleration: str, split: str | None, coils: str, mask: str, measurements: str,
-    volumes: int | None, exclude: frozenset[str], keep_maps: bool,
-) -> Protocol:  # fmt: skip
-    from restore.datasets.mri.fastmri_folder import folder_kind
-    from restore.errors import ConfigError
-
-    rates = numbers(acceleration, "--acceleration")
-    if split is None:
-        kind = folder_kind(root.resolve().name)
-        split = kind[1] if kind else "val"
-    if name == FASTMRI[0]:
-        from restore.bench.fastmri import FastMRIVolume
-
-        return FastMRIVolume(
-            root, rates, split=split, coils=coils, mask=mask, limit=volumes, exclude=exclude, keep_maps=keep_maps
-        )  # fmt: skip
-    if name == FASTMRI[1]:
-        from restore.bench.inversebench import InverseBenchMRI
-
-        return InverseBenchMRI(
-            root, rates, words(measurements), split=split, limit=volumes, exclude=exclude, keep_maps=keep_maps
-        )  # fmt: skip
-    raise ConfigError(f"no protocol '{name}' for fastMRI; there are {' and '.join(FASTMRI)}")
-
-
-def _ct(
-    root: Path, views: str | None, limited: str | None, photons: float, slices: str | None, volumes: int | None,
-    exclude: frozenset[str],
-) -> Protocol:  # fmt: skip
-    from restore.bench.ct import CTSparseView
-    from restore.datasets.slices import parse_slices
-
-    chosen = None if slices is None else parse_slices(slices)
-    few = numbers(views, "--views") if views else ()
-    arcs = None if limited is None else () if limited == "none" else numbers(limited, "--limited")
-    return CTSparseView(
-        root, few, limited=arcs, photons=photons, slices=chosen, limit=volumes, exclude=exclude
-    )  # fmt: skip
-
-
-def _images(
-    root: Path, tasks: str, noise: str, crop: int, volumes: int | None, exclude: frozenset[str]
-) -> Protocol:
-    from restore.bench.images import ImageFolder
-    from restore.errors import ConfigError
-
-    try:
-        levels = tuple(float(part) for part in words(noise))
-    except ValueError as error:
-        raise ConfigError(f"--noise: '{noise}' is no list of numbers such as 0,0.05") from error
-    chosen = cast("tuple[Task, ...]", words(tasks))  # checked by the protocol
-    return ImageFolder(root, chosen, levels, crop=crop, limit=volumes, exclude=exclude)

@@ -5,16 +5,16 @@ Used by `cli/bench.py` only. Imports only typer at the top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from restore.cli import console
+from restore.cli.options import Device
 
 if TYPE_CHECKING:
-    from restore.bench.method import Method
     from restore.bench.protocol import Protocol
     from restore.bench.results import Row
     from restore.bench.runner import RunOptions, Summary, Told
@@ -24,38 +24,98 @@ Run = Annotated[
     Path,
     typer.Option("-o", "--out", metavar="RUN", help="Folder of the run; a second call goes on."),
 ]
-Samplers = Annotated[
-    str | None,
-    typer.Option(
-        help="Methods: dds,tv; with settings dds:n_steps=8; named fast=dds:preset=published. Default: baselines, dds."
-    ),
-]
 Volumes = Annotated[
     int | None, typer.Option(min=1, help="Only the first N volumes or photographs.")
 ]
-Samples = Annotated[
-    int, typer.Option(min=1, help="Samples a method; from 2 on their calibration is measured.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of the samplers' noise.")]
-Prior = Annotated[str, typer.Option(help="auto (bundled), a bundled name or a weight file.")]
-Preset = Annotated[str, typer.Option(help="Named settings of all methods: tuned, published, ...")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Any one setting.")
-]
-Tuned = Annotated[
-    Path | None,
-    typer.Option(help="What `restore bench tune` wrote: use its values, leave its volumes out."),
-]
-Part = Annotated[
-    str | None,
-    typer.Option(metavar="K/N", help="Every N-th volume from the K-th: one job of an array."),
-]
-Keep = Annotated[
-    int | None,
-    typer.Option(min=0, help="Keep the images of the first N volumes only. Default: all."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """Options of every benchmark: which methods, how, on which part, and where it goes."""
+
+    out: Run
+    samplers: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods: dds,tv; set dds:n_steps=8; named fast=dds:preset=published. Default: baselines, dds."
+        ),
+    ] = None
+    volumes: Volumes = None
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples a method; from 2 on their calibration is measured.")
+    ] = 1
+    seed: Annotated[int, typer.Option(help="Seed of the samplers' noise.")] = 0
+    prior: Annotated[str, typer.Option(help="auto (bundled), a bundled name or a weight file.")] = (
+        "auto"
+    )
+    preset: Annotated[
+        str, typer.Option(help="Named settings of all methods: tuned, published, ...")
+    ] = "tuned"
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Any one setting."),
+    ] = None
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `restore bench tune` wrote: use its values, leave its volumes out."
+        ),
+    ] = None
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Every N-th volume from the K-th: one job of an array."),
+    ] = None
+    keep: Annotated[
+        int | None,
+        typer.Option(min=0, help="Keep the images of the first N volumes only. Default: all."),
+    ] = None
+    device: Device = "auto"
+    json: Json = False
+
+    def tuned_values(self, protocol: str) -> tuple[Any, frozenset[str]]:
+        """The tuned values and the volumes to leave out; nothing without a file."""
+        from restore.bench.tuning import read_tuned
+
+        return ({}, frozenset()) if self.tuned is None else read_tuned(self.tuned, protocol)
+
+    def carry_out(self, protocol: Protocol, tuned: Any) -> None:
+        """Run the benchmark and print its table.
+
+        tuned: values of `tuned_values`. Raises PartialFailure or InputError for failed rows, ConfigError, DeviceError.
+        """
+        from restore.bench.method import parse_methods
+        from restore.bench.runner import run_benchmark
+        from restore.errors import InputError, PartialFailure
+
+        methods = parse_methods(
+            self.samplers or protocol.default_samplers, preset=self.preset, prior=self.prior,
+            assignments=self.settings or (), tuned=tuned,
+        )  # fmt: skip
+        run, options = self.out, self._run_options()
+        total = len(protocol.volumes()) * len(protocol.settings()) * len(methods)
+        with console.progress(protocol.name, total=total) as advance:
+            summary = run_benchmark(protocol, methods, run, options, teller(advance))
+        show_table(run, self.json)
+        _say_end(summary, run)
+        if summary.failed:
+            sentence = f"{summary.failed} of {summary.made} runs failed; the rows of {run} say why"
+            if summary.failed == summary.made and not summary.found:
+                raise InputError(run, "every run failed; its rows say why")
+            raise PartialFailure(sentence)
+
+    def _run_options(self) -> RunOptions:
+        from restore.bench.runner import RunOptions
+        from restore.errors import ConfigError
+        from restore.pipelines.devices import choose_device
+
+        pair = None
+        if self.part is not None:
+            k, _, n = self.part.partition("/")
+            if not (k.isdigit() and n.isdigit()):
+                raise ConfigError(f"--part is written K/N, such as 2/8, got '{self.part}'")
+            pair = (int(k), int(n))
+        return RunOptions(choose_device(self.device), self.samples, self.seed, pair, self.keep)
 
 
 def numbers(text: str, what: str) -> tuple[int, ...]:
@@ -74,64 +134,6 @@ def numbers(text: str, what: str) -> tuple[int, ...]:
 def words(text: str) -> tuple[str, ...]:
     """`a,b` as words, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def tuned_values(path: Path | None, protocol: str) -> tuple[Any, frozenset[str]]:
-    """The tuned values and the volumes to leave out; nothing without a file."""
-    from restore.bench.tuning import read_tuned
-
-    return ({}, frozenset()) if path is None else read_tuned(path, protocol)
-
-
-def methods_of(
-    protocol: Protocol,
-    samplers: str | None,
-    preset: str,
-    prior: str,
-    settings: Sequence[str] | None,
-    tuned: Any,
-) -> tuple[Method, ...]:
-    """The methods that were asked for, or the protocol's own choice."""
-    from restore.bench.method import parse_methods
-
-    text = samplers or protocol.default_samplers
-    return parse_methods(text, preset=preset, prior=prior, assignments=settings or (), tuned=tuned)
-
-
-def run_options(
-    device: str, samples: int, seed: int, part: str | None, keep: int | None
-) -> RunOptions:
-    """The options of the runner. Raises ConfigError, DeviceError."""
-    from restore.bench.runner import RunOptions
-    from restore.errors import ConfigError
-    from restore.pipelines.devices import choose_device
-
-    pair = None
-    if part is not None:
-        k, _, n = part.partition("/")
-        if not (k.isdigit() and n.isdigit()):
-            raise ConfigError(f"--part is written K/N, such as 2/8, got '{part}'")
-        pair = (int(k), int(n))
-    return RunOptions(choose_device(device), samples, seed, pair, keep)
-
-
-def carry_out(
-    protocol: Protocol, methods: Sequence[Method], run: Path, options: RunOptions, json: bool
-) -> None:
-    """Run the benchmark and print its table. Raises PartialFailure or InputError where rows failed."""
-    from restore.bench.runner import run_benchmark
-    from restore.errors import InputError, PartialFailure
-
-    total = len(protocol.volumes()) * len(protocol.settings()) * len(methods)
-    with console.progress(protocol.name, total=total) as advance:
-        summary = run_benchmark(protocol, methods, run, options, teller(advance))
-    show_table(run, json)
-    _say_end(summary, run)
-    if summary.failed:
-        sentence = f"{summary.failed} of {summary.made} runs failed; the rows of {run} say why"
-        if summary.failed == summary.made and not summary.found:
-            raise InputError(run, "every run failed; its rows say why")
-        raise PartialFailure(sentence)
 
 
 def teller(advance: Any) -> Told:
@@ -165,8 +167,6 @@ def teller(advance: Any) -> Told:
 
 def show_table(run: Path, json: bool) -> None:
     """Print the means of a run, and what they depend on."""
-    import dataclasses
-
     from restore.bench.record import read_records
     from restore.bench.results import load
     from restore.bench.table import COSTS, SPREAD, conditions_line, summarise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,30 +27,61 @@ class Layout(StrEnum):
     fastmri = "fastmri"
 
 
-Source = Annotated[
-    Path, typer.Argument(metavar="VOLUME", help="NIfTI file or folder of a DICOM series.")
-]
-Out = Annotated[Path, typer.Option("-o", "--out", metavar="SCAN.h5", help="Scan to write.")]
-Slices = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A:B:C",
-        help="Every C-th slice from A up to B (without it), along the third NIfTI axis or sorted "
-        "DICOM slices; one number is one slice. Default: all.",
-    ),
-]
-Series = Annotated[str, typer.Option(help="Which series of a DICOM folder: number or UID's end.")]
-Index = Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI file, from 0.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing SCAN.h5.")]
-Json = Annotated[bool, typer.Option("--json", help="Say what was written as JSON.")]
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """Options of every kind of scan: what of which volume, and where it goes."""
+
+    volume: Annotated[
+        Path, typer.Argument(metavar="VOLUME", help="NIfTI file or folder of a DICOM series.")
+    ]
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="SCAN.h5", help="Scan to write.")]
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B:C",
+            help="Every C-th slice from A up to B (without it), along the third NIfTI axis or sorted "
+            "DICOM slices; one number is one slice. Default: all.",
+        ),
+    ] = None
+    series: Annotated[
+        str, typer.Option(help="Which series of a DICOM folder: number or UID's end.")
+    ] = ""
+    index: Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI file, from 0.")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 7
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing SCAN.h5.")] = (
+        False
+    )
+    json: Annotated[bool, typer.Option("--json", help="Say what was written as JSON.")] = False
+
+    def check(self) -> None:
+        """Refuse an output that cannot be. Raises OutputError."""
+        check_output(self.out, self.volume, self.overwrite)
+
+    def opened(self) -> tuple[Volume, slice]:
+        """The volume and the wanted slices, which are checked before the long work starts."""
+        from restore.datasets.open import read
+        from restore.datasets.slices import parse_slices, slices_within
+
+        chosen = parse_slices(":" if self.slices is None else self.slices)
+        volume = read(self.volume, series=self.series, index=self.index)
+        slices_within(chosen, volume.n_slices, str(self.volume))
+        return volume, chosen
+
+    def report(self, notes: list[str], line: str, **record: Any) -> None:
+        """Say what was written."""
+        console.notes(notes)
+        if self.json:
+            console.result_json({"out": str(self.out), **record, "notes": notes})
+        else:
+            console.result(f"{self.out}: {line}")
 
 
 @app.command("mri")
 @verb("simulate mri")
 def mri(
-    volume: Source,
-    out: Out,
+    simulation: Simulation,
     coils: Annotated[int, typer.Option(min=1, help="Number of receive coils.")] = 8,
     acceleration: Annotated[
         float | None,
@@ -95,21 +127,15 @@ def mri(
             min=2, metavar="ACC", help="--as fastmri: a test file, ACC times fewer lines."
         ),
     ] = None,
-    slices: Slices = None,
-    series: Series = "",
-    index: Index = None,
-    seed: Seed = 7,
-    overwrite: Overwrite = False,
-    json: Json = False,
 ) -> None:
     """Multi-coil Cartesian k-space in the fastMRI layout, with smooth phase and complex noise."""
     if layout is Layout.fastmri:
         undersampling = _undersampling(acceleration, center_fraction, mask, test)
-        folder = _check_stand_in(out, volume, overwrite, coils == 1, test is not None)
-        source, chosen = _opened(volume, slices, series, index)
+        folder = _check_stand_in(simulation, coils == 1, test is not None)
+        source, chosen = simulation.opened()
         _write_stand_in(
-            out, folder, json, undersampling, volume=source, coils=coils, noise=noise, slices=chosen,
-            seed=seed, oversampling=oversampling or 1, columns=columns,
+            simulation, folder, undersampling, volume=source, coils=coils, noise=noise, slices=chosen,
+            seed=simulation.seed, oversampling=oversampling or 1, columns=columns,
         )  # fmt: skip
         return
     for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
@@ -118,18 +144,18 @@ def mri(
     from restore.datasets.mri.fastmri import write_fastmri
     from restore.datasets.simulate.mri import simulate_mri
 
-    check_output(out, volume, overwrite)
-    source, chosen = _opened(volume, slices, series, index)
+    simulation.check()
+    source, chosen = simulation.opened()
     scan = simulate_mri(
         source, coils=coils, acceleration=4 if acceleration is None else acceleration,
         center_fraction=0.08 if center_fraction is None else center_fraction, mask=mask or "random",
-        noise=noise, slices=chosen, seed=seed,
+        noise=noise, slices=chosen, seed=simulation.seed,
     )  # fmt: skip
-    write_fastmri(scan, out)
+    write_fastmri(scan, simulation.out)
     measured = float(scan.mask.size / scan.mask.sum())
     count, coils, height, width = scan.shape
-    _report(
-        out, json, scan.notes,
+    simulation.report(
+        scan.notes,
         f"{count} slices, {coils} coils, {height} x {width}, acceleration {measured:.2f} "
         f"({mask or 'random'}), noise {scan.noise_std or 0:.4g}",
         kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape),
@@ -140,29 +166,24 @@ def mri(
 @app.command("ct")
 @verb("simulate ct")
 def ct(
-    volume: Source,
-    out: Out,
+    simulation: Simulation,
     views: Annotated[int, typer.Option(min=1, help="Number of projection angles.")] = 60,
     arc: Annotated[float, typer.Option(help="Degrees they are spread over, end left out.")] = 180,
     photons: Annotated[float, typer.Option(help="Counts of a ray through air.")] = 1e5,
-    slices: Slices = None,
-    series: Series = "",
-    index: Index = None,
-    seed: Seed = 7,
-    overwrite: Overwrite = False,
-    json: Json = False,
 ) -> None:
     """Parallel-beam sinogram of a volume in HU, with Poisson noise, from a finer grid."""
     from restore.datasets.ct.measurement import write_ct_measurement
     from restore.datasets.simulate.ct import simulate_ct
 
-    check_output(out, volume, overwrite)
-    source, chosen = _opened(volume, slices, series, index)
-    scan = simulate_ct(source, views=views, arc=arc, photons=photons, slices=chosen, seed=seed)
-    write_ct_measurement(scan, out)
+    simulation.check()
+    source, chosen = simulation.opened()
+    scan = simulate_ct(
+        source, views=views, arc=arc, photons=photons, slices=chosen, seed=simulation.seed
+    )
+    write_ct_measurement(scan, simulation.out)
     count, views, detectors = scan.shape
-    _report(
-        out, json, scan.notes,
+    simulation.report(
+        scan.notes,
         f"{count} slices, {views} views over {arc:g} degrees, {detectors} detectors, "
         f"{photons:g} photons",
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
@@ -187,13 +208,12 @@ def _undersampling(
     return Undersampling(test, fraction, mask or "random")
 
 
-def _check_stand_in(
-    out: Path, source: Path, overwrite: bool, single: bool, test: bool
-) -> Path | None:
+def _check_stand_in(simulation: Simulation, single: bool, test: bool) -> Path | None:
     """Check the output; give the folder to make where ROOT/multicoil_val is not there yet."""
     from restore.datasets.mri.fastmri_folder import folder_kind
     from restore.errors import OutputError
 
+    out = simulation.out
     kind = folder_kind(out.parent.name)
     if kind is not None:
         coils, split = "singlecoil" if single else "multicoil", "test" if test else "val"
@@ -204,12 +224,12 @@ def _check_stand_in(
             )
         if not out.parent.exists() and out.parent.parent.parent.is_dir():
             return out.parent
-    check_output(out, source, overwrite)
+    simulation.check()
     return None
 
 
 def _write_stand_in(
-    out: Path, folder: Path | None, json: bool, test: Undersampling | None, **settings: Any
+    simulation: Simulation, folder: Path | None, test: Undersampling | None, **settings: Any
 ) -> None:
     from restore.datasets.mri.fastmri_write import write_fastmri_file
     from restore.datasets.simulate.fastmri_files import simulate_fastmri
@@ -221,32 +241,13 @@ def _write_stand_in(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: could not be made: {error.strerror}") from error
-    write_fastmri_file(scan, out, test)
+    write_fastmri_file(scan, simulation.out, test)
     count, coils, height, width = scan.shape
     state = "complete" if test is None else f"test file at {test.acceleration} ({test.kind})"
-    _report(
-        out, json, scan.notes,
+    simulation.report(
+        scan.notes,
         f"{count} slices, {coils} coils, {height} x {width}, {state}, noise {scan.noise_std or 0:.4g}",
         kind="fastmri", slices=list(scan.slice_indices), shape=list(scan.shape),
         acceleration=None if test is None else test.acceleration,
         noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
-
-
-def _opened(path: Path, slices: str | None, series: str, index: int | None) -> tuple[Volume, slice]:
-    """The volume and the wanted slices, which are checked before the long work starts."""
-    from restore.datasets.open import read
-    from restore.datasets.slices import parse_slices, slices_within
-
-    chosen = parse_slices(":" if slices is None else slices)
-    volume = read(path, series=series, index=index)
-    slices_within(chosen, volume.n_slices, str(path))
-    return volume, chosen
-
-
-def _report(out: Path, json: bool, notes: list[str], line: str, **record: Any) -> None:
-    console.notes(notes)
-    if json:
-        console.result_json({"out": str(out), **record, "notes": notes})
-    else:
-        console.result(f"{out}: {line}")
