@@ -58,6 +58,12 @@ class Training:
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew where OUT or its state exist")
     ] = False
+    augment: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of crops that are also turned, scaled and sheared a little"
+        ),
+    ] = 0.0
 
     def job(self, channels: int, minutes: float, crop: int) -> TrainJob:
         """The job of these options. Raises ConfigError, DeviceError."""
@@ -72,7 +78,7 @@ class Training:
         return TrainJob(
             tuple(parse_source(entry) for entry in self.data), self.out, channels, self.validation,
             Budget(self.steps, minutes, self.rate), self.batch, crop, self.seed, self.licence,
-            str(choose_device(self.device)), _say, self.restart,
+            str(choose_device(self.device)), _say, self.restart, self.augment,
         )  # fmt: skip
 
 

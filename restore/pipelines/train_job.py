@@ -25,6 +25,7 @@ from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import load_autoencoder, load_denoiser, load_prior, save_prior
 from restore.priors.unet import UNetConfig
+from restore.training.augmentation import Augmentation
 from restore.training.autoencoder import (
     AutoencoderTraining,
     Codes,
@@ -59,6 +60,7 @@ class TrainJob:
     """What every family is told.
 
     channels: of the images. say: gets every record of the log. restart: throw away what stands under OUT.
+    augment: share of the crops that are deformed (`restore.training.augmentation`).
     """
 
     sources: tuple[TrainSource, ...]
@@ -73,6 +75,7 @@ class TrainJob:
     device: str
     say: Callable[[dict[str, Any]], None]
     restart: bool = False
+    augment: float = 0.0
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
@@ -103,6 +106,10 @@ class TrainJob:
             self.state.unlink(missing_ok=True)
         return sources, images
 
+    def corpus(self, sources: Sequence[Source]) -> Corpus:
+        """The crops that the training draws, on its device."""
+        return Corpus(sources, self.crop, self.seed, Augmentation(self.augment), self.device)
+
     @property
     def report(self) -> Report:
         """Every record goes to the log beside the weights, and to whoever listens."""
@@ -123,6 +130,7 @@ class TrainJob:
             "trained_on": {
                 "device": self.device, "torch": torch.__version__, "steps": progress.step,
                 "minutes": round(progress.seconds / 60, 1), "batch": self.batch, "crop": self.crop,
+                **({"augment": self.augment} if self.augment else {}),
             },
         }  # fmt: skip
 
@@ -135,7 +143,7 @@ def train_denoiser_job(
     settings = DenoiserTraining(job.budget, job.batch, job.crop, seed=job.seed)
     config = UNetConfig(job.channels, widths, blocks)
     prior, progress = train_denoiser(
-        Corpus(sources, job.crop, job.seed), images, settings, config, job.state, device=job.device,
+        job.corpus(sources), images, settings, config, job.state, device=job.device,
         init=load_denoiser(init) if init else None, report=job.report,
     )  # fmt: skip
     figures = {"denoising_psnr_db": denoising_psnr(prior, images)}
@@ -154,7 +162,7 @@ def train_conditional_job(
     if start is not None and not isinstance(start, EDMDenoiser | BridgeDenoiser):
         raise ConfigError(f"{init}: a conditional model starts from a denoiser or another one")
     model, progress = train_conditional(
-        Corpus(sources, job.crop, job.seed), images, settings, family(bridge), config, job.state,
+        job.corpus(sources), images, settings, family(bridge), config, job.state,
         device=job.device, init=start, report=job.report,
     )  # fmt: skip
     figures = {"restoration_psnr_db": restoration_psnr(model, images, chosen)}
@@ -169,7 +177,7 @@ def train_autoencoder_job(
     settings = AutoencoderTraining(job.budget, job.batch, job.crop, seed=job.seed)
     config = AutoencoderConfig(job.channels, latent_channels, _pair(widths), _pair(blocks))
     network, progress = train_autoencoder(
-        Corpus(sources, job.crop, job.seed), images, settings, config, job.state,
+        job.corpus(sources), images, settings, config, job.state,
         device=job.device, report=job.report,
     )  # fmt: skip
     figures = {"round_trip_psnr_db": round_trip_psnr(network, images)}
@@ -182,7 +190,7 @@ def train_latent_job(
     """The denoiser of an autoencoder's codes, saved together with it."""
     network = load_autoencoder(autoencoder)
     sources, images = job.load(network.config.channels)
-    codes = Codes(Corpus(sources, job.crop, job.seed), network, job.device)
+    codes = Codes(job.corpus(sources), network, job.device)
     settings = DenoiserTraining(
         job.budget, job.batch, job.crop, log_sigma_mean=-0.7, log_sigma_std=1.3, sigma_max=80.0,
         sigma_data=1.0, seed=job.seed,

@@ -1,6 +1,7 @@
 """Batches of augmented crops from training images, drawn from a seed and a step number alone.
 
-Used by the training loops; a resumed training sees the same crops. Images come from `sources` and stay in memory.
+Used by the training loops; a resumed training sees the same crops. Images come from `sources` and stay in memory; crops
+are cut there and turned (`augmentation`) on the training's device.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.training.augmentation import Augmentation
 from restore.training.identity import digest_of_arrays
 from restore.training.sources import Source
 
@@ -22,8 +24,16 @@ from restore.training.sources import Source
 class Corpus:
     """Draws batches of augmented crops from weighted sources. Raises ConfigError for nothing to draw from."""
 
-    def __init__(self, sources: Iterable[Source], crop: int, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        crop: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.sources, self.crop, self.seed = tuple(sources), crop, seed
+        self.augmentation, self.device = augmentation or Augmentation(), device
         weights = np.array([s.weight for s in self.sources], dtype=float)
         if not self.sources or not (np.isfinite(weights).all() and (weights > 0).all()):
             raise ConfigError(
@@ -38,34 +48,38 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with the images, their order and their shares."""
+        """Changes with the images, their order and their shares, and with what crops are deformed."""
         parts = [
             f"{digest_of_arrays(s.images)} {share} {s.photographs}"
             for s, share in zip(self.sources, self._share.tolist(), strict=True)
         ]
+        if self.augmentation.deformed:
+            parts.append(repr(self.augmentation))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def batch(self, step: int, size: int) -> Tensor:
-        """Crops of one step: (size, channels, crop, crop) float32. Depends on the seed and the step only."""
+        """Crops of one step: (size, channels, crop, crop) float32, on the device.
+
+        Depends on the seed and the step only.
+        """
         rng = np.random.default_rng([self.seed, step])
         chosen = rng.choice(len(self.sources), size=size, p=self._share)
-        return torch.stack([self._draw(self.sources[i], rng) for i in chosen])
+        squares = torch.stack([self._square(self.sources[i], rng) for i in chosen])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return self.augmentation(squares.to(self.device), self.crop, generator)
 
-    def _draw(self, source: Source, rng: np.random.Generator) -> Tensor:
+    def _square(self, source: Source, rng: np.random.Generator) -> Tensor:
         image = source.images[rng.integers(len(source.images))]
         # Scanners often interpolate their slices: every third crop of a volume is magnified to know such images.
         zoom = 1.0 if source.photographs or rng.random() > 1 / 3 else rng.uniform(1.0, 2.0)
-        side = int(np.ceil(self.crop / zoom))
+        wanted = self.augmentation.side(self.crop)
+        side = int(np.ceil(wanted / zoom))
         crop = torch.from_numpy(_cut(image, side, rng).copy())
         crop = crop.float() / 255 if crop.dtype == torch.uint8 else crop.float()
-        if side != self.crop:
-            crop = F.interpolate(
-                crop[None], size=(self.crop, self.crop), mode="bicubic", align_corners=False
-            )[0]
-        if not source.photographs:
-            crop = crop * _gain(rng)
-        crop = torch.rot90(crop, int(rng.integers(4)), (1, 2))
-        return crop.flip(-1) if rng.random() < 0.5 else crop
+        if side != wanted:
+            size = (wanted, wanted)
+            crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)[0]
+        return crop if source.photographs else crop * _gain(rng)
 
 
 def _gain(rng: np.random.Generator) -> float:

@@ -59,10 +59,10 @@ class TrainingTask:
 
     def degrade(self, x0: Tensor, generator: torch.Generator) -> Tensor:
         """The picture that a person would see of x0, at its size. x0: (channels, H, W)."""
-        operator = self.operator(tuple(x0.shape), generator)
+        operator = self.operator(tuple(x0.shape), generator).to(x0.device)
         y = operator(x0)
         if self.noise:
-            noise = self.noise * torch.randn(y.shape, generator=generator)
+            noise = (self.noise * torch.randn(y.shape, generator=generator)).to(x0.device)
             y = y + (noise * operator.mask if isinstance(operator, Inpainting) else noise)
         return Problem(y, operator).observed
 

@@ -120,3 +120,13 @@ def test_a_rate_beyond_all_measure_is_refused(tmp_path):
     result = train(images, "-o", tmp_path / "prior.safetensors", "--rate", "1e30")
     assert result.exit_code == 2
     assert "rate" in result.stderr
+
+
+def test_augment_deforms_crops_and_belongs_to_the_training(tmp_path):
+    folder, out = pictures(tmp_path / "pictures", 0), tmp_path / "prior.safetensors"
+    assert train(folder, "-o", out, "--augment", 0.5).exit_code == 0
+    assert read_card(out)["trained_on"]["augment"] == 0.5
+    other = train(folder, "-o", out, "--steps", 4)
+    assert other.exit_code == 2
+    assert "--augment" in other.stderr
+    assert train(folder, "-o", tmp_path / "b.safetensors", "--augment", 1.5).exit_code == 2
