@@ -90,13 +90,22 @@ class Stack(LinearOperator):
         pairs = zip(self.operators, self._parted(self._measured(y)), strict=True)
         return next(op.unit_scale(part) for op, part in pairs if op.kind == self.kind)
 
+    def project(self, y: Tensor) -> Tensor:
+        """Each measurement as its operator does."""
+        pairs = zip(self.operators, self._parted(self._measured(y)), strict=True)
+        return self._joined([op.project(part) for op, part in pairs], y.ndim - len(self.out_shape))
+
     @property
     def _even(self) -> bool:
         return len({op.out_shape for op in self.operators}) == 1
 
     def _apply(self, x: Tensor) -> Tensor:
         parts = [op._apply(x) for op in self.operators]
-        place = x.ndim - len(self.in_shape) + self.slice_ndim
+        return self._joined(parts, x.ndim - len(self.in_shape))
+
+    def _joined(self, parts: list[Tensor], batch_ndim: int) -> Tensor:
+        """One measurement of those of all operators."""
+        place = batch_ndim + self.slice_ndim
         if self._even:
             return torch.stack(parts, dim=place)
         return torch.cat([p.flatten(place) for p in parts], -1)
@@ -191,6 +200,10 @@ class BlockDiagonal(LinearOperator):
     def picture(self, y: Tensor) -> Tensor:
         """The blocks' pictures."""
         return self._each([op.picture for op in self.operators], self._measured(y), self.out_shape)
+
+    def project(self, y: Tensor) -> Tensor:
+        """The blocks' measurements, each as its operator does."""
+        return self._each([op.project for op in self.operators], self._measured(y), self.out_shape)
 
     def interpolate(self, y: Tensor) -> Tensor:
         """The blocks' measurements, enlarged. Raises ConfigError."""

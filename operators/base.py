@@ -185,6 +185,10 @@ class Scale(LinearOperator):
         """That of the operator's own measurement, y / factor."""
         return self.operator.picture(y / self.factor) if self.factor else self.pinv(y)
 
+    def project(self, y: Tensor) -> Tensor:
+        """As the operator."""
+        return self.operator.project(y)
+
     def interpolate(self, y: Tensor) -> Tensor:
         """The operator's own measurement, enlarged. Raises ConfigError."""
         return self.operator.interpolate(y / self.factor)
@@ -352,6 +356,10 @@ class Compose(LinearOperator):
         """The inner operator's picture of the outer one's."""
         shaped = self.inner.in_shape == self.inner.out_shape
         return self.inner.picture(self.outer.picture(y) if shaped else self.outer.pinv(y))
+
+    def project(self, y: Tensor) -> Tensor:
+        """As the outer operator; as the only factor that is no identity."""
+        return (self.outer if self.bare is None else self.bare).project(y)
 
     def interpolate(self, y: Tensor) -> Tensor:
         """As the only factor that is no identity. Raises ConfigError."""

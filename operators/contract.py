@@ -39,6 +39,7 @@ Kept = TypeVar("Kept")
 _NUMBERS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _HALVES = (torch.float16, torch.bfloat16, torch.complex32)
+_TAKEN = frozenset(_NUMBERS + _HALVES + _INTEGERS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class Operator(ABC):
 
         (*batch, *out_shape) -> (*batch, *in_shape); not differentiable. Raises ShapeError, ConfigError.
         """
-        return self._pinv(self._measured(y))
+        return self._pinv(self.project(y))
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -143,6 +144,14 @@ class Operator(ABC):
         """
         shaped = self.in_shape == self.out_shape and not y.is_complex()
         return self._measured(y) if shaped else self.pinv(y)
+
+    def project(self, y: Tensor) -> Tensor:
+        """y with zeros where nothing is measured: missing pixels, k-space that was not sampled. By default y itself.
+
+        (*batch, *out_shape) -> the same. Projecting twice changes nothing, and A x is left as it is;
+        what is not measured may be NaN.
+        """
+        return self._measured(y)
 
     def interpolate(self, y: Tensor) -> Tensor:
         """The measurement enlarged to the image's size, with the ability "interpolates". Raises ConfigError."""
@@ -214,13 +223,11 @@ class Operator(ABC):
 
     def _image(self, x: Tensor) -> Tensor:
         """x, raised to the operator's own kind of number. Raises ShapeError, ConfigError."""
-        return self._checked(x, self.in_shape, "input").to(
-            torch.promote_types(x.dtype, self._number)
-        )
+        return raised(self._checked(x, self.in_shape, "input"), self._number)
 
     def _measured(self, y: Tensor, what: str = "measurement") -> Tensor:
         """y, raised to the operator's own precision. Raises ShapeError, ConfigError."""
-        return self._checked(y, self.out_shape, what).to(torch.promote_types(y.dtype, self.dtype))
+        return raised(self._checked(y, self.out_shape, what), self.dtype)
 
     def _checked(self, x: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
         if not isinstance(x, Tensor):
@@ -228,14 +235,14 @@ class Operator(ABC):
         if x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
             wanted = ", ".join(["*batch", *map(str, shape)])
             raise ShapeError(f"{self}: {what} has shape {tuple(x.shape)}, expected ({wanted})")
-        if x.dtype not in _NUMBERS + _HALVES + _INTEGERS:
+        if x.dtype not in _TAKEN:
             raise ConfigError(
                 f"{self}: {what} has dtype {x.dtype}, expected {_names(_NUMBERS)}; convert it, "
                 "for example with .float()"
             )
         if x.is_meta:
             raise ConfigError(f"{self}: {what} is on the device 'meta' and holds no numbers")
-        if self._place not in (None, x.device):
+        if self._place is not None and self._place != x.device:
             raise ConfigError(
                 f"{self}: {what} is on {x.device} and the operator on {self._place}; move one of "
                 "them with .to(...)"
@@ -293,6 +300,11 @@ def check_stored(operator: str, what: str, tensor: Tensor) -> None:
             f"{operator}: {what} has dtype {tensor.dtype}, expected {_names(_NUMBERS)}; images may "
             "be of half precision, what an operator keeps may not"
         )
+
+
+def raised(x: Tensor, number: torch.dtype) -> Tensor:
+    """x in a kind of number, or in its own where that is higher."""
+    return x if x.dtype == number else x.to(torch.promote_types(x.dtype, number))
 
 
 def _moved(value: Any, target: torch.device | torch.dtype) -> Any:

@@ -109,6 +109,10 @@ class Diagonal(SameShape, LinearOperator):
         """Leading dimensions that do not mix."""
         return self.slices
 
+    def project(self, y: Tensor) -> Tensor:
+        """y where the weight is not zero."""
+        return torch.where(self.weight == 0, 0, self._measured(y))
+
     @property
     def is_complex(self) -> bool:
         """Whether the weight is complex."""

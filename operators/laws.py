@@ -376,7 +376,7 @@ def inverse(trial: Trial) -> None:
 
 
 def looks(trial: Trial) -> None:
-    """`picture`, `unit_scale`, and what single abilities promise."""
+    """`picture`, `unit_scale`, `project`, and what single abilities promise."""
     op = trial.operator
     x = trial.image(op, 2, positive=True)
     y = op(x)
@@ -385,6 +385,10 @@ def looks(trial: Trial) -> None:
     if bool((y != 0).any()):
         scale = op.unit_scale(y)
         trial.expect(isinstance(scale, Scaling), f"unit_scale gives a {type(scale).__name__}")
+    projected = op.project(y)
+    trial.same(projected, y, "project changes A x")
+    other = op.project(trial.measurement(op, 2))
+    trial.same(op.project(other), other, "project changes what it gave")
     if "interpolates" in op.abilities:
         got = op.interpolate(y)
         trial.expect(
@@ -422,7 +426,7 @@ LAWS = {
     "svd": Law("A = U S V^H where there is one", decomposition, linear=True),
     "data step": Law("the exact data step where there is one", data_step, linear=True),
     "pinv": Law("pinv is finite and brings A(x) nearer to y", inverse),
-    "looks": Law("picture, unit_scale and abilities", looks),
+    "looks": Law("picture, unit_scale, project and abilities", looks),
 }
 
 

@@ -18,7 +18,7 @@ from restore.linalg.conjugate_gradients import cg
 from restore.linalg.differentiable import linear
 from restore.linalg.lanczos import largest_eigenvalue
 from restore.linalg.singular import SVD, ProximalPoint, matrix_svd
-from restore.operators.contract import Operator
+from restore.operators.contract import Operator, raised
 
 DENSE_ENTRIES = 2**21  # of a matrix that is decomposed as it is: a second or two
 
@@ -113,8 +113,7 @@ class LinearContract(Operator):
         return math.sqrt(float(largest))
 
     def _measured(self, y: Tensor, what: str = "measurement") -> Tensor:
-        y = self._checked(y, self.out_shape, what)
-        return y.to(torch.promote_types(y.dtype, self._number))
+        return raised(self._checked(y, self.out_shape, what), self._number)
 
 
 def least_squares(

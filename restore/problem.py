@@ -41,7 +41,7 @@ class Problem:
             raise ShapeError(
                 f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})"
             )
-        bad = int((~torch.isfinite(self.y)).sum())
+        bad = int((~torch.isfinite(self.operator.project(self.y))).sum())
         if bad:
             raise ConfigError(
                 f"the measurement holds {bad} non-finite values; repair or mask them first"
@@ -91,8 +91,8 @@ class Problem:
 
     @cached_property
     def unit_y(self) -> Tensor:
-        """The measurement in unit intensities."""
-        return self.scaling.to_unit(self.y)
+        """The measurement in unit intensities, zero where nothing was measured (see `Operator.project`)."""
+        return self.scaling.to_unit(self.operator.project(self.y))
 
     @cached_property
     def data(self) -> DataTerm:

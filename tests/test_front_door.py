@@ -20,6 +20,7 @@ from restore.priors.analytic import GaussianMixture, GaussianPrior
 from restore.priors.base import Denoiser
 from restore.problem import Problem, Step
 from restore.samplers.dds import DDS
+from restore.samplers.dps import DPS
 from restore.samplers.tv import TV
 from restore.scaling import Scaling
 
@@ -145,7 +146,8 @@ def test_a_nan_stops_with_its_step(mri):
 def test_faulty_measurements_are_named(mri):
     y, operator = mri
     bad = y.clone()
-    bad[0, 0, 0, :3] = math.nan
+    columns = operator.mask.nonzero()[:3, 0]
+    bad[0, 0, 0, columns] = math.nan
     with pytest.raises(ConfigError, match="3 non-finite"):
         solve(bad, operator)
     with pytest.raises(ShapeError, match="MultiCoilMRI"):
@@ -180,6 +182,23 @@ def test_settings_that_cannot_work_are_named(mri, arguments, words):
     with pytest.raises(ConfigError) as caught:
         solve(y, operator, **arguments)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("sampler", [QUICK, DPS(n_steps=4), TV(n_steps=4)])
+def test_what_was_not_measured_does_not_matter(mri, sampler, generator):
+    """A whole picture with its mask, k-space with lines that the mask leaves out, NaN where nothing was measured."""
+    mask = Inpainting.random((SIDE, SIDE), 0.6, generator).to(torch.float64)
+    x = torch.rand(SIDE, SIDE, generator=generator, dtype=torch.float64)
+    y, operator = mri
+    for A, whole in ((mask, x), (operator, y)):
+        for hole in (7.0, math.nan):
+            filled = torch.where(A.project(torch.ones_like(whole)) == 0, hole, whole)
+            wanted, got = (
+                solve(v, A, noise=0.02, prior=smooth_prior(), sampler=sampler)
+                for v in (A.project(whole), filled)
+            )
+            assert torch.equal(got.image, wanted.image)
+            assert got.log[-1]["misfit"] == wanted.log[-1]["misfit"]
 
 
 def test_unknown_prior(mri):

@@ -75,6 +75,14 @@ class Inpainting(SameShape, LinearOperator):
         """The operator itself."""
         return self
 
+    def project(self, y: Tensor) -> Tensor:
+        """The seen pixels; zero for the others, whatever stood there."""
+        return torch.where(self.mask == 0, 0, self._measured(y))
+
+    def picture(self, y: Tensor) -> Tensor:
+        """The seen pixels."""
+        return self.project(y)
+
     def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
         """Seen pixels move towards the data, the others stay. None for complex images."""
         if y.is_complex():

@@ -115,6 +115,10 @@ class MultiCoilMRI(LinearOperator):
         """The adjoint: coil-combined image of y with zeros where nothing was sampled."""
         return self.adjoint(y)
 
+    def project(self, y: Tensor) -> Tensor:
+        """The sampled part of y."""
+        return torch.where(self._sampling == 0, 0, self._measured(y))
+
     def coil_images(self, x: Tensor) -> Tensor:
         """maps * x: (*batch, *slices, H, W) -> (*batch, *slices, coils, H, W)."""
         return self.maps * self._image(x).unsqueeze(-3)

@@ -39,31 +39,36 @@ def largest_eigenvalue(
             f"largest eigenvalue: item_ndim is {item_ndim}, expected 1 to {start.ndim} for a start "
             f"of shape {tuple(start.shape)}"
         )
-    dims = tuple(range(-item_ndim, 0))
     lead = start.shape[: start.ndim - item_ndim]
-    previous, v = torch.zeros_like(start), _unit(start, _length(start, dims))
+    v = _rows(start, lead)
+    v = v * _inverse(_length(v))
+    previous, unit = torch.zeros_like(v), torch.ones_like(v[:, :1])
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
-    estimates: list[Tensor] = [torch.zeros(lead.numel(), dtype=torch.float64)]
-    for _ in range(iterations):
-        w = apply(v)
-        overlap = _overlap(v, w, dims)
-        w = w - overlap.to(w.real.dtype) * v
+    estimates: list[Tensor] = [torch.zeros(len(v), dtype=torch.float64)]
+    for k in range(iterations):
+        w = _rows(apply(_shaped(v, start)), lead)
+        if k == 0:  # in units of the map, so that squares neither vanish nor overflow
+            unit = _power_of_two(w)
+        w = w / unit
+        overlap = torch.linalg.vecdot(v, w).unsqueeze(1)
+        w.addcmul_(overlap, v, value=-1)
         if beside:
-            w = w - _shaped(beside[-1], overlap).to(w.real.dtype) * previous
-        length = _length(w, dims)
-        diagonal.append(overlap.flatten().cpu())
+            w.addcmul_(beside[-1].to(w).unsqueeze(1), previous, value=-1)
+        length = torch.linalg.vector_norm(w, dim=1)
+        diagonal.append(overlap.flatten().cpu().double())
         estimates.append(_largest(diagonal, beside))
         change = estimates[-1] - estimates[max(0, len(estimates) - 1 - _LOOK_BACK)]
         still = len(estimates) > _LOOK_BACK + 1
         # Without a remainder the iterates span an invariant subspace: the item's answer is exact.
-        exhausted = length.flatten().cpu() <= tolerance * estimates[-1]
+        exhausted = length.cpu().double() <= tolerance * estimates[-1]
         if bool((exhausted | (still & (change <= tolerance * estimates[-1]))).all()):
             break
-        length = length.masked_fill(_shaped(exhausted, length), 0)
-        beside.append(length.flatten().cpu())
-        previous, v = v, _unit(w, length)
-    return estimates[-1].clamp(min=0).reshape(lead).to(start.device)
+        length = length.masked_fill(exhausted.to(length.device), 0)
+        beside.append(length.cpu().double())
+        previous, v = v, w.mul_(_inverse(length.unsqueeze(1)))
+    found = estimates[-1].clamp(min=0).to(start.device) * unit.flatten().double()
+    return found.reshape(lead)
 
 
 def _largest(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
@@ -76,24 +81,32 @@ def _largest(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
     return torch.linalg.eigvalsh(matrix)[..., -1]
 
 
-def _overlap(a: Tensor, b: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Re <a, b> of each item, in double precision."""
-    product = (a.conj() * b).real if a.is_complex() else a * b
-    return product.sum(dims, keepdim=True, dtype=torch.float64)
+def _rows(x: Tensor, lead: torch.Size) -> Tensor:
+    """One row of real numbers an item: Re <a, b> is then the plain product of rows."""
+    x = x.detach().resolve_conj()
+    x = torch.view_as_real(x) if x.is_complex() else x
+    return x.reshape(lead.numel(), -1) if x.numel() else x.new_zeros(lead.numel(), 1)
 
 
-def _length(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+def _shaped(rows: Tensor, like: Tensor) -> Tensor:
+    """Undo `_rows` without a copy."""
+    if like.is_complex():
+        return torch.view_as_complex(rows.view(*like.shape, 2))
+    return rows.view(like.shape)
+
+
+def _length(x: Tensor) -> Tensor:
     # In double precision: squares of small float32 numbers underflow.
-    return torch.linalg.vector_norm(
-        x, dim=dims, keepdim=True, dtype=torch.complex128 if x.is_complex() else torch.float64
-    )
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64).to(x.dtype)
 
 
-def _unit(x: Tensor, length: Tensor) -> Tensor:
-    """x / length, zero where the length is."""
-    divisor = torch.where(length > 0, length, 1)
-    return torch.where(length > 0, x / divisor, 0).to(x.dtype)
+def _inverse(length: Tensor) -> Tensor:
+    """1 / length, zero where the length is."""
+    return torch.where(length > 0, 1 / torch.where(length > 0, length, 1), 0)
 
 
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(like.shape).to(like.device)
+def _power_of_two(w: Tensor) -> Tensor:
+    """Near the largest entry of each row, 1 where that is zero or not finite."""
+    largest = w.abs().amax(1, keepdim=True)
+    largest = torch.where(torch.isfinite(largest) & (largest > 0), largest, 1)
+    return largest / torch.frexp(largest).mantissa
