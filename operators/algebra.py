@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.linalg.singular import SVD
+from restore.linalg.singular import SVD, ProximalPoint
 from restore.operators.base import LinearOperator, shared_kind, shared_task
 from restore.operators.diagonal import Diagonal
 from restore.scaling import Scaling
@@ -214,6 +214,19 @@ class BlockDiagonal(LinearOperator):
         """The blocks' measurements, backprojected. Raises ConfigError."""
         maps = [functools.partial(op.backproject, filter=filter) for op in self.operators]
         return self._each(maps, self._measured(y), self.out_shape)
+
+    def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
+        """Those of the blocks, where all have one."""
+        pairs = zip(self.operators, y.unbind(y.ndim - len(self.out_shape)), strict=True)
+        found = [op.proximal_point(part, precision) for op, part in pairs]
+        points = [point for point in found if point is not None]
+        if len(points) < len(found):
+            return None
+
+        def point(x0: Tensor, weight: float) -> Tensor:
+            return self._each([lambda x, p=p: p(x, weight) for p in points], x0, self.in_shape)
+
+        return point
 
     @property
     def _has_svd(self) -> bool:
