@@ -224,7 +224,9 @@ class BlockDiagonal(LinearOperator):
             return None
 
         def point(x0: Tensor, weight: float) -> Tensor:
-            return self._each([lambda x, p=p: p(x, weight) for p in points], x0, self.in_shape)
+            place = x0.ndim - len(self.in_shape)
+            parts = zip(points, x0.unbind(place), strict=True)
+            return torch.stack([p(x, weight) for p, x in parts], place)
 
         return point
 
