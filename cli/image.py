@@ -103,12 +103,13 @@ def command(
     clipped = _write_pictures(
         result, picture, out, factor if task == "superres" and not simulate else 1, simulate
     )
+    file = None if mask == _ALPHA else mask
     told = {
-        "task": task, "kernel": kernel, "factor": factor, "boundary": boundary, "noise": noise,
-        "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset, "samples": samples, "luma": luma,
-        "seed": seed, "device": str(chosen),
+        "task": task, "mask": None if file else mask, "kernel": kernel, "factor": factor, "boundary": boundary,
+        "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset,
+        "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
-    record = _record(result.record, {"photo": photo, "mask": None if mask == _ALPHA else mask}, told) | {
+    record = _record(result.record, {"photo": photo, "mask": file}, told) | {
         "outputs": [path.name for path in (out, *extra)], "environment": environment(str(chosen)),
         "clipped_values": clipped,
     }  # fmt: skip

@@ -9,13 +9,39 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import typer
 
+from restore.cli import app
 from restore.datasets.open import read, write
 from restore.datasets.picture.images import write_image
 from restore.datasets.sidecar import read_sidecar
 from restore.datasets.simulate.phantom import head_phantom
 
 FEW = ("--steps", 3)
+RECON = [
+    "{scans}/ct.h5",
+    "-o",
+    "{here}/o.nii.gz",
+    "--sampler",
+    "dds",
+    *FEW,
+    "--noise-std",
+    0.05,
+    "--repair",
+    "zero",
+]
+IMAGE = [
+    "{here}/photo.png",
+    "-o",
+    "{here}/o.png",
+    "--task",
+    "deblur",
+    "--kernel",
+    "gaussian:1",
+    *FEW,
+]
+OPTIONAL = {"recon": {"like"}, "image": {"mask"}}
+"""Files that a run may do without; others show below that the record holds them."""
 
 
 @pytest.fixture
@@ -218,6 +244,24 @@ def test_a_photograph_repeats_too(verb, tmp_path, task, simulate):
     assert read_sidecar(first)["run"] == read_sidecar(again)["run"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--task", "inpaint", "--mask", "alpha"], ["--task", "superres", "--factor", 2, "--luma"]],
+    ids=["alpha", "luma"],
+)
+def test_what_a_photograph_says_itself_repeats(verb, tmp_path, options):
+    """A mask that is the photograph's transparency is no file of the record; lightness alone is an option."""
+    head = head_phantom((8, 96, 96)).data[:3, 16:48, 16:48] / 1200
+    known = (np.random.default_rng(1).random((1, 32, 32)) < 0.9).astype(np.float32)
+    write_image(head * known, tmp_path / "photo.png", alpha=known)
+    run = ["image", tmp_path / "photo.png", *options, *FEW, "-o", tmp_path / "first.png"]
+    result = verb(*run)
+    assert result.exit_code == 0, result.stderr
+    result = verb("image", "--config", tmp_path / "first.json", "-o", tmp_path / "again.png")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+
+
 def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
     """Its name in the card says nothing of where it lies: it is found as the scan is."""
     import restore.priors.store as store
@@ -236,3 +280,26 @@ def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
     result = replayed(verb, out, tmp_path / "third.nii.gz")
     assert result.exit_code == 3
     assert "was made from mine.safetensors" in result.stderr
+
+
+SHAPE_NOTHING = {"out", "overwrite", "report", "dry-run", "json", "config", "steps", "help"}
+"""Options that do not shape the result; --steps stands among the settings."""
+
+
+@pytest.mark.parametrize(("words", "made_by"), [("recon", RECON), ("image", IMAGE)])
+def test_no_option_is_forgotten_in_the_record(scans, verb, tmp_path, words, made_by):
+    """A new option belongs into the record, or into the set above: else a repeated run would differ in silence."""
+    write_image(np.full((1, 32, 32), 0.5, np.float32), tmp_path / "photo.png")
+    arguments = [str(a).format(scans=scans, here=tmp_path) for a in made_by]
+    result = verb(words, *arguments)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))
+    told = set(record["run"]) | {s["Option"] for s in record["sources"]}
+    command = typer.main.get_command(app).commands[words]
+    names = {
+        p.name if p.param_type_name == "argument" else max(p.opts, key=len).lstrip("-")
+        for p in command.params
+    }
+    given_here = {a.lstrip("-") for a in arguments if a.startswith("--")}
+    assert names - told - SHAPE_NOTHING - OPTIONAL[words] == set()
+    assert given_here - SHAPE_NOTHING <= told
