@@ -230,7 +230,11 @@ def test_deep_pictures_stay_deep(pictures, verb, tmp_path):
         (["--task", "denoise", "--mask", "{mask}"], 2, "leave it out"),
         (["--task", "denoise", "--kernel", "disk:3"], 2, "leave it out"),
         (["--task", "deblur", "--kernel", "disk:2", "--sampler", "bicubic"], 2, "bicubic"),
-        (["--task", "denoise", "--sampler", "fbp"], 2, "fbp serves CT with filtered backprojection"),
+        (
+            ["--task", "denoise", "--sampler", "fbp"],
+            2,
+            "fbp serves CT with filtered backprojection",
+        ),
         (["--task", "denoise", "--sampler", "ddss"], 2, "did you mean 'dds'?"),
         (["--task", "denoise", "--set", "step=3"], 2, "no setting 'step'"),
         (["--task", "denoise", "--prior", "natural"], 2, "use prior 'medical'"),
