@@ -10,15 +10,13 @@ nothing is imported or evaluated by name.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
 import math
 import numbers
-import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from restore.errors import ConfigError
@@ -152,24 +150,6 @@ def parse_assignments(items: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def arithmetic(formula: str, names: Mapping[str, Any]) -> int:
-    """The whole number that a formula of names, numbers, +, -, *, // and brackets stands for, such as "2 * n_steps".
-
-    names: values of the formula's names. Raises ConfigError for anything else.
-    """
-
-    def value(node: ast.expr) -> int:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value
-        if isinstance(node, ast.Name) and isinstance(names.get(node.id), int):
-            return int(names[node.id])
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-            return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
-        raise ConfigError(f"'{formula}' is not a formula of {', '.join(names) or 'numbers'}")
-
-    return value(ast.parse(formula, mode="eval").body)
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ ", did you mean 'x'?" or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -275,6 +255,3 @@ def _boolean(text: str) -> bool:
 
 _KNOWN: dict[type, dict[str, _Kind]] = {}
 _PARSERS: dict[Any, Callable[[str], Any]] = {bool: _boolean, int: int, float: float, str: str}
-_OPERATIONS: dict[type, Callable[[int, int], int]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
-}  # fmt: skip

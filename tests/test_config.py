@@ -10,7 +10,6 @@ import pytest
 
 from restore.config import (
     LARGEST_COUNT,
-    arithmetic,
     check_settings,
     did_you_mean,
     from_settings,
@@ -104,27 +103,6 @@ def test_assignments():
 def test_suggestions():
     assert did_you_mean("cgsens", ["dds", "cgsense"]) == ", did you mean 'cgsense'?"
     assert did_you_mean("zzz", ["dds", "cgsense"]) == ""
-
-
-def test_formulas_of_settings():
-    names = {"n_steps": 7, "again": True, "share": 0.5}
-    for formula, value in {
-        "0": 0,
-        "n_steps": 7,
-        "2 * n_steps": 14,
-        "n_steps * (1 + again) - 3 // 2": 13,
-    }.items():
-        assert arithmetic(formula, names) == value
-    for formula in (
-        "steps",
-        "share",
-        "n_steps ** 2",
-        "__import__('os')",
-        "n_steps.real",
-        "-n_steps",
-    ):
-        with pytest.raises(ConfigError, match="is not a formula"):
-            arithmetic(formula, names)
 
 
 @dataclasses.dataclass(frozen=True)

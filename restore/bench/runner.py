@@ -24,28 +24,31 @@ from restore.bench.method import Method, prior_mark
 from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
+from restore.config import check_settings, shared
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import Model
 from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
+from restore.pipelines.scan_to_volume import ReconOptions
 from restore.priors.store import load_prior
 from restore.samplers.base import Sampler
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """samples, seed: of the samplers. part: (k, n), every n-th volume from the k-th, for many machines on one folder.
-    keep: how many volumes keep their images, None for all."""
+    """part: (k, n), every n-th volume from the k-th, for many machines on one folder. keep: how many volumes keep their
+    images, None for all."""
 
     device: torch.device
-    samples: int = 1
-    seed: int = 0
+    samples: int = shared(ReconOptions, "samples")
+    seed: int = shared(ReconOptions, "seed")
     part: tuple[int, int] | None = None
     keep: int | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or (self.keep is not None and self.keep < 0):
-            raise ConfigError("samples must be at least 1, and the volumes to keep not negative")
+        check_settings(self)
+        if self.keep is not None and self.keep < 0:
+            raise ConfigError(f"the volumes to keep must be zero or more, got {self.keep}")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             k, n = self.part
             raise ConfigError(f"a part is k of n with 1 <= k <= n, got {k} of {n}")

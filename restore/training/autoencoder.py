@@ -15,28 +15,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from restore.config import check_settings, setting, shared
 from restore.errors import ConfigError
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
-from restore.training.denoiser import Batches
+from restore.training.denoiser import Batches, DenoiserTraining
 from restore.training.identity import digest_of_weights, identity_of
 from restore.training.loop import Budget, Progress, Report, train
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderTraining:
-    """Hyper-parameters of one training. kl_weight: of the mean Kullback-Leibler divergence of a code's entry."""
+    """Hyper-parameters of one training."""
 
     budget: Budget = dataclasses.field(default_factory=Budget)
-    batch: int = 12
-    crop: int = 56
-    kl_weight: float = 1e-5
+    batch: int = shared(DenoiserTraining, "batch")
+    crop: int = shared(DenoiserTraining, "crop")
+    kl_weight: float = setting(
+        1e-5, "of the mean Kullback-Leibler divergence of a code's entry", at_least=0
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.crop < 8 or self.crop % 4 or self.kl_weight < 0:
-            raise ConfigError(
-                "training needs batch >= 1, crop a multiple of 4 of at least 8, kl_weight >= 0"
-            )
+        check_settings(self)
+        if self.crop % 4:
+            raise ConfigError(f"training needs a crop that is a multiple of 4, got {self.crop}")
 
 
 def train_autoencoder(

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from restore.bridges.base import Level
+from restore.config import check_settings, setting, shared
 from restore.errors import ConfigError
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import OPERATOR_OF, TrainingTask
-from restore.training.denoiser import Batches, adapted_weights, mixed_precision
+from restore.training.denoiser import Batches, DenoiserTraining, adapted_weights, mixed_precision
 from restore.training.families import Family
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
@@ -33,16 +34,15 @@ class ConditionalTraining:
 
     tasks: tuple[TrainingTask, ...]
     budget: Budget = dataclasses.field(default_factory=Budget)
-    batch: int = 12
-    crop: int = 56
+    batch: int = shared(DenoiserTraining, "batch")
+    crop: int = setting(56, "side of a crop in pixels", between=(16, 4096))
     seed: int = 0
-    sigma_data: float = 0.2
+    sigma_data: float = shared(DenoiserTraining, "sigma_data", 0.2)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not self.tasks:
             raise ConfigError("a conditional model needs a task, such as superres:4")
-        if self.batch < 1 or self.crop < 16:
-            raise ConfigError("training needs batch >= 1 and crop >= 16")
 
     @property
     def operators(self) -> tuple[str, ...]:

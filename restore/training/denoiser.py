@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from restore.config import check_settings, setting
 from restore.errors import ConfigError
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNet, UNetConfig
@@ -39,20 +40,21 @@ class DenoiserTraining:
     """Hyper-parameters of one training. Noise in units of an image in [0, 1]."""
 
     budget: Budget = dataclasses.field(default_factory=Budget)
-    batch: int = 12
-    crop: int = 56
-    log_sigma_mean: float = -2.0
-    log_sigma_std: float = 1.1
-    wide_share: float = 0.15  # share of crops whose noise is log-uniform over the whole range
-    sigma_min: float = 0.002
-    sigma_max: float = 40.0
-    sigma_data: float = 0.5
+    batch: int = setting(12, "crops a step", between=(1, 4096))
+    crop: int = setting(56, "side of a crop in pixels", between=(8, 4096))
+    log_sigma_mean: float = setting(-2.0, "mean of the log of the noise level")
+    log_sigma_std: float = setting(1.1, "its deviation", above=0)
+    wide_share: float = setting(
+        0.15, "share of crops whose noise is log-uniform over the whole range", between=(0, 1)
+    )
+    sigma_min: float = setting(0.002, "lowest noise level", above=0)
+    sigma_max: float = setting(40.0, "highest noise level", above=0)
+    sigma_data: float = setting(0.5, "deviation of the images, in the preconditioning", above=0)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.crop < 8:
-            raise ConfigError("training needs batch >= 1 and crop >= 8")
-        if not 0 < self.sigma_min < self.sigma_max:
+        check_settings(self)
+        if self.sigma_min >= self.sigma_max:
             raise ConfigError(f"noise range {self.sigma_min}..{self.sigma_max} is empty")
 
 

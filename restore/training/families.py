@@ -18,9 +18,9 @@ from restore.bridges.base import Level, implied_noise
 from restore.bridges.irsde import IRSDESchedule
 from restore.bridges.rddm import RDDMSchedule
 from restore.bridges.resshift import ResShiftSchedule
-from restore.config import did_you_mean
+from restore.config import check_settings, did_you_mean, shared
 from restore.errors import ConfigError
-from restore.training.denoiser import noise_levels
+from restore.training.denoiser import DenoiserTraining, noise_levels
 
 
 class Drawn(NamedTuple):
@@ -53,12 +53,15 @@ class AnyBridge:
     """
 
     bridge: str = ""
-    log_sigma_mean: float = -1.5
-    log_sigma_std: float = 1.3
-    wide_share: float = 0.5
-    sigma_min: float = 0.002
-    sigma_max: float = 40.0
-    sigma_data: float = 0.2
+    log_sigma_mean: float = shared(DenoiserTraining, "log_sigma_mean", -1.5)
+    log_sigma_std: float = shared(DenoiserTraining, "log_sigma_std", 1.3)
+    wide_share: float = shared(DenoiserTraining, "wide_share", 0.5)
+    sigma_min: float = shared(DenoiserTraining, "sigma_min")
+    sigma_max: float = shared(DenoiserTraining, "sigma_max")
+    sigma_data: float = shared(DenoiserTraining, "sigma_data", 0.2)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
         """a = 1, c = sigma."""

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from restore.errors import ConfigError, DivergenceError, OutputError
+from restore.config import check_settings, setting
+from restore.errors import DivergenceError, OutputError
 from restore.training.checkpoint import load_state, save_state
 from restore.training.identity import Identity
 from restore.training.muon import MuonAdam, split_parameters
@@ -31,28 +32,18 @@ HIGHEST_RATE = 100.0  # far above any that trains, which is near 1
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long and how fast.
+    """How long and how fast; whichever of steps and minutes ends first. Raises ConfigError."""
 
-    rate: of the learning rate; below 1 for fine-tuning. ema: of the averaged weights, 0 to 1. warmup: steps over which
-    the learning rate rises. Raises ConfigError.
-    """
-
-    steps: int = 1_000_000
-    minutes: float = 60.0
-    rate: float = 1.0
-    ema: float = 0.999
-    warmup: int = 100
+    steps: int = setting(1_000_000, "steps at most", between=(1, 10**9))
+    minutes: float = setting(60.0, "minutes at most", above=0)
+    rate: float = setting(
+        1.0, "of the learning rate; below 1 for fine-tuning", above=0, at_most=HIGHEST_RATE
+    )
+    ema: float = setting(0.999, "decay of the averaged weights", at_least=0, below=1)
+    warmup: int = setting(100, "steps over which the learning rate rises", between=(1, 10**9))
 
     def __post_init__(self) -> None:
-        if not (self.steps >= 1 and self.minutes > 0 and 0 < self.rate <= HIGHEST_RATE):
-            raise ConfigError(
-                f"training needs steps >= 1, minutes > 0 and rate above 0 up to {HIGHEST_RATE:g}, got steps "
-                f"{self.steps}, minutes {self.minutes:g}, rate {self.rate:g}"
-            )
-        if not (0 <= self.ema < 1 and self.warmup >= 1):
-            raise ConfigError(
-                f"training needs ema from 0 to below 1 and warmup >= 1, got {self.ema}, {self.warmup}"
-            )
+        check_settings(self)
 
 
 @dataclasses.dataclass
