@@ -63,7 +63,7 @@ class ScanTask:
     def run(self, sampler: str, preset: str, settings: dict[str, Any]) -> Score:
         """Reconstruct and score."""
         scan = self.scan()
-        chosen = load_sampler(sampler).configured(preset, scan.operator, settings)
+        chosen = load_sampler(sampler).configured(preset, scan, settings)
         prior = _prior("medical") if chosen.prior_kinds else None
         start = time.perf_counter()
         options = ReconOptions(maps=self.maps)  # type: ignore[arg-type]

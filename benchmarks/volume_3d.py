@@ -91,7 +91,7 @@ def scan_of(task: str, data: Path, slices: int = SLICES) -> Scan:
 
 def run(scan: Scan, sampler: str, settings: dict[str, Any]) -> Array:
     """The reconstructed volume."""
-    chosen = load_sampler(sampler).configured("tuned", scan.operator, settings)
+    chosen = load_sampler(sampler).configured("tuned", scan, settings)
     prior = load_prior("medical") if chosen.prior_kinds else None
     result = reconstruct(scan, chosen, prior, ReconOptions(), device=torch.device("cpu"))
     return np.asarray(result.volume.data, dtype=np.float32)

@@ -74,7 +74,9 @@ class Setup(ABC):
 class Scan(ABC):
     """A measurement of some slices, and their place in the patient.
 
-    kind: of the forward operators ("mri", "ct"). modality: "MR" or "CT". takes: names of `SetupOptions` that mean
+    `kind`, `task` and `abilities` are asked by samplers and presets before any data are read, as those of an operator.
+
+    modality: "MR" or "CT". holds: what was measured ("k-space"). takes: names of `SetupOptions` that mean
     something here. first_look: the classical sampler whose image a reader sees first.
 
     slice_indices: where the slices stood in the source. noise_std: in the units of the measurement, or None. affine:
@@ -84,8 +86,8 @@ class Scan(ABC):
     assume or repair; grows while slices are read with a repair.
     """
 
-    kind: ClassVar[str]
     modality: ClassVar[str]
+    holds: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
     first_look: ClassVar[str]
 
@@ -100,6 +102,21 @@ class Scan(ABC):
 
     @property
     @abstractmethod
+    def kind(self) -> str:
+        """Of its forward operators: "mri", "ct" or "image"."""
+
+    @property
+    def task(self) -> str:
+        """Of its forward operators; a scan poses no task of image restoration."""
+        return ""
+
+    @property
+    @abstractmethod
+    def abilities(self) -> frozenset[str] | None:
+        """Of its forward operators, None where they are known only once data were read."""
+
+    @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Of the measurement, slices in front."""
 
@@ -107,11 +124,6 @@ class Scan(ABC):
     @abstractmethod
     def image_shape(self) -> tuple[int, int]:
         """(rows, columns) of a reconstructed slice."""
-
-    @property
-    @abstractmethod
-    def operator(self) -> type:
-        """The class of the forward operators: what samplers and presets are asked about before any data are read."""
 
     @property
     @abstractmethod
@@ -141,6 +153,9 @@ class Scan(ABC):
 
     @abstractmethod
     def _setup(self, options: SetupOptions) -> Setup: ...
+
+    def __str__(self) -> str:
+        return f"{self.holds} in {self.path.name}"
 
     @property
     def n_slices(self) -> int:

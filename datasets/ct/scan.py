@@ -40,8 +40,9 @@ class CTScan(Scan):
     attenuation and HU. noise_std: of one air ray. The other fields are those of every `Scan`.
     """
 
-    kind: ClassVar[str] = "ct"
+    kind = "ct"
     modality: ClassVar[str] = "CT"
+    holds: ClassVar[str] = "a sinogram"
     takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
     first_look: ClassVar[str] = "fbp"
 
@@ -62,11 +63,11 @@ class CTScan(Scan):
         return self.geometry.shape
 
     @property
-    def operator(self) -> type:
-        """`ParallelBeamCT`."""
+    def abilities(self) -> frozenset[str]:
+        """Those of a projector of this geometry."""
         from restore.operators.ct.parallel_beam import ParallelBeamCT
 
-        return ParallelBeamCT
+        return ParallelBeamCT(self.geometry).abilities
 
     @property
     def values_per_slice(self) -> int:

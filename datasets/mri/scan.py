@@ -35,8 +35,9 @@ class MRIScan(Scan):
     noise_std: per real channel. The other fields are those of every `Scan`.
     """
 
-    kind: ClassVar[str] = "mri"
+    kind = "mri"
     modality: ClassVar[str] = "MR"
+    holds: ClassVar[str] = "k-space"
     takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std")
     first_look: ClassVar[str] = "zerofilled"
 
@@ -57,11 +58,9 @@ class MRIScan(Scan):
         return self.recon_shape
 
     @property
-    def operator(self) -> type:
-        """`MultiCoilMRI`."""
-        from restore.operators.mri.multicoil import MultiCoilMRI
-
-        return MultiCoilMRI
+    def abilities(self) -> None:
+        """Not known before the maps are: a single coil of even sensitivity can do more."""
+        return
 
     @property
     def values_per_slice(self) -> int:

@@ -20,7 +20,7 @@ from restore.datasets.scan import MapsSource, Scan
 from restore.front_door import Model
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.problem import Step
-from restore.samplers.base import Sampler
+from restore.samplers.base import OperatorTraits, Sampler
 
 OnProgress = Callable[[float], None]
 """Told how much of the case is done, from 0 to 1."""
@@ -72,14 +72,14 @@ class Outcome:
 class Case(ABC):
     """One volume (or photograph) under one setting.
 
-    operator: the class of the forward operator, which presets go by. prior_names: bundled priors by kind where the
-    protocol's own do not serve (a grey photograph).
+    operator: the forward operator, or what is known of it: samplers and presets go by it. prior_names: bundled priors
+    by kind where the protocol's own do not serve (a grey photograph).
     """
 
     conditions: Conditions
     place: Place
     reference: NDArray[Any] | None
-    operator: type
+    operator: OperatorTraits
     prior_names: dict[str, str] | None = None
 
     @abstractmethod
@@ -134,9 +134,9 @@ class ScanCase(Case):
     divisor: NDArray[Any] | None = None
 
     @property
-    def operator(self) -> type:  # type: ignore[override]
-        """The class of the forward operator, which presets go by."""
-        return self.scan.operator
+    def operator(self) -> OperatorTraits:  # type: ignore[override]
+        """The scan says what its operators are."""
+        return self.scan
 
     def first_look(self) -> NDArray[Any]:
         """The classical image that the kind of scan names: zero-filled, filtered back-projection."""

@@ -37,7 +37,6 @@ from restore.datasets.volume.dicom import is_dicom
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.ct.geometry import AIR_HU
-from restore.pipelines.run_recon import CT_UNFIT
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""
@@ -63,7 +62,6 @@ class CTSparseView(Protocol):
     name: ClassVar[str] = "ct-sparse-view"
     default_samplers: ClassVar[str] = "fbp,tv,wavelet,dds"
     default_prior: ClassVar[dict[str, str]] = {"denoiser": "medical"}
-    unfit: ClassVar[tuple[str, ...]] = CT_UNFIT
 
     root: Path
     views: tuple[int, ...] = ()

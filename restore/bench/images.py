@@ -191,9 +191,9 @@ class PhotoCase(Case):
     prior_names: dict[str, str] | None = None
 
     @property
-    def operator(self) -> type:  # type: ignore[override]
-        """The class of the forward operator, which presets go by."""
-        return type(self.forward)
+    def operator(self) -> LinearOperator:  # type: ignore[override]
+        """The forward operator."""
+        return self.forward
 
     def first_look(self) -> NDArray[Any]:
         """The degraded photograph at the image's size: low resolution is enlarged by bicubic interpolation."""

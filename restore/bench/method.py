@@ -14,7 +14,7 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.priors.store import kind_of, read_card
 from restore.registry import check_operator, load_sampler, sampler_names
-from restore.samplers.base import Sampler
+from restore.samplers.base import OperatorTraits, Sampler
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 _RESERVED = ("input", "reference")
@@ -39,7 +39,9 @@ class Method:
                 f"{' or '.join(_RESERVED)}"
             )
 
-    def sampler_for(self, setting: str, operator: type, check: bool = True) -> Sampler:
+    def sampler_for(
+        self, setting: str, operator: OperatorTraits | type, check: bool = True
+    ) -> Sampler:
         """The configured sampler under one setting for one kind of operator; check: that it serves it.
 
         Raises ConfigError.

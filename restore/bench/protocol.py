@@ -31,7 +31,7 @@ class Protocol(ABC):
     """A rule for measuring, reconstructing and scoring a folder of data.
 
     `default_samplers`: what is compared if nothing is said, the classical baselines always among it. `default_prior`:
-    the bundled prior of each kind. `unfit`: samplers that are for another kind of measurement.
+    the bundled prior of each kind.
     `headline`: the figures of the table in their order. `average_over`: what the table's means are over, "volumes" or
     "slices" (then a volume counts as often as it has slices).
     """
@@ -39,7 +39,6 @@ class Protocol(ABC):
     name: ClassVar[str]
     default_samplers: ClassVar[str]
     default_prior: ClassVar[dict[str, str]]
-    unfit: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ("psnr", "ssim", "nmse")
     average_over: ClassVar[str] = "volumes"
 

@@ -174,8 +174,6 @@ class _Work:
     ) -> tuple[Method, Sampler, str] | None:
         """The configured sampler and its prior; None, with one remark, where the method cannot serve this setting."""
         try:
-            if method.sampler in self.protocol.unfit:
-                raise ConfigError(f"{method.sampler} is for another kind of measurement")
             sampler = method.sampler_for(setting.name, case.operator)
             names = case.prior_names or self.protocol.default_prior
             default = next((names[kind] for kind in sampler.prior_kinds if kind in names), "")

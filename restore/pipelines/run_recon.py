@@ -35,10 +35,6 @@ from restore.priors.store import kind_of, load_prior, read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 
-MRI_UNFIT: tuple[str, ...] = ("fbp", "bicubic")
-CT_UNFIT: tuple[str, ...] = ("zerofilled", "cgsense", "bicubic")
-"""Classical samplers that are for another kind of measurement."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ReconJob:
@@ -95,13 +91,12 @@ def plan(job: ReconJob) -> Planned:
     InputError, ConfigError, OutputError (an output of another job exists).
     """
     scan = open_scan(job.scan, repair=job.repair)
-    sampler = load_sampler(job.sampler).configured(job.preset, scan.operator, dict(job.settings))
-    _check_pair(job, scan)
-    check_operator(type(sampler), scan.operator)
+    sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
+    check_operator(type(sampler), scan)
     if job.prior == "auto":
         job = dataclasses.replace(job, prior="medical")
     if sampler.prior_kinds:
-        _check_prior(job, sampler, scan.operator.__name__)
+        _check_prior(job, sampler, scan)
     _check_name(job)
     identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
     fingerprint = job.fingerprint()
@@ -163,17 +158,7 @@ def _write(results: dict[Path, Volume], planned: Planned) -> None:
         raise
 
 
-def _check_pair(job: ReconJob, scan: Scan) -> None:
-    """Refuse a classical sampler that is for another kind of measurement (ConfigError)."""
-    unfit, holds, fit = {
-        "mri": (MRI_UNFIT, "k-space", "zerofilled, cgsense, wavelet, tv or dds"),
-        "ct": (CT_UNFIT, "a sinogram", "fbp, wavelet, tv or dds"),
-    }[scan.kind]
-    if job.sampler in unfit:
-        raise ConfigError(f"{job.scan} holds {holds}, which is not for {job.sampler}; use {fit}")
-
-
-def _check_prior(job: ReconJob, sampler: Sampler, operator: str) -> None:
+def _check_prior(job: ReconJob, sampler: Sampler, scan: Scan) -> None:
     """Refuse a prior of a kind, or trained for a task, that cannot serve (ConfigError); only its card is read."""
     kind, kinds = kind_of(job.prior), sampler.prior_kinds
     if kind not in kinds:
@@ -182,10 +167,10 @@ def _check_prior(job: ReconJob, sampler: Sampler, operator: str) -> None:
             "priors for scans are denoisers: use dds, reddiff or another sampler for denoisers (`restore list "
             f"samplers`), or train a {kinds[0]} prior on scans and name it with --prior"
         )
-    tasks = read_card(job.prior).get("tasks") or [operator]
-    if operator not in tasks:
+    tasks = read_card(job.prior).get("tasks")
+    if tasks and scan.task not in tasks:
         raise ConfigError(
-            f"prior '{job.prior}' was trained for {', '.join(tasks)}, not for {operator}; use dds or reddiff"
+            f"prior '{job.prior}' was trained for {', '.join(tasks)}, not for {scan}; use dds or reddiff"
         )
 
 

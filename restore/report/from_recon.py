@@ -87,7 +87,7 @@ def study_of_recon(
 
 
 def _first_look(scan: Scan, options: ReconOptions) -> NDArray[Any]:
-    sampler = load_sampler(scan.first_look).configured("tuned", scan.operator, {})
+    sampler = load_sampler(scan.first_look).configured("tuned", scan, {})
     classical = dataclasses.replace(options, samples=1, trace=False)
     return reconstruct(scan, sampler, None, classical, device=torch.device("cpu")).volume.data
 

@@ -73,7 +73,6 @@ class Toy(Protocol):
     name: ClassVar[str] = "toy"
     default_samplers: ClassVar[str] = "zerofilled,tv"
     default_prior: ClassVar[dict[str, str]] = {"denoiser": "medical"}
-    unfit: ClassVar[tuple[str, ...]] = ("fbp",)
 
     def __init__(self, folder: Path, settings: tuple[str, ...] = ("plain",)) -> None:
         self.folder, self.names, self.opened, self.closed = folder, settings, [], []

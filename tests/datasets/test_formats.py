@@ -32,11 +32,12 @@ ROOMS = Path(formats.__file__).parent
 class MoonScan(Scan):
     """Every third column of pictures is missing."""
 
-    kind: ClassVar[str] = "image"
+    kind = "image"
+    abilities = frozenset({"linear", "selects"})
     modality: ClassVar[str] = "MR"
+    holds: ClassVar[str] = "the moon"
     takes: ClassVar[tuple[str, ...]] = ()
     first_look: ClassVar[str] = "zerofilled"
-    operator: ClassVar[type] = Inpainting
     units: ClassVar[str] = "lux"
     sampling: ClassVar[str] = "two of three columns"
 
@@ -116,7 +117,7 @@ def test_a_format_is_one_object(moon):
     """Opened, reconstructed and refused where it is no volume, though no line of the package knows it."""
     scan = open_scan(moon)
     assert isinstance(scan, MoonScan)
-    sampler = load_sampler("tv").configured("tuned", scan.operator, {"n_steps": 2})
+    sampler = load_sampler("tv").configured("tuned", scan, {"n_steps": 2})
     result = reconstruct(scan, sampler, None, ReconOptions(), device=torch.device("cpu"))
     assert result.volume.data.shape == (2, 12, 9)
     assert result.volume.units == "lux"

@@ -14,8 +14,6 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
-from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.pipelines.scan_to_volume import ReconOptions, ReconResult, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
@@ -43,7 +41,7 @@ def scans() -> dict[str, Scan]:
 
 
 def solved(scan: Scan, name: str, **options) -> ReconResult:
-    sampler = load_sampler(name).configured("tuned", scan.operator, SETTINGS.get(name, {}))
+    sampler = load_sampler(name).configured("tuned", scan, SETTINGS.get(name, {}))
     prior = load_prior("medical") if sampler.prior_kinds else None
     return reconstruct(scan, sampler, prior, ReconOptions(**options), device=CPU)
 
@@ -156,7 +154,7 @@ def test_kspace_of_zeros(scans):
 def test_coupled_slices_go_together(scans, monkeypatch):
     monkeypatch.setattr("restore.pipelines.scan_to_volume.PIXELS_PER_CALL", 1)
     settings = {"n_steps": 2, "tv_weight": 0.01}
-    sampler = load_sampler("dds").configured("tuned", MultiCoilMRI, settings)
+    sampler = load_sampler("dds").configured("tuned", scans["mri"], settings)
     result = reconstruct(scans["mri"], sampler, load_prior("medical"), ReconOptions(), device=CPU)
     assert len(result.record["chunks"]) == 1
     assert np.isfinite(result.volume.data).all()
@@ -165,7 +163,7 @@ def test_coupled_slices_go_together(scans, monkeypatch):
 def test_steps_are_told(scans, monkeypatch):
     monkeypatch.setattr("restore.pipelines.scan_to_volume.PIXELS_PER_CALL", 1)
     told = []
-    sampler = load_sampler("dds").configured("tuned", ParallelBeamCT, {"n_steps": 2})
+    sampler = load_sampler("dds").configured("tuned", scans["ct"], {"n_steps": 2})
     reconstruct(
         scans["ct"], sampler, load_prior("medical"), ReconOptions(), device=CPU,
         on_step=lambda before, size, step: told.append((before, size, step.i, step.n)),

@@ -52,7 +52,8 @@ def test_options_of_other_scans_mean_nothing(scan):
 
 
 def test_what_it_says_of_itself(scan):
-    assert (scan.kind, scan.modality, scan.first_look) == ("ct", "CT", "fbp")
+    assert (scan.kind, scan.task, scan.abilities >= {"backprojects"}) == ("ct", "", True)
+    assert (scan.modality, scan.first_look, str(scan)) == ("CT", "fbp", "a sinogram in simulated")
     assert scan.shape == (3, *scan.geometry.sinogram_shape)
     assert (scan.image_shape, scan.values_per_slice) == ((40, 32), 40 * 32)
     assert (scan.units, scan.sampling) == ("HU", "20 views")

@@ -86,7 +86,12 @@ def test_options_out_of_range(options):
 
 
 def test_what_it_says_of_itself(scan):
-    assert (scan.kind, scan.modality, scan.first_look) == ("mri", "MR", "zerofilled")
+    assert (scan.kind, scan.task, scan.abilities) == ("mri", "", None)
+    assert (scan.modality, scan.first_look, str(scan)) == (
+        "MR",
+        "zerofilled",
+        "k-space in simulated",
+    )
     assert scan.shape == (3, 3, 64, 60)
     assert scan.image_shape == (64, 60)
     assert scan.values_per_slice == 2 * 64 * 60
