@@ -68,7 +68,7 @@ def to_deepinv(operator: LinearOperator) -> Any:
     either side, as in deepinv's own MRI: (B, 2, H, W) and (B, 2, coils, H, W). Differentiable.
     Raises ConfigError where deepinv is missing.
     """
-    return _class_of_deepinv()(operator)
+    return _restored()(operator)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def _number(is_complex: bool) -> torch.dtype:
 
 
 @functools.cache
-def _class_of_deepinv() -> Any:
+def _restored() -> Any:
     base: Any = load_extra("deepinv.physics", "deepinv", "to_deepinv").LinearPhysics
 
     class Restored(base):

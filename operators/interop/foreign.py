@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.base import KINDS, LinearOperator
+from restore.operators.base import KINDS, LinearOperator, least_squares
 from restore.operators.ct.parallel_beam import attenuation_scale
 from restore.operators.interop.arrays import BatchTimes, NumpyProducts
+from restore.operators.mri.multicoil import SENSE_DAMPING, SENSE_STEPS
 from restore.scaling import Scaling
 
 MATCHED = 1e-3
@@ -103,6 +104,13 @@ class Foreign(LinearOperator):
     def unit_scale(self, y: Tensor) -> Scaling:
         """As our own operators of the kind: for "ct" that of attenuation in 1/mm, whatever y is."""
         return attenuation_scale() if self.kind == "ct" else super().unit_scale(y)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        """For "mri" a few damped CG-SENSE steps, as `MultiCoilMRI` has them; else the general one."""
+        if self.kind != "mri":
+            return super()._pinv(y)
+        damping = SENSE_DAMPING * self.norm() ** 2
+        return least_squares(self, y, iterations=SENSE_STEPS, damping=damping)
 
     def _apply(self, x: Tensor) -> Tensor:
         return self._product(self.products.forward, x, self.in_shape, self.out_shape)

@@ -53,11 +53,11 @@ def to_pylops(operator: LinearOperator) -> Any:
 
     Raises ConfigError where pylops is missing.
     """
-    return _class_of_pylops()(operator)
+    return _restored()(operator)
 
 
 @functools.cache
-def _class_of_pylops() -> Any:
+def _restored() -> Any:
     base: Any = load_extra("pylops", "pylops", "to_pylops").LinearOperator
 
     class Restored(base):

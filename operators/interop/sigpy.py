@@ -52,11 +52,11 @@ def to_sigpy(operator: LinearOperator) -> Any:
 
     Arrays go to the operator's device and back, in their own precision. Raises ConfigError where sigpy is missing.
     """
-    return _linop_of()(operator)
+    return _restored()(operator)
 
 
 @functools.cache
-def _linop_of() -> Any:
+def _restored() -> Any:
     base: Any = load_extra("sigpy.linop", "sigpy", "to_sigpy").Linop
 
     class Restored(base):

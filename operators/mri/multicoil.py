@@ -23,7 +23,7 @@ from restore.operators.mri.fourier import fft2c, ifft2c, shift_planes
 _PLANE = (-2, -1)
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
 _PLAIN = 1e-5  # of a modulus from one
-_SENSE_STEPS, _SENSE_DAMPING = 10, 1e-3
+SENSE_STEPS, SENSE_DAMPING = 10, 1e-3
 
 
 @final
@@ -206,7 +206,7 @@ class MultiCoilMRI(LinearOperator):
         return _sum_coils(parts).conj_physical_()
 
     def _pinv(self, y: Tensor) -> Tensor:
-        return least_squares(self, y, iterations=_SENSE_STEPS, damping=_SENSE_DAMPING)
+        return least_squares(self, y, iterations=SENSE_STEPS, damping=SENSE_DAMPING)
 
     def _blocks(self, pixels: int, element_size: int) -> Iterator[tuple[slice, Tensor]]:
         """Runs of coils whose images of `pixels` values each fit in the working memory, with their

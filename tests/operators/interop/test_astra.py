@@ -46,13 +46,9 @@ def test_samplers_give_the_same_image(projector):
     truth[6:18, 5:14] = 0.02
     y = ours(truth)
     assert theirs.unit_scale(y) == ours.unit_scale(y)
-    for sampler, settings in (
-        ("tv", {"weight": 1e-4, "nonnegative": True}),
-        ("dds", {"preset": "published"}),
-    ):
+    for sampler in ("tv", "dds"):
         images = [
-            solve(y, A, noise=0.01, sampler=sampler, n_steps=10, **settings).image
-            for A in (theirs, ours)
+            solve(y, A, noise=0.01, sampler=sampler, n_steps=10).image for A in (theirs, ours)
         ]
         difference = torch.linalg.vector_norm(images[0] - images[1])
         assert difference < 1e-3 * torch.linalg.vector_norm(images[1]), (sampler, difference)

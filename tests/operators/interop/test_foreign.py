@@ -138,6 +138,8 @@ def test_wrong_sizes_shapes_and_kinds_are_named():
 def test_a_library_that_is_missing_is_named_with_what_to_install(name, package, monkeypatch):
     import restore.operators.interop as interop
 
+    if name.startswith("to_"):  # the class was made when another test needed it
+        sys.modules[getattr(interop, name).__module__]._restored.cache_clear()
     for part in [m for m in sys.modules if m.split(".")[0] == package.split(".")[0]]:
         monkeypatch.delitem(sys.modules, part)
     monkeypatch.setitem(sys.modules, package.split(".")[0], None)

@@ -12,7 +12,6 @@ from restore.noise import Gaussian
 from restore.operators import check
 from restore.operators.interop import from_sigpy, to_sigpy
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.scaling import Scaling
 
 sp = pytest.importorskip("sigpy")
 linop = pytest.importorskip("sigpy.mri.linop")
@@ -99,22 +98,17 @@ def test_sigpys_own_solver_runs_on_ours(scan):
     assert np.linalg.norm(images[0] - images[1]) < 1e-3 * np.linalg.norm(images[1])
 
 
-SETTINGS = {"cgsense": {}, "tv": {"weight": 1e-3}, "wavelet": {}, "dds": {"preset": "published"}}
-
-
-@pytest.mark.parametrize("sampler", SETTINGS)
+@pytest.mark.parametrize("sampler", ["cgsense", "tv", "wavelet", "dds", "diffpir", "dps"])
 def test_samplers_give_the_same_image(scan, sampler):
-    """Ten steps carry the rounding of the operators (1e-7) along; the intensity scale is said, since it is taken from
-    a classical image that our own operator makes in its own way.
+    """Ten steps carry the rounding of the operators (1e-7) along, 6e-7 seen; and the intensity scale is taken from a
+    classical image, whose damping goes with the operator's norm, 1.5e-6.
     """
     side = torch.linspace(-1, 1, 20)[:, None] ** 2 + torch.linspace(-1, 1, 15)[None] ** 2
     truth = (side < 0.6).to(torch.complex64)
     noise = Gaussian(0.01)
     y = noise.sample(scan(truth), torch.Generator().manual_seed(2))
     theirs, ours = (
-        solve(
-            y, A, noise=noise, sampler=sampler, n_steps=10, scaling=Scaling(), **SETTINGS[sampler]
-        ).image
+        solve(y, A, noise=noise, sampler=sampler, n_steps=10).image
         for A in (from_sigpy(sense(scan), kind="mri"), scan)
     )
-    assert torch.linalg.vector_norm(theirs - ours) < 1e-3 * torch.linalg.vector_norm(ours)
+    assert torch.linalg.vector_norm(theirs - ours) < 1e-4 * torch.linalg.vector_norm(ours)
