@@ -44,6 +44,20 @@ class Level:
         return self.c / self.a if self.a > 0 else math.inf
 
 
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """The times that a solver visits, descending, with a, c and lambda = log(a/c), infinite where c is 0."""
+
+    t: tuple[float, ...]
+    a: tuple[float, ...]
+    c: tuple[float, ...]
+    lam: tuple[float, ...]
+
+    def level(self, i: int) -> Level:
+        """The factors at the i-th time."""
+        return Level(self.t[i], self.a[i], self.c[i])
+
+
 def mix(x0: Tensor, y: Tensor, n: Tensor, level: Level) -> Tensor:
     """The forward process: x_t from clean image, degraded image and noise, all of one shape."""
     return level.a * x0 + (1 - level.a) * y + level.c * n

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from restore.bridges.base import Level, clean_estimate, implied_noise
+from restore.bridges.base import Level, Times, clean_estimate, implied_noise
 from restore.bridges.roundings import single, single_linspace
 from restore.config import check_settings, setting
 from restore.errors import ConfigError
@@ -28,23 +28,6 @@ Convention = Literal["irsde", "daclip"]
 TimeGrid = Literal["linspace", "linear-lambda", "karras-n", "karras-t", "leading", "trailing"]
 Interpolation = Literal["exact", "official"]
 Roundings = Literal["exact", "float32"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """The times that a solver visits, descending, with a, c (the paper's sigma) and lambda = log(a/c) of each.
-
-    lam is infinite where c is 0.
-    """
-
-    t: tuple[float, ...]
-    a: tuple[float, ...]
-    c: tuple[float, ...]
-    lam: tuple[float, ...]
-
-    def level(self, i: int) -> Level:
-        """The factors at the i-th time."""
-        return Level(self.t[i], self.a[i], self.c[i])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +214,7 @@ class IRSDESchedule:
         rho: float = 7.0,
         offset: int = 0,
         interpolation: Interpolation = "exact",
-    ) -> Grid:
+    ) -> Times:
         """n_steps + 1 times, descending.
 
         With max the largest whole time of lambda >= lambda_min:
@@ -265,7 +248,7 @@ class IRSDESchedule:
 
     def _exact_grid(
         self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
-    ) -> Grid:
+    ) -> Times:
         whole = torch.arange(self.length + 1, dtype=torch.float64)
         if kind in ("linear-lambda", "karras-n"):
             total = self._by_noise(kind, n_steps, lambda_min, rho)
@@ -275,10 +258,10 @@ class IRSDESchedule:
             total = _interpolated(t, whole, self.theta_sums)
         return self._grid(t, total)
 
-    def _grid(self, t: Tensor, total: Tensor) -> Grid:
+    def _grid(self, t: Tensor, total: Tensor) -> Times:
         a = (-total).exp()
         s = self.s_inf * (-torch.expm1(-2 * total)).sqrt()
-        return Grid(*(tuple(v.tolist()) for v in (t, a, s, -total - s.log())))
+        return Times(*(tuple(v.tolist()) for v in (t, a, s, -total - s.log())))
 
     def _by_noise(self, kind: str, n_steps: int, lambda_min: float, rho: float) -> Tensor:
         """Theta of a grid whose noise levels are chosen, ascending in lambda; (n_steps + 1,) float64."""
@@ -328,7 +311,7 @@ class IRSDESchedule:
 
     def _official_grid(
         self, kind: str, n_steps: int, lambda_min: float, rho: float, offset: int
-    ) -> Grid:
+    ) -> Times:
         if self.convention != "daclip":
             raise ConfigError(
                 "IR-SDE: the official interpolation needs a finite lambda_0; use convention 'daclip' or "
@@ -349,7 +332,7 @@ class IRSDESchedule:
         else:
             t = released._by_time(kind, n_steps, lambda_min, rho, offset).float()
         at = [_interpolated(t, whole, v) for v in (a, s, lam)]
-        return Grid(*(tuple(v.tolist()) for v in (t, *at)))
+        return Times(*(tuple(v.tolist()) for v in (t, *at)))
 
 
 def noise_estimate(

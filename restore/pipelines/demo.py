@@ -56,7 +56,7 @@ FULL = Size()
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Exhibit:
     """A reconstruction of the demonstration. seconds: None where it was finished before."""
 
     modality: str
@@ -70,7 +70,7 @@ class Outcome:
 class Demonstration:
     """What was made: reconstructions in the order of the table, and pictures."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Exhibit, ...]
     pictures: tuple[Path, ...]
 
 
@@ -114,7 +114,7 @@ def demonstrate(
             tell(f"{part.said}: {sampler}")
             seconds = _reconstructed(job, device)
             figures = evaluate_volume(read(job.out), truth)
-            found.append(Outcome(part.name, sampler, job.out, figures, seconds))
+            found.append(Exhibit(part.name, sampler, job.out, figures, seconds))
         pictures.append(_drawn(part, found, truth, folder / f"{part.name}.png"))
         outcomes += found
     _record(folder, settings, "done", outcomes)
@@ -201,7 +201,7 @@ def _reconstructed(job: ReconJob, device: torch.device) -> float | None:
     return None if planned.done else float(run(planned, device)["seconds"])
 
 
-def _drawn(part: _Part, found: list[Outcome], truth: Volume, path: Path) -> Path:
+def _drawn(part: _Part, found: list[Exhibit], truth: Volume, path: Path) -> Path:
     """The picture of the middle slice: input, best classical result, DDS, reference."""
     first, *classical, dds = found
     chosen = [first, max(classical, key=lambda outcome: outcome.figures.psnr), dds]
@@ -221,7 +221,7 @@ def _drawn(part: _Part, found: list[Outcome], truth: Volume, path: Path) -> Path
     return comparison_picture(panels, path, title=title, window=part.window, units=units)
 
 
-def _record(folder: Path, settings: dict[str, Any], status: str, found: list[Outcome]) -> None:
+def _record(folder: Path, settings: dict[str, Any], status: str, found: list[Exhibit]) -> None:
     results = [
         {
             "modality": outcome.modality, "sampler": outcome.sampler, "file": outcome.file,

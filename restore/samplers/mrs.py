@@ -16,10 +16,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from restore.bridges.base import HEADS, Level, clean_estimate, implied_noise
+from restore.bridges.base import HEADS, Level, Times, clean_estimate, implied_noise
 from restore.bridges.irsde import (
     Convention,
-    Grid,
     Interpolation,
     IRSDESchedule,
     Theta,
@@ -33,7 +32,7 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.bridge import BridgeConsistency, BridgeSampler
 from restore.samplers.toolbox.levels import place
-from restore.samplers.toolbox.multistep import Equation, Extrapolated, weights
+from restore.samplers.toolbox.multistep import Equation, Extrapolated, step_weights
 
 _OFFICIAL: dict[str, Any] = {
     "n_steps": 20, "order": 2, "parameterization": "data", "lambda_min": -5.0, "interpolation": "official",
@@ -109,7 +108,7 @@ class MRSampler(BridgeSampler):
         _ = self.levels  # refuses what makes no schedule or grid
 
     @cached_property
-    def levels(self) -> Grid:
+    def levels(self) -> Times:
         """The times of a run, descending, with their factors. Raises ConfigError."""
         schedule = IRSDESchedule(
             self.trained_steps, self.theta, self.s_inf, self.eps, self.convention
@@ -147,7 +146,7 @@ class MRSampler(BridgeSampler):
             elif self.levels.c[i + 1] == 0:  # the limit of every solver of order 1 on x0
                 x = x0
             else:
-                w = weights(self.kind, self.parameterization, self.order_of(i), self.levels, i)
+                w = step_weights(self.kind, self.parameterization, self.order_of(i), self.levels, i)
                 x = w.combine(x, history, y)
                 if w.noise:
                     x.add_(draws.normal_like(x, rank), alpha=w.noise)

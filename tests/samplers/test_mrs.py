@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore.bridges.base import Level, implied_noise, mix
-from restore.bridges.irsde import Grid, IRSDESchedule
+from restore.bridges.base import Level, Times, implied_noise, mix
+from restore.bridges.irsde import IRSDESchedule
 from restore.errors import ConfigError, DivergenceError
 from restore.front_door import adapted
 from restore.noise import Gaussian
@@ -23,7 +23,8 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.irsde import IRSDE
-from restore.samplers.mrs import MRSampler, weights
+from restore.samplers.mrs import MRSampler
+from restore.samplers.toolbox.multistep import step_weights
 
 SOLVERS = [
     (kind, parameterization, order)
@@ -55,7 +56,7 @@ def test_weights_leave_the_degraded_image_alone(kind, parameterization, order):
     for name in ("linear-lambda", "linspace", "karras-t"):
         grid = IRSDESchedule().grid(name, 12)
         for i in range(order - 1, 12):
-            w = weights(kind, parameterization, order, grid, i)
+            w = step_weights(kind, parameterization, order, grid, i)
             total = w.x + w.y + (sum(w.history) if parameterization == "data" else 0)
             assert total == pytest.approx(1, abs=1e-12)
             assert len(w.history) == order
@@ -68,12 +69,12 @@ def test_coefficient_of_y_of_the_first_order_ode_vanishes_with_its_identity():
         h = grid.lam[i + 1] - grid.lam[i]
         kept = grid.c[i + 1] / grid.c[i]
         assert grid.a[i + 1] * math.exp(-h) == pytest.approx(grid.a[i] * kept, rel=1e-12)
-        w = weights("ode", "data", 1, grid, i)
+        w = step_weights("ode", "data", 1, grid, i)
         assert w.history == pytest.approx((grid.a[i + 1] - grid.a[i] * kept,))
         assert w.noise == 0
 
 
-def longhand(s: MRSampler, grid: Grid, x: Tensor, y: Tensor, net, noises: list[Tensor]) -> Tensor:
+def longhand(s: MRSampler, grid: Times, x: Tensor, y: Tensor, net, noises: list[Tensor]) -> Tensor:
     """The method step by step, as it is written in the paper: differences first, then phi-functions."""
     q: list[Tensor] = []
     for i in range(1, s.n_steps + 1):
@@ -176,7 +177,7 @@ def test_the_first_order_ode_keeps_the_noise_that_the_state_implies(generator):
         n = implied_noise(x, x0, y, grid.level(i))
         wanted = mix(x0, y, n, grid.level(i + 1))
         for parameterization, q in (("data", x0), ("noise", n)):
-            w = weights("ode", parameterization, 1, grid, i)
+            w = step_weights("ode", parameterization, 1, grid, i)
             torch.testing.assert_close(w.combine(x, [q], y), wanted)
 
 

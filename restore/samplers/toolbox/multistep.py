@@ -9,32 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from torch import Tensor
+
+from restore.bridges.base import Times
 
 Equation = Literal["ode", "sde"]
 Extrapolated = Literal["data", "noise"]
 
 
-class Times(Protocol):
-    """The times of a run: share a of the image, noise c, and lambda = log(a/c), one entry each."""
-
-    @property
-    def a(self) -> Sequence[float]:
-        """Shares of the clean image."""
-
-    @property
-    def c(self) -> Sequence[float]:
-        """Deviations of the noise."""
-
-    @property
-    def lam(self) -> Sequence[float]:
-        """log(a/c)."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class StepWeights:
     """A step as x <- x * `x` + sum_k q_k * `history[k]` + y * `y` + z * `noise`, q_0 the newest prediction."""
 
     x: float
@@ -50,16 +36,16 @@ class Weights:
         return out.add_(y, alpha=self.y)
 
 
-def weights(
-    kind: Equation, parameterization: Extrapolated, order: int, grid: Times, i: int
-) -> Weights:
-    """The step of a given order from time i to time i + 1 of a grid; `order` predictions are in the history.
+def step_weights(
+    kind: Equation, parameterization: Extrapolated, order: int, times: Times, i: int
+) -> StepWeights:
+    """The step of a given order from time i to time i + 1; `order` predictions are in the history.
 
     Taylor's expansion of the prediction in lambda with backward differences D1, D2, integrated exactly.
     """
-    a_old, a, s_old, s = grid.a[i], grid.a[i + 1], grid.c[i], grid.c[i + 1]
-    h = grid.lam[i + 1] - grid.lam[i]
-    d1, d2 = _differences(order, grid, i, h)
+    a_old, a, s_old, s = times.a[i], times.a[i + 1], times.c[i], times.c[i + 1]
+    h = times.lam[i + 1] - times.lam[i]
+    d1, d2 = _differences(order, times, i, h)
     q0 = (1.0, 0.0, 0.0)[:order]
     if parameterization == "noise":
         p1 = math.expm1(h)
@@ -67,30 +53,30 @@ def weights(
         p3 = p2 / h - 0.5
         gain, noise = (-s, 0.0) if kind == "ode" else (-2 * s, s * math.expm1(2 * h) ** 0.5)
         q = _sum((gain * p1, q0), (gain * p2, d1), (gain * p3, d2))
-        return Weights(a / a_old, q, 1 - a / a_old, noise)
+        return StepWeights(a / a_old, q, 1 - a / a_old, noise)
     if kind == "ode":
         p1 = math.expm1(-h)
         p2 = p1 / h + 1
         p3 = p2 / h - 0.5
         kept = s / s_old
         q = _sum((-a * p1, q0), (a * p2, d1), (-a * p3, d2))
-        return Weights(kept, q, 1 - kept + a_old * kept - a, 0.0)
+        return StepWeights(kept, q, 1 - kept + a_old * kept - a, 0.0)
     p = -math.expm1(-2 * h)
     q = _sum((a * p, q0), (a * (1 - p / (2 * h)), d1))
     y = 1 - a / a_old * math.exp(-2 * h) - a * p
-    return Weights(s / s_old * math.exp(-h), q, y, s * p**0.5)
+    return StepWeights(s / s_old * math.exp(-h), q, y, s * p**0.5)
 
 
 def _differences(
-    order: int, grid: Times, i: int, h: float
+    order: int, times: Times, i: int, h: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """D1 and D2, first and second derivative of the prediction times h and h^2, as weights of the history."""
     if order == 1:
         return (0.0,), (0.0,)
-    r = (grid.lam[i] - grid.lam[i - 1]) / h
+    r = (times.lam[i] - times.lam[i - 1]) / h
     if order == 2:
         return (1 / r, -1 / r), (0.0, 0.0)
-    r2 = (grid.lam[i - 1] - grid.lam[i - 2]) / h
+    r2 = (times.lam[i - 1] - times.lam[i - 2]) / h
     newer, older = (1 / r, -1 / r, 0.0), (0.0, 1 / r2, -1 / r2)
     bend = _sum((1 / (r + r2), newer), (-1 / (r + r2), older))
     return _sum((1.0, newer), (r, bend)), bend
