@@ -48,7 +48,7 @@ class ParallelBeamCT(LinearOperator):
 
     projector: "own", or "astra" for the ASTRA toolbox (an extra; `astra_projection`), which computes in float32
     whatever the precision, one image at a time, and takes square pixels. "auto" is "own" everywhere: on a CPU both are
-    Joseph's method, equal to rounding, and ours is the faster (benchmarks/PERFORMANCE.md); on CUDA only ours has an
+    Joseph's method, equal to rounding, ours as fast or faster (benchmarks/PERFORMANCE.md); on CUDA only ours has an
     exact transpose; and a result must not depend on what else is installed. `method` is for "own" alone.
 
     Raises ConfigError for an unknown method, projector or precision, no rays, a matrix too large to store, or a scan
