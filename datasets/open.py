@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.config import did_you_mean
 from restore.datasets.atomic import name_suffix
 from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at
 from restore.datasets.formats import Format, Holds, known_formats
@@ -52,28 +53,30 @@ def read(
     series: str = "",
     modality: str = "",
     repair: str = "",
+    **options: Any,
 ) -> Volume:
     """Read a volume: a NIfTI file, a DICOM file or a folder with a DICOM series.
 
     index: which volume of a 4-D NIfTI; series: which DICOM series of a folder (number, UID or its
     end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
-    NIfTI voxels that are not finite. Raises NotFoundError, InputError, ConfigError (an option that the file's format
-    does not take).
+    NIfTI voxels that are not finite. options: whatever else a format takes. Raises NotFoundError, InputError,
+    ConfigError (an option that the file's format does not take).
     """
-    options = {"index": index, "series": series, "modality": modality, "repair": repair}
+    options |= {"index": index, "series": series, "modality": modality, "repair": repair}
     volume: Volume = _open(path, "volume", options)
     return volume
 
 
-def open_scan(path: str | Path, repair: str = "") -> Scan:
+def open_scan(path: str | Path, repair: str = "", **options: Any) -> Scan:
     """The scan in a file, its slices read when they are asked for.
 
     repair="zero" replaces NaN and infinite samples by zero and says so in `notes`; by default they are an error when
-    their slice is read. Raises NotFoundError, InputError, ConfigError (unknown repair).
+    their slice is read. options: whatever else a format takes. Raises NotFoundError, InputError, ConfigError (unknown
+    repair, an option that the file's format does not take).
     """
     if repair not in REPAIRS:
         raise ConfigError(f"unknown repair {repair!r}; known: 'zero'")
-    scan: Scan = _open(path, "scan", {"repair": repair})
+    scan: Scan = _open(path, "scan", {"repair": repair} | options)
     return scan
 
 
@@ -150,7 +153,9 @@ def _open(path: str | Path, holds: Holds, options: dict[str, Any]) -> Any:
     for name in given:
         if name not in form.options:
             takers = " and ".join(f.name for f in wanted if name in f.options)
-            raise ConfigError(f"{path}: {name} is for {takers}, this is {form.name}")
+            known = {option for f in wanted for option in f.options}
+            what = f"is for {takers}" if takers else f"is no option{did_you_mean(name, known)}"
+            raise ConfigError(f"{path}: {name} {what}, this is {form.name}")
     return form.open(content.path, **given)
 
 

@@ -19,7 +19,6 @@ from typing import Any
 from restore.datasets.atomic import name_suffix
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.json_text import read_json, write_json
-from restore.datasets.volume.volume import Volume
 from restore.version import __version__
 
 INTENDED_USE = "Research use only, not for diagnosis."
@@ -57,17 +56,6 @@ def read_sidecar(result: str | Path) -> dict[str, Any]:
 def source_record(path: str | Path) -> dict[str, str]:
     """Return the name (without its folder) and the SHA-256 of a source, as a record's entry."""
     return {"File": Path(path).name, "SHA256": sha256_of(path)}
-
-
-def volume_record(volume: Volume) -> dict[str, Any]:
-    """Return what may be told about a volume: its grid, kind and the reader's notes."""
-    return {
-        "Shape": list(volume.data.shape),
-        "SpacingMm": list(volume.spacing_mm),
-        "Modality": volume.modality,
-        "Units": volume.units,
-        "Notes": list(volume.notes),
-    }
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

@@ -25,10 +25,9 @@ from restore.datasets.hdf5_guard import (
 )
 from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
 from restore.datasets.mri.fastmri_header import Header, format_header, parse_header
-from restore.datasets.mri.kspace_array import unit_maps
-from restore.datasets.mri.masks import Mask, compact, require_inside, sampling_pattern
 from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.mri.scan import MRIScan
+from restore.datasets.mri.sampling import Mask, compact, require_inside, sampling_pattern
+from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.scan_record import read_record, write_record
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError

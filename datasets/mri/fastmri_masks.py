@@ -25,11 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.mri.masks import Mask, centre
+from restore.datasets.mri.masks import centre
+from restore.datasets.mri.sampling import Mask
 from restore.errors import ConfigError
-
-DEFAULT_CENTER_FRACTION = {4: 0.08, 8: 0.04}
-"""Part of the columns that is always measured, for the accelerations of the challenges."""
 
 Draw = Callable[[int, int, int, np.random.RandomState], Mask]
 

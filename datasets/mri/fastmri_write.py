@@ -20,7 +20,7 @@ from restore.datasets.hdf5_stack import new_hdf5
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri_header import format_header
 from restore.datasets.mri.fastmri_masks import fastmri_mask, masked_kspace
-from restore.datasets.mri.masks import Mask
+from restore.datasets.mri.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.scan_record import write_record
 from restore.datasets.stack import LazyStack

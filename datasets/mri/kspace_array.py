@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import DOWNLOAD_AGAIN, NUMPY, look_at
 from restore.datasets.formats import Format
-from restore.datasets.mri.masks import require_inside, sampling_pattern
 from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.mri.scan import MRIScan
+from restore.datasets.mri.sampling import require_inside, sampling_pattern
+from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
@@ -61,12 +61,6 @@ def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
         source={"kind": "npy", "modality": "MR", "units": "arbitrary"},
         notes=notes,
     )
-
-
-def unit_maps(shape: tuple[int, ...]) -> LazyStack:
-    """The sensitivity of a single coil: one everywhere. shape: (slices, 1, H, W)."""
-    ones = np.ones(shape[1:], np.complex64)
-    return LazyStack(tuple(shape), lambda index: ones)
 
 
 def _open(path: Path) -> NDArray[Any]:

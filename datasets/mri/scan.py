@@ -129,6 +129,12 @@ class MRIScan(Scan):
         return float(np.median(found)) if found else None
 
 
+def unit_maps(shape: tuple[int, ...]) -> LazyStack:
+    """The sensitivity of a single coil: one everywhere. shape: (slices, 1, H, W)."""
+    ones = np.ones(shape[1:], np.complex64)
+    return LazyStack(tuple(shape), lambda index: ones)
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class MRISetup(Setup):
     """How problems are made of k-space.

@@ -20,7 +20,8 @@ from scipy import fft
 
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri_write import target_image
-from restore.datasets.mri.masks import Mask, centre
+from restore.datasets.mri.masks import centre
+from restore.datasets.mri.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.coils import birdcage
 from restore.datasets.simulate.mri import NOISE_STREAM, phased_slice, volume_peak

@@ -30,10 +30,9 @@ from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_folder import find_volumes
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
-from restore.datasets.mri.kspace_array import unit_maps
-from restore.datasets.mri.masks import Mask
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.mri.scan import MRIScan
+from restore.datasets.mri.sampling import Mask
+from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim

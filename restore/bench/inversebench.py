@@ -25,8 +25,8 @@ from restore.bench.store import place_of
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri import read_fastmri
-from restore.datasets.mri.masks import Mask
 from restore.datasets.mri.oversampling import remove_readout_oversampling
+from restore.datasets.mri.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError

@@ -126,6 +126,10 @@ def test_a_format_is_one_object(moon):
         read(moon)
     with pytest.raises(ConfigError, match=r"repair is for .*, this is MOON"):
         open_scan(moon, repair="zero")
+    with pytest.raises(ConfigError, match="echos is no option, this is MOON"):
+        open_scan(moon, echos=3)
+    with pytest.raises(ConfigError, match="repairs is no option, did you mean 'repair'"):
+        open_scan(moon, repairs="zero")
     assert described()[-1]["name"] == "moon"
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.datasets.mri.masks import MASKS, compact, make_mask, require_inside, sampling_pattern
+from restore.datasets.mri.masks import MASKS, make_mask
+from restore.datasets.mri.sampling import compact, require_inside, sampling_pattern
 from restore.datasets.simulate.coils import birdcage, smooth_phase
 from restore.errors import ConfigError, InputError
 
