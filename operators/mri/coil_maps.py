@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
+from restore.linalg.eigenpairs import top_eigenpairs
 
 _SMALLEST = 4  # samples along an axis below which no kernel can be calibrated
 _WIDEST = 24  # samples along an axis used by default: more sharpen nothing that maps contain
 _BLOCK_VALUES = 2**20  # matrix entries processed at a time
-_ROUNDS, _ROUND = 6, 10  # power iterations: rounds, and steps in each
-_SETTLED = 1e-5  # relative residual at which a pixel's eigenvector is done
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
@@ -199,41 +198,10 @@ def _eigenmaps(
         half = (on_rows[band] @ kernels.flatten(1)).reshape(-1, kernels.shape[1], coils**2)
         matrices = (on_columns @ half).reshape(-1, coils, coils)
         guess = start[:, band].permute(1, 2, 0).reshape(-1, coils)
-        vectors, values_here = _top_eigenpairs(matrices, guess)
+        vectors, values_here = top_eigenpairs(matrices, guess)
         vectors = vectors * _unit_phase(vectors.conj() @ reference).unsqueeze(-1)
         maps[:, band] = vectors.reshape(-1, width, coils).permute(2, 0, 1)
         values[band] = values_here.reshape(-1, width)
-
-
-def _top_eigenpairs(matrices: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest eigenpairs of Hermitian matrices (n, c, c) from guesses (n, c), by power iteration.
-
-    The low-resolution coil images are nearly the eigenvectors where there is signal, so most pixels
-    are done after one round; only the others, where eigenvalues lie close together, go on, and the
-    few that six rounds do not settle are decomposed in full.
-    """
-    # A little of a fixed vector, so that no guess is zero or orthogonal to the answer by symmetry.
-    vectors = _unit_length(_unit_length(guess) + 0.01 * guess.shape[1] ** -0.5)
-    # With a trace of one the largest eigenvalue is at least 1 / c: a round needs no normalisation.
-    trace = matrices.diagonal(dim1=1, dim2=2).real.sum(dim=1)
-    matrices = matrices / torch.where(trace > 0, trace, 1)[:, None, None]
-    values = torch.zeros_like(trace)
-    open_ = torch.arange(len(vectors), device=vectors.device)
-    for _ in range(_ROUNDS):
-        a, v = matrices[open_], vectors[open_].unsqueeze(-1)
-        for _ in range(_ROUND):
-            v = a @ v
-        v = _unit_length(v.squeeze(-1))
-        w = (a @ v.unsqueeze(-1)).squeeze(-1)
-        value = (v.conj() * w).real.sum(dim=1)
-        residual = (w - value[:, None] * v).abs().square().sum(dim=1).sqrt()
-        vectors[open_], values[open_] = v, value
-        open_ = open_[residual > _SETTLED * value]
-        if len(open_) == 0:
-            return vectors, values * trace
-    spectra, bases = torch.linalg.eigh(matrices[open_])
-    vectors[open_], values[open_] = bases[..., -1], spectra[..., -1]
-    return vectors, values * trace
 
 
 def _waves(n: int, frequencies: Tensor, like: Tensor) -> Tensor:
@@ -258,15 +226,6 @@ def _low_resolution(
         window = torch.cos(torch.pi / 2 * frequencies.double() / reach) ** 2
         factors.append(_waves(n, frequencies, centre) * (window / n**0.5).to(centre.real))
     return factors[0] @ centre @ factors[1].mT
-
-
-def _unit_length(v: Tensor) -> Tensor:
-    """Vectors (n, c) of length one; zero becomes the first unit vector."""
-    first = torch.zeros_like(v)
-    first[:, 0] = 1
-    # Written out: torch's vector_norm is many times slower along so short an axis.
-    length = v.abs().square().sum(dim=1, keepdim=True).sqrt()
-    return torch.where(length > 0, v / length, first)
 
 
 def _unit_phase(z: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.operators.mri.coil_maps import (
-    _top_eigenpairs,
     calibration_region,
     espirit,
     fold_phase,
@@ -122,16 +121,6 @@ def test_crop_removes_only_what_has_no_signal() -> None:
     assert keep[inside].double().mean() > 0.99
     assert not keep.all()
     assert torch.equal(cropped, whole * keep)
-
-
-def test_close_eigenvalues_are_told_apart(generator: torch.Generator) -> None:
-    """Where power iteration alone would need thousands of steps: the eigenvector is exact."""
-    basis = torch.linalg.qr(torch.randn(50, 4, 4, generator=generator, dtype=torch.complex128))[0]
-    spectrum = torch.tensor([1.0, 0.998, 0.5, 0.0], dtype=torch.complex128)
-    matrices = (basis * spectrum) @ basis.mH
-    vectors, values = _top_eigenpairs(matrices, basis.sum(-1))
-    assert (vectors.conj() * basis[..., 0]).sum(-1).abs().min() > 1 - 1e-6
-    torch.testing.assert_close(values, torch.ones(50, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("width", [15, 16])
