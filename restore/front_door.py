@@ -164,10 +164,11 @@ def adapted(
 
 
 def _check_task(model: ConditionalModel, problem: Problem) -> None:
-    operator = type(problem.operator).__name__
-    if model.tasks and operator not in model.tasks:
+    task = problem.operator.task
+    if model.tasks and task not in model.tasks:
+        named = f"the task '{task}'" if task else f"{problem.operator}"
         raise ConfigError(
-            f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {operator}; train one with "
+            f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {named}; train one with "
             "`restore train`, or use dds or reddiff, which serve any operator"
         )
 

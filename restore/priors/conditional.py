@@ -24,7 +24,7 @@ class ConditionalModel(ABC):
 
     `channels`: of both images. `head`: what it returns (`restore.bridges.base.Head`). `intensity`: range of
     its images, stated, never enforced. `bridge`: the chain that it was trained for ("resshift", "rddm", "mrs"), or ""
-    for any. `tasks`: the operator classes whose measurements it was trained on, empty for any.
+    for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any.
     """
 
     kind: ClassVar[str] = "conditional"

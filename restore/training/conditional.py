@@ -21,7 +21,7 @@ from restore.errors import ConfigError
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet, UNetConfig
-from restore.training.degradations import OPERATOR_OF, TrainingTask
+from restore.training.degradations import TrainingTask
 from restore.training.denoiser import Batches, DenoiserTraining, adapted_weights, mixed_precision
 from restore.training.families import Family
 from restore.training.identity import identity_of
@@ -45,9 +45,9 @@ class ConditionalTraining:
             raise ConfigError("a conditional model needs a task, such as superres:4")
 
     @property
-    def operators(self) -> tuple[str, ...]:
-        """Names of the operator classes of the tasks."""
-        return tuple(dict.fromkeys(OPERATOR_OF[t.task].__name__ for t in self.tasks))
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks without their strengths, each once."""
+        return tuple(dict.fromkeys(t.task for t in self.tasks))
 
     def pairs(self, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Degraded partners of clean crops (N, channels, H, W), a random task each."""
@@ -86,7 +86,7 @@ def train_conditional(
 
     def with_network(trained: UNet) -> BridgeDenoiser:
         return BridgeDenoiser(
-            trained, sigma_data=settings.sigma_data, bridge=family.bridge, tasks=settings.operators
+            trained, sigma_data=settings.sigma_data, bridge=family.bridge, tasks=settings.task_names
         )
 
     averaged, progress = train(

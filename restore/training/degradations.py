@@ -22,7 +22,8 @@ from restore.problem import Problem
 
 BOUNDARIES: tuple[str, ...] = ("reflect", "circular")
 """Of blur: a network that saw one of them alone makes mistakes along the borders of the other."""
-OPERATOR_OF = {"superres": Downsample, "deblur": Blur, "inpaint": Inpainting, "denoise": Identity}
+TASKS = ("superres", "deblur", "inpaint", "denoise")
+"""Tasks of operators (`Operator.task`) that can be trained on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,9 @@ class TrainingTask:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.task not in OPERATOR_OF:
+        if self.task not in TASKS:
             raise ConfigError(
-                f"unknown training task '{self.task}'; choose one of {', '.join(OPERATOR_OF)}"
+                f"unknown training task '{self.task}'; choose one of {', '.join(TASKS)}"
             )
         if not 0 <= self.noise < 10:
             raise ConfigError(f"{self}: noise must be zero or more, got {self.noise}")
@@ -62,8 +63,7 @@ class TrainingTask:
         operator = self.operator(tuple(x0.shape), generator).to(x0.device)
         y = operator(x0)
         if self.noise:
-            noise = (self.noise * torch.randn(y.shape, generator=generator)).to(x0.device)
-            y = y + (noise * operator.mask if isinstance(operator, Inpainting) else noise)
+            y = y + (self.noise * torch.randn(y.shape, generator=generator)).to(x0.device)
         return Problem(y, operator).observed
 
     def __str__(self) -> str:

@@ -109,7 +109,7 @@ def test_a_conditional_model_learns_and_is_saved_with_its_tasks(photographs, tmp
     path = train_conditional_job(made, name, ["superres:4", "denoise@0.1"], (8, 8), (1, 1), "")
     model, card = load_prior(path), read_card(path)
     assert isinstance(model, BridgeDenoiser)
-    assert model.tasks == ("Downsample", "Identity")
+    assert model.tasks == ("superres", "denoise")
     assert model.bridge == ("" if name == "any" else name)
     assert card["trained_on"]["steps"] == 12
     assert all(math.isfinite(v) for v in card["restoration_psnr_db"].values())
