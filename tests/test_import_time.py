@@ -14,7 +14,7 @@ import restore
 PROGRAM = """
 import sys
 {work}
-heavy = ("torch", "numpy", "scipy", "nibabel", "pydicom", "h5py", "matplotlib", "kornia")
+heavy = ("torch", "numpy", "scipy", "nibabel", "pydicom", "h5py", "matplotlib", "kornia", "skimage")
 print(*[name for name in heavy if name in sys.modules])
 """
 HELP = """
@@ -37,6 +37,17 @@ def run(work: str) -> str:
 
 def test_import_restore_loads_nothing_heavy():
     assert run("import restore\nrestore.errors.InputError") == "\n"
+
+
+def test_kornia_and_scikit_image_are_imported_on_first_use():
+    users = (
+        "metrics", "noise_estimation", "operators.image.kernels", "operators.image.warp", "samplers.nlm",
+        "samplers.biharmonic", "samplers.unsupervised_wiener", "pipelines.evaluate", "pipelines.photograph",
+        "training.corpus",
+    )  # fmt: skip
+    loaded = run("import " + ", ".join(f"restore.{user}" for user in users)).split()
+    assert "torch" in loaded
+    assert not {"kornia", "skimage"} & set(loaded)
 
 
 @pytest.mark.parametrize("work", [HELP, TABLES])
