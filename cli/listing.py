@@ -114,10 +114,13 @@ def _sampler_record(name: str, what: str) -> dict[str, Any]:
     except ConfigError as error:  # another package's, which cannot be imported
         return {"name": name, "prior": "", "serves": "", "cost": "", "evaluations": None, "gradients": False,
                 "reference": "", "what": str(error), "presets": [], "settings": []}  # fmt: skip
+    # Those without a network are not made: some need a package that may be missing.
+    tuned = sampler.presets.get("tuned", {})
+    evaluations = sampler(**tuned).cost() if sampler.prior_kinds else 0
     return {
         "name": name, "prior": " or ".join(sampler.prior_kinds) or "none", "serves": sampler.serves(),
         "cost": (sampler.cost.__doc__ or "").partition("\n")[0].strip(),
-        "evaluations": sampler(**sampler.presets.get("tuned", {})).cost(), "gradients": sampler.gradients,
+        "evaluations": evaluations, "gradients": sampler.gradients,
         "reference": sampler.reference, "what": what, "presets": list(sampler.presets),
         "settings": settings_of(sampler),
     }  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,6 +87,13 @@ def test_third_party_samplers_are_listed(monkeypatch):
     assert records["mine"]["what"] == "from package:Class"
     assert records["mine"]["serves"] == "any linear operator"
     assert "No module named 'elsewhere'" in records["broken"]["what"]
+
+
+def test_samplers_whose_package_is_missing_are_listed(monkeypatch):
+    for name in ("sigpy", "sigpy.mri"):
+        monkeypatch.setitem(sys.modules, name, None)
+    record = next(r for r in listing.samplers() if r["name"] == "sigpy-jsense")
+    assert (record["evaluations"], record["serves"]) == (0, "MRI on a Cartesian grid")
 
 
 def test_one_sampler_is_listed_with_its_settings():
