@@ -80,6 +80,12 @@ class DDRM(Chain):
         last = max(self.sigma_end, noise) if self.end_at_noise else self.sigma_end
         return levels.descent(levels.grid(self.schedule, self.n_steps, max(self.sigma_start, last), last))  # fmt: skip
 
+    def noise_range(self, problem: Problem) -> tuple[float, float] | None:
+        """The lowest and the highest level of this problem."""
+        std, size = _noise_std(problem), problem.linear.norm()
+        chain = self.levels(0.0 if isinstance(std, Tensor) or size == 0 else std / size)
+        return chain[-1].sigma, chain[0].sigma
+
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh, the last one the final state. Raises ConfigError, DivergenceError."""
         k, modes = problem.item_ndim, _Modes(self, problem)

@@ -32,11 +32,20 @@ class Tweedie(Sampler):
         """1"""
         return 1
 
+    def noise_range(self, problem: Problem) -> tuple[float, float] | None:
+        """The noise of the measurement. Raises ConfigError for noise that is unknown or not uniform."""
+        sigma = _noise_of(problem)
+        return sigma, sigma
+
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """One step. Raises ConfigError for noise that is unknown or not uniform."""
-        precision = problem.data.precision
-        if precision is None or isinstance(precision, Tensor):
-            raise ConfigError("tweedie needs one known noise level; give noise=std")
-        sigma = precision**-0.5
+        sigma = _noise_of(problem)
         x0 = prior(problem.data.y, sigma)
         yield self.step(place(0, 1, sigma), x0, prior.evaluations)
+
+
+def _noise_of(problem: Problem) -> float:
+    precision = problem.data.precision
+    if precision is None or isinstance(precision, Tensor):
+        raise ConfigError("tweedie needs one known noise level; give noise=std")
+    return precision**-0.5

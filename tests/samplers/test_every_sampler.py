@@ -219,3 +219,24 @@ def test_a_scaled_measurement_gives_the_scaled_image(name, factor):
         factor * problem.y, problem.operator, noise=factor * STD, prior=model, sampler=sampler
     ).image
     torch.testing.assert_close(many / factor, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_the_noise_range_is_what_the_denoiser_hears(name, kind):
+    heard: list[float] = []
+
+    class Listening(Denoiser):
+        def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+            heard.append(float(sigma))
+            return 0.5 * x
+
+    sampler = tuned(name, kind)
+    if sampler.prior_kinds[0] != "denoiser":
+        assert sampler.noise_range(problem_of(kind, images(1, OPERATORS[kind].is_complex))) is None
+        return
+    problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
+    run(sampler, problem, Listening())
+    found = sampler.noise_range(problem)
+    assert found is not None
+    # The noise of the measurement, in single precision in some paths: 1e-6.
+    assert found == pytest.approx((min(heard), max(heard)), rel=1e-5)

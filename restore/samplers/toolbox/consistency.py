@@ -24,8 +24,7 @@ class ProximalStep:
 
     Where f has no scale (the noise is unknown, or there is none) and where weight is None, x0 is moved by `cg_iters`
     Krylov steps towards the data instead. term: by default the noise-weighted one. exact: in closed form where there
-    is one. `result` holds why the last solve
-    stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
+    is one. `result`: why the last solve stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
     """
 
     def __init__(
