@@ -19,9 +19,9 @@ SHARED = TESTS.parents[1] / "shared"
 GOLDEN = (TESTS / "golden", SHARED / "golden")  # the first that has a trace gives it
 
 NUMERICS = (
-    "bridges", "datasets/ct", "datasets/mri", "datasets/simulate", "linalg", "operators", "priors", "samplers", "solvers",
-    "bench/test_fastmri_protocol.py", "bench/test_figures.py", "bench/test_inversebench.py", "test_metrics.py",
-    "test_noise.py", "test_noise_estimation.py", "test_randomness.py", "test_scaling.py",
+    "bridges", "datasets/ct", "datasets/mri", "datasets/simulate", "linalg", "operators", "priors", "samplers",
+    "solvers", "bench/test_fastmri_protocol.py", "bench/test_figures.py", "bench/test_inversebench.py",
+    "test_metrics.py", "test_noise.py", "test_noise_estimation.py", "test_randomness.py", "test_scaling.py",
 )  # fmt: skip
 
 Arrays = dict[str, Tensor]
@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make test-kernels` repeats under other vector kernels."""
     for item in items:
         room = item.path.relative_to(TESTS).as_posix()
-        if room.startswith(NUMERICS) and not {"slow", "gpu"} & {m.name for m in item.iter_markers()}:
+        marks = {m.name for m in item.iter_markers()}
+        if room.startswith(NUMERICS) and not marks & {"slow", "gpu"}:
             item.add_marker("numerics")
 
 
