@@ -114,7 +114,7 @@ def command(
         "clipped_values": clipped,
     }  # fmt: skip
     write_sidecar(out, record)
-    console.notes(_notes(picture, out))
+    console.notes([*_notes(picture, out), *record["notes"]])
     if json:
         console.result_json(record)
     else:

@@ -7,9 +7,9 @@ pipelines for every chunk of slices.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,17 +18,12 @@ from torch import Tensor
 from restore.errors import ConfigError, DivergenceError
 from restore.noise import Gaussian, Noise
 from restore.operators.base import Operator
-from restore.priors.adapter import ImagePrior
-from restore.priors.base import Denoiser
-from restore.priors.conditional import ConditionalModel, ConditionalPrior
-from restore.priors.latent import LatentModel, LatentPrior
+from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, name_of
-from restore.samplers.base import Sampler
+from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
-
-Model = Denoiser | ConditionalModel | LatentModel
 
 
 def solve(
@@ -36,7 +31,7 @@ def solve(
     operator: Operator,
     *,
     noise: Noise | float | None = None,
-    prior: Model | str | Path | None = "auto",
+    prior: Given = "auto",
     sampler: Sampler | str = "dds",
     samples: int = 1,
     seed: int = 0,
@@ -49,9 +44,12 @@ def solve(
     """Reconstruct x from y = A x + noise.
 
     y: (*batch, *operator.out_shape). noise: a model, a standard deviation (per real channel), or None for noiseless
-    or unknown. prior: a bundled name, a weight file, a model, or "auto": the bundled one of the kind that the sampler
-    needs. sampler: a name with its tuned preset for this operator, or a configured sampler; `settings` replace single
-    values of a named one ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
+    or unknown. prior: a bundled name, a weight file, a model, any function or network D(x, sigma) that takes noise of
+    sigma out of pictures x (N, channels, H, W) in 0..1 (`restore.priors.FromDenoiser` declares other ranges), or
+    "auto": the bundled one of the kind that the sampler needs. Networks run in eval mode, on y's device as a copy where
+    they lie elsewhere, and are given back as they were. sampler: a name with its tuned preset for this operator, or a
+    configured sampler; `settings` replace single values of a named one ("preset" chooses another preset). samples > 1
+    gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
     cost of one forward projection each; the last step has it anyway.
@@ -70,7 +68,7 @@ def solve(
 def solve_problem(
     problem: Problem,
     *,
-    prior: Model | str | Path | None = "auto",
+    prior: Given = "auto",
     sampler: Sampler | str = "dds",
     samples: int = 1,
     seed: int = 0,
@@ -81,28 +79,54 @@ def solve_problem(
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}")
-    chosen = _sampler(sampler, problem.operator, settings)
-    check_operator(type(chosen), problem.operator)
-    model = _model(prior, chosen, problem)
-    if model is not None:
-        model = model.to(problem.y.device)
-    results, log = [], []
-    with torch.no_grad():
+    runner = _sampler(sampler, problem.operator, settings)
+    check_operator(type(runner), problem.operator)
+    asked, results, log = demand(runner, problem), [], []
+    with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            adapter = adapted(model, chosen, problem)
-            x0, records = _consume(chosen, problem, adapter, draws, on_step, trace)
+            x0, records = _consume(runner, problem, fit(model, asked), draws, on_step, trace)
             results.append(problem.scaling.to_physical(x0))
-            log.append(records)
+            log += [{"sample": k, **record} for record in records]
     stacked = torch.stack(results)
     return Reconstruction(
-        image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log[0],
+        image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log, notes=notes,
         provenance={
-            "sampler": name_of(type(chosen)), "settings": dataclasses.asdict(chosen),
+            "sampler": name_of(type(runner)), "settings": dataclasses.asdict(runner),
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
             "noise": repr(problem.noise),
         },
+    )  # fmt: skip
+
+
+def adapted(model: Model | None, sampler: Sampler, problem: Problem) -> Prior | None:
+    """A model as the prior that a sampler's `steps` calls, for whoever drives the steps himself. Raises ConfigError."""
+    asked = demand(sampler, problem)
+    if model is not None:
+        check(model_traits(model), asked)
+    return fit(model, asked)
+
+
+def demand(sampler: Sampler, problem: Problem) -> Demand:
+    """What a run of this sampler on this problem asks of its prior."""
+    operator = problem.operator
+    return dataclasses.replace(
+        demand_of(sampler, operator),
+        operator=repr(operator),
+        item_shape=problem.item_shape,
+        is_complex=operator.is_complex,
+        levels=sampler.noise_range(problem),
+    )
+
+
+def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
+    """What can be said of that before there is a problem: for checks by a prior's card."""
+    known = traits_of(operator)
+    return Demand(
+        name_of(type(sampler)), sampler.prior_kinds, known.kind, known.task, known.task or known.kind.upper(),
+        is_complex=known.kind == "mri", gradients=sampler.gradients, bridge=sampler.bridge, heads=sampler.heads,
+        intensity=sampler.intensity,
     )  # fmt: skip
 
 
@@ -114,7 +138,7 @@ def default_scaling(y: Tensor, operator: Operator) -> Scaling:
 def _consume(
     sampler: Sampler,
     problem: Problem,
-    prior: ImagePrior | ConditionalPrior | LatentPrior | None,
+    prior: Prior | None,
     draws: Draws,
     on_step: Callable[[Step], None] | None,
     trace: bool,
@@ -143,50 +167,11 @@ def _std(stacked: Tensor) -> Tensor | None:
     return (stacked.abs() if stacked.is_complex() else stacked).std(0)
 
 
-def adapted(
-    model: Model | None, sampler: Sampler, problem: Problem
-) -> ImagePrior | ConditionalPrior | LatentPrior | None:
-    """A model behind the adapter that the sampler expects, for one run.
-
-    Raises ConfigError for a pair that cannot work.
-    """
-    if model is None:
-        return None
-    item = problem.item_shape
-    if isinstance(model, ConditionalModel):
-        _check_task(model, problem)
-        _check_bridge(model, sampler)
-        return ConditionalPrior(model, item, sampler.intensity)
-    if isinstance(model, LatentModel):
-        return LatentPrior(model, item)
-    pixels = ImagePrior(model, item, problem.operator.is_complex)
-    return LatentPrior(pixels, item) if "latent" in sampler.prior_kinds else pixels
-
-
-def _check_task(model: ConditionalModel, problem: Problem) -> None:
-    task = problem.operator.task
-    if model.tasks and task not in model.tasks:
-        named = f"the task '{task}'" if task else f"{problem.operator}"
-        raise ConfigError(
-            f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {named}; train one with "
-            "`restore train`, or use dds or reddiff, which serve any operator"
-        )
-
-
-def _check_bridge(model: ConditionalModel, sampler: Sampler) -> None:
-    name = name_of(type(sampler))
-    if model.bridge not in ("", sampler.bridge):
-        raise ConfigError(
-            f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for {name}; use the sampler "
-            f"{model.bridge}"
-        )
-    if model.head not in sampler.heads:
-        raise ConfigError(
-            f"prior '{model.name}' predicts '{model.head}'; {name} takes {', '.join(sampler.heads)}"
-        )
-
-
 def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any]) -> Sampler:
+    if inspect.isclass(sampler):
+        raise ConfigError(
+            f"sampler is the class {sampler.__name__}, expected an instance of it: {sampler.__name__}(...)"
+        )
     if isinstance(sampler, Sampler):
         if settings:
             raise ConfigError(
@@ -195,33 +180,3 @@ def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any
         return sampler
     preset = settings.pop("preset", "tuned")
     return load_sampler(sampler).configured(preset, operator, settings)
-
-
-def _model(prior: Model | str | Path | None, sampler: Sampler, problem: Problem) -> Model | None:
-    """The model to use: none for classical samplers; else of a kind that the sampler can use. Raises ConfigError."""
-    name, kinds = name_of(type(sampler)), sampler.prior_kinds
-    if not kinds:
-        return None
-    if prior is None:
-        raise ConfigError(
-            f"{name} needs a prior ({' or '.join(kinds)}): a bundled name, a weight file or a model"
-        )
-    if prior == "auto":
-        prior = default_prior(kinds, problem)
-    from restore.priors.store import load_prior
-
-    model = load_prior(prior) if isinstance(prior, str | Path) else prior
-    if model.kind not in kinds:
-        raise ConfigError(
-            f"{name} needs a {' or '.join(kinds)} prior, and '{model.name}' is a {model.kind} one; "
-            f"try prior='{default_prior(kinds, problem)}', or a sampler for {model.kind} priors"
-        )
-    return model
-
-
-def default_prior(kinds: tuple[str, ...], problem: Problem) -> str:
-    """The bundled prior that serves a sampler best: RGB photographs have priors of every kind, scans a denoiser."""
-    photograph = len(problem.item_shape) == 3 and not problem.operator.is_complex
-    if kinds[0] != "denoiser" and (photograph or "denoiser" not in kinds):
-        return {"conditional": "natural-restore", "latent": "natural-latent"}[kinds[0]]
-    return "natural" if photograph and problem.item_shape[0] == 3 else "medical"

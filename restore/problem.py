@@ -169,7 +169,8 @@ class Reconstruction:
     """What `restore.solve` returns, in the units of the measurement.
 
     image: the single sample, or the mean over samples. std: pixel-wise standard deviation over samples (None for
-    one). samples: (K, ...) or None. log: a record per step. provenance: sampler, settings, prior, seed, scaling.
+    one). samples: (K, ...) or None. log: a record per step of every sample, one sample after the other ("sample" counts
+    them from 0). provenance: sampler, settings, prior, seed, scaling. notes: what a user must know of this result.
     """
 
     image: Tensor
@@ -177,3 +178,19 @@ class Reconstruction:
     samples: Tensor | None
     log: list[dict[str, Any]]
     provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> list[dict[str, Any]]:
+        """The last record of every sample, with its misfit and seconds."""
+        return list({record["sample"]: record for record in self.log}.values())
+
+    def curve(self) -> list[list[float]]:
+        """[evaluations, misfit] after each step, the mean over samples; for a run with `trace`."""
+        steps: dict[int, list[dict[str, Any]]] = {}
+        for record in self.log:
+            steps.setdefault(record["step"], []).append(record)
+        return [
+            [float(rs[0]["evaluations"]), sum(float(r["misfit"]) for r in rs) / len(rs)]
+            for rs in steps.values()
+        ]

@@ -73,9 +73,18 @@ def _loaded(entry: metadata.EntryPoint) -> type[Sampler]:
 
 
 def name_of(sampler: type[Sampler]) -> str:
-    """The name of a sampler's class: as it is listed, for one from elsewhere its module's own."""
-    package, _, module = sampler.__module__.rpartition(".")
-    return _named(module) if package == "restore.samplers" else module
+    """What a sampler class is called in records: its name here, or module and class for one that has none.
+
+    A class of the script that runs is called by its own name alone.
+    """
+    module, _, stem = sampler.__module__.rpartition(".")
+    if module == "restore.samplers":
+        return _named(stem)
+    for entry in metadata.entry_points(group=_ENTRY_POINTS):
+        if entry.value == f"{sampler.__module__}:{sampler.__qualname__}":
+            return entry.name
+    own = sampler.__qualname__
+    return own if sampler.__module__ == "__main__" else f"{sampler.__module__}.{own}"
 
 
 def _named(module: str) -> str:

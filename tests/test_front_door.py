@@ -101,6 +101,12 @@ def test_samples_give_mean_and_spread(mri):
     assert one.samples is None
     assert many.samples.shape == (3, *one.image.shape)
     assert torch.equal(many.samples[0], one.image)
+    assert [(r["sample"], r["step"]) for r in many.log] == [
+        (k, i) for k in range(3) for i in range(5)
+    ]
+    assert many.log[:4] == one.log[:4]
+    assert [end["step"] for end in many.ends] == [4, 4, 4]
+    assert len({end["misfit"] for end in many.ends}) == 3
     torch.testing.assert_close(many.image, many.samples.mean(0))
     torch.testing.assert_close(many.std, many.samples.abs().std(0))
     assert not torch.equal(many.samples[0], many.samples[1])
@@ -134,7 +140,7 @@ class Broken(Denoiser):
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         self.calls += 1
-        return x * (math.nan if self.calls == 2 else 1)
+        return x * (math.nan if self.calls == 4 else 1)  # two calls at the door, then the steps
 
 
 def test_a_nan_stops_with_its_step(mri):

@@ -12,11 +12,11 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8")
 
 
 def test_readme_has_examples():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize(
-    "code", EXAMPLES, ids=["photograph", "mri", "sigpy", "operator", "volumes"]
+    "code", EXAMPLES, ids=["photograph", "mri", "sigpy", "operator", "network", "volumes"]
 )
 def test_example_runs(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

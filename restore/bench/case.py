@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from restore.bench.store import Place
 from restore.datasets.scan import MapsSource, Scan
-from restore.front_door import Model
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.samplers.base import OperatorTraits, Sampler
 

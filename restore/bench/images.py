@@ -24,11 +24,12 @@ from restore.bench.store import Place
 from restore.datasets.open import read_image
 from restore.datasets.picture.images import SUFFIXES, Picture
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.front_door import Model, solve
+from restore.front_door import solve
 from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.base import LinearOperator
 from restore.operators.image.kernels import parse_kernel
 from restore.pipelines.degrade import TASKS, Degradation, add_noise, noise_level
+from restore.priors.choosing import Model
 from restore.problem import Problem, Step
 from restore.samplers.base import Sampler
 
@@ -222,12 +223,12 @@ class PhotoCase(Case):
             self.measured.to(device), self.forward.to(device), noise=self.level, prior=prior, sampler=sampler,
             samples=samples, seed=seed, ids=(self.name,), on_step=on_step, trace=True,
         )  # fmt: skip
-        last = result.log[-1]
+        misfit = np.mean([float(end["misfit"]) ** 2 for end in result.ends]) ** 0.5
         drawn = None if result.samples is None else result.samples.float().cpu().numpy()
         return Outcome(
-            image=result.image.float().cpu().numpy(), samples=drawn, misfit=float(last["misfit"]),
-            misfit_rule=f"||Ax-y|| / (std sqrt(m)), std {self.level:.3g}", evaluations=int(last["evaluations"]),
-            curve=[[float(r["evaluations"]), float(r["misfit"])] for r in result.log],
+            image=result.image.float().cpu().numpy(), samples=drawn, misfit=float(misfit),
+            misfit_rule=f"||Ax-y|| / (std sqrt(m)), std {self.level:.3g}",
+            evaluations=int(result.log[-1]["evaluations"]), curve=result.curve(),
         )  # fmt: skip
 
     def score(self, image: NDArray[Any]) -> Figures:

@@ -12,7 +12,8 @@ from typing import Any
 
 from restore.config import did_you_mean
 from restore.errors import ConfigError
-from restore.priors.store import kind_of, read_card
+from restore.priors.choosing import Demand, card_traits, check
+from restore.priors.store import read_card
 from restore.registry import check_operator, load_sampler, sampler_names
 from restore.samplers.base import OperatorTraits, Sampler
 
@@ -62,16 +63,12 @@ class Method:
             "prior": self.prior if self.prior == "auto" else prior_mark(self.prior),
         }  # fmt: skip
 
-    def prior_for(self, sampler: Sampler, default: str) -> str:
-        """The name of the prior, "" for classical samplers. Raises ConfigError for one of a kind that cannot serve."""
-        if not sampler.prior_kinds:
+    def prior_for(self, demand: Demand, default: str) -> str:
+        """The name of the prior, "" for classical samplers. Raises ConfigError for one that cannot serve."""
+        if not demand.kinds:
             return ""
         name = default if self.prior == "auto" else self.prior
-        if kind_of(name) not in sampler.prior_kinds:
-            raise ConfigError(
-                f"{self.name} needs a {' or '.join(sampler.prior_kinds)} prior, and '{name}' is a {kind_of(name)} "
-                f"one; name a fitting one with --prior, or leave {self.name} out"
-            )
+        check(card_traits(name), demand)
         return name
 
 

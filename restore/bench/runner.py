@@ -26,10 +26,11 @@ from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.config import check_settings, shared
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
-from restore.front_door import Model
+from restore.front_door import demand_of
 from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
 from restore.pipelines.scan_to_volume import ReconOptions
+from restore.priors.choosing import Model
 from restore.priors.store import load_prior
 from restore.samplers.base import Sampler
 
@@ -182,7 +183,8 @@ class _Work:
                 raise ConfigError(
                     f"there is no bundled {kinds} prior for it; train one and name it with --prior"
                 )
-            return method, sampler, method.prior_for(sampler, default)
+            asked = demand_of(sampler, case.operator)
+            return method, sampler, method.prior_for(asked, default)
         except ConfigError as error:
             self.unfit[method.name, setting.name] = str(error)
             self.told.note(f"{method.name} is left out under {setting.name}: {error}")

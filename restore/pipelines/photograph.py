@@ -84,6 +84,7 @@ def restore_image(
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
+    record["notes"] = list(result.notes)
     classical = None
     if truth is not None:
         classical = solve(

@@ -28,10 +28,12 @@ from restore.datasets.sidecar import (
 from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
+from restore.front_door import demand_of
 from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnStep, ReconOptions, reconstruct
-from restore.priors.store import kind_of, load_prior, read_card
+from restore.priors.choosing import card_traits, check, name_of
+from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 
@@ -93,10 +95,8 @@ def plan(job: ReconJob) -> Planned:
     scan = open_scan(job.scan, repair=job.repair)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
-    if job.prior == "auto":
-        job = dataclasses.replace(job, prior="medical")
     if sampler.prior_kinds:
-        _check_prior(job, sampler, scan)
+        job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
     _check_name(job)
     identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
     fingerprint = job.fingerprint()
@@ -158,20 +158,14 @@ def _write(results: dict[Path, Volume], planned: Planned) -> None:
         raise
 
 
-def _check_prior(job: ReconJob, sampler: Sampler, scan: Scan) -> None:
-    """Refuse a prior of a kind, or trained for a task, that cannot serve (ConfigError); only its card is read."""
-    kind, kinds = kind_of(job.prior), sampler.prior_kinds
-    if kind not in kinds:
-        raise ConfigError(
-            f"{job.sampler} needs a {' or '.join(kinds)} prior, and '{job.prior}' is a {kind} one; the bundled "
-            "priors for scans are denoisers: use dds, reddiff or another sampler for denoisers (`restore list "
-            f"samplers`), or train a {kinds[0]} prior on scans and name it with --prior"
-        )
-    tasks = read_card(job.prior).get("tasks")
-    if tasks and scan.task not in tasks:
-        raise ConfigError(
-            f"prior '{job.prior}' was trained for {', '.join(tasks)}, not for {scan}; use dds or reddiff"
-        )
+def _prior_that_fits(prior: str, sampler: Sampler, scan: Scan) -> str:
+    """The name of the prior, which fits by its card: nothing else is read. Raises ConfigError, WeightsError."""
+    asked = dataclasses.replace(
+        demand_of(sampler, scan), operator=str(scan), item_shape=scan.image_shape
+    )
+    name = name_of(prior, asked)
+    check(card_traits(name), asked)
+    return name
 
 
 def _check_name(job: ReconJob) -> None:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from restore.config import setting
 from restore.datasets.scan import Scan, SetupOptions
 from restore.datasets.volume.volume import Volume
-from restore.front_door import Model, solve_problem
+from restore.front_door import solve_problem
 from restore.priors.adapter import PIXELS_PER_CALL
+from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.samplers.base import Sampler
 
@@ -41,7 +42,8 @@ class ReconOptions(SetupOptions):
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReconResult:
     """The volume, its standard deviation over samples (or None), the samples (K, slices, H, W) themselves (or None),
-    and a record for the sidecar; "curve" in it is [evaluations, misfit] after each step, the mean over all slices."""
+    and a record for the sidecar; "chunks" in it has one entry for each chunk of slices and sample, "curve" is
+    [evaluations, misfit] after each step, the mean over all slices and samples."""
 
     volume: Volume
     std: Volume | None
@@ -64,6 +66,8 @@ def reconstruct(
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
     setup = scan.setup(options)
+    prior = None if prior is None else prior.to(device)  # once, not for every chunk
+    notes: dict[str, None] = {}
     stacks: list[NDArray[Any]] = []
     logs: list[dict[str, Any]] = []
     curves: list[tuple[int, list[list[float]]]] = []
@@ -75,15 +79,15 @@ def reconstruct(
         )  # fmt: skip
         stack = result.image[None] if result.samples is None else result.samples
         stacks.append(scan.in_source_units(stack))
-        logs.append({"slices": list(problem.ids), **result.log[-1]})
+        logs += [{"slices": list(problem.ids), **end} for end in result.ends]
+        notes |= dict.fromkeys(result.notes)
         if options.trace:
-            curve = [[float(r["evaluations"]), float(r["misfit"])] for r in result.log]
-            curves.append((len(which), curve))
+            curves.append((len(which), result.curve()))
     samples = np.concatenate(stacks, axis=1)
     record: dict[str, Any] = {
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
-        "notes": list(scan.notes),
+        "notes": [*scan.notes, *notes],
         "noise_known": setup.noise is not None,
         **setup.record,
     }

@@ -11,6 +11,7 @@ from typing import Any
 _MODULE_OF = {
     "Denoiser": "base",
     "EDMDenoiser": "edm",
+    "FromDenoiser": "wrappers",
     "FromEps": "wrappers",
     "FromFlow": "wrappers",
     "FromScore": "wrappers",

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, OutOfMemory
-from restore.priors.base import Denoiser
+from restore.errors import OutOfMemory
+from restore.priors.base import Denoiser, check_level
 
 PIXELS_PER_CALL = (
     2**20
@@ -24,37 +24,29 @@ class ImagePrior:
 
     item_shape: (H, W) or (C, H, W). A one-channel prior treats the channels of an item one by one; a colour prior
     needs three. Complex items go through re and im (`complex_mode`). `evaluations` counts network calls per
-    item. Raises ConfigError for a pair that cannot work.
+    item. Made by `choosing.fit` for a pair that `choosing.check` has passed.
     """
 
     def __init__(self, prior: Denoiser, item_shape: tuple[int, ...], complex_: bool) -> None:
         self.prior, self.item_shape, self.complex_ = prior, item_shape, complex_
         self.evaluations, self._turn = 0, 0
         self._chunk = PIXELS_PER_CALL
-        channels = item_shape[0] if len(item_shape) == 3 else 1
-        pairs = complex_ and prior.complex_mode == "channels"
-        fits = prior.channels == 2 if pairs else prior.channels in (1, channels)
-        if len(item_shape) not in (2, 3) or not fits:
-            kind = "complex" if complex_ else "real"
-            raise ConfigError(
-                f"prior '{prior.name}' has {prior.channels} channels and cannot serve {kind} images of shape "
-                f"{item_shape}; "
-                + (
-                    "use prior 'medical' for one-channel images"
-                    if channels == 1
-                    else "use prior 'natural' for RGB"
-                )
-            )
+        self._channels = prior.channels or (item_shape[0] if len(item_shape) == 3 else 1)
 
     def __call__(self, x: Tensor, sigma: float, *, turn: int = 0) -> Tensor:
         """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities.
 
+        Below the noise range of the prior it is asked at the range's lower end. Raises ConfigError for a level at
+        which it cannot be asked (`base.check_level`).
         turn: one of eight orientations, by number modulo 8, in which a `turnable` prior sees the image; the
         answer is turned back. A network is not quite the same in all of them, and going round averages that
         out over the steps of a chain: Terris, Moreau, Pustelnik, Tachella, "Equivariant plug-and-play image
         reconstruction", CVPR 2024.
         """
         self.evaluations += 1
+        known = (self.prior.sigma_min, self.prior.sigma_max)
+        check_level(sigma, known, self.prior.intensity, self.prior.name)
+        sigma = max(sigma, self.prior.sigma_min)
         self._turn = turn % 8 if self.prior.turnable else 0
         if not x.is_complex():
             return self._real(x, sigma)
@@ -69,7 +61,7 @@ class ImagePrior:
         return torch.complex(both[0], both[1])
 
     def _real(self, x: Tensor, sigma: float) -> Tensor:
-        planes = x.reshape(-1, self.prior.channels, *x.shape[-2:])
+        planes = x.reshape(-1, self._channels, *x.shape[-2:])
         return self._chunked(planes, sigma).reshape(x.shape)
 
     def _chunked(self, planes: Tensor, sigma: float) -> Tensor:

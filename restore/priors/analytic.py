@@ -1,7 +1,7 @@
 """Exact priors, for tests and teaching: a Gaussian and a mixture of Gaussians.
 
 Their denoisers are closed formulas, so that a sampler can be compared with the posterior that linear algebra gives.
-Differentiable, in the precision of the input; touch no files.
+Differentiable, in the precision and on the device of the input, which their tensors follow; touch no files.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class GaussianPrior(Denoiser):
     ) -> None:
         self.mean = _image("mean", mean)
         self.channels, self.complex_mode, self.name = self.mean.shape[0], complex_mode, name
+        self.foreign = False
         self._basis: Tensor | None = None
         if (spectrum is None) == (covariance is None):
             raise ConfigError(
@@ -61,10 +62,6 @@ class GaussianPrior(Denoiser):
         """Independent images (count, channels, H, W), in the precision of the mean."""
         white = torch.randn((count, *self.mean.shape), generator=generator, dtype=self.mean.dtype)
         return self.mean + self._filtered(white.to(self.mean.device), lambda c, rank: c.sqrt())
-
-    def to(self, target: torch.device | str | torch.dtype) -> GaussianPrior:
-        """Itself: the tensors follow the input."""
-        return self
 
     def _filtered(self, x: Tensor, gain: Callable[[Tensor, int], Tensor]) -> Tensor:
         """gain(C) x, where gain maps the eigenvalues and the rank of the items they are shaped to."""
@@ -101,6 +98,7 @@ class GaussianMixture(Denoiser):
         self.means = means if means.ndim == 4 else means[:, None]
         self.variances, self.weights = variances, weights / weights.sum()
         self.channels, self.complex_mode, self.name = self.means.shape[1], complex_mode, name
+        self.foreign = False
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W)."""
@@ -119,10 +117,6 @@ class GaussianMixture(Denoiser):
         )
         std = self.variances.to(self.means).sqrt()[k]
         return self.means[k] + std[:, None, None, None] * white.to(self.means.device)
-
-    def to(self, target: torch.device | str | torch.dtype) -> GaussianMixture:
-        """Itself: the tensors follow the input."""
-        return self
 
     def _responsibilities(self, offset: Tensor, total: Tensor) -> Tensor:
         """p(k | x): (N, K)."""

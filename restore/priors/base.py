@@ -7,23 +7,38 @@ network in `edm.py`, exact ones for tests in `analytic.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restore.errors import ConfigError
+from restore.priors.networks import copied_to
+
 ComplexMode = Literal["separate", "channels", "magnitude"]
+
+ROUNDING = 1e-3
+"""Share by which a noise range may be left: levels that passed through float32, or were printed with four digits in a
+paper, differ by less."""
+DROWNED = 10.0
+"""Noise of so many times the intensity range leaves nothing of an image: a denoiser that is valid up to there answers
+with about the mean image at any higher level too."""
+FAINT = 0.02
+"""Noise of this share of the intensity range, 5 grey levels of 8 bits, is about what fine detail is worth: a denoiser
+that is valid from there may be asked there instead of lower."""
 
 
 class Denoiser(ABC):
     """A prior, seen through its minimum-mean-square-error denoiser (Tweedie's formula).
 
-    `channels`: channels of the images it was trained on. `sigma_min`, `sigma_max`: noise range it is valid in, in
-    units of its own images. `intensity`: what range the images had (stated, never enforced: nothing is clipped).
+    `channels`: channels of the images it was trained on, 0 for any number. `sigma_min`, `sigma_max`: noise range it
+    is valid in, in units of its own images. `intensity`: what range the images had (stated, never enforced: nothing is
+    clipped).
     `complex_mode`: how complex images pass through it: re and im one after the other ("separate"), as two
     channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
-    trained in all eight orientations, so that a sampler may show them turned.
+    trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
+    the front door tries before the work.
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -33,15 +48,16 @@ class Denoiser(ABC):
     intensity: tuple[float, float] = (0.0, 1.0)
     complex_mode: ComplexMode = "separate"
     turnable: bool = False
+    foreign: bool = True
     name: str = ""
 
     @abstractmethod
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,). Returns the shape of x."""
 
-    def to(self, target: torch.device | str | torch.dtype) -> Denoiser:
-        """The same prior on another device or in another precision (no tensors: itself)."""
-        return self
+    def to(self, target: torch.device | str | torch.dtype) -> Self:
+        """The same prior on another device or in another precision: a copy, or itself where nothing changes."""
+        return copied_to(self, target)
 
 
 def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
@@ -49,6 +65,30 @@ def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
     real = x.real.dtype if x.is_complex() else x.dtype
     s = torch.as_tensor(sigma, dtype=real, device=x.device)
     return s.expand(x.shape[0]).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def check_level(
+    sigma: float,
+    sigma_range: tuple[float, float],
+    intensity: tuple[float, float],
+    name: str,
+    asked: str = "",
+) -> None:
+    """Raise ConfigError for a noise level at which a prior cannot be asked.
+
+    Above the range it can where the range ends so high that images are drowned (`DROWNED`); below it is asked at the
+    range's lower end, where that is low enough (`FAINT`). asked: who asks for what, in words.
+    """
+    (low, high), width = sigma_range, intensity[1] - intensity[0]
+    above = sigma > high * (1 + ROUNDING) and high < DROWNED * width
+    below = sigma < low * (1 - ROUNDING) and low > FAINT * width
+    if above or below:
+        images = f"images of {intensity[0]:g}..{intensity[1]:g}"
+        raise ConfigError(
+            f"prior '{name}' is valid for noise of {low:.3g} to {high:.3g} in {images}, and "
+            f"{asked or f'it was asked at {sigma:.3g}'}; set levels that it knows (sigma_start, sigma_end, sigma_max, "
+            "sigma_min of the sampler), or take another prior"
+        )
 
 
 def pad_sides(x: Tensor, multiple: int) -> Tensor:

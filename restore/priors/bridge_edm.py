@@ -61,11 +61,6 @@ class BridgeDenoiser(ConditionalModel):
         f = f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
         return degraded + sd**2 * a / total**2 * (x - a * degraded) + c * sd / total * f
 
-    def to(self, target: torch.device | str | torch.dtype) -> BridgeDenoiser:
-        """Move the network."""
-        self.network.to(target)
-        return self
-
 
 def build_bridge_denoiser(
     config: UNetConfig,

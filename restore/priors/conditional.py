@@ -7,16 +7,19 @@ operators see them to network planes. Touches no files.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from restore.bridges.base import Head, Level
-from restore.errors import ConfigError
+from restore.errors import ConfigError, ShapeError
 from restore.priors.adapter import PIXELS_PER_CALL, chunked
+from restore.priors.foreign import what_is, what_is_wrong
+from restore.priors.networks import copied_to
 
 
 class ConditionalModel(ABC):
@@ -39,9 +42,9 @@ class ConditionalModel(ABC):
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """The head's one or two tensors. x: the state x_t, (N, channels, H, W); degraded: the same shape."""
 
-    def to(self, target: torch.device | str | torch.dtype) -> ConditionalModel:
-        """The same model on another device or in another precision (no tensors: itself)."""
-        return self
+    def to(self, target: torch.device | str | torch.dtype) -> Self:
+        """The same model on another device or in another precision: a copy, or itself where nothing changes."""
+        return copied_to(self, target)
 
 
 class ConditionalPrior:
@@ -50,7 +53,8 @@ class ConditionalPrior:
     item_shape: (H, W) or (C, H, W). A one-channel model treats the channels of an item one by one; a colour model
     sees a grey item as three equal channels and answers with their mean. intensity: the range in which the chain
     runs; a model that predicts x0 may have been trained in another, other heads must have been trained in
-    this one. `evaluations` counts network calls per item. Raises ConfigError for a pair that cannot work.
+    this one. `evaluations` counts network calls per item. Made by `choosing.fit` for a pair that `choosing.check` has
+    passed.
     """
 
     def __init__(
@@ -62,15 +66,6 @@ class ConditionalPrior:
         self.model, self.item_shape, self.intensity = model, item_shape, intensity
         self.evaluations, self._chunk = 0, PIXELS_PER_CALL
         channels = item_shape[0] if len(item_shape) == 3 else 1
-        if len(item_shape) not in (2, 3) or not (model.channels in (1, channels) or channels == 1):
-            raise ConfigError(
-                f"prior '{model.name}' has {model.channels} channels and cannot serve images of shape {item_shape}"
-            )
-        if model.intensity != intensity and model.head != "x0":
-            raise ConfigError(
-                f"prior '{model.name}' predicts '{model.head}' of images in {model.intensity}, this chain runs in "
-                f"{intensity}; only models that predict x0 can be converted"
-            )
         self._grow = model.channels if channels == 1 else 1
         self._gain = (model.intensity[1] - model.intensity[0]) / (intensity[1] - intensity[0])
 
@@ -128,7 +123,7 @@ ModelFunction = Callable[[Tensor, Level, Tensor], tuple[Tensor, ...]]
 
 
 class FromFunction(ConditionalModel):
-    """Any function as a conditional model: for published networks and for tests."""
+    """Any function as a conditional model: for published networks and for tests. Raises ConfigError for no function."""
 
     def __init__(
         self,
@@ -141,9 +136,18 @@ class FromFunction(ConditionalModel):
         tasks: tuple[str, ...] = (),
         name: str = "function",
     ) -> None:
+        if inspect.isclass(function) or not callable(function):
+            raise ConfigError(f"FromFunction: the function is {what_is(function)}")
         self.function, self.channels, self.head, self.name = function, channels, head, name
         self.intensity, self.bridge, self.tasks = intensity, bridge, tasks
 
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
-        """The function's answer."""
-        return self.function(x, level, degraded)
+        """The function's answer; one tensor alone will do where the head has one. Raises ShapeError."""
+        out = self.function(x, level, degraded)
+        answers = (out,) if isinstance(out, Tensor) else tuple(out)
+        wrong = [what_is_wrong(a, x) for a in answers]
+        if any(wrong) or not answers:
+            raise ShapeError(
+                f"prior '{self.name}' returned {', '.join(wrong) or 'nothing'}, expected tensors {tuple(x.shape)}"
+            )
+        return answers

@@ -21,7 +21,8 @@ class EDMDenoiser(Denoiser):
     """D(x, sigma) = c_skip x + c_out F(c_in x, ln(sigma)/4).
 
     `network`: called as network(x, noise) with x (N, C, H, W), noise (N,). `sigma_data`: root mean square of the
-    training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back.
+    training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back. Outside the
+    network the denoiser keeps the precision of its input.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class EDMDenoiser(Denoiser):
         )
         self.sigma_min, self.sigma_max, self.intensity = sigma_min, sigma_max, intensity
         self.complex_mode, self.name, self.turnable = complex_mode, name, False
+        self.foreign = not isinstance(network, UNet)
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W).
@@ -64,11 +66,6 @@ class EDMDenoiser(Denoiser):
         """c_skip, c_out, c_in of EDM table 1 for noise levels s."""
         total = s**2 + self.sigma_data**2
         return self.sigma_data**2 / total, s * self.sigma_data / total.sqrt(), 1 / total.sqrt()
-
-    def to(self, target: torch.device | str | torch.dtype) -> EDMDenoiser:
-        """Move the network; the denoiser keeps the precision of its input outside the network."""
-        self.network.to(target)
-        return self
 
 
 def build_unet_denoiser(

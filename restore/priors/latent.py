@@ -7,14 +7,14 @@ identity. Touches no files.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError
 from restore.priors.adapter import ImagePrior
 from restore.priors.base import pad_sides
+from restore.priors.networks import copied_to
 
 
 class LatentModel(ABC):
@@ -45,9 +45,9 @@ class LatentModel(ABC):
     def denoise(self, z: Tensor, sigma: float | Tensor) -> Tensor:
         """E[z0 | z]. z: as for `decode`; sigma: a number or (N,)."""
 
-    def to(self, target: torch.device | str | torch.dtype) -> LatentModel:
-        """The same model on another device or in another precision (no tensors: itself)."""
-        return self
+    def to(self, target: torch.device | str | torch.dtype) -> Self:
+        """The same model on another device or in another precision: a copy, or itself where nothing changes."""
+        return copied_to(self, target)
 
 
 class LatentPrior:
@@ -55,7 +55,7 @@ class LatentPrior:
 
     model: a latent model, or the adapter of a pixel denoiser, whose codes are the images themselves. `code_ndim`:
     trailing dimensions of a code. `evaluations` counts calls of the denoiser per item; encoder and decoder
-    are not counted. Raises ConfigError for a pair that cannot work.
+    are not counted. Made by `choosing.fit` for a pair that `choosing.check` has passed.
     """
 
     def __init__(self, model: LatentModel | ImagePrior, item_shape: tuple[int, ...]) -> None:
@@ -63,11 +63,6 @@ class LatentPrior:
         self._calls = 0
         self.pixels = model if isinstance(model, ImagePrior) else None
         self.code_ndim = len(item_shape) if self.pixels is not None else 3
-        channels = item_shape[0] if len(item_shape) == 3 else 1
-        if isinstance(model, LatentModel) and channels not in (1, model.channels):
-            raise ConfigError(
-                f"prior '{model.name}' has {model.channels} channels and cannot serve images of shape {item_shape}"
-            )
 
     @property
     def evaluations(self) -> int:
@@ -78,10 +73,6 @@ class LatentPrior:
         """(*batch, *item_shape) -> (*batch, *code). Sides are grown by reflection to what the encoder divides."""
         if not isinstance(self.model, LatentModel):
             return x
-        if x.is_complex():
-            raise ConfigError(
-                f"prior '{self.model.name}' encodes real images; use a pixel prior for complex ones"
-            )
         planes = x.reshape(-1, self._channels, *x.shape[-2:])
         if self._channels < self.model.channels:
             planes = planes.expand(-1, self.model.channels, -1, -1)

@@ -47,12 +47,6 @@ class LatentEDM(LatentModel):
         """E[z0 | z]."""
         return self.denoiser(z, sigma)
 
-    def to(self, target: torch.device | str | torch.dtype) -> LatentEDM:
-        """Move both networks."""
-        self.autoencoder.to(target)
-        self.denoiser.to(target)
-        return self
-
     @property
     def _dtype(self) -> torch.dtype:
         return next(self.autoencoder.parameters()).dtype

@@ -1,6 +1,6 @@
-"""Networks of the field's parametrisations as denoisers: noise (eps), velocity (v), score, clean image, flow.
+"""Functions and networks of the field's parametrisations as denoisers: denoiser, noise, velocity, score, clean, flow.
 
-Used by whoever loads somebody else's checkpoint; the network is any callable of tensors. A variance-preserving
+Used by whoever brings a network of his own; the network is any callable of tensors. A variance-preserving
 network at alpha-bar a sees x / sqrt(1 + sigma^2) with sigma = sqrt((1 - a)/a), and its time is found
 from sigma. Where a network was trained on another intensity range than it is used in, images and noise
 levels are converted.
@@ -8,34 +8,21 @@ levels are converted.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
+from restore.priors.base import Denoiser, pad_sides, per_item
+from restore.priors.foreign import Images, Range, answer, called, check_images
 
 Network = Callable[[Tensor, Tensor], Tensor]
-Range = tuple[float, float]
 Levels = Literal["interpolated", "nearest"]
-
-
-class Images(TypedDict, total=False):
-    """What a network knows of images; keyword arguments of every wrapper.
-
-    channels: 1. trained: intensities of its training images, (0, 1). intensity: the same images as the samplers see
-    them, (0, 1). complex_mode: "separate". multiple: sides are padded to a multiple of this, 1. name: for messages.
-    """
-
-    channels: int
-    trained: Range
-    intensity: Range
-    complex_mode: ComplexMode
-    multiple: int
-    name: str
+SigmaAs = Literal["number", "vector"]
 
 
 class _Wrapped(Denoiser):
@@ -43,7 +30,8 @@ class _Wrapped(Denoiser):
 
     network: called as network(x, label), x (N, channels, H, W), label (N,); more output channels than `channels` (a
     learned variance) are dropped. The noise level is converted with the intensities: a network of [-1, 1]
-    used in [0, 1] is told 2 sigma, and `sigma_min`, `sigma_max` are halved. Raises ConfigError for an empty range.
+    used in [0, 1] is told 2 sigma, and `sigma_min`, `sigma_max` are halved. Raises ConfigError for a network that
+    cannot be called, a keyword that is none of `Images`, and a value that cannot be.
     """
 
     def __init__(self, network: Network, sigma_range: Range, images: Images) -> None:
@@ -51,13 +39,9 @@ class _Wrapped(Denoiser):
         self.trained = images.get("trained", (0.0, 1.0))
         self.intensity = images.get("intensity", (0.0, 1.0))
         self.complex_mode = images.get("complex_mode", "separate")
-        self.multiple, self.name = images.get("multiple", 1), images.get("name", "")
-        ranges = {"trained": self.trained, "intensity": self.intensity, "noise": sigma_range}
-        for what, (low, high) in ranges.items():
-            if not low < high:
-                raise ConfigError(
-                    f"prior '{self.name}': the {what} range is {low}..{high}, expected low < high"
-                )
+        self.multiple = images.get("multiple", 1)
+        self.name = images.get("name", "") or called(network)
+        check_images(type(self), network, sigma_range, images)
         self._gain = (self.trained[1] - self.trained[0]) / (self.intensity[1] - self.intensity[0])
         self.sigma_min, self.sigma_max = sigma_range[0] / self._gain, sigma_range[1] / self._gain
 
@@ -73,28 +57,58 @@ class _Wrapped(Denoiser):
 
     def _run(self, x: Tensor, label: Tensor) -> Tensor:
         """The network in its own precision on padded sides; first `channels` of its output in x's precision."""
-        dtype = self._parameter_dtype() or x.dtype
-        label = label.to(dtype) if label.is_floating_point() else label
-        out = self.network(pad_sides(x, self.multiple).to(dtype), label)
-        height, width = x.shape[-2:]
-        wanted = (x.shape[0], self.channels, height, width)
-        if out.ndim != 4 or any(n < m for n, m in zip(out.shape, wanted, strict=True)):
+        padded = pad_sides(x, self.multiple)
+        out = answer(self.network, padded, label, self.name)
+        if out.ndim != 4 or any(n < m for n, m in zip(out.shape, padded.shape, strict=True)):
             raise ShapeError(
-                f"prior '{self.name}': the network returned {tuple(out.shape)} for {tuple(x.shape)}, "
-                f"expected {wanted}, further channels allowed"
+                f"prior '{self.name}': the network returned {tuple(out.shape)} for {tuple(padded.shape)}, "
+                "expected the same shape, further channels allowed"
             )
-        return out[:, : self.channels, :height, :width].to(x.dtype)
+        return out[:, : x.shape[1], : x.shape[2], : x.shape[3]].to(x.dtype)
 
-    def _parameter_dtype(self) -> torch.dtype | None:
-        if not isinstance(self.network, nn.Module):
-            return None
-        return next((p.dtype for p in self.network.parameters()), None)
 
-    def to(self, target: torch.device | str | torch.dtype) -> Denoiser:
-        """Move the network, if it is a torch module."""
-        if isinstance(self.network, nn.Module):
-            self.network.to(target)
-        return self
+class FromDenoiser(_Wrapped):
+    """Any D(x, sigma) that returns the clean image: a function, or a network that is told the noise level itself.
+
+    Called as D(x, sigma) with x (N, channels, H, W), N pictures of one noise level; it returns the pictures, in x's
+    shape. sigma_as: sigma as a Python number or as a tensor (N,) beside x; None: a number, unless
+    `restore.priors.door` finds that only the tensor will do. channels left out (0): as many as the images have, which
+    the door tries. sigma_min, sigma_max: noise levels at which it may be asked, in units of its own images (`trained`).
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor, Any], Tensor],
+        *,
+        sigma_min: float = 0.0,
+        sigma_max: float = math.inf,
+        sigma_as: SigmaAs | None = None,
+        **images: Unpack[Images],
+    ) -> None:
+        if sigma_as not in (None, *get_args(SigmaAs)):
+            raise ConfigError(
+                f"FromDenoiser: sigma_as is {sigma_as!r}, expected 'number' or 'vector'"
+            )
+        super().__init__(network, (sigma_min, sigma_max), images)
+        self.channels, self.sigma_as = images.get("channels", 0), sigma_as
+
+    def _denoise(self, x: Tensor, s: Tensor) -> Tensor:
+        levels = s.flatten()
+        if self.sigma_as == "vector":
+            return self._same(x, levels)
+        numbers = levels.tolist()
+        if len(set(numbers)) == 1:
+            return self._same(x, numbers[0])
+        return torch.cat([self._same(x[i : i + 1], s) for i, s in enumerate(numbers)])
+
+    def _same(self, x: Tensor, level: Tensor | float) -> Tensor:
+        padded = pad_sides(x, self.multiple)
+        out = answer(self.network, padded, level, self.name)
+        if out.shape != padded.shape:
+            raise ShapeError(
+                f"prior '{self.name}' returned {tuple(out.shape)} for {tuple(padded.shape)}, expected the same shape"
+            )
+        return out[..., : x.shape[2], : x.shape[3]].to(x.dtype)
 
 
 class _VariancePreserving(_Wrapped):

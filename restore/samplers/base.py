@@ -162,7 +162,11 @@ def traits_of(operator: OperatorTraits | type) -> OperatorTraits:
     """What an operator is, also before there is one: a class knows its kind and task, not its abilities."""
     if not isinstance(operator, type):
         return operator
-    return Planned(getattr(operator, "kind", "image"), getattr(operator, "task", ""))
+    said = (getattr(operator, "kind", ""), getattr(operator, "task", ""))
+    kind, task = (
+        word if isinstance(word, str) else "" for word in said
+    )  # a property: not said by the class
+    return Planned(kind or "image", task)
 
 
 _ANY = "any operator, non-linear ones included"

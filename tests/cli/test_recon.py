@@ -377,7 +377,7 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("ct", ["--sampler", "ddrm"], ["a singular value decomposition", "not a sinogram"]),
         ("ct", ["--keep-phase"], ["remove_phase=False means nothing for a CT scan"]),
         ("mri", ["--sampler", "ddrm"], ["with a singular value decomposition", "use cgsense, dds"]),
-        ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "use dds, reddiff"]),
+        ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "such as dds"]),
         ("ct", ["--sampler", "mrs", "--prior", "natural-restore"], ["not for a sinogram in ct.h5"]),
         ("ct", ["--prior", "natural-restore"], ["dds needs a denoiser prior"]),
         ("mri", ["--maps", "walsh"], ["maps must be one of 'auto', 'file', 'espirit'"]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, OutOfMemory
+from restore.errors import OutOfMemory
 from restore.priors import adapter
 from restore.priors.adapter import ImagePrior
 from restore.priors.base import Denoiser
@@ -64,23 +64,6 @@ def test_complex_colour_items_keep_their_shape():
     x = image(2, 3, 4, 4, dtype=torch.complex128)
     for prior in (Traced(), Traced(3), Traced(2, "channels"), Traced(3, "magnitude")):
         assert ImagePrior(prior, (3, 4, 4), complex_=True)(x, 0.1).shape == x.shape
-
-
-@pytest.mark.parametrize(
-    ("channels", "mode", "shape", "complex_", "advice"),
-    [
-        (3, "separate", (8, 8), False, "'medical'"),
-        (3, "separate", (8, 8), True, "'medical'"),
-        (2, "separate", (3, 8, 8), False, "'natural'"),
-        (2, "channels", (8, 8), False, "'medical'"),
-        (1, "channels", (8, 8), True, "'medical'"),
-        (1, "separate", (2, 3, 8, 8), False, "'medical'"),
-        (1, "separate", (8,), False, "'medical'"),
-    ],
-)
-def test_pairs_that_cannot_work_are_refused(channels, mode, shape, complex_, advice):
-    with pytest.raises(ConfigError, match=f"'traced' has {channels} channels.*{advice}"):
-        ImagePrior(Traced(channels, mode), shape, complex_)
 
 
 def test_chunks_change_nothing(monkeypatch):

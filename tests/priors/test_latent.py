@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, WeightsError
+from restore.errors import WeightsError
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.autoencoder import AutoencoderConfig, new_autoencoder
@@ -15,8 +15,6 @@ from restore.priors.latent import LatentPrior
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import kind_of, load_autoencoder, load_prior, save_prior
 from restore.priors.unet import UNetConfig
-
-HALF = 0.01  # the file holds half precision, 5e-4 of each weight; 1e-4 seen
 
 AUTO = AutoencoderConfig(latent_channels=4, widths=(8, 8), blocks=(1, 1))
 CODES = UNetConfig(channels=4, widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
@@ -66,13 +64,6 @@ def test_a_pixel_denoiser_passes_with_identity_codes(generator):
     assert (prior.code_ndim, prior.evaluations) == (2, 1)
 
 
-def test_complex_images_have_no_codes(model):
-    with pytest.raises(ConfigError, match="use a pixel prior"):
-        LatentPrior(model, (8, 8)).encode(torch.zeros(1, 8, 8, dtype=torch.complex64))
-    with pytest.raises(ConfigError, match="cannot serve images"):
-        LatentPrior(model, (2, 8, 8))
-
-
 @torch.no_grad()
 def test_round_trip_through_a_file(model, tmp_path, generator):
     path = save_prior(tmp_path / "tiny.safetensors", model, {"licence": "mine"})
@@ -80,9 +71,9 @@ def test_round_trip_through_a_file(model, tmp_path, generator):
     again = load_prior(path)
     assert isinstance(again, LatentEDM)
     x: Tensor = torch.rand(1, 3, 8, 8, generator=generator)
-    torch.testing.assert_close(again.encode(x), model.encode(x), rtol=HALF, atol=HALF)
+    torch.testing.assert_close(again.encode(x), model.encode(x), rtol=0.01, atol=0.01)
     z = model.encode(x)
-    torch.testing.assert_close(again.decode(z), model.decode(z), rtol=HALF, atol=HALF)
+    torch.testing.assert_close(again.decode(z), model.decode(z), rtol=0.01, atol=0.01)
     assert not any(p.requires_grad for p in again.autoencoder.parameters())
 
 

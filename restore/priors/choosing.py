@@ -1,0 +1,281 @@
+"""The one place where a prior is chosen and checked: what a run asks for, what a model says, whether they fit.
+
+Called by `restore.solve`, the pipelines and the benchmarks, before the work: for a bundled name or a file its card
+alone is read until everything fits. Samplers are given a prior that fits and check nothing. A *model* is a network with
+its contract (`Denoiser`, `ConditionalModel`, `LatentModel`); a *prior* is a model made to fit the images of one run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from restore.errors import ConfigError, WeightsError
+from restore.priors.adapter import ImagePrior
+from restore.priors.base import ROUNDING, Denoiser, check_level
+from restore.priors.conditional import ConditionalModel, ConditionalPrior
+from restore.priors.door import recognised, tried
+from restore.priors.latent import LatentModel, LatentPrior
+from restore.priors.networks import copied_to, in_eval_mode
+
+Model = Denoiser | ConditionalModel | LatentModel
+Prior = ImagePrior | ConditionalPrior | LatentPrior
+Given = Model | Callable[..., Any] | str | Path | None
+"""What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
+
+_SCANS = {"denoiser": "medical"}
+_GREY = {"denoiser": "medical", "conditional": "natural-restore", "latent": "natural-latent"}
+_COLOUR = _GREY | {"denoiser": "natural"}
+_SEEN = 0.0025
+"""Noise below this share of the intensity range, half a grey level of 8 bits, is not worth a word."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """What a run asks of its prior.
+
+    sampler: its name. kinds: the kinds of prior that it can use, the usual one first; none for classical ones. kind,
+    task, operator: what the measurement is of, as `Operator` has them, and its operator in words. item_shape: of one
+    image, (H, W) or (C, H, W); empty where it is not known yet. is_complex: of the images. levels: the lowest and the
+    highest noise at which a denoiser will be asked, None where that is not known before. gradients: it is
+    differentiated. bridge, heads, intensity: of conditional samplers: the chain, what the model may predict (any
+    where empty), and the range in which the chain runs.
+    """
+
+    sampler: str
+    kinds: tuple[str, ...]
+    kind: str = "image"
+    task: str = ""
+    operator: str = "this measurement"
+    item_shape: tuple[int, ...] = ()
+    is_complex: bool = False
+    levels: tuple[float, float] | None = None
+    gradients: bool = False
+    bridge: str = ""
+    heads: tuple[str, ...] = ()
+    intensity: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What a model says of itself, in memory or on its card; as in the contracts."""
+
+    name: str
+    kind: str
+    channels: int = 1
+    sigma_range: tuple[float, float] = (0.0, float("inf"))
+    intensity: tuple[float, float] = (0.0, 1.0)
+    complex_mode: str = "separate"
+    tasks: tuple[str, ...] = ()
+    bridge: str = ""
+    head: str = "x0"
+
+
+class Chosen(NamedTuple):
+    """A model that fits and is ready to run (None for classical samplers), and what a user must know of it."""
+
+    model: Model | None
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def chosen(given: Given, demand: Demand, like: Tensor) -> Iterator[Chosen]:
+    """The model for one run: checked, on the device of `like`, its networks in eval mode; given back as found.
+
+    Somebody else's denoiser is tried on one image before (`restore.priors.door`). Raises ConfigError, WeightsError.
+    """
+    if not demand.kinds:
+        yield Chosen(None, ())
+        return
+    if given is None or isinstance(given, str | Path):
+        name = name_of(given, demand)
+        notes = check(card_traits(name), demand)
+        model: Model = _loaded(name)
+    else:
+        model = recognised(given)
+        notes = check(model_traits(model), demand)
+    model = copied_to(model, like.device)
+    with in_eval_mode(model):
+        if isinstance(model, Denoiser) and model.foreign:
+            model, found = tried(
+                model, demand.item_shape, demand.is_complex, like, demand.gradients
+            )
+            notes = tuple(dict.fromkeys([*check(model_traits(model), demand), *notes, *found]))
+        yield Chosen(model, notes)
+
+
+def fit(model: Model | None, demand: Demand) -> Prior | None:
+    """The prior that a sampler calls, with counters of its own: one a run and sample."""
+    if model is None:
+        return None
+    if isinstance(model, ConditionalModel):
+        return ConditionalPrior(model, demand.item_shape, demand.intensity)
+    if isinstance(model, LatentModel):
+        return LatentPrior(model, demand.item_shape)
+    pixels = ImagePrior(model, demand.item_shape, demand.is_complex)
+    return LatentPrior(pixels, demand.item_shape) if "latent" in demand.kinds else pixels
+
+
+def name_of(given: str | Path | None, demand: Demand) -> str:
+    """The bundled name or file that is meant; "auto": the bundled one that serves best. Raises ConfigError."""
+    kinds = " or ".join(demand.kinds)
+    if given is None:
+        raise ConfigError(
+            f"{demand.sampler} needs a prior ({kinds}): a bundled name, a weight file, a model, or a function "
+            "D(x, sigma)"
+        )
+    if str(given) != "auto":
+        return str(given)
+    name = _bundled_for(demand)
+    if not name:
+        raise ConfigError(
+            f"{demand.sampler} needs a {kinds} prior, and no bundled one serves {demand.operator}: train one with "
+            "`restore train`, or use a sampler for denoisers, such as dds or reddiff"
+        )
+    return name
+
+
+def model_traits(model: Model) -> Traits:
+    """What a model in memory says of itself."""
+    if isinstance(model, ConditionalModel):
+        return Traits(
+            model.name, model.kind, model.channels, intensity=model.intensity, tasks=model.tasks,
+            bridge=model.bridge, head=model.head,
+        )  # fmt: skip
+    noise = (model.sigma_min, model.sigma_max)
+    if isinstance(model, LatentModel):
+        return Traits(model.name, model.kind, model.channels, noise, model.intensity)
+    return Traits(
+        model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode
+    )
+
+
+def card_traits(name: str | Path) -> Traits:
+    """What the card of a bundled name or weight file says. Raises WeightsError."""
+    from restore.priors.store import kind_of, read_card
+
+    card = read_card(name)
+    try:
+        low, high = map(float, card.get("sigma_range", (0.0, float("inf"))))
+        dark, bright = map(float, card.get("intensity", (0.0, 1.0)))
+        return Traits(
+            str(card["name"]), kind_of(name), int(card["network"].get("channels", 1)), (low, high), (dark, bright),
+            str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
+            str(card.get("bridge", "")),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{name}: the card does not describe a prior ({type(error).__name__}: {error})"
+        ) from error
+
+
+def check(model: Traits, demand: Demand) -> tuple[str, ...]:
+    """Whether a model serves a run, and what has to be said of the pair. Raises ConfigError for one that cannot."""
+    _check_kind(model, demand)
+    if model.tasks and demand.task not in model.tasks:
+        raise ConfigError(
+            f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {demand.operator}; train one with "
+            "`restore train`, or use dds or reddiff, which serve any operator"
+        )
+    if model.kind == "conditional":
+        _check_chain(model, demand)
+    notes = _check_channels(model, demand) if demand.item_shape else ()
+    if model.kind == "conditional" or demand.levels is None:
+        return notes
+    return notes + _check_levels(model, demand, demand.levels)
+
+
+def _check_kind(model: Traits, demand: Demand) -> None:
+    if model.kind in demand.kinds:
+        return
+    kinds, other = " or ".join(demand.kinds), _bundled_for(demand)
+    advice = f"try the bundled '{other}'" if other else f"train one for {demand.operator}"
+    raise ConfigError(
+        f"{demand.sampler} needs a {kinds} prior, and '{model.name}' is a {model.kind} one; {advice}, or a sampler for "
+        f"{model.kind} priors (`restore list samplers`)"
+    )
+
+
+def _check_chain(model: Traits, demand: Demand) -> None:
+    """The bridge, what is predicted and the intensities of a conditional model."""
+    if model.bridge not in ("", demand.bridge):
+        raise ConfigError(
+            f"prior '{model.name}' was trained for the bridge '{model.bridge}', not for {demand.sampler}; use the "
+            f"sampler {model.bridge}"
+        )
+    if demand.heads and model.head not in demand.heads:
+        raise ConfigError(
+            f"prior '{model.name}' predicts '{model.head}'; {demand.sampler} takes {', '.join(demand.heads)}"
+        )
+    if model.intensity != demand.intensity and model.head != "x0":
+        raise ConfigError(
+            f"prior '{model.name}' predicts '{model.head}' of images in {model.intensity}, this chain runs in "
+            f"{demand.intensity}; only models that predict x0 can be converted"
+        )
+
+
+def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
+    item = demand.item_shape
+    channels = item[0] if len(item) == 3 else 1
+    pairs = demand.is_complex and model.kind == "denoiser" and model.complex_mode == "channels"
+    serves = (2,) if pairs else (0, 1, channels)
+    if model.kind == "latent":
+        serves = (model.channels,) if channels == 1 else (channels,)
+    if model.kind == "conditional" and channels == 1:
+        serves = (model.channels,)
+    if len(item) not in (2, 3) or model.channels not in serves:
+        kind = "complex" if demand.is_complex else "real"
+        raise ConfigError(
+            f"prior '{model.name}' has {model.channels} channels and cannot serve {kind} images of shape {item}; "
+            + _advice(channels)
+        )
+    if model.kind == "latent" and demand.is_complex:
+        raise ConfigError(
+            f"prior '{model.name}' encodes real images; use a pixel prior such as 'medical' for complex ones"
+        )
+    if channels == 1 or pairs or model.channels != 1:
+        return ()
+    return (
+        f"the prior '{model.name}' has one channel: the {channels} channels are restored one by one",
+    )
+
+
+def _advice(channels: int) -> str:
+    if channels == 1:
+        return "use prior 'medical' for one-channel images"
+    if channels == 4:
+        return "use prior 'natural' for RGB, on the three colours without the fourth channel"
+    return "use prior 'natural' for RGB"
+
+
+def _check_levels(model: Traits, demand: Demand, levels: tuple[float, float]) -> tuple[str, ...]:
+    """Whether the noise levels of the sampler lie where the model is valid, up to rounding and what is invisible."""
+    (low, high), least = levels, model.sigma_range[0]
+    asked = f"{demand.sampler} asks for noise of {low:.3g} to {high:.3g}"
+    for level in levels:
+        check_level(level, model.sigma_range, model.intensity, model.name, asked)
+    width = model.intensity[1] - model.intensity[0]
+    if low >= least * (1 - ROUNDING) or least <= _SEEN * width:
+        return ()
+    return (
+        f"the prior '{model.name}' is valid from noise of {least:.3g}, {asked}: below, it is asked at {least:.3g}",
+    )
+
+
+def _bundled_for(demand: Demand) -> str:
+    """The bundled prior of the first kind that there is one of, or ""."""
+    photograph = demand.kind == "image" and not demand.is_complex
+    colour = len(demand.item_shape) == 3 and demand.item_shape[0] == 3
+    table = (_COLOUR if colour else _GREY) if photograph else _SCANS
+    return next((table[kind] for kind in demand.kinds if kind in table), "")
+
+
+def _loaded(name: str) -> Model:
+    from restore.priors.store import load_prior
+
+    return load_prior(name)
