@@ -3,6 +3,7 @@
 #
 #   make demo        a reconstruction from start to end on embedded data; pictures in demo/
 #   make test        lint, types, dependencies and the default tests
+#   make test-kernels  the numerics tests as other processors would run them
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #
 # Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder
@@ -18,7 +19,7 @@ READY := .venv/.ready
 PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help environment demo browser test lint format slow gpu benchmarks peers clean
+.PHONY: help environment demo browser test test-kernels lint format slow gpu benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -75,6 +76,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
+
+# The numerics tests as other processors would run them; minutes. See tests/kernels.py.
+test-kernels: $(READY)
+	$(BIN) tests/kernels.py --workers $(WORKERS)
 
 slow: $(READY)
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m slow

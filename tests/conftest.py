@@ -18,6 +18,12 @@ TESTS = Path(__file__).resolve().parent
 SHARED = TESTS.parents[1] / "shared"
 GOLDEN = (TESTS / "golden", SHARED / "golden")  # the first that has a trace gives it
 
+NUMERICS = (
+    "bridges", "datasets/ct", "datasets/mri", "datasets/simulate", "linalg", "operators", "priors", "samplers",
+    "solvers", "bench/test_fastmri_protocol.py", "bench/test_figures.py", "bench/test_inversebench.py",
+    "test_metrics.py", "test_noise.py", "test_noise_estimation.py", "test_randomness.py", "test_scaling.py",
+)  # fmt: skip
+
 Arrays = dict[str, Tensor]
 
 
@@ -27,6 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "traces(argument, folder, *patterns, without=''): one case for every stored trace of that folder whose name "
         "fits a pattern; its name without suffix is the argument",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-kernels` repeats under other vector kernels."""
+    for item in items:
+        room = item.path.relative_to(TESTS).as_posix()
+        marks = {m.name for m in item.iter_markers()}
+        if room.startswith(NUMERICS) and not marks & {"slow", "gpu"}:
+            item.add_marker("numerics")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -58,7 +58,7 @@ def findings(sinogram: Sinogram, geometry: ParallelBeam) -> tuple[Finding, ...]:
     y = np.asarray(sinogram, np.float64)
     if y.shape != geometry.sinogram_shape or geometry.views < 3 or not np.any(y > 0):
         return ()
-    found = [_degrees(y, geometry), _swapped(y, geometry)]
+    found = [_degrees(y, geometry), _swapped(y)]
     if any(found):
         return tuple(f for f in found if f)
     cut = _cut(y)
@@ -225,7 +225,7 @@ def _degrees(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
     )
 
 
-def _swapped(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+def _swapped(y: NDArray[np.float64]) -> Finding | None:
     """A square sinogram whose columns look like views and whose rows do not."""
     if y.shape[0] != y.shape[1]:
         return None

@@ -111,10 +111,6 @@ class MultiCoilMRI(LinearOperator):
         """True."""
         return True
 
-    def zero_filled(self, y: Tensor) -> Tensor:
-        """The adjoint: coil-combined image of y with zeros where nothing was sampled."""
-        return self.adjoint(y)
-
     def project(self, y: Tensor) -> Tensor:
         """The sampled part of y."""
         return torch.where(self._sampling == 0, 0, self._measured(y))
@@ -122,10 +118,6 @@ class MultiCoilMRI(LinearOperator):
     def coil_images(self, x: Tensor) -> Tensor:
         """maps * x: (*batch, *slices, H, W) -> (*batch, *slices, coils, H, W)."""
         return self.maps * self._image(x).unsqueeze(-3)
-
-    def full_kspace(self, x: Tensor) -> Tensor:
-        """Centred k-space of the coil images without the mask, for filling in and for pictures."""
-        return fft2c(self.coil_images(x))
 
     @property
     def _has_svd(self) -> bool:

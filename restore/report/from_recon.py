@@ -80,7 +80,7 @@ def study_of_recon(
     shown = {key: value for key, value in record.items() if key not in ("curve", "chunks")}
     return Study(
         title=out.name, subtitle=f"{scan.path.name}: {scan.n_slices} slices by {name}",
-        sections=(Section("Result", (_table(stacks, figures, scan, record, facts),)),), pages=(page,),
+        sections=(Section("Result", (_table(stacks, figures, record, facts),)),), pages=(page,),
         provenance=(*record_tables(shown), _chunks(record)),
         notes=tuple(map(str, record.get("notes", ()))), single=True,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def _facts(
 
 def _table(
     stacks: Mapping[str, NDArray[Any]], figures: Mapping[str, Evaluation],
-    scan: Scan, record: Mapping[str, Any], facts: tuple[tuple[str, str], ...],
+    record: Mapping[str, Any], facts: tuple[tuple[str, str], ...],
 ) -> Table:  # fmt: skip
     chunks = record.get("chunks", [])
     misfit = max((float(chunk["misfit"]) for chunk in chunks), default=None)

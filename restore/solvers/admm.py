@@ -15,7 +15,6 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.linalg.conjugate_gradients import LinearMap, Solution, cg
 from restore.solvers.proximal import DataTerm, image_scale, per_item
-from restore.solvers.proximal_gradient import last
 from restore.solvers.tv import (
     Boundary,
     gradient,
@@ -138,13 +137,11 @@ def admm_tv_steps(
     axes: Sequence[int] = (-2, -1),
     iters: int = 40,
     cg_iters: int = 4,
-    isotropic: bool = True,
     nonnegative: bool = False,
-    boundary: Boundary = "neumann",
     penalty: float | None = None,
     scale: float | Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Iterates of TV reconstruction: min_x f(x) + lambda TV(x), f the data term.
+    """Iterates of isotropic TV reconstruction: min_x f(x) + lambda TV(x), f the data term.
 
     lambda = weight * scale; `scale` is by default max |A^H Lambda y| of each item, so that weight
     has no unit, scaling y scales the answer, and 1e-4 to 1e-1 is the useful range. scale = 1 makes
@@ -168,41 +165,12 @@ def admm_tv_steps(
         lipschitz * (10 * weight if penalty is None else penalty),
         axes,
         rank,
-        boundary,
-        isotropic,
-        nonnegative,
+        "neumann",
+        isotropic=True,
+        nonnegative=nonnegative,
         relaxation=1.6,
     )
     x = torch.zeros_like(term.rhs)
     for _ in range(iters):
         x = state.step(x, iters=cg_iters).x
         yield x.clamp_min(0) if nonnegative else x
-
-
-def admm_tv(
-    term: DataTerm,
-    weight: float,
-    *,
-    axes: Sequence[int] = (-2, -1),
-    iters: int = 40,
-    cg_iters: int = 4,
-    isotropic: bool = True,
-    nonnegative: bool = False,
-    boundary: Boundary = "neumann",
-    penalty: float | None = None,
-    scale: float | Tensor | None = None,
-) -> Tensor:
-    """Last iterate of `admm_tv_steps`, zero when iters is 0. Same arguments."""
-    steps = admm_tv_steps(
-        term,
-        weight,
-        axes=axes,
-        iters=iters,
-        cg_iters=cg_iters,
-        isotropic=isotropic,
-        nonnegative=nonnegative,
-        boundary=boundary,
-        penalty=penalty,
-        scale=scale,
-    )
-    return last(steps, torch.zeros_like(term.rhs))

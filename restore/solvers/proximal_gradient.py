@@ -5,8 +5,7 @@ May be called by solvers and pipelines. Touches nothing; the proximal map may ho
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,15 +20,14 @@ def fista_steps(
     step: float | Tensor,
     iters: int,
     *,
-    restart: bool = True,
     item_ndim: int | None = None,
 ) -> Iterator[Tensor]:
     """Iterates of FISTA for min f(x) + g(x), one after each step.
 
     gradient: x -> grad f(x). prox: v -> argmin_u 1/2 ||u - v||^2 + step g(u). x0: (*batch, *item),
     real or complex. step: at most 1 / Lipschitz constant of the gradient, a number or a tensor
-    that broadcasts to x0. restart: drop the momentum of an item (the last `item_ndim` dimensions,
-    all by default) whenever it points uphill. Beck and Teboulle 2009, algorithm FISTA with constant
+    that broadcasts to x0. The momentum of an item (the last `item_ndim` dimensions, all by default)
+    is dropped whenever it points uphill. Beck and Teboulle 2009, algorithm FISTA with constant
     step; O'Donoghue and Candes 2015, gradient scheme. Raises ConfigError.
     """
     if iters < 0:
@@ -41,34 +39,12 @@ def fista_steps(
     for _ in range(iters):
         new = prox(y - step * gradient(y))
         move = new - x
-        if restart:
-            uphill = _inner(y - new, move, dims) > 0
-            t = torch.where(uphill, 1.0, t)
+        uphill = _inner(y - new, move, dims) > 0
+        t = torch.where(uphill, 1.0, t)
         t_new = (1 + (1 + 4 * t**2).sqrt()) / 2
         y = new + ((t - 1) / t_new) * move
         x, t = new, t_new
         yield x
-
-
-def fista(
-    gradient: Callable[[Tensor], Tensor],
-    prox: Callable[[Tensor], Tensor],
-    x0: Tensor,
-    step: float | Tensor,
-    iters: int,
-    *,
-    restart: bool = True,
-    item_ndim: int | None = None,
-) -> Tensor:
-    """Last iterate of `fista_steps`, x0 when iters is 0. Same arguments."""
-    steps = fista_steps(gradient, prox, x0, step, iters, restart=restart, item_ndim=item_ndim)
-    return last(steps, x0)
-
-
-def last(steps: Iterable[Tensor], start: Tensor) -> Tensor:
-    """Run an iteration to its end and keep only the last iterate (`start` if there is none)."""
-    kept = deque(steps, maxlen=1)
-    return kept[0] if kept else start
 
 
 def _inner(a: Tensor, b: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.solvers.proximal import DataTerm, image_scale, per_item
-from restore.solvers.proximal_gradient import fista_steps, last
+from restore.solvers.proximal_gradient import fista_steps
 from restore.solvers.wavelet import Wavelet
 
 _STEP_MARGIN = 1.02  # power iteration approaches the Lipschitz constant from below
@@ -27,7 +27,6 @@ def wavelet_l1_steps(
     generator: torch.Generator | None = None,
     wavelet: str = "db4",
     levels: int = 4,
-    real: bool = False,
     scale: float | Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Iterates of min_x f(x) + lambda ||details of W x||_1, f the data term.
@@ -38,7 +37,7 @@ def wavelet_l1_steps(
     generator: on the CPU; shifts the wavelet grid at random in every iteration, the same shift for
     the whole batch (cycle spinning, Coifman and Donoho 1995; Figueiredo and Nowak 2003). Without
     it the grid is fixed and the iterates converge to the minimiser.
-    levels: at most, fewer for small images. real: force the image to be real where A is complex.
+    levels: at most, fewer for small images.
 
     Sizes that are no multiple of 2^levels are extended by free samples that A does not see and
     that only the regulariser fills, so W stays orthonormal and the proximal map exact.
@@ -59,8 +58,6 @@ def wavelet_l1_steps(
         return F.pad(term.gradient(u[..., :height, :width]), margin)
 
     def prox(v: Tensor) -> Tensor:
-        if real and v.is_complex():
-            v = torch.complex(v.real, torch.zeros_like(v.real))
         if generator is None:
             return transform.shrink(v, tau)
         down, right = torch.randint(1 << transform.levels, (2,), generator=generator).tolist()
@@ -70,28 +67,3 @@ def wavelet_l1_steps(
     start = F.pad(step * term.rhs, margin)
     for u in fista_steps(slope, prox, start, step, iters, item_ndim=rank):
         yield u[..., :height, :width]
-
-
-def wavelet_l1(
-    term: DataTerm,
-    weight: float,
-    *,
-    iters: int = 60,
-    generator: torch.Generator | None = None,
-    wavelet: str = "db4",
-    levels: int = 4,
-    real: bool = False,
-    scale: float | Tensor | None = None,
-) -> Tensor:
-    """Last iterate of `wavelet_l1_steps`, zero when iters is 0. Same arguments."""
-    steps = wavelet_l1_steps(
-        term,
-        weight,
-        iters=iters,
-        generator=generator,
-        wavelet=wavelet,
-        levels=levels,
-        real=real,
-        scale=scale,
-    )
-    return last(steps, torch.zeros_like(term.rhs))

@@ -84,20 +84,6 @@ def shrink_isotropic(g: Tensor, tau: float | Tensor) -> Tensor:
     return g * _shrink_factor(torch.linalg.vector_norm(g, dim=0), tau)
 
 
-def total_variation(
-    x: Tensor,
-    axes: Sequence[int],
-    boundary: Boundary = "neumann",
-    *,
-    isotropic: bool = True,
-    item_ndim: int | None = None,
-) -> Tensor:
-    """TV per item (the last `item_ndim` dimensions, all by default), real."""
-    g = gradient(x, axes, boundary)
-    size = torch.linalg.vector_norm(g, dim=0) if isotropic else g.abs().sum(0)
-    return size.sum(tuple(range(-(x.ndim if item_ndim is None else item_ndim), 0)))
-
-
 def _shrink_factor(size: Tensor, tau: float | Tensor) -> Tensor:
     # the smallest normal number replaces 0/0 by 0 and changes nothing else
     return (size - tau).clamp_min_(0) / size.clamp_min(torch.finfo(size.dtype).tiny)

@@ -49,7 +49,6 @@ def train_autoencoder(
     state_file: Path,
     *,
     device: str = "cpu",
-    every_s: float = 180.0,
     report: Report = lambda record: None,
 ) -> tuple[Autoencoder, Progress]:
     """Train until the budget is used up; a `state_file` that exists is continued.
@@ -61,7 +60,7 @@ def train_autoencoder(
         network, _loss(network, corpus, settings, device), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config),
         figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
-        adam_names=("enter", "leave", "to_code", "from_code"), every_s=every_s, report=report,
+        adam_names=("enter", "leave", "to_code", "from_code"), report=report,
     )  # fmt: skip
 
 
@@ -90,17 +89,18 @@ def round_trip_psnr(network: Autoencoder, images: Sequence[Tensor]) -> float:
     return round(total / max(1, len(images)), 3)
 
 
+MEASURED = 256  # crops for the mean and the deviation of codes
+
+
 class Codes:
     """Normalised codes of a corpus's crops: what a latent denoiser is trained on.
 
-    shift, scale: (latent_channels,), mean and deviation of the codes of `measured` crops.
+    shift, scale: (latent_channels,), mean and deviation of the codes of `MEASURED` crops.
     """
 
-    def __init__(
-        self, corpus: Batches, network: Autoencoder, device: str = "cpu", measured: int = 256
-    ) -> None:
+    def __init__(self, corpus: Batches, network: Autoencoder, device: str = "cpu") -> None:
         self.corpus, self.network, self.device = corpus, network.to(device).eval(), device
-        codes = self._codes(0, measured)
+        codes = self._codes(0, MEASURED)
         self.shift, self.scale = codes.mean((0, 2, 3)), codes.std((0, 2, 3))
         self.fingerprint = f"{corpus.fingerprint} by {digest_of_weights(network)}"
 

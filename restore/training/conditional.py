@@ -67,7 +67,6 @@ def train_conditional(
     *,
     device: str = "cpu",
     init: EDMDenoiser | BridgeDenoiser | None = None,
-    every_s: float = 180.0,
     report: Report = lambda record: None,
 ) -> tuple[BridgeDenoiser, Progress]:
     """Train until the budget is used up; a `state_file` that exists is continued.
@@ -96,7 +95,7 @@ def train_conditional(
             bridge=family.bridge,
         ),
         figures=lambda trained: {"psnr": restoration_psnr(with_network(trained), validation, settings.tasks)},
-        every_s=every_s, report=report,
+        report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 

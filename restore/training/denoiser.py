@@ -67,10 +67,9 @@ def train_denoiser(
     *,
     device: str = "cpu",
     init: EDMDenoiser | None = None,
-    every_s: float = 180.0,
     report: Report = lambda record: None,
 ) -> tuple[EDMDenoiser, Progress]:
-    """Train until the budget is used up; state is saved and validation reported every `every_s` seconds.
+    """Train until the budget is used up; state is saved and validation reported every few minutes.
 
     A `state_file` that exists is continued. Returns the denoiser with averaged weights. Raises DivergenceError when the
     loss stops being finite, ConfigError for the state of another training, WeightsError for a damaged one, OutputError.
@@ -95,7 +94,7 @@ def train_denoiser(
         network, _loss(prior, corpus, settings, device), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config, None if init is None else init.network),
         figures=lambda trained: _figures(with_network(trained), validation),
-        every_s=every_s, report=report,
+        report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 

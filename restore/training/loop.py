@@ -27,6 +27,7 @@ from restore.training.muon import MuonAdam, split_parameters
 
 Report = Callable[[dict[str, Any]], None]
 N = TypeVar("N", bound=nn.Module)
+SAVE_EVERY_S = 180.0  # what a killed training loses at most
 HIGHEST_RATE = 100.0  # far above any that trains, which is near 1
 
 
@@ -63,16 +64,15 @@ def train(
     identity: Identity,
     figures: Callable[[N], dict[str, Any]],
     adam_names: tuple[str, ...] = ("enter", "leave"),
-    every_s: float = 180.0,
     report: Report = lambda record: None,
 ) -> tuple[N, Progress]:
     """Train `network` in place until the budget is used up; a `state_file` that exists is continued.
 
-    loss: of the step of this number, with `network`'s present weights. identity: what the training is made of; a state
-    of another is refused. figures: validation of a network, reported with the loss whenever the state is saved, every
-    `every_s` seconds. adam_names: parameters that Muon must not touch. Returns a copy with averaged weights. Raises
-    DivergenceError when the loss or the weights stop being finite, ConfigError for the state of another training,
-    WeightsError for a damaged one, OutputError before the work where the state cannot be written.
+    loss: of the step of this number, with `network`'s present weights. identity: what the training is made of; a
+    state of another is refused. figures: validation of a network, reported with the loss whenever the state is saved,
+    every `SAVE_EVERY_S` seconds. adam_names: parameters that Muon must not touch. Returns a copy with averaged
+    weights. Raises DivergenceError when the loss or the weights stop being finite, ConfigError for the state of
+    another training, WeightsError for a damaged one, OutputError before the work where the state cannot be written.
     """
     optimiser = split_parameters(network, adam_names)
     ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
@@ -96,7 +96,7 @@ def train(
         for k, v in network.state_dict().items():
             ema[k].lerp_(v, 1 - decay)
         progress = Progress(progress.step + 1, time.monotonic() - start)
-        if time.monotonic() - saved > every_s or _fraction(progress, budget) >= 1:
+        if time.monotonic() - saved > SAVE_EVERY_S or _fraction(progress, budget) >= 1:
             _check_weights(ema, progress.step)
             save()
             report({

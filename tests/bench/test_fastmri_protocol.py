@@ -27,6 +27,8 @@ from restore.operators.mri.coil_maps import espirit
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 
+SINGLE = 1e-5  # evaluated in float32 for comparison: 3e-7 of the error seen
+
 CPU = torch.device("cpu")
 DOUBLE = 1e-9  # sums over some thousand float64 in another order
 KNEE, BRAIN = "file1000001.h5", "file_brain_AXT2_200_2000001.h5"
@@ -93,10 +95,10 @@ def test_figures_are_those_of_the_evaluation(shape: tuple[int, ...]) -> None:
     image = np.abs(target + rng.normal(0, 1e-5, shape))
     found = volume_figures(image, target, tuple(range(shape[0])))
     expected = as_evaluated(target, image)
-    assert (found.nmse, found.psnr, found.ssim) == pytest.approx(expected, rel=1e-9)
+    assert (found.nmse, found.psnr, found.ssim) == pytest.approx(expected, rel=DOUBLE)
     rounded = as_evaluated(target.astype("f4"), image.astype("f4"))
     stored = volume_figures(image.astype("f4"), target.astype("f4"), tuple(range(shape[0])))
-    assert (stored.nmse, stored.psnr, stored.ssim) == pytest.approx(rounded, rel=1e-6)
+    assert (stored.nmse, stored.psnr, stored.ssim) == pytest.approx(rounded, rel=SINGLE)
 
 
 def test_the_range_is_that_of_the_evaluated_square():
@@ -109,7 +111,7 @@ def test_the_range_is_that_of_the_evaluated_square():
     assert found.data_range == square.max() < 1
     mse = np.mean((image[:, 5:25] - square) ** 2)
     # Sums of 800 doubles.
-    assert found.psnr == pytest.approx(10 * np.log10(square.max() ** 2 / mse), rel=1e-9)
+    assert found.psnr == pytest.approx(10 * np.log10(square.max() ** 2 / mse), rel=DOUBLE)
 
 
 def test_figures_of_slices_share_the_range_of_the_volume(root: Path, tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_figures_of_slices_share_the_range_of_the_volume(root: Path, tmp_path: P
             ),
             abs=DOUBLE,
         )
-    assert np.mean(found.per_slice["ssim"]) == pytest.approx(found.ssim, abs=1e-12)
+    assert np.mean(found.per_slice["ssim"]) == pytest.approx(found.ssim, abs=DOUBLE)
 
 
 def _by_hand(target: np.ndarray, image: np.ndarray) -> tuple[float, float, float]:
@@ -149,7 +151,7 @@ def test_a_perfect_image(root: Path, tmp_path: Path) -> None:
     found = case.score(case.reference)
     assert found.psnr == float("inf")
     assert found.nmse == 0
-    assert found.ssim == pytest.approx(1, abs=1e-12)
+    assert found.ssim == pytest.approx(1, abs=DOUBLE)
 
 
 # ------------------------------------------------------------- masks, padding
@@ -472,7 +474,7 @@ def test_a_run_and_its_continuation(root: Path, tmp_path: Path) -> None:
     summary = run_benchmark(protocol, methods, tmp_path / "run", RunOptions(device=CPU), told)
     assert (summary.made, summary.failed) == (2, 0)
     case = opened(protocol, KNEE, tmp_path)
-    assert rows[0].psnr == pytest.approx(case.score(image_of(case)).psnr, abs=1e-9)
+    assert rows[0].psnr == pytest.approx(case.score(image_of(case)).psnr, abs=DOUBLE)
     assert list((tmp_path / "run" / "cache" / "maps").iterdir()) == []
     again = run_benchmark(protocol, methods, tmp_path / "run", RunOptions(device=CPU), Told())
     assert (again.made, again.found) == (0, 2)

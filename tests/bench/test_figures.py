@@ -14,6 +14,11 @@ from restore.bench.statistics import mean_interval, paired
 from restore.bench.table import conditions_line, summarise
 from restore.errors import ConfigError, InputError, NotFoundError
 
+INTERVAL = 0.06  # the deviation of 400 numbers is 3.5 % uncertain
+COVERAGE = 5e-3  # a share over 200,000 draws is 1e-3 uncertain
+RATIO = 0.02  # deviations over 50,000 draws and more are 5e-3 uncertain
+BINS = 0.05  # a bin holds a tenth of the draws: 1 %
+
 
 def row(volume: str, method: str, value: float, **more) -> Row:
     base = Row(
@@ -29,8 +34,8 @@ def test_interval_of_a_normal_sample_has_the_width_of_theory():
     mean, low, high = mean_interval(x.tolist())
     half = 1.96 * x.std() / 20
     assert mean == pytest.approx(x.mean())
-    assert high - mean == pytest.approx(half, rel=0.06)
-    assert mean - low == pytest.approx(half, rel=0.06)
+    assert high - mean == pytest.approx(half, rel=INTERVAL)
+    assert mean - low == pytest.approx(half, rel=INTERVAL)
 
 
 def test_intervals_cover_as_often_as_they_say():
@@ -69,8 +74,8 @@ def test_right_samples_are_calibrated_whatever_the_distribution(k):
     draws = rng.exponential(size=(k + 1, scale.size)) * scale
     found = calibration(draws[1:], draws[0], np.ones(scale.size, bool))
     assert found.nominal == pytest.approx((k - 1) / (k + 1))
-    assert found.coverage == pytest.approx(found.nominal, abs=0.005)
-    assert found.spread_ratio == pytest.approx(1, abs=0.02)
+    assert found.coverage == pytest.approx(found.nominal, abs=COVERAGE)
+    assert found.spread_ratio == pytest.approx(1, abs=RATIO)
 
 
 def test_samples_that_lie_too_close_are_told():
@@ -79,7 +84,7 @@ def test_samples_that_lie_too_close_are_told():
     found = calibration(samples, truth, np.ones(50_000, bool))
     assert found.coverage < 0.4 < found.nominal
     # error variance 1 + 1/16/8, predicted (1 + 1/8)/16
-    assert found.spread_ratio == pytest.approx(((1 + 1 / 128) / (9 / 8 / 16)) ** 0.5, rel=0.02)
+    assert found.spread_ratio == pytest.approx(((1 + 1 / 128) / (9 / 8 / 16)) ** 0.5, rel=RATIO)
 
 
 def test_bins_follow_the_predicted_deviation():
@@ -87,7 +92,7 @@ def test_bins_follow_the_predicted_deviation():
     scale = np.repeat([0.5, 2.0], 50_000)
     draws = rng.normal(size=(21, scale.size)) * scale
     found = calibration(draws[1:], draws[0], np.ones(scale.size, bool))
-    assert np.allclose(found.bins["error"], np.repeat([0.5, 2.0], 5) * (1.05**0.5), rtol=0.05)
+    assert np.allclose(found.bins["error"], np.repeat([0.5, 2.0], 5) * (1.05**0.5), rtol=BINS)
     assert found.bins["predicted"] == sorted(found.bins["predicted"])
 
 

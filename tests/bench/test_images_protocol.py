@@ -24,6 +24,9 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import parse_kernel
 from restore.registry import load_sampler
 
+SINGLE = 1e-5  # pictures are kept in float32, 6e-8; 4e-9 dB seen
+SAMPLED = 0.15  # a deviation over 192 pixels is 5 % uncertain
+
 CPU = torch.device("cpu")
 MASK = "0100000000100010000010000101100100000000000010000100000101101101"
 
@@ -93,9 +96,9 @@ def test_the_reference_is_the_centre(folder: Path) -> None:
     """38 x 50 pixels: rows 3 to 35, columns 9 to 41; whole ones are cut to multiples of the factor."""
     eight_bit = np.round(picture(0) * 255) / 255
     case = opened(folder)
-    np.testing.assert_allclose(case.reference, eight_bit[:, 3:35, 9:41], atol=1e-6)
+    np.testing.assert_allclose(case.reference, eight_bit[:, 3:35, 9:41], atol=SINGLE)
     whole = opened(folder, crop=0, setting="deblur-0")
-    np.testing.assert_allclose(whole.reference, eight_bit[:, 1:37, 1:49], atol=1e-6)
+    np.testing.assert_allclose(whole.reference, eight_bit[:, 1:37, 1:49], atol=SINGLE)
     assert "32 x 32 pixels" in case.conditions.target
     assert case.place.modality == "photograph"
 
@@ -110,11 +113,11 @@ def test_measurements_are_those_of_the_operators(folder: Path) -> None:
         noisy = opened(folder, setting=f"{task}-0.05")
         assert type(noisy.operator) is kind
         error = noisy.measured - wanted
-        assert float(error.std()) == pytest.approx(0.05, rel=0.15)
+        assert float(error.std()) == pytest.approx(0.05, rel=SAMPLED)
         assert abs(float(error.mean())) < 5 * 0.05 / error.numel() ** 0.5
         if task != "denoise":
             clean = opened(folder, setting=f"{task}-0")
-            torch.testing.assert_close(clean.measured, wanted, rtol=0, atol=1e-6)
+            torch.testing.assert_close(clean.measured, wanted, rtol=0, atol=SINGLE)
             assert clean.conditions.noise_std == 0
             assert clean.level == pytest.approx(1 / 255 / 12**0.5)
 
@@ -153,10 +156,10 @@ def test_figures_are_those_of_their_definitions(folder: Path) -> None:
     found = case.score(image.astype(np.float32))
     truth = case.reference.astype(np.float64)
     error = (shown - truth) ** 2
-    assert found.psnr == pytest.approx(-10 * math.log10(error.mean()), abs=1e-4)
-    assert found.nmse == pytest.approx(error.sum() / (truth**2).sum(), rel=1e-5)
+    assert found.psnr == pytest.approx(-10 * math.log10(error.mean()), abs=SINGLE)
+    assert found.nmse == pytest.approx(error.sum() / (truth**2).sum(), rel=SINGLE)
     alike = structural_similarity(shown, truth, win_size=7, data_range=1, channel_axis=0)
-    assert found.ssim == pytest.approx(alike, abs=1e-6)
+    assert found.ssim == pytest.approx(alike, abs=SINGLE)
     assert found.data_range == 1
     assert "clipped" in found.data_range_rule
     perfect = case.score(case.reference)
@@ -186,7 +189,7 @@ def test_running_a_method(folder: Path) -> None:
     assert len(found.curve) == len(heard)
     assert found.misfit == pytest.approx(found.curve[-1][1])
     residual = (case.forward(torch.from_numpy(found.image)) - case.measured)[case.measured != 0]
-    assert found.misfit == pytest.approx(float(residual.square().mean().sqrt()) / 0.05, rel=1e-4)
+    assert found.misfit == pytest.approx(float(residual.square().mean().sqrt()) / 0.05, rel=SINGLE)
     assert "std 0.05" in found.misfit_rule
     assert case.score(found.image).psnr > case.score(case.first_look()).psnr
 

@@ -10,6 +10,14 @@ from restore.bridges.base import clean_estimate, mix
 from restore.bridges.resshift import HEADS, ResShiftSchedule
 from restore.errors import ConfigError
 
+CANCELLED = 1e-11  # float64: differences of levels that are close, 7e-15 of 1e-2 seen
+SINGLE = 2e-6  # float32: one product and one sum, 6e-8 each; 2e-7 seen
+WEIGHTS = 1e-9  # float64: quotients by differences of levels; 5e-11 seen
+VARIANCE = 1e-6  # stored in float32, 6e-8
+LOSS = 1e-4  # float32: a mean of squared differences; 1e-6 seen
+STATED = 2e-5  # float32, and noise heads divide by a = 0.02
+DOUBLE = 1e-12  # float64: some products and one root; 1e-15 seen
+
 STORED_HEADS = {
     "xstart": "x0",
     "residual": "residual",
@@ -42,19 +50,22 @@ def close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
 def test_stored_schedules(arrays, name):
     s, g = SCHEDULES[name], arrays("resshift/schedules")
     for theirs, ours in STORED_NAMES.items():
-        torch.testing.assert_close(getattr(s, ours), g[f"{name}/{theirs}"], rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(
+            getattr(s, ours), g[f"{name}/{theirs}"], rtol=CANCELLED, atol=CANCELLED
+        )
     assert list(s.times) == g[f"{name}/timestep_map"].tolist()
     kept = [s.posterior_mean(torch.ones(()), torch.zeros(()), k) for k in range(s.count)]
     taken = [s.posterior_mean(torch.zeros(()), torch.ones(()), k) for k in range(s.count)]
-    close(torch.stack(kept), g[f"{name}/posterior_mean_coef1"], 1e-7)
-    close(torch.stack(taken), g[f"{name}/posterior_mean_coef2"], 1e-7)
+    close(torch.stack(kept), g[f"{name}/posterior_mean_coef1"], SINGLE)
+    close(torch.stack(taken), g[f"{name}/posterior_mean_coef2"], SINGLE)
     weights = {"x0": "weight_loss_mse", "residual": "weight_loss_mse"}
     for head in HEADS:
         wanted = g[f"{name}/{weights.get(head, 'weight_loss_mse_epsilon')}"]
-        torch.testing.assert_close(s.loss_weight(head), wanted, rtol=1e-10, atol=0)
+        torch.testing.assert_close(s.loss_weight(head), wanted, rtol=WEIGHTS, atol=0)
 
 
 def test_values_of_the_method_sheet():
+    """Within half a unit of the last printed digit."""
     four, fifteen = ResShiftSchedule(4), ResShiftSchedule(15, min_noise=0.04)
     near = {"abs": 5e-7}
     assert four.sqrt_eta.tolist() == pytest.approx([0.1, 0.520096, 0.761382, 0.99], **near)
@@ -82,13 +93,15 @@ def test_stored_forward_process(arrays, name):
     for k in range(steps):
         index = torch.full((len(g["x0"]),), k)
         x = latent.forward(g["x0"], g["y"], g["eps"][k], index)
-        close(x, g["x_t"][k], 1e-6)
-        close(mix(g["x0"], g["y"], g["eps"][k], latent.level(k)), g["x_t"][k], 1e-6)
-        close(latent.posterior_mean(x, g["x0"], k), g["post_mean"][k], 1e-6)
-        close(x * latent.level(k).scale, g["scaled_input_latent"][k], 1e-6)
-        close(x * pixel.level(k).scale, g["scaled_input_pixel"][k], 1e-6)
-    torch.testing.assert_close(latent.variance, g["post_var"], rtol=1e-6, atol=1e-12)
-    torch.testing.assert_close(latent.log_variance, g["post_logvar_clipped"], rtol=1e-6, atol=1e-7)
+        close(x, g["x_t"][k], SINGLE)
+        close(mix(g["x0"], g["y"], g["eps"][k], latent.level(k)), g["x_t"][k], SINGLE)
+        close(latent.posterior_mean(x, g["x0"], k), g["post_mean"][k], SINGLE)
+        close(x * latent.level(k).scale, g["scaled_input_latent"][k], SINGLE)
+        close(x * pixel.level(k).scale, g["scaled_input_pixel"][k], SINGLE)
+    torch.testing.assert_close(latent.variance, g["post_var"], rtol=SINGLE, atol=VARIANCE)
+    torch.testing.assert_close(
+        latent.log_variance, g["post_logvar_clipped"], rtol=SINGLE, atol=SINGLE
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -101,15 +114,15 @@ def test_stored_training_losses(arrays, name, weighted):
     )
     case, t = f"{name}_{'w' if weighted else 'u'}", g["t"]
     x = s.forward(g["x0"], g["y"], g["noise"], t)
-    close(x, g[f"{case}/z_t"], 1e-6)
+    close(x, g[f"{case}/z_t"], SINGLE)
     levels = [s.level(int(k)) for k in t]
     scaled = torch.stack([v * level.scale for v, level in zip(x, levels, strict=True)])
     out = torch.tanh(0.7 * scaled + 0.3 * g["y"] - 0.05 * t[:, None, None, None])
     loss = s.loss(head, out, g["x0"], g["y"], g["noise"], t, weighted=weighted)
-    torch.testing.assert_close(loss, g[f"{case}/mse"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(loss, g[f"{case}/mse"], rtol=LOSS, atol=0)
     for k, level in enumerate(levels):
         x0 = clean_estimate(head, (out[k],), x[k], g["y"][k], level)
-        close(x0, g[f"{case}/pred_z0"][k], 2e-5)
+        close(x0, g[f"{case}/pred_z0"][k], STATED)
 
 
 @pytest.mark.parametrize("length", [2, 4, 15])
@@ -123,12 +136,12 @@ def test_both_reverse_steps_keep_the_marginals(length):
         for x0, y in ((one, zero), (zero, one)):
             x = mix(x0, y, zero, level)
             wanted = mix(x0, y, zero, below)
-            close(s.posterior_mean(x, x0, k) + 1, wanted + 1, 1e-14)
-            close(s.deterministic(x, x0, y, k) + 1, wanted + 1, 1e-14)
+            close(s.posterior_mean(x, x0, k) + 1, wanted + 1, DOUBLE)
+            close(s.deterministic(x, x0, y, k) + 1, wanted + 1, DOUBLE)
         noise = mix(zero, zero, one, level)
         fresh = s.posterior_mean(noise, zero, k) ** 2 + s.variance[k]
-        assert float(fresh) == pytest.approx(below.c**2, rel=1e-13)
-        assert float(s.deterministic(noise, zero, zero, k)) == pytest.approx(below.c, rel=1e-13)
+        assert float(fresh) == pytest.approx(below.c**2, rel=DOUBLE)
+        assert float(s.deterministic(noise, zero, zero, k)) == pytest.approx(below.c, rel=DOUBLE)
     for step in (s.posterior_mean(one * 7, one, 0), s.deterministic(one * 7, one, one * 3, 0)):
         assert float(step) == 1
 
@@ -143,8 +156,8 @@ def test_the_posterior_is_that_of_the_residual_shifting_kernel(generator):
         seen, seen_var = x - alpha * (y - x0), s.kappa**2 * alpha
         variance = 1 / (1 / prior_var + 1 / seen_var)
         mean = variance * (prior_mean / prior_var + seen / seen_var)
-        close(s.posterior_mean(x, x0, k), mean, 1e-12)
-        assert float(s.variance[k]) == pytest.approx(variance, rel=1e-12)
+        close(s.posterior_mean(x, x0, k), mean, DOUBLE)
+        assert float(s.variance[k]) == pytest.approx(variance, rel=DOUBLE)
 
 
 @pytest.mark.parametrize("steps", range(1, 16))
@@ -156,7 +169,7 @@ def test_sound_respacing_keeps_both_ends(steps):
     assert steps == 1 or s.times[0] == 0
     assert torch.equal(s.eta, whole.eta[list(s.times)])
     assert s.level(steps - 1).t == 14
-    assert float(s.eta[-1]) == pytest.approx(0.9801, abs=1e-15)
+    assert float(s.eta[-1]) == pytest.approx(0.9801, abs=DOUBLE)
 
 
 def test_official_respacing_loses_the_level_where_the_chain_starts():
@@ -172,7 +185,7 @@ def test_a_network_that_is_right_has_no_loss_and_states_x0(generator, head):
     out, x = s.target(head, x0, y, n, k), s.forward(x0, y, n, k)
     assert float(s.loss(head, out, x0, y, n, k, weighted=True).max()) == 0
     for i in range(4):
-        close(clean_estimate(head, (out[i],), x[i], y[i], s.level(i)), x0[i], 1e-12)
+        close(clean_estimate(head, (out[i],), x[i], y[i], s.level(i)), x0[i], DOUBLE)
 
 
 def test_losses_of_the_two_noise_heads_are_the_same_number(generator):

@@ -10,6 +10,8 @@ from restore.errors import ConfigError
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
 from restore.priors.unet import UNet, UNetConfig
 
+SINGLE = 1e-5  # float32: convolutions sum in another order in another batch; 2e-7 seen
+
 TINY = UNetConfig(widths=(8, 12), blocks=(1, 1), unshuffle=2, embedding=16)
 
 
@@ -48,7 +50,7 @@ def test_noise_above_the_range_is_told_as_its_end(generator):
 
     prior = EDMDenoiser(Listening(), sigma_max=40.0)
     prior(torch.zeros(1, 1, 4, 4), 150.0)
-    assert told[0] == pytest.approx(40.0, rel=1e-5)
+    assert told[0] == pytest.approx(40.0, rel=SINGLE)
 
 
 def test_noise_below_the_range_counts_as_its_end():
@@ -73,7 +75,7 @@ def test_any_image_size_passes_and_the_batch_does_not_matter():
         x = torch.rand(2, 1, *size)
         out = prior(x, 0.3)
         assert out.shape == x.shape
-        torch.testing.assert_close(out[1:], prior(x[1:], 0.3), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(out[1:], prior(x[1:], 0.3), rtol=SINGLE, atol=SINGLE)
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from restore.errors import ConfigError, ShapeError
 from restore.priors.wrappers import FromEps, FromFlow, FromScore, FromV, FromX0
 from restore.samplers.toolbox.levels import alpha_bar_to_sigma, vp_alphas_cumprod
 
+DOUBLE = 1e-8  # float64: a few products and quotients; 3e-15 seen
+
 SIDE = 12
 ALPHAS = vp_alphas_cumprod()
 SIGMAS = alpha_bar_to_sigma(ALPHAS)
@@ -80,7 +82,9 @@ def test_every_parametrisation_gives_the_posterior_mean(kind, trained, generator
     x = torch.randn(4, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
     for sigma in (0.05, float(SIGMAS[400]) / world.gain, 0.9, torch.tensor([0.02, 0.1, 0.7, 1.3])):
         levels = torch.as_tensor(sigma, dtype=torch.float64).expand(4)
-        torch.testing.assert_close(prior(x, sigma), world.clean(x, levels), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            prior(x, sigma), world.clean(x, levels), rtol=DOUBLE, atol=DOUBLE
+        )
 
 
 def test_noise_range_is_told_in_the_units_of_the_images():
@@ -164,7 +168,7 @@ def test_gradients_pass_through():
     (got,) = torch.autograd.grad((prior(x, 0.4) * direction).sum(), x)
     gain = world.spectrum / (world.spectrum + 0.16)
     wanted = torch.fft.ifft2(torch.fft.fft2(direction) * gain).real
-    torch.testing.assert_close(got, wanted, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(got, wanted, rtol=DOUBLE, atol=DOUBLE)
 
 
 def test_faults_are_named():

@@ -65,12 +65,18 @@ def same(a: EDMDenoiser, b: EDMDenoiser) -> bool:
     return all(torch.equal(v, weights(b)[k]) for k, v in weights(a).items())
 
 
+@pytest.fixture
+def saved_every_step(monkeypatch) -> None:
+    monkeypatch.setattr("restore.training.loop.SAVE_EVERY_S", 0.0)
+
+
+@pytest.mark.usefixtures("saved_every_step")
 def test_training_lowers_the_loss_and_denoises(tmp_path):
     records: list[dict] = []
     images = [torch.from_numpy(i).float() / 255 for i in stripes().images[:2]]
     chosen = settings(steps=120, batch=8, ema=0.9)
     prior, progress = train_denoiser(
-        Corpus([stripes()], 16, 0), images, chosen, TINY, tmp_path / "s.safetensors", every_s=0, report=records.append
+        Corpus([stripes()], 16, 0), images, chosen, TINY, tmp_path / "s.safetensors", report=records.append
     )  # fmt: skip
     assert progress.step == len(records) == 120
     losses = [r["loss"] for r in records]
@@ -84,6 +90,7 @@ class PulledPlug(Exception):
     """Stands for a killed process."""
 
 
+@pytest.mark.usefixtures("saved_every_step")
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
     whole, _ = train(tmp_path / "whole.safetensors", settings())
 
@@ -94,8 +101,8 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
     state = tmp_path / "parts.safetensors"
     for _ in range(2):
         with pytest.raises(PulledPlug):
-            train(state, settings(), every_s=0, report=pull)
-    parts, progress = train(state, settings(), every_s=0)
+            train(state, settings(), report=pull)
+    parts, progress = train(state, settings())
     assert progress.step == 40
     assert same(whole, parts)
 

@@ -15,6 +15,9 @@ from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
 from restore.errors import InputError
 
+ESTIMATED = 0.15  # a median over some hundred samples: 5 %
+SHARE = 1e-3  # the share is printed with three digits
+
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
 <encodedSpace><matrixSize><x>32</x><y>20</y><z>1</z></matrixSize>
@@ -67,7 +70,7 @@ def test_multicoil_with_everything(tmp_path: Path) -> None:
 def test_noise_is_estimated_unless_the_file_knows(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", kspace=kspace(2, 4, 96, 64))
     scan = read_fastmri(path)
-    assert scan.noise_std == pytest.approx(1, rel=0.15)
+    assert scan.noise_std == pytest.approx(1, rel=ESTIMATED)
     assert any("noise_std" in note and "estimated" in note for note in scan.notes)
     with h5py.File(path, "a") as file:
         file.attrs["noise_std"] = 0.25
@@ -179,7 +182,7 @@ def test_measured_array(samples: Path, tmp_path: Path) -> None:
     assert isinstance(scan, MRIScan)
     assert scan.shape == (1, 8, 230, 180)
     assert scan.mask.shape == (230, 180)
-    assert scan.mask.mean() == pytest.approx(0.124, abs=0.001)
+    assert scan.mask.mean() == pytest.approx(0.124, abs=SHARE)
     assert scan.noise_std is not None
     assert 0.001 < scan.noise_std < 0.1
     np.testing.assert_array_equal(scan.kspace[0], kspace)

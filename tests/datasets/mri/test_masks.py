@@ -12,6 +12,9 @@ from restore.datasets.mri.sampling import compact, require_inside, sampling_patt
 from restore.datasets.simulate.coils import birdcage, smooth_phase
 from restore.errors import ConfigError, InputError
 
+SINGLE = 5e-6  # float32: eight squares and a root; 2.4e-7 seen
+WHOLE_LINES = 0.06  # an acceleration of 4 on whole lines
+
 EXACT = ["random", "gaussian1d", "random2d", "poisson2d"]
 
 
@@ -25,7 +28,7 @@ def test_exact_count(kind: str, acceleration: float, fraction: float) -> None:
 def test_equispaced_fraction_is_close_to_the_asked_acceleration() -> None:
     for seed in range(10):
         mask = make_mask("equispaced-fraction", (16, 320), 4, 0.08, seed)
-        assert mask.size / mask.sum() == pytest.approx(4, rel=0.06)
+        assert mask.size / mask.sum() == pytest.approx(4, rel=WHOLE_LINES)
 
 
 def test_equispaced_keeps_its_comb() -> None:
@@ -94,7 +97,7 @@ def test_pattern_of_zero_filled_kspace() -> None:
 @pytest.mark.parametrize("coils", [1, 4, 8])
 def test_birdcage_is_normalised_and_smooth(coils: int) -> None:
     maps = birdcage((45, 64), coils)
-    np.testing.assert_allclose((np.abs(maps) ** 2).sum(0), 1, atol=1e-6)
+    np.testing.assert_allclose((np.abs(maps) ** 2).sum(0), 1, atol=SINGLE)
     inner = maps[:, 8:-8, 8:-8]
     assert max(np.abs(np.diff(inner, axis=axis)).max() for axis in (1, 2)) < 0.1
     gram = np.einsum("ahw,bhw->ab", maps, maps.conj())

@@ -17,6 +17,10 @@ from restore.errors import ConfigError, InputError
 from restore.operators.ct.geometry import MU_WATER_PER_MM, hu_to_mu
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 
+BINS = 0.01  # a bin is a mean over its width, and a pixel over its side
+OBLONG = 0.02  # the same for pixels of twice the side
+POISSON = 0.05  # means and deviations over some thousand rays: 1 %
+
 
 def make_volume(data: np.ndarray, dy: float = 2.0, dx: float = 2.0) -> Volume:
     affine = np.diag([-dx, dy, 3.0, 1.0])
@@ -40,7 +44,7 @@ def test_line_integrals_of_a_gaussian_off_centre() -> None:
     u = (np.arange(scan.geometry.n_det) - (scan.geometry.n_det - 1) / 2) * 2.0
     distance = u - x * np.cos(theta) - y * np.sin(theta)
     exact = MU_WATER_PER_MM * sigma * np.sqrt(2 * np.pi) * np.exp(-(distance**2) / (2 * sigma**2))
-    assert np.abs(scan.sinogram[0] - exact).max() < 0.01 * exact.max()
+    assert np.abs(scan.sinogram[0] - exact).max() < BINS * exact.max()
 
 
 def test_pixels_may_be_oblong() -> None:
@@ -49,7 +53,7 @@ def test_pixels_may_be_oblong() -> None:
     scan = simulate_ct(make_volume(1000 * blob[None] - 1000, dy=2, dx=3), views=5, photons=1e12)
     assert scan.geometry.pixel_mm == (2.0, 3.0)
     profile = scan.sinogram[0]
-    assert np.abs(profile - profile[0]).max() < 0.02 * profile.max()
+    assert np.abs(profile - profile[0]).max() < OBLONG * profile.max()
 
 
 def test_not_an_inverse_crime(volume: Volume) -> None:
@@ -67,9 +71,9 @@ def test_noise_is_poisson(volume: Volume) -> None:
     noisy = simulate_ct(volume, views=200, photons=photons, slices=slice(0, 1)).sinogram[0]
     clean = simulate_ct(volume, views=200, photons=1e12, slices=slice(0, 1)).sinogram[0]
     error = (noisy - clean) * np.sqrt(photons * np.exp(-clean))
-    assert error.mean() == pytest.approx(0, abs=0.05)
+    assert error.mean() == pytest.approx(0, abs=POISSON)
     for part in (clean < 0.05, clean > 0.4):
-        assert error[part].std() == pytest.approx(1, rel=0.05)
+        assert error[part].std() == pytest.approx(1, rel=POISSON)
 
 
 def test_a_slice_does_not_depend_on_the_others(volume: Volume) -> None:
@@ -90,7 +94,7 @@ def test_padding_is_air_and_noted(volume: Volume) -> None:
     scan = simulate_ct(make_volume(data), views=4, photons=1e12, slices=slice(0, 1))
     clean = simulate_ct(volume, views=4, photons=1e12, slices=slice(0, 1))
     assert f"{2 * 56} voxels below -1000 HU" in scan.notes[0]
-    assert np.abs(scan.sinogram[0] - clean.sinogram[0]).max() < 1e-2
+    assert np.abs(scan.sinogram[0] - clean.sinogram[0]).max() < BINS
     assert scan.reference is not None
     assert scan.reference[0].min() == -3024
 

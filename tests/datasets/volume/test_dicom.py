@@ -26,6 +26,10 @@ from restore.datasets.volume import dicom, dicom_write
 from restore.datasets.volume.volume import GeometryError, Volume, align_to
 from restore.errors import ConfigError, InputError, OutputError, ShapeError
 
+DECIMAL = 1e-4  # positions are decimal strings of 16 characters, of up to 700 mm
+DOUBLE = 1e-6  # float64 of numbers that the file gives with at least seven digits
+STEP = 0.02  # half a step of the stored integers
+
 ROW = np.array([0.8, 0.6, 0.0])
 COLUMN = np.array([0.0, 0.0, -1.0])
 NORMAL = np.cross(ROW, COLUMN)
@@ -104,8 +108,8 @@ def test_places_and_values(tmp_path):
     assert (volume.modality, volume.units) == ("MR", "")
     for i, j, k in [(0, 0, 0), (5, 0, 1), (0, 4, 2), (3, 2, 3)]:
         expected = world(ORIGIN + k * GAP * NORMAL, i, j)
-        np.testing.assert_allclose((volume.affine @ [i, j, k, 1])[:3], expected, atol=1e-6)
-    np.testing.assert_allclose(volume.spacing_mm, (1.1, 0.9, 2.5), atol=1e-6)
+        np.testing.assert_allclose((volume.affine @ [i, j, k, 1])[:3], expected, atol=DOUBLE)
+    np.testing.assert_allclose(volume.spacing_mm, (1.1, 0.9, 2.5), atol=DOUBLE)
 
 
 def test_slices_against_the_normal_are_turned_round(tmp_path):
@@ -117,7 +121,7 @@ def test_slices_against_the_normal_are_turned_round(tmp_path):
     volume = dicom.read(series(tmp_path / "s", change=downwards))
     np.testing.assert_array_equal(volume.data, stored()[::-1])
     last = (volume.affine @ [2, 1, 3, 1])[:3]
-    np.testing.assert_allclose(last, world(ORIGIN, 2, 1), atol=1e-6)
+    np.testing.assert_allclose(last, world(ORIGIN, 2, 1), atol=DOUBLE)
 
 
 def test_rescale_is_each_slices_own(tmp_path):
@@ -126,7 +130,7 @@ def test_rescale_is_each_slices_own(tmp_path):
 
     volume = dicom.read(series(tmp_path / "s", change=own))
     for k in range(4):
-        np.testing.assert_allclose(volume.data[k], stored()[k] * (0.5 + k) - 3 * k, rtol=1e-6)
+        np.testing.assert_allclose(volume.data[k], stored()[k] * (0.5 + k) - 3 * k, rtol=DOUBLE)
 
 
 def test_missing_rescale(tmp_path):
@@ -291,7 +295,7 @@ def test_multi_frame(tmp_path, n):
         np.testing.assert_array_equal(volume.data[place], expected)
     back = dicom.read(dicom_write.write(volume, tmp_path / "out"))
     np.testing.assert_array_equal(back.data, volume.data)
-    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-6)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=DOUBLE)
     written = pydicom.dcmread(tmp_path / "out" / "0001.dcm")
     reference = written.SourceImageSequence[0]
     assert written.SOPClassUID == MRImageStorage
@@ -329,7 +333,7 @@ def test_derived_series(tmp_path):
     slope = float(files[0].RescaleSlope)
     assert np.abs(back.data - result.data).max() <= 0.5 * slope + 1e-6 * np.abs(result.data).max()
     assert slope < 2 * np.ptp(result.data) / 65535
-    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-4)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=DECIMAL)
 
 
 def test_unchanged_values_are_stored_without_loss(tmp_path):
@@ -350,7 +354,7 @@ def test_unchanged_values_are_stored_without_loss(tmp_path):
 def test_constant_volume(tmp_path, data):
     volume = Volume(np.asarray(data((2, 3, 4)), np.float64), np.eye(4), "MR")
     back = dicom.read(dicom_write.write(volume, tmp_path / "out"))
-    np.testing.assert_allclose(back.data, volume.data, rtol=1e-6)
+    np.testing.assert_allclose(back.data, volume.data, rtol=DOUBLE)
 
 
 def test_selected_slices_keep_their_places(tmp_path):
@@ -380,7 +384,7 @@ def test_anonymous_series(tmp_path, mirrored, modality):
     slope = float(back.header.slices[0].RescaleSlope)
     assert np.abs(aligned - data).max() <= 0.5 * slope + 1e-6 * np.abs(data).max()
     if not mirrored:
-        np.testing.assert_allclose(back.affine, affine, atol=1e-4)
+        np.testing.assert_allclose(back.affine, affine, atol=DECIMAL)
     first = pydicom.dcmread(out / "0001.dcm")
     assert first.PatientName == "ANONYMOUS"
     assert not first.StudyDate
@@ -452,7 +456,7 @@ def compare_with_pydicom(folder, gap, out):
         key=lambda ds: float(ds.ImagePositionPatient[2]),
     )
     assert volume.n_slices == len(headers)
-    assert volume.spacing_mm == pytest.approx((*headers[0].PixelSpacing[::-1], gap), abs=1e-9)
+    assert volume.spacing_mm == pytest.approx((*headers[0].PixelSpacing[::-1], gap), abs=DOUBLE)
     for k in (0, len(headers) // 4, len(headers) - 1):
         ds = headers[k]
         scaled = ds.pixel_array * float(ds.get("RescaleSlope", 1)) + float(
@@ -464,9 +468,9 @@ def compare_with_pydicom(folder, gap, out):
             lps = np.array(ds.ImagePositionPatient, float)
             lps += x * i * float(ds.PixelSpacing[1]) + y * j * float(ds.PixelSpacing[0])
             got = (volume.affine @ [i, j, k, 1])[:3]
-            np.testing.assert_allclose(got, lps * [-1, -1, 1], atol=1e-6)
+            np.testing.assert_allclose(got, lps * [-1, -1, 1], atol=DOUBLE)
     assert volume.units == ("HU" if headers[0].Modality == "CT" else "")
     part = volume.select(slice(1, None, 2))
     back = dicom.read(dicom_write.write(part.with_data(part.data * np.float32(0.9)), out))
-    np.testing.assert_allclose(back.affine, part.affine, atol=1e-4)
-    assert np.abs(back.data - part.data * 0.9).max() < 0.02
+    np.testing.assert_allclose(back.affine, part.affine, atol=DECIMAL)
+    assert np.abs(back.data - part.data * 0.9).max() < STEP
