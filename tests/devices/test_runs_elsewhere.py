@@ -236,7 +236,7 @@ def test_a_scan_becomes_a_volume_on_the_device_that_is_asked_for(kind, sampler):
         else simulate_ct(volume, views=12, photons=1e5, slices=slice(16, 18), seed=7)
     )
     seen: set[str] = set()
-    chosen = load_sampler(sampler).configured("tuned", scan.operator, {"n_steps": 2})
+    chosen = load_sampler(sampler).configured("tuned", scan, {"n_steps": 2})
     model = build_unet_denoiser(network(1)) if chosen.prior_kinds else None
 
     def watch(before: int, size: int, step: Step) -> None:
