@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def command(
     scan: Annotated[
         Path,
-        typer.Argument(metavar="SCAN", help="fastMRI or CT measurement HDF5, or k-space as .npy."),
+        typer.Argument(metavar="SCAN", help="K-space or a sinogram: `restore list datasets`."),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")

@@ -15,15 +15,16 @@ from restore import errors
 from restore.version import __version__
 
 if TYPE_CHECKING:
-    from restore.datasets.open import read, write
+    from restore.datasets.open import open_scan, read, write
     from restore.datasets.volume.volume import Volume
     from restore.front_door import solve
 
 
-__all__ = ["Volume", "__version__", "errors", "read", "solve", "write"]
+__all__ = ["Volume", "__version__", "errors", "open_scan", "read", "solve", "write"]
 
 _MODULE_OF = {
     "Volume": "restore.datasets.volume.volume",
+    "open_scan": "restore.datasets.open",
     "read": "restore.datasets.open",
     "solve": "restore.front_door",
     "write": "restore.datasets.open",

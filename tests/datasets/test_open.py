@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read, write
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 
@@ -133,3 +137,14 @@ def test_real_series_to_nifti_and_back_by_position(samples, tmp_path):
     np.testing.assert_allclose(back.affine, volume.affine, atol=SINGLE)
     whole = read(samples / "dicom_mr")
     np.testing.assert_array_equal(align_to(back, whole).data, volume.data)
+
+
+def test_the_script_of_the_page_on_scan_files_runs(tmp_path, monkeypatch, capsys):
+    """The Python block of docs/scan-files.md, on a small scan."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "scan-files.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    scan = simulate_mri(head_phantom((3, 32, 28)), coils=3, acceleration=2, center_fraction=0.3)
+    write_fastmri(scan, "scan.h5")
+    exec(compile(code, str(page), "exec"), {})  # noqa: S102 (our own page)
+    assert capsys.readouterr().out == "k-space in scan.h5 (3, 3, 32, 28) (1, 2, 32, 28)\n"

@@ -132,7 +132,14 @@ def test_without_a_level_of_noise(scans):
     mri = dataclasses.replace(scans["mri"], noise_std=None)
     assert np.isfinite(solved(mri, "dds").volume.data).all()
     ct = dataclasses.replace(scans["ct"], noise_std=None, photons=None)
-    assert np.isfinite(solved(ct, "dds").volume.data).all()
+    unknown = solved(ct, "dds")
+    assert np.isfinite(unknown.volume.data).all()
+    assert (unknown.record["noise_known"], unknown.record["noise_std"]) == (
+        True,
+        pytest.approx(1e5**-0.5, rel=0.3),
+    )
+    silent = solved(ct, "fbp", noise_std=0.0)
+    assert (silent.record["noise_known"], silent.record["noise_std"]) == (False, 0.0)
     for scan in (mri, ct):
         assert np.isfinite(solved(scan, "dds", noise_std=0.0).volume.data).all()
 
