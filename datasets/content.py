@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import struct
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,10 @@ DOWNLOAD_AGAIN = "download or copy the file again and compare its size and sha25
 NIFTI, DICOM, HDF5, NUMPY = "a NIfTI volume", "a DICOM file", "an HDF5 file", "a NumPy array"
 ANALYZE = "an Analyze header, or NIfTI with a damaged one"
 """A header of 348 bytes without the NIfTI mark."""
+
+SHORTEST_DICOM, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = 132, 0x18, 128
+FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"SH", b"LO", b"OB")
+"""A DICOM data set that lacks its mark: what it must hold, and how its first element may look."""
 
 PACKED_AS_THEY_ARE = (NIFTI, ANALYZE)
 """What is usual inside gzip and hence not called an archive."""
@@ -67,7 +72,7 @@ class Content:
         """What it is, in a few words: "a PNG picture", "a text file"."""
         if self.is_folder:
             return "a folder"
-        kind = _kind(self.head)
+        kind = kind_of_bytes(self.head)
         return (
             f"a gzip archive of {kind}" if self.packed and kind not in PACKED_AS_THEY_ARE else kind
         )
@@ -103,12 +108,13 @@ def _inside_gzip(path: Path, stream: gzip.GzipFile) -> bytes:
         raise InputError(path, why, DOWNLOAD_AGAIN) from cause
 
 
-def _kind(head: bytes) -> str:
+def kind_of_bytes(head: bytes) -> str:
+    """What a file is by its first `SNIFFED_BYTES`, in a few words."""
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return NIFTI
     if head[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c"):
         return ANALYZE
-    if head[128:132] == b"DICM":
+    if head[128:132] == b"DICM" or _is_unmarked_dicom(head):
         return DICOM
     for magic, name in MAGIC:
         if head.startswith(magic):
@@ -116,6 +122,24 @@ def _kind(head: bytes) -> str:
     if head.lstrip()[:1] == b"<":
         return "a web page (HTML or XML)"
     return "a text file" if _is_text(head) else "a file of unknown kind"
+
+
+def _is_unmarked_dicom(head: bytes) -> bool:
+    """Whether it begins as a DICOM data set without preamble and mark: an early tag of group 2 or 8 of short length.
+
+    Explicit headers name a type in two letters and its length in two bytes, implicit ones a length in four.
+    """
+    if len(head) < SHORTEST_DICOM:
+        return False
+    for order in ("<", ">"):
+        group, element = struct.unpack(order + "HH", head[:4])
+        if group not in (2, 8) or element > LAST_FIRST_ELEMENT:
+            continue
+        explicit = head[4:6] in FIRST_TYPES
+        length = struct.unpack(order + "HI"[not explicit], head[6:8] if explicit else head[4:8])[0]
+        if length <= LONGEST_FIRST_VALUE:
+            return True
+    return False
 
 
 def _is_text(head: bytes) -> bool:

@@ -44,7 +44,9 @@ class Volume:
     affine: 4 x 4, voxel index (x, y, z) to RAS millimetres; modality: "", "MR" or "CT"; units: "HU"
     for CT, else what the file says or ""; header: what the writer of the same format needs to keep
     (a nibabel header, a `DicomSeries`), opaque to everybody else; source: the file or folder read;
-    notes: what the reader assumed, repaired or left out, in sentences without patient data.
+    notes: what the reader assumed, repaired or left out, in sentences without patient data;
+    padding: lowest and highest intensity that means "nothing was measured here", where the file
+    names them (`restore.datasets.volume.padding`).
 
     Raises ShapeError, ConfigError (kind of number, modality), GeometryError (affine).
     """
@@ -56,6 +58,7 @@ class Volume:
     header: Any = field(default=None, repr=False)
     source: Path | None = None
     notes: tuple[str, ...] = ()
+    padding: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)
@@ -167,8 +170,9 @@ def align_to(
     by_axis = reference.data.transpose(2, 1, 0).transpose(axes)
     taken = np.ascontiguousarray(by_axis[np.ix_(*picks)].transpose(2, 1, 0))
     return Volume(
-        taken, volume.affine, reference.modality, reference.units, source=reference.source
-    )
+        taken, volume.affine, reference.modality, reference.units, source=reference.source,
+        padding=reference.padding,
+    )  # fmt: skip
 
 
 def _slice_indices(which: slice | Sequence[int], n: int) -> list[int]:

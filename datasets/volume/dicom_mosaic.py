@@ -1,0 +1,138 @@
+"""Frames that hold a whole volume as tiles (Siemens mosaics), seen as single slices.
+
+May be called by the DICOM reader only; works on headers in memory. A mosaic says in private tags (the CSA header)
+how many tiles are slices and to which side they follow one another. Its ImagePositionPatient is that of a plane as
+large as the whole mosaic around the centre of the first slice, which therefore begins half the difference further in.
+"""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from math import ceil, isqrt
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from restore.datasets.volume.dicom_sort import Plane, numbers, plane_of
+from restore.errors import InputError
+
+CSA_IMAGE, CSA_CREATOR, CSA_NAME = (0x0029, 0x1010), (0x0029, 0x0010), "SIEMENS CSA HEADER"
+COUNT, COUNT_CREATOR, COUNT_NAME = (0x0019, 0x100A), (0x0019, 0x0010), "SIEMENS MR HEADER"
+GRID, GRID_CREATOR, GRID_NAME = (0x0065, 0x1050), (0x0065, 0x0010), "Image Private Header"
+MOSAIC_TAGS = (CSA_IMAGE, CSA_CREATOR, COUNT, COUNT_CREATOR, GRID, GRID_CREATOR)
+
+CONVERT = "convert it with dcm2niix, or export it again with the private tags"
+
+
+def is_mosaic(header: Dataset, name: str) -> bool:
+    """Whether one frame holds several slices. Raises InputError for tiles whose places cannot be told.
+
+    header: of a file of one frame: some scanners leave the word MOSAIC in enhanced files that are none.
+    """
+    tiles = _private(header, GRID, GRID_CREATOR, GRID_NAME)
+    if "VFRAME" in _image_type(header) or _count(tiles) > 1:
+        why = f"a frame with the tiles of {_count(tiles) or 'several'} slices (United Imaging), which is not read"
+        raise InputError(name, why, "convert it with dcm2niix, or export the slices one by one")
+    if "MOSAIC" in _image_type(header):
+        return True
+    count = _count(_private(header, COUNT, COUNT_CREATOR, COUNT_NAME)) or _count(
+        _csa(header, name).get("NumberOfImagesInMosaic")
+    )
+    if count > 1:
+        why = f"its private tags say that it is a mosaic of {count} slices, its ImageType does not"
+        raise InputError(name, why, "convert it with dcm2niix")
+    return False
+
+
+def split_mosaic(header: Dataset, name: str) -> list[tuple[Dataset, tuple[int, int]]]:
+    """The header of each slice in a mosaic, with row and column of its tile's first pixel.
+
+    header: whole, with private tags, which the result has not. Raises InputError where number or direction of the
+    slices are not told, or the tiles do not fit.
+    """
+    csa = _csa(header, name)
+    count = _count(csa.get("NumberOfImagesInMosaic")) or _count(
+        _private(header, COUNT, COUNT_CREATOR, COUNT_NAME)
+    )
+    normal = np.array(csa.get("SliceNormalVector") or [], dtype=np.float64)
+    if count < 1 or normal.shape != (3,) or not np.isfinite(normal).all():
+        why = (
+            "a Siemens mosaic without the private tags (CSA header) that say how many of its tiles are "
+            "slices and in which direction they follow one another"
+        )
+        raise InputError(name, why, CONVERT)
+    plane = plane_of(header, name)
+    side = isqrt(count - 1) + 1
+    rows, columns = (size // side for size in plane.shape)
+    if plane.shape != (rows * side, columns * side):
+        why = f"a mosaic of {count} slices in {side} x {side} tiles, which its {plane.shape} pixels do not hold"
+        raise InputError(name, why, CONVERT)
+    step = _step(header, plane, normal, name)
+    first = plane.position
+    first = first + plane.row * plane.spacing_mm[0] * (plane.shape[1] - columns) / 2
+    first = first + plane.column * plane.spacing_mm[1] * (plane.shape[0] - rows) / 2
+    common = deepcopy(header)
+    common.remove_private_tags()
+    common.Rows, common.Columns = rows, columns
+    common.ImageType = [word for word in _image_type(header) if word != "MOSAIC"]
+    slices = []
+    for k in range(count):
+        one = deepcopy(common)
+        one.InstanceNumber = k + 1
+        one.ImagePositionPatient = [f"{value:.10g}" for value in first + k * step]
+        if "SliceLocation" in one:
+            del one["SliceLocation"]
+        slices.append((one, (k // side * rows, k % side * columns)))
+    return slices
+
+
+def _step(header: Dataset, plane: Plane, normal: Any, name: str) -> Any:
+    """From one slice to the next, in mm."""
+    keyword = "SpacingBetweenSlices" if header.get("SpacingBetweenSlices") else "SliceThickness"
+    distance = abs(numbers(header, keyword, 1, name)[0])
+    along = float(plane.normal @ normal)
+    if distance == 0 or abs(along) < 0.9:  # a direction, whichever its sign, is that of the normal
+        why = f"a mosaic whose slices are {distance:g} mm apart along {normal.tolist()}"
+        raise InputError(name, f"{why}, which is not across its plane", CONVERT)
+    return plane.normal * np.copysign(distance, along)
+
+
+def _csa(header: Dataset, name: str) -> dict[str, list[Any]]:
+    """The entries of a CSA header that matter here, none where there is no such header."""
+    raw = _private(header, CSA_IMAGE, CSA_CREATOR, CSA_NAME)
+    if not isinstance(raw, bytes) or not raw.strip(b"\0 "):
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folder, not this reader, is announced as experimental
+        from nibabel.nicom import csareader
+    try:
+        tags = csareader.read(raw)["tags"]
+    except Exception as cause:  # of a private format, whatever its parser may raise
+        why = f"its private CSA header is damaged ({type(cause).__name__})"
+        raise InputError(name, why, "export it again") from cause
+    wanted = ("NumberOfImagesInMosaic", "SliceNormalVector")
+    return {key: tags[key]["items"] for key in wanted if key in tags}
+
+
+def _private(header: Dataset, tag: Any, creator: Any, words: str) -> Any:
+    """The value of a private tag whose block belongs to the one who is said to have made it."""
+    owner = str(header[creator].value) if creator in header else ""
+    return header[tag].value if owner.startswith(words) and tag in header else None
+
+
+def _count(value: Any) -> int:
+    """A whole number that may stand in a list, 0 for none."""
+    if isinstance(value, bytes) or value is None:
+        return 0
+    found = list(value) if isinstance(value, list) else [value]
+    try:
+        return ceil(float(found[0])) if found else 0
+    except (ValueError, TypeError, OverflowError):
+        return 0
+
+
+def _image_type(header: Dataset) -> list[str]:
+    found = header.get("ImageType") or []
+    return [found] if isinstance(found, str) else [str(word) for word in found]
