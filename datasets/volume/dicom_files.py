@@ -141,7 +141,8 @@ def header_of(file: Path, **options: Any) -> Dataset:
     InputError.
     """
     with boundary(file):
-        header = pydicom.dcmread(file, force=True, **options)
+        # The mark may be missing, never the beginning of a data set.
+        header = pydicom.dcmread(file, force=is_dicom(file), **options)
         if not header.file_meta.get("TransferSyntaxUID"):
             implicit, little = header.original_encoding
             plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
