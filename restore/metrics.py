@@ -41,39 +41,44 @@ SSIM_GAUSSIAN_VARIANT = (
 )
 
 
-def psnr(image: Any, reference: Any, *, data_range: float) -> float:
+def psnr(image: Any, reference: Any, *, data_range: float, where: Any = None) -> float:
     """Peak signal-to-noise ratio in dB over the whole array; infinite for equal arrays.
 
     image, reference: real arrays or tensors of one shape; data_range: the peak, in their units (for
-    a volume usually the reference's maximum). Raises ShapeError, ConfigError.
+    a volume usually the reference's maximum); where: True for the samples that count, all by
+    default. Raises ShapeError, ConfigError.
     """
     from skimage.metrics import peak_signal_noise_ratio
 
-    x, ref = _pair(image, reference)
+    x, ref = _pair(*_kept(image, reference, where))
     peak = _positive(data_range)
     with np.errstate(divide="ignore"):  # equal arrays: infinite, as it should be
         return float(peak_signal_noise_ratio(ref, x, data_range=peak))
 
 
-def nmse(image: Any, reference: Any) -> float:
-    """Squared error over the reference's squared norm, whole array.
+def nmse(image: Any, reference: Any, *, where: Any = None) -> float:
+    """Squared error over the reference's squared norm, whole array or the samples `where` True stands.
 
     Raises ShapeError, ConfigError.
     """
     from skimage.metrics import normalized_root_mse
 
-    x, ref = _pair(image, reference)
+    x, ref = _pair(*_kept(image, reference, where))
     if not np.mean(ref * ref) > 0:
         raise ConfigError("NMSE is not defined for a reference that is zero everywhere")
     return float(normalized_root_mse(ref, x, normalization="euclidean")) ** 2
 
 
-def ssim(image: Any, reference: Any, *, data_range: float) -> float:
+def ssim(image: Any, reference: Any, *, data_range: float, where: Any = None) -> float:
     """Structural similarity in [-1, 1], the mean over all leading axes (slices or colour channels).
 
     image, reference: real (..., H, W) with H, W >= 7; an RGB image is given as (3, H, W).
-    data_range as in `psnr`. Raises ShapeError, ConfigError.
+    data_range as in `psnr`. where: True for the samples that count, all by default: the others are
+    taken to be equal, and no centres of windows. Planes without a centre are left out of the mean.
+    Raises ShapeError, ConfigError.
     """
+    if where is not None:
+        return _ssim_where(*_pair(image, reference), data_range, np.asarray(where, bool))
     return _ssim(image, reference, data_range, SSIM_WINDOW, use_sample_covariance=True)
 
 
@@ -105,6 +110,39 @@ def _ssim(image: Any, reference: Any, data_range: float, window: int, **variant:
         structural_similarity(b, a, win_size=window, data_range=peak, **variant) for a, b in planes
     ]
     return float(np.mean(found))
+
+
+def ssim_counts(where: NDArray[np.bool_]) -> bool:
+    """Whether a plane, or one of several, has a centre of a whole window among the samples that count."""
+    edge = SSIM_WINDOW // 2
+    return bool(where[..., edge:-edge, edge:-edge].any())
+
+
+def _ssim_where(
+    x: NDArray[np.float64], ref: NDArray[np.float64], data_range: float, where: NDArray[np.bool_]
+) -> float:
+    from skimage.metrics import structural_similarity
+
+    if x.ndim < 2 or min(x.shape[-2:]) < SSIM_WINDOW or not ssim_counts(where):
+        raise ShapeError(
+            f"SSIM needs a window of {SSIM_WINDOW} x {SSIM_WINDOW} samples, got {x.shape}"
+        )
+    edge, plane, found = SSIM_WINDOW // 2, x.shape[-2:], []
+    planes = (a.reshape(-1, *plane) for a in (np.where(where, x, ref), ref, where))
+    for a, b, counts in zip(*planes, strict=True):
+        centres = counts[edge:-edge, edge:-edge]
+        if centres.any():
+            settings = {"win_size": SSIM_WINDOW, "use_sample_covariance": True, "full": True}
+            _, values = structural_similarity(b, a, data_range=_positive(data_range), **settings)
+            found.append(values[edge:-edge, edge:-edge][centres].mean())
+    return float(np.mean(found))
+
+
+def _kept(image: Any, reference: Any, where: Any) -> tuple[Any, Any]:
+    if where is None:
+        return image, reference
+    x, ref = _pair(image, reference)
+    return x[where], ref[where]
 
 
 def _pair(image: Any, reference: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -26,6 +26,7 @@ from restore.datasets.ct.scan import CTScan
 from restore.datasets.simulate.source import chosen_slices, volume_affine
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.identity import geometry_record
+from restore.datasets.volume.padding import padding_of
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.geometry import AIR_HU, MU_WATER_PER_MM, ParallelBeam, hu_to_mu
@@ -54,7 +55,7 @@ def simulate_ct(
     """A simulated scan of the chosen slices (all by default), computed lazily.
 
     views: equally spaced over `arc` degrees, its end left out. photons: unattenuated counts per
-    ray. Values below -1000 HU (padding outside the field of view) count as air. The reference is
+    ray. Values below -1000 HU and padding outside the field of view count as air. The reference is
     the source, in HU. Raises ConfigError for settings out of range, InputError for values that are
     not finite.
     """
@@ -72,9 +73,13 @@ def simulate_ct(
     )
     project = _fine_projector(geometry)
 
+    padding = padding_of(volume)
+
     def acquire(position: int) -> NDArray[Any]:
         index = indices[position]
         hu = np.maximum(volume.data[index].astype(np.float64), AIR_HU)
+        if padding is not None:
+            hu[padding[index]] = AIR_HU  # some pad with a number above all tissue
         intensity = project(hu_to_mu(hu, mu_water))
         counts = np.random.default_rng([seed, index]).poisson(photons * intensity)
         return -np.log(np.maximum(counts, MIN_COUNTS) / photons).astype(np.float32)

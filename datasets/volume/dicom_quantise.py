@@ -36,19 +36,29 @@ class Stored:
     intercept_text: str
     window: tuple[float, float]
 
+    def step(self, value: float) -> int:
+        """The integer that stands for an intensity within the range of the data."""
+        return round((value - float(self.intercept_text)) / float(self.slope_text))
+
     @property
     def signed(self) -> bool:
         """Whether the integers carry a sign."""
         return self.pixels.dtype == np.int16
 
 
-def quantise(data: NDArray[np.floating], preferred: Sequence[tuple[float, float]]) -> Stored:
+def quantise(
+    data: NDArray[np.floating],
+    preferred: Sequence[tuple[float, float]],
+    measured: NDArray[np.bool_] | None = None,
+) -> Stored:
     """Store finite real data without clipping, each value within half a slope.
 
     preferred: (slope, intercept) to try first: used where every value is a whole step of it.
+    measured: True for the values that the window is made for, all by default.
     """
     low, high = float(data.min()), float(data.max())
-    first, last = np.percentile(data, [1, 99])
+    shown = data if measured is None or not measured.any() else data[measured]
+    first, last = np.percentile(shown, [1, 99])
     window = (float(first + last) / 2, max(float(last - first), 1e-3 * (high - low), 1e-6))
     for slope, intercept in preferred:
         exact = _whole_steps(data, slope, intercept, low, high)

@@ -9,7 +9,7 @@ acquisition and each slice's place are copied, so the result belongs to the pati
 them**. New are the series and instance UIDs, the series number (+ 1000) and description, image type
 DERIVED, the derivation, references to the source images, intensities and everything computed from
 them. Not copied: private tags (their contents are unknown, may be stale and may name people),
-overlays, and tags that describe the source's pixels. A source that was ever compressed with loss
+overlays, and tags that describe the source's pixels; padding is named anew. A source that was ever compressed with loss
 stays marked so. From any other volume an anonymous series with just enough to be read is written.
 """
 
@@ -32,6 +32,7 @@ from restore.datasets.volume.dicom_new import anonymous_series
 from restore.datasets.volume.dicom_quantise import Stored, quantise
 from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.dicom_sort import LPS_TO_RAS, plane_of
+from restore.datasets.volume.padding import named_padding, padding_of
 from restore.datasets.volume.volume import GeometryError, Volume
 from restore.errors import ConfigError, OutputError, ShapeError
 from restore.version import __version__
@@ -87,7 +88,9 @@ def write(volume: Volume, folder: str | Path, *, description: str = "") -> Path:
         hints = [(first.get("RescaleSlope", 1), first.get("RescaleIntercept", 0)), (1, 0)]
     else:
         templates, hints = anonymous_series(volume), [(1, 0)]
-    stored = quantise(volume.data, [(float(a), float(b)) for a, b in hints])
+    padding = padding_of(volume)
+    measured = None if padding is None else np.logical_not(padding)
+    stored = quantise(volume.data, [(float(a), float(b)) for a, b in hints], measured)
     series = _Series(generate_uid(prefix=None), datetime.now(), _plain(description))
     size = stored.pixels.nbytes + len(templates) * BYTES_PER_HEADER
     with atomic_folder(target, expected_bytes=size) as partial:
@@ -201,11 +204,25 @@ def _put_pixels(image: Dataset, stored: Stored, k: int, volume: Volume) -> None:
     if volume.units != "HU" or "WindowCenter" not in image:
         center, width = stored.window
         image.WindowCenter, image.WindowWidth = f"{center:.8g}", f"{width:.8g}"
+    _put_padding(image, stored, volume)
     for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
         if keyword in image:
             del image[keyword]
     little = pixels.astype(pixels.dtype.newbyteorder("<"))
     image.add_new("PixelData", "OW", little.tobytes())
+
+
+def _put_padding(image: Dataset, stored: Stored, volume: Volume) -> None:
+    """The padding tags, in the new steps, where voxels of the series hold what the source calls padding."""
+    if volume.padding is None:
+        return
+    held = volume.data[named_padding(volume.data, volume.padding)]
+    if held.size == 0:
+        return
+    kind = "SS" if stored.signed else "US"
+    ends = sorted({stored.step(float(held.min())), stored.step(float(held.max()))})
+    for keyword, end in zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=False):
+        image.add_new(keyword, kind, end)
 
 
 def _save(image: Dataset, file: Path) -> None:

@@ -33,12 +33,13 @@ from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.slices import slices_within
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume import nifti
-from restore.datasets.volume.dicom import is_dicom
+from restore.datasets.volume.dicom_files import is_dicom
+from restore.datasets.volume.padding import padding_of
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
+from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim, ssim_counts
 from restore.operators.ct.geometry import AIR_HU
 
-RULES = 1
+RULES = 2
 """Counts up when figures come out otherwise for the same files, settings and methods."""
 
 VIEWS, LIMITED, HALF_TURN = (8, 30, 60, 180), (90,), 180.0
@@ -127,11 +128,14 @@ class CTSparseView(Protocol):
         if path is None:
             raise NotFoundError(f"{self.root}: no volume {volume}")
         measured = is_observation(path)
-        scan, seed = (
-            (self._thinned(path, setting), None) if measured else self._simulated(path, setting)
+        scan, seed, where = (
+            (self._thinned(path, setting), None, None)
+            if measured
+            else self._simulated(path, setting)
         )
-        reference = None if scan.reference is None else np.maximum(scan.reference[:], AIR_HU)
-        score = None if reference is None else CTScore.of(scan, reference, measured)
+        whole = None if scan.reference is None else scan.reference[:]
+        reference = None if whole is None else np.maximum(whole, AIR_HU)
+        score = None if reference is None else CTScore.of(scan, reference, measured, where)
         if score is not None:
             score.require_contrast(path)
         return ScanCase(
@@ -157,7 +161,10 @@ class CTSparseView(Protocol):
         """Views of LoDoPaB-CT files; 0 for volumes."""
         return PUBLISHED_SHAPE[0] if any(map(is_observation, self._found.values())) else 0
 
-    def _simulated(self, path: Path, setting: Setting) -> tuple[CTScan, int]:
+    def _simulated(
+        self, path: Path, setting: Setting
+    ) -> tuple[CTScan, int, NDArray[np.bool_] | None]:
+        """The scan, its seed, and where the volume was measured (None: everywhere)."""
         seed = item_seed(self.seed, path.name)
         volume = read(path)
         if volume.modality == "MR":
@@ -166,7 +173,10 @@ class CTSparseView(Protocol):
             volume, views=setting.values["views"], arc=setting.values["arc"], photons=self.photons,
             slices=self.slices, seed=seed,
         )  # fmt: skip
-        return dataclasses.replace(scan, path=path, sinogram=_remembered(scan.sinogram)), seed
+        padding = padding_of(dataclasses.replace(volume, modality="CT"))
+        where = None if padding is None else ~padding[list(scan.slice_indices)]
+        scan = dataclasses.replace(scan, path=path, sinogram=_remembered(scan.sinogram))
+        return scan, seed, where
 
     def _thinned(self, path: Path, setting: Setting) -> CTScan:
         """The views of a setting and the chosen slices of a measured scan."""
@@ -191,21 +201,25 @@ class CTScore:
     """Figures of an image against one reference (slices, H, W) in HU.
 
     planes: array axis to slice along, by name; the first is that of the slices. own_range: add LoDoPaB-CT's figures.
+    where: True for the voxels that count, all but padding; None for all. Slices without any are left out.
     """
 
     reference: NDArray[Any]
     slices: tuple[int, ...]
     planes: Mapping[str, int]
     own_range: bool
+    where: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, scan: CTScan, reference: NDArray[Any], measured: bool) -> CTScore:
+    def of(
+        cls, scan: CTScan, reference: NDArray[Any], measured: bool, where: NDArray[np.bool_] | None
+    ) -> CTScore:
         """The planes that the slices allow: the others need `SSIM_WINDOW` slices without gaps."""
         names = _plane_names(scan)
         gaps = {abs(b - a) for a, b in zip(scan.slice_indices, scan.slice_indices[1:], strict=False)}  # fmt: skip
         whole = not measured and gaps == {1} and scan.n_slices >= SSIM_WINDOW
         planes = {name: axis for axis, name in enumerate(names) if axis == 0 or whole}
-        return cls(reference, scan.slice_indices, planes, measured)
+        return cls(reference, scan.slice_indices, planes, measured, where)
 
     def require_contrast(self, path: Path) -> None:
         """Raise InputError for a reference that nothing can be compared with."""
@@ -214,33 +228,51 @@ class CTScore:
             raise InputError(
                 path, f"slices of {size} pixels; SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW}"
             )
-        if np.ptp(self.reference) == 0:
+        if self.where is not None and not ssim_counts(self.where):
+            raise InputError(
+                path, "the chosen slices hold padding only", "choose others with --slices"
+            )
+        if np.ptp(self._counted(self.reference)) == 0:
             raise InputError(
                 path, "the chosen slices hold one value everywhere", "choose others with --slices"
             )
 
     def __call__(self, image: NDArray[Any]) -> Figures:
         """Volume-wise figures, and means over the slices of each plane with the same data range."""
-        span = float(np.ptp(self.reference))
+        span = float(np.ptp(self._counted(self.reference)))
         # SSIM and NMSE depend on where zero lies: it is air, as in attenuation.
         image, reference = image - AIR_HU, self.reference - AIR_HU
         extra: dict[str, float] = {}
         per_slice: dict[str, list[float]] = {}
         for plane, axis in self.planes.items():
-            pairs = list(zip(*(np.moveaxis(a, axis, 0) for a in (image, reference)), strict=True))  # fmt: skip
-            peaks = [psnr(x, y, data_range=span) for x, y in pairs]
-            likenesses = [ssim(x, y, data_range=span) for x, y in pairs]
+            masks = self._masks(axis)
+            kept = [k for k, w in enumerate(masks) if w is None or ssim_counts(w)]
+            pairs = list(zip(*(np.moveaxis(a, axis, 0) for a in (image, reference)), masks, strict=True))  # fmt: skip
+            pairs = [pairs[k] for k in kept]
+            peaks = [psnr(x, y, data_range=span, where=w) for x, y, w in pairs]
+            likenesses = [ssim(x, y, data_range=span, where=w) for x, y, w in pairs]
             extra |= {f"psnr_{plane}": float(np.mean(peaks)), f"ssim_{plane}": float(np.mean(likenesses))}  # fmt: skip
             if axis == 0:
-                per_slice = {"slice": [float(i) for i in self.slices], "psnr": peaks, "ssim": likenesses}  # fmt: skip
+                numbers = [float(self.slices[k]) for k in kept]
+                per_slice = {"slice": numbers, "psnr": peaks, "ssim": likenesses}
         if self.own_range:
             extra |= self._image_wise(image, reference)
         return Figures(
-            psnr=psnr(image, reference, data_range=span), ssim=float(np.mean(per_slice["ssim"])),
-            nmse=nmse(image, reference), data_range=span,
-            data_range_rule="reference's maximum minus minimum over the compared slices, in HU",
+            psnr=psnr(image, reference, data_range=span, where=self.where), ssim=float(np.mean(per_slice["ssim"])),
+            nmse=nmse(image, reference, where=self.where), data_range=span,
+            data_range_rule="reference's maximum minus minimum over the compared slices, in HU"
+            + ("" if self.where is None else ", without padding"),
             ssim_variant=f"{SSIM_VARIANT}, on HU + 1000", per_slice=per_slice, extra=extra,
         )  # fmt: skip
+
+    def _counted(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values if self.where is None else values[self.where]
+
+    def _masks(self, axis: int) -> list[NDArray[np.bool_] | None]:
+        """Of the slices along an axis."""
+        if self.where is None:
+            return [None] * self.reference.shape[axis]
+        return list(np.moveaxis(self.where, axis, 0))
 
     @staticmethod
     def _image_wise(image: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
@@ -319,7 +351,8 @@ def _conditions(
     if seed is None:
         target, origin = "ground truth of LoDoPaB-CT", "as LoDoPaB-CT states"
     else:
-        target, origin = "the volume that was measured; below -1000 HU is air", "simulated"
+        target = "the volume that was measured; below -1000 HU is air, padding is not compared"
+        origin = "simulated"
     return Conditions(
         target=target, mask=f"parallel beam, {views} views over {arc:g} degrees", noise_std=scan.noise_std,
         noise_rule=f"of a ray through air, photons^-1/2; Poisson before the logarithm, {origin}", details=details,

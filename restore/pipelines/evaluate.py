@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.slices import slices_within
+from restore.datasets.volume.padding import padding_of
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
-from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
+from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim, ssim_counts
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.registration import Registered, register
 from restore.scaling import CT_MINIMUM_HU
@@ -85,6 +86,7 @@ def evaluate_volume(
     zero lies. rescale: multiply the image by the least-squares factor first. align: shift the image
     first, by what lays it on the reference (`restore.pipelines.registration`), and compare where
     both are known; along the slices only where at least eight neighbouring ones are compared.
+    What the reference, or by its tags the image, never measured (padding) is compared nowhere.
 
     Raises GeometryError (positions do not match), ConfigError (slices that are not there, no
     range, no convincing shift), InputError (NaN or infinite voxels).
@@ -96,24 +98,32 @@ def evaluate_volume(
     x = _real(np.moveaxis(image.data, 2 - axis, 0)[picks], _name(image, "image"), notes)
     y = _real(np.moveaxis(aligned.data, 2 - axis, 0)[picks], _name(reference, "reference"), notes)
     modality, modality_rule = _modality(image, reference)
+    where = _measured(image, dataclasses.replace(aligned, modality=modality), notes)
+    where = None if where is None else np.moveaxis(where, 2 - axis, 0)[picks]
+    variant = SSIM_VARIANT
+    if modality == "CT":
+        y = np.maximum(y, AIR_HU)  # as in the benchmark: nothing is emptier than air
+        x, y, variant = x - AIR_HU, y - AIR_HU, f"{SSIM_VARIANT}, on HU + 1000"
+    if where is not None and not ssim_counts(where):
+        raise ConfigError(f"{_name(reference, 'reference')}: the compared slices hold padding only")
+    told = y if where is None else y[where]
     if data_range is not None:
         found, rule = data_range, "given"
     elif modality == "CT":
-        found, rule = float(np.ptp(y)), "reference's maximum minus minimum over the compared slices"
+        found = float(np.ptp(told))
+        rule = "reference's maximum minus minimum over the compared slices"
     else:
-        found, rule = float(y.max()), "reference's maximum over the compared slices"
-    variant = SSIM_VARIANT
-    if modality == "CT":
-        x, y, variant = x - AIR_HU, y - AIR_HU, f"{SSIM_VARIANT}, on HU + 1000"
+        found, rule = float(told.max()), "reference's maximum over the compared slices"
     compared, alignment = tuple(indices[p] for p in picks), None
     if align:
         steps = np.diff(compared)
         registered = register(x, y, (bool((np.abs(steps) == 1).all()), True, True))
         alignment = _alignment(registered, image, axis, picks)
         x, y = registered.image[registered.inside], y[registered.inside]
+        where = None if where is None else where[registered.inside]
         compared = compared[registered.inside[0]]
     return _figures(
-        x, y, found, rule, rescale, notes, ssim_variant=variant, slices=compared,
+        x, y, found, rule, rescale, notes, where=where, ssim_variant=variant, slices=compared,
         modality=modality, modality_rule=modality_rule, alignment=alignment,
     )  # fmt: skip
 
@@ -183,22 +193,38 @@ def _figures(
     rule: str,
     rescale: bool,
     notes: list[str],
+    *,
+    where: NDArray[np.bool_] | None = None,
     **described: Any,
 ) -> Evaluation:
+    """where: the samples that count, all by default."""
     if not (np.isfinite(data_range) and data_range > 0):
         raise ConfigError(
             f"the data range is {data_range:g} ({rule}), expected a positive number; give another "
             "with --data-range"
         )
-    factor = _least_squares_factor(x, y) if rescale else None
+    both = (x, y) if where is None else (x[where], y[where])
+    factor = _least_squares_factor(*both) if rescale else None
     if factor is not None:
         x = factor * x
         notes.append(f"image multiplied by {factor:.6g}, the least-squares fit to the reference")
     return Evaluation(
-        psnr=psnr(x, y, data_range=data_range), ssim=ssim(x, y, data_range=data_range),
-        nmse=nmse(x, y), data_range=float(data_range), data_range_rule=rule,
+        psnr=psnr(x, y, data_range=data_range, where=where),
+        ssim=ssim(x, y, data_range=data_range, where=where), nmse=nmse(x, y, where=where),
+        data_range=float(data_range), data_range_rule=rule,
         rescale_factor=factor, notes=tuple(notes), **described,
     )  # fmt: skip
+
+
+def _measured(image: Volume, reference: Volume, notes: list[str]) -> NDArray[np.bool_] | None:
+    """True where both volumes, which are aligned, were measured; None where that is everywhere."""
+    masks = [padding_of(reference), padding_of(image, by_value=False)]
+    padded = [mask for mask in masks if mask is not None]
+    if not padded:
+        return None
+    union = np.logical_or.reduce(padded)
+    notes.append(f"{100 * union.mean():.3g} % of the voxels are padding and were not compared")
+    return np.logical_not(union)
 
 
 def _reference_slices(image: Volume, reference: Volume) -> tuple[int, list[int]]:
