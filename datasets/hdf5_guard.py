@@ -5,7 +5,7 @@ May be called by every reader of HDF5; touches the one file it is given. A group
 reached through hard links only (a soft or external link may lead elsewhere), its storage must lie
 inside the file, its numbers must be numbers, and its size must fit the bytes that are really there
 and the memory of this machine, all before any value is read. Whatever the HDF5 library raises
-becomes one InputError.
+becomes one InputError; a file on which it would hang or crash is found out beforehand (`hdf5_walk`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from restore.datasets.budget import check_budget
 from restore.datasets.content import DOWNLOAD_AGAIN, Content, look_at
+from restore.datasets.hdf5_walk import walk_through
 from restore.errors import InputError, OutOfMemory, RestoreError
 
 MAX_COMPRESSION = 1032
@@ -39,6 +40,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     """
     path = Path(path)
     require_hdf5(path)
+    walk_through(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
@@ -100,6 +102,8 @@ def find_dataset(file: h5py.File, name: str, *, sparse: bool = False) -> h5py.Da
         check_budget(found.nbytes, path)
     else:
         _check_size(path, name, found)
+    if found.chunks is not None:  # one is read as a whole, whatever part of it is asked for
+        check_budget(int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize, path)
     return found
 
 
