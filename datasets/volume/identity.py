@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.volume.volume import GeometryError, SliceHeader, Volume, align_to
+from restore.datasets.volume.volume import (
+    GeometryError,
+    SliceHeader,
+    Volume,
+    affine_problem,
+    align_to,
+)
 from restore.errors import ConfigError
 
 SCANNER_CODE = 1
@@ -24,9 +30,12 @@ PLACE_TOLERANCE = 1e-3
 def geometry_record(volume: Volume) -> dict[str, Any]:
     """Of a volume that is to be measured: kind, modality, units, zooms (x, y, z) in mm, codes.
 
-    kind is "nifti" (then with `sform_code` and `qform_code`), "dicom" or "array".
+    kind is "nifti" (then with `sform_code`, `qform_code` and, where both are set, `qform_from_sform`, 4 x 4 in mm),
+    "dicom" or "array".
     """
     import nibabel
+
+    from restore.datasets.volume.nifti_header import qform_from_sform
 
     record: dict[str, Any] = {
         "kind": "array" if volume.header is None else "dicom",
@@ -37,13 +46,16 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
     if isinstance(volume.header, nibabel.Nifti1Header):
         codes = {name: int(volume.header[name]) for name in ("sform_code", "qform_code")}
         record.update(kind="nifti", **codes)
+        move = qform_from_sform(volume.header)
+        if move is not None:
+            record["qform_from_sform"] = move.tolist()
     return record
 
 
 def header_of_source(record: dict[str, Any], affine: NDArray[np.float64]) -> Any:
     """A NIfTI header with the codes of the volume that `geometry_record` was made of; None where it had none.
 
-    affine: of the result, in mm.
+    affine: of the result, in mm. Raises GeometryError for a record that is damaged.
     """
     if record.get("kind") == "nifti":
         sform, qform = int(record.get("sform_code", 0)), int(record.get("qform_code", 0))
@@ -56,8 +68,22 @@ def header_of_source(record: dict[str, Any], affine: NDArray[np.float64]) -> Any
     header = nibabel.Nifti1Header()
     header["xyzt_units"] = 2  # mm
     header.set_sform(affine, code=sform)
-    header.set_qform(affine, code=qform, strip_shears=True)
+    header.set_qform(_moved(record, affine), code=qform, strip_shears=True)
     return header
+
+
+def _moved(record: dict[str, Any], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the source's qform puts the result."""
+    if "qform_from_sform" not in record:
+        return affine
+    try:
+        moved = np.asarray(record["qform_from_sform"], dtype=np.float64) @ affine
+        problem = affine_problem(moved) if moved.shape == (4, 4) else f"its shape is {moved.shape}"
+    except (ValueError, TypeError) as cause:
+        problem = str(cause)
+    if problem:
+        raise GeometryError("scan", f"'qform_from_sform' of its record: {problem}", "make it again")
+    return moved
 
 
 def identity_from(volume: Volume, series: Volume) -> Volume:

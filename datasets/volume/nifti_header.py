@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,9 @@ from restore.errors import InputError
 
 HEADER_BYTES = 540
 """Length of a NIfTI-2 header; one of NIfTI-1 has 348."""
+
+APART_VOXELS = 0.01
+"""Far above the rounding of single precision, in which the header holds both, far below what matters."""
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres per unknown unit, metre, millimetre and micrometre, by the low bits of xyzt_units."""
@@ -35,6 +39,8 @@ def affine_of(
         affine = np.array(header.get_sform(), dtype=np.float64)
         if bad:
             notes.append("voxel sizes in the header are not positive; the sform was used instead")
+        else:
+            notes += _disagreement(header, shape)
     else:
         if any(shape[2 - i] > 1 for i in bad):
             why = f"its voxel sizes are {sizes.tolist()} and no sform says what they are"
@@ -51,8 +57,47 @@ def affine_of(
     problem = affine_problem(affine)
     if problem:
         raise InputError(file, problem, "the header is damaged: export it again")
+    affine[:3] *= mm_per_unit(header)
     unit = int(header["xyzt_units"]) & 7
     if unit in (1, 3):
         notes.append("positions were in " + ("metres" if unit == 1 else "micrometres"))
-    affine[:3] *= MM_PER_UNIT.get(unit, 1.0)
     return affine, notes
+
+
+def mm_per_unit(header: Any) -> float:
+    """Millimetres per unit of length of a header."""
+    return MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+
+
+def qform_from_sform(header: Any) -> NDArray[np.float64] | None:
+    """The map, in mm, from where the sform puts a voxel to where the qform does.
+
+    None where one of them has no code or is damaged. The two differ for instance after a registration: the qform then
+    tells the place in the scanner, the sform that in an atlas.
+    """
+    if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
+        return None
+    try:
+        both = [np.array(m, dtype=np.float64) for m in (header.get_qform(), header.get_sform())]
+    except (ValueError, nibabel.spatialimages.HeaderDataError):
+        return None  # of a damaged qform, which nothing here uses
+    if any(affine_problem(affine) for affine in both):
+        return None
+    qform, sform = (np.diag([mm_per_unit(header)] * 3 + [1.0]) @ affine for affine in both)
+    return np.asarray(qform @ np.linalg.inv(sform))
+
+
+def _disagreement(header: Any, shape: tuple[int, int, int]) -> list[str]:
+    """A note where qform and sform put a corner voxel in two places."""
+    move = qform_from_sform(header)
+    if move is None:
+        return []
+    sform = np.diag([mm_per_unit(header)] * 3 + [1.0]) @ header.get_sform()
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, 8)
+    places = sform @ np.vstack([corners, np.ones(8)])
+    apart = float(np.linalg.norm((move @ places - places)[:3], axis=0).max())
+    if apart <= APART_VOXELS * float(np.linalg.norm(sform[:3, :3], axis=0).min()):
+        return []
+    return [
+        f"sform and qform put voxels up to {apart:.3g} mm apart: the sform was used, both are kept"
+    ]
