@@ -26,14 +26,16 @@ from restore.cli import (
     listing,
     recon,
     report,
+    signals,
     simulate,
     train,
 )
-from restore.errors import OutOfMemory, RestoreError
+from restore.errors import OutOfMemory, RestoreError, is_out_of_memory
 
 DEBUG = "RESTORE_DEBUG"
 INTERRUPTED = 130
 UNEXPECTED = 1
+LEFT = "no half-written file was left behind"
 VERBS = (
     "recon",
     "image",
@@ -63,11 +65,15 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except RestoreError as error:
             self._end(error, str(error), error.exit_code)
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             reason = "the memory is used up; close other programs or give fewer slices at a time"
             self._end(error, reason, OutOfMemory.exit_code)
+        except signals.Ended as error:
+            self._end(error, f"ended by {error.name}; {LEFT}", error.exit_code)
         except KeyboardInterrupt as error:
-            self._end(error, "interrupted; nothing unfinished was left behind", INTERRUPTED)
+            self._end(error, f"interrupted; {LEFT}", INTERRUPTED)
 
     @staticmethod
     def _end(cause: BaseException, sentence: str, code: int) -> None:
@@ -121,6 +127,8 @@ def frame(
 
 def main() -> None:
     """Run the command line and leave with its exit code; a bug leaves with 1 and one sentence."""
+    signals.listen()
+    console.accept_any_text()
     try:
         app()
     except Exception as error:  # the boundary: whatever was not foreseen ends here

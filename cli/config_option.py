@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ DEEPEST = 4
 """Levels of a run file: the file, `set:`, a method's settings in it, a list of values."""
 GIVEN = "restore.config"
 """Where a context keeps what its run file says."""
+_file: ContextVar[Path | None] = ContextVar("_file", default=None)
+"""The run file of the call at work."""
 NAME_OF_VERB = "verb"
 """The one name in a run file that is no option: it says for which verb the file is."""
 
@@ -49,6 +52,7 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         def command(context: typer.Context, config: Path | None, **options: Any) -> None:
             given = context.meta.get(GIVEN)
+            _file.set(None if given is None else given.path)
             if given is not None:
                 _join(given, typed_in(context), options)
             for parameter, group in groups.items():
@@ -84,6 +88,11 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 _OR_RECORD = dict.fromkeys(("recon", "image"), ", or the record OUT.json of a run to repeat it")
+
+
+def config_file() -> Path | None:
+    """The file that `--config` of the verb at work named."""
+    return _file.get()
 
 
 def typed_in(context: typer.Context) -> set[str]:

@@ -1,15 +1,18 @@
 """What the verbs say and where: results on stdout, everything else on stderr.
 
 Used by the verbs only. On a terminal a progress bar with the time left; anywhere else one line per
-volume and no control characters. The verbosity is a setting of the process, made once by the frame.
+volume, and one per finished piece of long work, and no control characters. The verbosity is a
+setting of the process, made once by the frame.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +31,13 @@ def configure(quiet: bool = False, verbosity: int = 0) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("restore: %(levelname)s: %(message)s"))
     package.handlers = [handler]
+
+
+def accept_any_text() -> None:
+    """Let characters that a stream's encoding does not know appear as escapes instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def quiet() -> bool:
@@ -95,6 +105,23 @@ def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(printable(what), total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def progress_lines(what: str, pieces: str) -> Callable[[int, int], None]:
+    """A function that says, where no bar is drawn, how many of how many pieces are finished and the time gone by.
+
+    Nothing is said of work that is finished at once: the verb's own line tells of it.
+    """
+    begin, said = time.monotonic(), 0
+
+    def line(finished: int, total: int) -> None:
+        nonlocal said
+        if not sys.stderr.isatty() and (finished < total or said):
+            seconds = round(time.monotonic() - begin)
+            said += 1
+            say(f"{what}: {finished} of {total} {pieces}, {seconds // 60}:{seconds % 60:02d} min")
+
+    return line
 
 
 def _strict(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from restore.cli import console
-from restore.cli.config_option import verb
+from restore.cli.config_option import config_file, verb
 from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
 
@@ -80,7 +80,7 @@ def command(
     samples, preset = sampling.samples, sampling.preset
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
     for path in (out, *extra):
-        check_output(path, photo, overwrite)
+        check_output(path, photo, mask, prior, kernel, config_file(), overwrite=overwrite)
     _bits(out, 32)
     chosen = choose_device(device)
     picture = read_image(photo)

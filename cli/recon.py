@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restore.cli import console
-from restore.cli.config_option import verb
+from restore.cli.config_option import config_file, verb
 from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
 
@@ -69,11 +69,12 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, plan, run
+    from restore.pipelines.run_recon import ReconJob, plan, run, std_path, tidy
     from restore.pipelines.scan_to_volume import ReconOptions
 
     chosen = choose_device(device)
-    check_output(out, scan, overwrite=True)
+    for path in (out, std_path(out)) if sampling.samples > 1 else (out,):
+        check_output(path, scan, prior, like, config_file(), overwrite=True, probe=False)
     samples = sampling.samples
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
@@ -93,10 +94,12 @@ def command(
         )
         return
     if planned.done:
+        tidy(planned, chosen)
         console.result(f"{out}: already done with these settings; --overwrite does it again")
         if report:
             _report(planned)
         return
+    lines = console.progress_lines(scan.name, "slices")
     with console.progress(scan.name, total=count * samples) as advance:
         done = 0.0
 
@@ -105,7 +108,13 @@ def command(
             done += size / step.n
             advance(done)
 
-        record = run(planned, chosen, on_step)
+        def on_piece(finished: int, total: int) -> None:
+            nonlocal done
+            done = finished * samples
+            advance(done)
+            lines(finished, total)
+
+        record = run(planned, chosen, on_step, on_piece)
     console.notes(record["notes"])
     if json:
         console.result_json(record)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console
-from restore.cli.config_option import verb
+from restore.cli.config_option import config_file, verb
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Simulation:
 
     def check(self) -> None:
         """Refuse an output that cannot be. Raises OutputError."""
-        check_output(self.out, self.volume, self.overwrite)
+        check_output(self.out, self.volume, config_file(), overwrite=self.overwrite)
 
     def opened(self) -> tuple[Volume, slice]:
         """The volume and the wanted slices, which are checked before the long work starts."""

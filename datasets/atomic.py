@@ -2,21 +2,35 @@
 
 May be called by every writer. What is written goes to a hidden name in the folder of the target, is
 flushed to the disk and then renamed; on any failure, an interruption included, the hidden file or
-folder is removed and the target is as it was before.
+folder is removed and the target is as it was before. What a killed process could not remove bears its number and is
+removed by `sweep` at the next start in that folder.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore.errors import OutputError
 
 PREFIX = ".restore-"
+LONGEST_NAME = 255
+"""Bytes of a file's name on all common file systems."""
+LONGEST_SUFFIX = 16
+"""Characters of a suffix that a hidden name keeps: formats are told by shorter ones."""
+STALE_SECONDS = 7 * 24 * 3600
+"""After this time what another machine left is taken for dead: no file is written for a week."""
+
+_HIDDEN = re.compile(r"\.restore-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}(\..*)?")
 
 
 @contextmanager
@@ -32,9 +46,9 @@ def atomic_file(path: str | Path, expected_bytes: int = 0) -> Iterator[Path]:
     try:
         with _failures_of(target):
             yield partial
-            _flush(partial)
+            flush(partial)
             partial.replace(target)
-            _flush(target.parent)
+            flush(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -47,6 +61,8 @@ def atomic_folder(path: str | Path, expected_bytes: int = 0) -> Iterator[Path]:
     whether that may happen. Raises OutputError.
     """
     target = Path(path)
+    if target.is_symlink():
+        raise OutputError(f"{target}: is a link; name the folder itself, {target.resolve()}")
     check_space(target.parent, expected_bytes)
     partial, old = _hidden_name(target), _hidden_name(target)
     try:
@@ -54,9 +70,9 @@ def atomic_folder(path: str | Path, expected_bytes: int = 0) -> Iterator[Path]:
             partial.mkdir()
             yield partial
             for file in (*partial.rglob("*"), partial):
-                _flush(file)
+                flush(file)
             _swap(partial, target, old)
-            _flush(target.parent)
+            flush(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -73,9 +89,13 @@ def check_space(folder: Path, nbytes: int) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
-    """Make and remove a hidden file, so that a folder that takes none is known before the work (OutputError)."""
-    check_space(folder, 0)
+def check_writable(folder: Path, nbytes: int = 0) -> None:
+    """Make and remove a hidden file, so that a folder that takes none is known before the work (OutputError).
+
+    nbytes: that must be free there. What dead processes of ours left in the folder is removed.
+    """
+    sweep(folder)
+    check_space(folder, nbytes)
     probe = _hidden_name(folder / "probe")
     try:
         probe.touch(exist_ok=False)
@@ -86,13 +106,68 @@ def check_writable(folder: Path) -> None:
         ) from cause
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name that no file system takes (OutputError)."""
+    length = len(os.fsencode(path.name))
+    if length > LONGEST_NAME or "\0" in str(path):
+        why = f"has {length} bytes, file systems take {LONGEST_NAME}"
+        raise OutputError(
+            f"{path}: the name {why if length > LONGEST_NAME else 'holds a NUL'}; choose a shorter one"
+        )
+
+
+def sweep(folder: Path) -> None:
+    """Remove hidden files and folders of ours whose process is dead; what cannot be removed stays."""
+    try:
+        found = [p for p in folder.iterdir() if p.name.startswith(PREFIX)]
+    except OSError:
+        return  # a folder that cannot be listed is told of by whoever writes into it
+    for path in found:
+        match = _HIDDEN.fullmatch(path.name)
+        if match and _is_dead(path, match[1], int(match[2])):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder if it is there; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
 def name_suffix(path: Path) -> str:
     """Return the suffix of a file's name, with .nii.gz counted as one."""
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
 
 
 def _hidden_name(target: Path) -> Path:
-    return target.parent / f"{PREFIX}{secrets.token_hex(6)}{name_suffix(target)}"
+    suffix = name_suffix(target) if len(name_suffix(target)) <= LONGEST_SUFFIX else ""
+    return target.parent / f"{PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(6)}{suffix}"
+
+
+@functools.cache
+def _machine() -> str:
+    """Which machine's, or container's, process numbers are meant."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no file lies behind this link)
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{platform.node()}/{space}".encode()).hexdigest()[:8]
+
+
+def _is_dead(path: Path, machine: str, process: int) -> bool:
+    """Whether nobody writes to a hidden name any more."""
+    try:
+        if machine != _machine() or os.name == "nt":  # there, signal 0 is no question but Ctrl-C
+            return path.lstat().st_mtime < time.time() - STALE_SECONDS
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager
@@ -115,10 +190,11 @@ def _swap(partial: Path, target: Path, old: Path) -> None:
     except OSError:
         old.replace(target)
         raise
-    shutil.rmtree(old)
+    remove(old)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the system put a file or a folder's list on the disk (OSError)."""
     if path.is_dir() and os.name == "nt":  # a folder cannot be opened, hence not flushed, there
         return
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)

@@ -65,11 +65,13 @@ def parse_json(text: str) -> Any:
 def write_json(path: str | Path, record: Mapping[str, Any]) -> None:
     """Write a record as `plain` values, its names sorted: equal records give equal files. The file appears at once.
 
-    Raises ConfigError for a value that cannot stand in JSON, OutputError.
+    Bytes of a file's name that are no UTF-8 (lone surrogates in Python) stand as JSON's own escapes, and come back as
+    they were. Raises ConfigError for a value that cannot stand in JSON, OutputError.
     """
     text = json.dumps(plain(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with atomic_file(path, expected_bytes=len(text)) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    raw = (text + "\n").encode("utf-8", "backslashreplace")
+    with atomic_file(path, expected_bytes=len(raw)) as partial:
+        partial.write_bytes(raw)
 
 
 def plain(value: Any, where: str = "record") -> Any:

@@ -77,3 +77,15 @@ class DeviceError(RestoreError):
     """The requested device does not exist here."""
 
     exit_code = 9
+
+
+_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+"""How torch says that memory is used up: on CUDA, on a CPU, in its allocator and in C++."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy or torch says that memory is used up, on whatever device."""
+    told = str(error).lower()
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
+    torchs = isinstance(error, RuntimeError) and any(words in told for words in _MEMORY_WORDS)
+    return isinstance(error, MemoryError | OutOfMemory) or named or torchs

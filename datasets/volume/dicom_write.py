@@ -79,7 +79,7 @@ def write(volume: Volume, folder: str | Path, *, description: str = "") -> Path:
     bad = int(volume.data.size - np.isfinite(volume.data).sum())
     if bad:
         raise OutputError(f"{target}: {bad} of {volume.data.size} voxels are not finite; not saved")
-    _refuse_foreign(target)
+    refuse_foreign(target)
     if isinstance(volume.header, DicomSeries):
         sources = volume.header.slices
         _check_places(volume, sources)
@@ -105,8 +105,8 @@ def _plain(text: str) -> str:
     return " ".join(text.encode("ascii", "replace").decode().replace("\\", "/").split())
 
 
-def _refuse_foreign(target: Path) -> None:
-    """Refuse to replace what this writer did not write."""
+def refuse_foreign(target: Path) -> None:
+    """Refuse to replace what this writer did not write (OutputError)."""
     if target.is_dir():
         foreign = [f.name for f in target.iterdir() if not FILE_NAME.fullmatch(f.name)]
         if foreign:

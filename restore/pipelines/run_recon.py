@@ -1,7 +1,9 @@
 """One reconstruction job from file to file: read the scan, reconstruct, write volume, standard deviation and sidecar.
 
-Used by `restore recon` and `restore demo`. The sidecar is written last and says "done": a job whose
-record shows the same input, settings and weights is not run twice.
+Used by `restore recon` and `restore demo`. The record is put there last and says "done", with the sha256 of every
+result: a job whose record shows the same input, settings and weights, and the results that lie there, is not run twice.
+Until then finished slices and results lie in a hidden folder beside OUT (`work_folder`), where the same command finds
+them after any interruption.
 """
 
 from __future__ import annotations
@@ -9,29 +11,39 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from restore.datasets.atomic import name_suffix
-from restore.datasets.open import is_filled, open_scan, read, write, writer_for
+from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
+from restore.datasets.content_hash import sha256_of
+from restore.datasets.open import (
+    is_filled,
+    open_scan,
+    read,
+    refuse_source,
+    write,
+    writer_for,
+)
 from restore.datasets.scan import Scan
 from restore.datasets.sidecar import (
+    check_record,
     environment,
+    foreign_note,
     read_sidecar,
-    sidecar_path,
     source_record,
-    write_sidecar,
 )
+from restore.datasets.volume.dicom_write import refuse_foreign
 from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
-from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
+from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 from restore.front_door import demand_of
 from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
-from restore.pipelines.scan_to_volume import OnStep, ReconOptions, reconstruct
+from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
+from restore.pipelines.work_folder import WorkFolder, unmoved
 from restore.priors.choosing import card_traits, check, name_of
 from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
@@ -75,7 +87,8 @@ class ReconJob:
 class Planned:
     """A job after its checks, before any work: the opened scan and the configured sampler.
 
-    identity: an empty result that holds the header and source of the series named by `like`.
+    identity: an empty result that holds the header and source of the series named by `like`. done: the results lie
+    there as their record says.
     """
 
     job: ReconJob
@@ -99,40 +112,52 @@ def plan(job: ReconJob) -> Planned:
         job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
     _check_name(job)
     identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
-    fingerprint = job.fingerprint()
-    outputs = [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
-    done = not job.overwrite and all(map(is_filled, outputs)) and _same_job(job.out, fingerprint)
-    for path in outputs:
-        if is_filled(path) and not done and not job.overwrite:
-            raise OutputError(
-                f"{path}: exists and is not the result of this job; choose another name or add "
-                "--overwrite"
-            )
-    return Planned(job, scan, sampler, fingerprint, done, identity)
+    planned = Planned(job, scan, sampler, job.fingerprint(), False, identity)
+    done = not job.overwrite and _is_done(planned)
+    if not done:
+        _check_place(planned)
+    sweep(job.out.parent)
+    return dataclasses.replace(planned, done=done)
 
 
-def run(planned: Planned, device: torch.device, on_step: OnStep | None = None) -> dict[str, Any]:
-    """Do the work and write the results; returns the sidecar's record."""
+def run(
+    planned: Planned,
+    device: torch.device,
+    on_step: OnStep | None = None,
+    on_piece: OnPiece | None = None,
+) -> dict[str, Any]:
+    """Do the work, or what an interruption left of it, and write the results; returns the sidecar's record.
+
+    on_piece: hears how many slices are finished, those of earlier calls included.
+    """
     job = planned.job
-    with measured(device) as cost:
+    work = _work(planned, device)
+    with work.locked(), measured(device) as cost:
+        if work.ready():
+            return work.move()
         prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
         result = reconstruct(
-            planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step
-        )
-        results = {job.out: result.volume}
-        if result.std is not None:
-            results[std_path(job.out)] = result.std
-        _write(results, planned)
-    record = {
-        "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
-        "outputs": [path.name for path in results],
-        "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
-        "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
-        "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
-        **result.record,
-    }  # fmt: skip
-    write_sidecar(job.out, record)
-    return record
+            planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
+            kept=work,
+        )  # fmt: skip
+        written = _written(result, planned, work.folder)
+        record = {
+            "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
+            "outputs": [path.name for path in written],
+            "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
+            "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
+            "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
+            **result.record,
+        }  # fmt: skip
+        if note := foreign_note(job.out):
+            record["notes"] = [*record["notes"], note]
+        work.hold_ready(written, record)
+        return work.move()
+
+
+def tidy(planned: Planned, device: torch.device) -> None:
+    """Remove what a job that is done has left, where it was killed in its last moment."""
+    _work(planned, device).tidy()
 
 
 def std_path(out: Path) -> Path:
@@ -141,21 +166,80 @@ def std_path(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(suffix) + "_std" + suffix)
 
 
-def _write(results: dict[Path, Volume], planned: Planned) -> None:
-    """All results or none: where one cannot be written, those written before it are removed."""
-    job, written = planned.job, []
+def _work(planned: Planned, device: torch.device) -> WorkFolder:
+    return WorkFolder(planned.job.out, planned.fingerprint, environment(str(device)))
+
+
+def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, Path]:
+    """Write all results into the job's own folder; by their targets where they lie."""
+    job, written = planned.job, dict[Path, Path]()
+    results = {job.out: result.volume}
+    if result.std is not None:
+        results[std_path(job.out)] = result.std
+    for target, volume in results.items():
+        if planned.identity is not None:
+            like = planned.identity
+            volume = dataclasses.replace(volume, header=like.header, source=like.source)
+        words = f"restore {job.sampler}" + (" std" if target != job.out else "")
+        lying = folder / f"result-{len(written)}{name_suffix(target)}"
+        written[target] = write(volume, lying, description=words, overwrite=True)
+    return written
+
+
+def _outputs(job: ReconJob) -> list[Path]:
+    return [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
+
+
+def _is_done(planned: Planned) -> bool:
+    """Whether the results lie there with this job's record. Raises OutputError where they are not as it says."""
+    job = planned.job
     try:
-        for path, volume in results.items():
-            if planned.identity is not None:
-                like = planned.identity
-                volume = dataclasses.replace(volume, header=like.header, source=like.source)
-            words = f"restore {job.sampler}" + (" std" if path != job.out else "")
-            write(volume, path, description=words, overwrite=job.overwrite)
-            written.append(path)
-    except RestoreError:
-        for path in written:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
+        record = read_sidecar(job.out)
+    except (InputError, NotFoundError):
+        return False
+    same = record.get("status") == "done" and record.get("fingerprint") == planned.fingerprint
+    if not same or not all(map(is_filled, _outputs(job))):
+        return False
+    vouched = _vouched(record)
+    for path in _outputs(job):
+        if vouched.get(path.name) != sha256_of(path):
+            raise OutputError(
+                f"{path}: is not what its record vouches for (another sha256): cut, changed or replaced since; choose "
+                "another name, or add --overwrite to do it again"
+            )
+    return True
+
+
+def _vouched(record: Mapping[str, Any]) -> dict[str, Any]:
+    """sha256 by name of the results of a record; records of earlier versions have none."""
+    made = record.get("made")
+    entries = made if isinstance(made, list) else []
+    return {e["File"]: e.get("SHA256") for e in entries if isinstance(e, dict) and "File" in e}
+
+
+def _check_place(planned: Planned) -> None:
+    """Refuse, before the work, results that cannot be put in their places (OutputError)."""
+    job, scan = planned.job, planned.scan
+    for path in _outputs(job):
+        check_name(path)
+        if path.is_symlink() and path.is_dir():
+            raise OutputError(f"{path}: is a link; name the folder itself, {path.resolve()}")
+        if "" in writer_for(path).suffixes:
+            refuse_foreign(path)
+        if planned.identity is not None:
+            refuse_source(path, planned.identity.source)
+    rows, columns = scan.image_shape
+    stack = 4 * scan.n_slices * rows * columns
+    check_writable(job.out.parent, stack * (job.options.samples + len(_outputs(job))))
+    check_record(job.out)
+    if job.overwrite:
+        return
+    ready = unmoved(job.out, planned.fingerprint)
+    for path in _outputs(job):
+        if is_filled(path) and (path not in ready or ready[path] != sha256_of(path)):
+            raise OutputError(
+                f"{path}: exists and is not the result of this job; choose another name or add --overwrite"
+            )
 
 
 def _prior_that_fits(prior: str, sampler: Sampler, scan: Scan) -> str:
@@ -172,14 +256,6 @@ def _check_name(job: ReconJob) -> None:
     """Refuse a name that says no format, before the work and not after it (ConfigError)."""
     if "" not in writer_for(job.out).suffixes and job.like is not None:
         raise ConfigError(f"{job.out}: --like is for DICOM; give a folder as OUT, or leave it out")
-
-
-def _same_job(out: Path, fingerprint: str) -> bool:
-    try:
-        record = read_sidecar(sidecar_path(out))
-    except (InputError, NotFoundError):
-        return False
-    return record.get("status") == "done" and record.get("fingerprint") == fingerprint
 
 
 def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from restore.config import setting
-from restore.datasets.scan import Scan, SetupOptions
+from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
 from restore.priors.adapter import PIXELS_PER_CALL
@@ -26,6 +26,13 @@ from restore.samplers.base import Sampler
 OnStep = Callable[
     [int, int, Step], None
 ]  # slices finished before this chunk, slices in it, the step
+
+
+OnPiece = Callable[[int, int], None]
+"""Called after a piece: slices finished, of how many."""
+
+SLICES_AT_ONCE = 4
+"""A scan of more slices goes slice by slice on a CPU, which gains nothing from batches: an interruption costs one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +58,32 @@ class ReconResult:
     samples: NDArray[Any] | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """Slices that were reconstructed together.
+
+    stack: (samples, slices, *image_shape) in the source's units. logs: their names and the last step of every sample.
+    curve: with `trace`, [evaluations, misfit] of every step. notes: those of the reconstruction. remarks: what reading
+    the slices made the scan note.
+    """
+
+    stack: NDArray[Any]
+    logs: list[dict[str, Any]]
+    curve: list[list[float]]
+    notes: list[str]
+    remarks: list[str]
+
+
+class Kept(Protocol):
+    """Where finished pieces are kept across interruptions."""
+
+    def get(self, which: range) -> Piece | None:
+        """A piece that was finished earlier, or None."""
+
+    def put(self, which: range, piece: Piece) -> None:
+        """Keep a piece."""
+
+
 def reconstruct(
     scan: Scan,
     sampler: Sampler,
@@ -59,30 +92,33 @@ def reconstruct(
     *,
     device: torch.device,
     on_step: OnStep | None = None,
+    on_piece: OnPiece | None = None,
+    kept: Kept | None = None,
 ) -> ReconResult:
     """Every slice of a scan, in the units that the scan gives.
 
     Slices are independent and go in chunks that fit; a sampler that couples them (tv_weight > 0) gets them all at once.
+    kept: gives the pieces that an earlier call with these very arguments finished, and gets those of this one.
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
     setup = scan.setup(options)
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
-    notes: dict[str, None] = {}
-    stacks: list[NDArray[Any]] = []
-    logs: list[dict[str, Any]] = []
-    curves: list[tuple[int, list[list[float]]]] = []
-    for which in _chunks(scan, coupled=getattr(sampler, "tv_weight", 0) > 0):
-        problem = setup.problem(which, device)
-        result = solve_problem(
-            problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
-            on_step=_told(on_step, which), trace=options.trace,
-        )  # fmt: skip
-        stack = result.image[None] if result.samples is None else result.samples
-        stacks.append(scan.in_source_units(stack))
-        logs += [{"slices": list(problem.ids), **end} for end in result.ends]
-        notes |= dict.fromkeys(result.notes)
-        if options.trace:
-            curves.append((len(which), result.curve()))
+    pieces: list[Piece] = []
+    chunks = _chunks(scan, getattr(sampler, "tv_weight", 0) > 0, device)
+    for which in chunks:
+        piece = None if kept is None else kept.get(which)
+        if piece is None:
+            piece = _piece(scan, setup, which, sampler, prior, options, device, on_step)
+            if kept is not None:
+                kept.put(which, piece)
+        else:
+            scan.notes.extend(note for note in piece.remarks if note not in scan.notes)
+        pieces.append(piece)
+        if on_piece is not None:
+            on_piece(which.stop, scan.n_slices)
+    stacks, logs = [piece.stack for piece in pieces], [log for p in pieces for log in p.logs]
+    curves = [(len(w), p.curve) for w, p in zip(chunks, pieces, strict=True) if options.trace]
+    notes = dict.fromkeys(note for piece in pieces for note in piece.notes)
     samples = np.concatenate(stacks, axis=1)
     record: dict[str, Any] = {
         "chunks": logs,
@@ -98,9 +134,35 @@ def reconstruct(
     return ReconResult(scan.volume(samples.mean(0)), std, record, samples if several else None)
 
 
-def _chunks(scan: Scan, coupled: bool) -> list[range]:
-    """Slices that go through the network together: as many as fill a call."""
-    size = scan.n_slices if coupled else max(1, PIXELS_PER_CALL // 2 // scan.values_per_slice)
+def _piece(
+    scan: Scan,
+    setup: Setup,
+    which: range,
+    sampler: Sampler,
+    prior: Model | None,
+    options: ReconOptions,
+    device: torch.device,
+    on_step: OnStep | None,
+) -> Piece:
+    before = len(scan.notes)
+    problem = setup.problem(which, device)
+    result = solve_problem(
+        problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
+        on_step=_told(on_step, which), trace=options.trace,
+    )  # fmt: skip
+    stack = result.image[None] if result.samples is None else result.samples
+    curve = result.curve() if options.trace else []
+    logs = [{"slices": list(problem.ids), **end} for end in result.ends]
+    notes, remarks = list(result.notes), scan.notes[before:]
+    return Piece(scan.in_source_units(stack), logs, curve, notes, remarks)
+
+
+def _chunks(scan: Scan, coupled: bool, device: torch.device) -> list[range]:
+    """Slices that go through the network together: as many as fill a call, one on a CPU where there are many."""
+    size = max(1, PIXELS_PER_CALL // 2 // scan.values_per_slice)
+    if device.type == "cpu" and scan.n_slices > SLICES_AT_ONCE:
+        size = 1
+    size = scan.n_slices if coupled else size
     return [range(i, min(i + size, scan.n_slices)) for i in range(0, scan.n_slices, size)]
 
 

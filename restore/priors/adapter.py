@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.errors import OutOfMemory
+from restore.errors import OutOfMemory, is_out_of_memory
 from restore.priors.base import Denoiser, check_level
 
 PIXELS_PER_CALL = (
@@ -87,13 +87,17 @@ def chunked(
     try:
         parts = [network(*p) for p in zip(*(p.split(size) for p in planes), strict=True)]
         return tuple(torch.cat(o) for o in zip(*parts, strict=True)), pixels
-    except torch.OutOfMemoryError as error:
-        if size == 1:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if min(size, len(planes[0])) <= 1:
             raise OutOfMemory(
-                f"{what} does not fit through the network; use --device cpu or a smaller image"
+                f"{what} does not fit through the network; use a device with more memory or a smaller image"
             ) from error
-    torch.cuda.empty_cache()
-    return chunked(network, planes, pixels // 2, what)
+    if planes[0].is_cuda:
+        torch.cuda.empty_cache()
+    area = planes[0].shape[-1] * planes[0].shape[-2]
+    return chunked(network, planes, min(size, len(planes[0])) * area // 2, what)
 
 
 def _turned(x: Tensor, turn: int) -> Tensor:

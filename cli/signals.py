@@ -1,0 +1,34 @@
+"""SIGTERM and SIGHUP end a run as Ctrl-C does: what is half-written is removed, one sentence, a code of its own.
+
+Used by the frame of the command line only; sets the handlers of this process.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+NAMES = ("SIGTERM", "SIGHUP")
+"""Those that there are: Windows has no SIGHUP."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that asks this process to end; passes wherever Ctrl-C does. exit_code: 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        self.exit_code = 128 + number
+        super().__init__(self.name)
+
+
+def listen() -> None:
+    """Raise `Ended` in the main thread when such a signal comes; one that was ignored (nohup) stays so."""
+    for name in NAMES:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the tidying up
+    raise Ended(number)

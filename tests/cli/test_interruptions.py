@@ -1,0 +1,293 @@
+"""Jobs that are killed, ended and run again: what is finished is kept, results and records never disagree."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore.cli.signals import Ended
+from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.open import read
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import head_phantom
+from restore.pipelines import scan_to_volume
+
+SLICES = 9
+WAIT_SECONDS = 300
+"""For a process to get going on a machine that is busy with other things."""
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.h5"
+    write_fastmri(
+        simulate_mri(head_phantom((SLICES, 40, 32)), coils=4, acceleration=2, seed=3), path
+    )
+    return path
+
+
+def job(scan: Path, out: Path, *more: object) -> list[str]:
+    words = ["recon", scan, "-o", out, "--sampler", "tv", "--steps", 40, *more]
+    return [str(word) for word in words]
+
+
+def started(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """A real process, its stderr in a file, that has finished at least three slices."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen([sys.executable, "-m", "restore.cli", *arguments], stderr=stream)
+    end = time.monotonic() + WAIT_SECONDS
+    while f"3 of {SLICES} slices" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+@pytest.fixture
+def solved(monkeypatch) -> list[str]:
+    """Names of the slices that this process solves."""
+    seen: list[str] = []
+    solve = scan_to_volume.solve_problem
+
+    def counted(problem, **how):
+        seen.extend(problem.ids)
+        return solve(problem, **how)
+
+    monkeypatch.setattr(scan_to_volume, "solve_problem", counted)
+    return seen
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_same_command_goes_on_with_the_slices_done(scan, verb, tmp_path, solved, how):
+    out, log = tmp_path / "out.nii.gz", tmp_path.parent / f"{tmp_path.name}.log"
+    process = started(job(scan, out), log)
+    process.send_signal(how)
+    code = process.wait(WAIT_SECONDS)
+    assert not out.exists()
+    if how == signal.SIGTERM:
+        assert code == 143
+        assert "ended by SIGTERM" in log.read_text()
+        assert "the same command goes on with it" in log.read_text()
+    result = verb(*job(scan, out))
+    assert result.exit_code == 0, result.stderr
+    assert len(solved) <= SLICES - 3
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["out.json", "out.nii.gz"]
+    whole = tmp_path / "whole.nii.gz"
+    assert verb(*job(scan, whole)).exit_code == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert "already done" in verb(*job(scan, out)).stdout
+
+
+def test_killed_at_every_moment_of_moving(scan, verb, tmp_path, monkeypatch):
+    """Between any two changes of the folder: the same command completes its own work and leaves nothing else."""
+    where, arguments = tmp_path / "made", []
+    where.mkdir()
+    out = where / "out.nii.gz"
+    arguments = job(scan, out, "--samples", 2)
+    replace, unlink = Path.replace, Path.unlink
+    for moment in range(1, 5):
+        left = moment
+
+        def counted(self, target, act=replace):
+            nonlocal left
+            if self.name.startswith(("result-", "record")):
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return act(self, target)
+
+        monkeypatch.setattr(Path, "replace", counted)
+        code = verb(*arguments).exit_code
+        monkeypatch.setattr(Path, "replace", replace)
+        assert code == (130 if moment < 4 else 0)
+        result = verb(*arguments)
+        assert result.exit_code == 0, result.stderr
+        names = sorted(p.name for p in where.iterdir())
+        assert names == ["out.json", "out.nii.gz", "out_std.nii.gz"]
+        record = json.loads((where / "out.json").read_text())
+        assert [m["File"] for m in record["made"]] == ["out.nii.gz", "out_std.nii.gz"]
+        for name in names:
+            unlink(where / name)
+
+
+def test_a_record_vouches_for_its_own_results_only(scan, verb, tmp_path):
+    """A cut result, and the result of B under the record of A, are not called done."""
+    a, b = tmp_path / "a.nii", tmp_path / "b.nii"
+    command = ["--sampler", "zerofilled"]
+    assert verb("recon", scan, "-o", a, *command).exit_code == 0
+    assert verb("recon", scan, "-o", b, "--sampler", "cgsense").exit_code == 0
+    whole = a.read_bytes()
+    for content in (whole[:-1], b.read_bytes()):
+        a.write_bytes(content)
+        result = verb("recon", scan, "-o", a, *command)
+        assert result.exit_code == 5
+        assert "is not what its record vouches for" in result.stderr
+        assert a.read_bytes() == content
+    assert verb("recon", scan, "-o", a, *command, "--overwrite").exit_code == 0
+    assert a.read_bytes() == whole
+
+
+def test_a_cut_piece_is_done_again(scan, verb, tmp_path, solved, monkeypatch):
+    out = tmp_path / "out.nii"
+    with monkeypatch.context() as patch:
+        patch.setattr("restore.pipelines.run_recon._written", lambda *_: 1 / 0)
+        assert verb(*job(scan, out)).exit_code == 1
+    (folder,) = tmp_path.iterdir()
+    piece = next(folder.glob("slices-4-*.npy"))
+    piece.write_bytes(piece.read_bytes()[:-4])
+    solved.clear()
+    assert verb(*job(scan, out)).exit_code == 0
+    assert solved == ["slice 4"]
+
+
+def test_another_job_with_the_same_name_takes_no_foreign_pieces(scan, verb, tmp_path, monkeypatch):
+    out = tmp_path / "out.nii"
+    with monkeypatch.context() as patch:
+        patch.setattr("restore.pipelines.run_recon._written", lambda *_: 1 / 0)
+        assert verb(*job(scan, out)).exit_code == 1
+    assert verb("recon", scan, "-o", out, "--sampler", "zerofilled").exit_code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.nii"]
+    plain = tmp_path / "plain.nii"
+    assert verb("recon", scan, "-o", plain, "--sampler", "zerofilled").exit_code == 0
+    np.testing.assert_array_equal(read(out).data, read(plain).data)
+
+
+def test_two_equal_commands_at_once(scan, verb, tmp_path):
+    out, log = tmp_path / "out.nii", tmp_path.parent / f"{tmp_path.name}.log"
+    process = started(job(scan, out, "--steps", 2000), log)
+    try:
+        result = verb(*job(scan, out, "--steps", 2000))
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
+    assert result.exit_code == 5
+    assert "another process is at work" in result.stderr
+
+
+def test_a_json_of_somebody_else_is_not_touched(scan, verb, tmp_path):
+    bids = {"RepetitionTime": 2.0, "MagneticFieldStrength": 3}
+    (tmp_path / "r.json").write_text(json.dumps(bids))
+    for overwrite in ([], ["--overwrite"]):
+        result = verb(
+            "recon", scan, "-o", tmp_path / "r.nii", "--sampler", "zerofilled", *overwrite
+        )
+        assert result.exit_code == 0, result.stderr
+        assert json.loads((tmp_path / "r.json").read_text()) == bids
+        assert "r.nii.restore.json" in result.stderr
+    again = verb("recon", scan, "-o", tmp_path / "r.nii", "--sampler", "zerofilled")
+    assert "already done" in again.stdout
+
+
+def test_two_forms_of_one_name_have_a_record_each(scan, verb, tmp_path):
+    for name, sampler in (("r.nii", "zerofilled"), ("r.nii.gz", "cgsense")):
+        assert verb("recon", scan, "-o", tmp_path / name, "--sampler", sampler).exit_code == 0
+    for name, sampler in (("r.nii", "zerofilled"), ("r.nii.gz", "cgsense")):
+        again = verb("recon", scan, "-o", tmp_path / name, "--sampler", sampler)
+        assert "already done" in again.stdout
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["größe 体.nii", os.fsdecode(b"caf\xe9.nii"), "n" * 251 + ".nii", "n" * 255]
+)
+def test_names_of_any_bytes(scan, verb, tmp_path, name):
+    out = tmp_path / name
+    result = verb("recon", scan, "-o", out, "--sampler", "zerofilled")
+    assert result.exit_code == 0, result.stderr
+    assert out.exists()
+    assert "already done" in verb("recon", scan, "-o", out, "--sampler", "zerofilled").stdout
+
+
+def test_names_that_no_file_system_takes(scan, verb, tmp_path):
+    for out, more in (
+        (tmp_path / ("n" * 256), []),
+        (tmp_path / ("n" * 251 + ".nii"), ["--samples", "2"]),
+    ):
+        result = verb("recon", scan, "-o", out, "--sampler", "exact", *more)
+        assert result.exit_code == 5
+        assert "choose a shorter one" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_none_of_the_inputs(scan, verb, tmp_path):
+    like, prior, config = tmp_path / "like", tmp_path / "w.nii", tmp_path / "c.nii"
+    like.mkdir()
+    prior.write_text("weights")
+    config.write_text("sampler: zerofilled\n")
+    link = tmp_path / "link.nii"
+    os.link(prior, link)
+    for out, option, path in (
+        (like, "--like", like), (prior, "--prior", prior), (link, "--prior", prior), (config, "--config", config)
+    ):  # fmt: skip
+        result = verb("recon", scan, "-o", out, option, path, "--overwrite")
+        assert result.exit_code == 5, result.stderr
+        assert "output and input are the same" in result.stderr
+    assert (prior.read_text(), config.read_text()) == ("weights", "sampler: zerofilled\n")
+
+
+def test_pipes_and_links(scan, verb, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert verb("recon", pipe, "-o", tmp_path / "x.nii").exit_code == 4
+    assert verb("recon", scan, "-o", pipe, "--overwrite").exit_code == 5
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    result = verb("recon", scan, "-o", tmp_path / "link", "--sampler", "zerofilled")
+    assert result.exit_code == 5
+    assert "name the folder itself" in result.stderr
+
+
+def test_a_full_disk_is_known_before_the_work(scan, verb, tmp_path, monkeypatch, solved):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    result = verb("recon", scan, "-o", tmp_path / "x.nii", "--sampler", "zerofilled")
+    assert result.exit_code == 5
+    assert "free" in result.stderr
+    assert solved == []
+
+
+def test_a_folder_that_takes_no_files_is_known_before_the_work(
+    scan, verb, tmp_path, monkeypatch, solved
+):
+    def read_only(self, *_args, **_kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", read_only)
+    result = verb("recon", scan, "-o", tmp_path / "x.nii", "--sampler", "zerofilled")
+    assert result.exit_code == 5
+    assert "Read-only file system" in result.stderr
+    assert solved == []
+
+
+def test_ends_of_a_terminal(verb, monkeypatch):
+    def ended() -> list:
+        raise Ended(signal.SIGHUP)
+
+    monkeypatch.setattr("restore.cli.listing.operators", ended)
+    result = verb("list", "operators")
+    assert result.exit_code == 129
+    assert "ended by SIGHUP" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
+        "not enough memory: tried",
+    ],
+)
+def test_memory_that_torch_does_not_get(verb, monkeypatch, words):
+    def operators() -> list:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("restore.cli.listing.operators", operators)
+    assert verb("list", "operators").exit_code == 7
