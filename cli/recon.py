@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
+    import torch
+
     from restore.pipelines.run_recon import Planned
     from restore.problem import Step
 
@@ -69,7 +71,7 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, plan, run, std_path, tidy
+    from restore.pipelines.run_recon import ReconJob, plan, std_path, tidy
     from restore.pipelines.scan_to_volume import ReconOptions
 
     chosen = choose_device(device)
@@ -99,8 +101,26 @@ def command(
         if report:
             _report(planned)
         return
-    lines = console.progress_lines(scan.name, "slices")
-    with console.progress(scan.name, total=count * samples) as advance:
+    record = _done(planned, chosen)
+    console.notes(record["notes"])
+    if json:
+        console.result_json(record)
+    else:
+        misfit = max(chunk["misfit"] for chunk in record["chunks"])
+        console.result(
+            f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
+        )
+    if report:
+        _report(planned)
+
+
+def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
+    """Do the job and tell how far it is; its record."""
+    from restore.pipelines.run_recon import run
+
+    name, samples = planned.scan.path.name, planned.job.options.samples
+    lines = console.progress_lines(name, "slices")
+    with console.progress(name, total=planned.scan.n_slices * samples) as advance:
         done = 0.0
 
         def on_step(before: int, size: int, step: Step) -> None:
@@ -114,17 +134,7 @@ def command(
             advance(done)
             lines(finished, total)
 
-        record = run(planned, chosen, on_step, on_piece)
-    console.notes(record["notes"])
-    if json:
-        console.result_json(record)
-    else:
-        misfit = max(chunk["misfit"] for chunk in record["chunks"])
-        console.result(
-            f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
-        )
-    if report:
-        _report(planned)
+        return run(planned, device, on_step, on_piece)
 
 
 def _check_report(out: Path) -> None:
