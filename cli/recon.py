@@ -51,6 +51,13 @@ def command(
     repair: Annotated[
         str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")
     ] = "",
+    kspace_order: Annotated[
+        str,
+        typer.Option(
+            help="K-space that is not centred is refused; centred takes it as it is, auto, fft, fft-shifted or corner "
+            "bring it to the middle."
+        ),
+    ] = "",
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
@@ -84,7 +91,7 @@ def command(
     })  # fmt: skip
     job = ReconJob(
         scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
-        overwrite=overwrite,
+        kspace_order=kspace_order, overwrite=overwrite,
     )  # fmt: skip
     planned = plan(job)
     if report:

@@ -24,10 +24,21 @@ from restore.datasets.hdf5_guard import (
     root_names,
 )
 from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
+from restore.datasets.mri.fastmri_grid import along_z, image_size, note_matrix, require_cartesian
 from restore.datasets.mri.fastmri_header import Header, format_header, parse_header
-from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.mri.sampling import Mask, compact, require_inside, sampling_pattern
+from restore.datasets.mri.kspace_order import order_of
+from restore.datasets.mri.noise_estimation import middle_noise_std
+from restore.datasets.mri.noise_scan import read_noise_scan
+from restore.datasets.mri.sampling import (
+    Mask,
+    measured_samples,
+    note_empty,
+    sampling_pattern,
+    slice_mask,
+    without_lost,
+)
 from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.mri.stored_mask import fitted_mask
 from restore.datasets.scan_record import read_record, write_record
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
@@ -35,39 +46,47 @@ from restore.errors import InputError
 Load = Callable[[int], NDArray[Any]]
 
 
-def read_fastmri(path: str | Path, repair: str = "") -> MRIScan:
-    """Open a fastMRI file; slices are read when asked for.
+def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> MRIScan:
+    """Open a fastMRI file; slices are read when asked for, and once to see what was measured.
 
     Multi-coil `kspace` (slices, coils, H, W) or single-coil (slices, H, W), complex; optional
-    `mask`, `ismrmrd_header`, `reconstruction_rss` or `reconstruction_esc`, `sensitivity_maps` and
-    group `restore`. Without `mask` it is taken from the samples that are not zero. repair as in
-    `scan.open_scan`. Raises NotFoundError, InputError.
+    `mask`, `ismrmrd_header`, `reconstruction_rss` or `reconstruction_esc`, `sensitivity_maps`, `noise_scan` and
+    group `restore`. Without `mask` it is taken from the samples that are not zero, one a slice where they differ.
+    repair as in `open.open_scan`, lost samples then leave the mask; kspace_order: of `kspace_order.ORDERS`. Raises
+    NotFoundError, InputError, ConfigError.
     """
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
         shape = _kspace_shape(file, path)
         header = _header(file, notes)
-        mask = _stored_mask(file, path, shape, header, notes)
+        stored = find_dataset(file, "mask")
+        stored_mask = None if stored is None else np.asarray(stored[()])
         reference = _reference(file, path, shape)
         maps = companion(file, path, "sensitivity_maps", shape, 4, np.complex64)
+        noise_scan = read_noise_scan(file, path, shape[1])
         record = read_record(file, path, shape[0])
         noise = attribute(file, "noise_std")
-    stack = LazyStack(shape, _slice_loader(path, repair, notes))
-    given = mask is not None
-    if mask is None:
-        mask = sampling_pattern(stack)
-        notes.append("no mask in the file: taken from the samples that are not zero")
-    if not mask.any():
-        raise InputError(path, "the sampling mask is empty", "there is nothing to reconstruct")
-    kspace = LazyStack(shape, _masked_loader(path, stack, mask, given, notes))
-    if noise is None and (noise := kspace_noise_std(kspace[shape[0] // 2], mask)) is not None:
+    require_cartesian(header, path)
+    note_matrix(shape, header, notes)
+    raw = LazyStack(shape, _raw_loader(path))
+    order = order_of(raw, kspace_order, path, notes)
+    ordered = raw if order.usual else LazyStack(shape, lambda i: order.kspace(raw[i]))
+    checked = LazyStack(shape, _checked_loader(path, ordered, repair, notes))
+    stack = along_z(checked, header, path, notes)
+    seen = ordered if stack is checked else stack
+    if stored_mask is not None and any(order.corner):
+        stored_mask = order.mask(stored_mask, (shape[-2], shape[-1]))
+    mask = _mask(seen, stored_mask, path, header, repair, notes)
+    kspace = LazyStack(shape, _masked_loader(stack, mask))
+    estimated = noise is None
+    if estimated and (noise := middle_noise_std(kspace, mask)) is not None:
         notes.append(f"noise_std {noise:.3g} estimated from the corners of k-space")
-    crop = _recon_shape(shape, header, reference, notes)
+    crop = image_size(shape, header, reference, notes)
     notes.extend(record.notes)
     affine = record.affine
     if affine is None and header is not None:
-        affine = header.affine(crop)
+        affine = header.affine(crop, (shape[-2], shape[-1]))
     return MRIScan(
         path=path,
         kspace=kspace,
@@ -76,6 +95,8 @@ def read_fastmri(path: str | Path, repair: str = "") -> MRIScan:
         recon_shape=crop,
         noise_std=_level(noise, path),
         maps=unit_maps(shape) if maps is None and shape[1] == 1 else maps,
+        noise_scan=noise_scan,
+        noise_estimated=estimated,
         affine=affine,
         reference=reference,
         source=record.source or {"kind": "fastmri", "modality": "MR", "units": "arbitrary"},
@@ -153,70 +174,54 @@ def _header(file: h5py.File, notes: list[str]) -> Header | None:
         return None
 
 
-def _stored_mask(
-    file: h5py.File, path: Path, shape: tuple[int, ...], header: Header | None, notes: list[str]
-) -> Mask | None:
-    dataset = find_dataset(file, "mask")
-    if dataset is None:
-        return None
-    values = np.squeeze(dataset[()]) if dataset.size > 1 else np.reshape(dataset[()], -1)
-    if values.shape not in (shape[-1:], shape[-2:]):
-        raise InputError(
-            path,
-            f"'mask' has shape {dataset.shape}, which does not fit k-space {shape}",
-            f"expected ({shape[-1]},) or ({shape[-2]}, {shape[-1]})",
-        )
-    if not np.isin(values, (0, 1)).all():
-        raise InputError(path, "'mask' holds values other than 0 and 1")
-    mask: Mask = compact(values.astype(bool))
-    if header is not None and header.columns is not None and header.encoded[1] == shape[-1]:
+def _mask(
+    kspace: LazyStack,
+    stored: NDArray[Any] | None,
+    path: Path,
+    header: Header | None,
+    repair: str,
+    notes: list[str],
+) -> Mask:
+    """What was measured: by the stored mask or the samples, without lost samples and zero padding."""
+    width = kspace.shape[-1]
+    measured = measured_samples(kspace, lost=bool(repair))
+    if not measured.any():
+        raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
+    if stored is not None:
+        mask = fitted_mask(stored, measured, path, notes)
+    else:
+        mask = sampling_pattern(measured)
+        notes.append("no mask in the file: taken from the samples that are not zero")
+    note_empty(measured, notes)
+    if repair:
+        mask = without_lost(mask, kspace, notes)
+    if stored is not None and header is not None and header.columns and header.encoded[1] == width:
         # Columns beyond the encoding limits are zero padding, even where the mask counts them.
-        inside = np.zeros(shape[-1], bool)
+        inside = np.zeros(width, bool)
         inside[max(header.columns[0], 0) : header.columns[1]] = True
         if (mask & ~inside).any():
             notes.append(f"{int((~inside).sum())} zero-padded columns taken out of the mask")
             mask = mask & inside
+    if not mask.any():
+        raise InputError(path, "the sampling mask is empty", "there is nothing to reconstruct")
     return mask
 
 
-def _slice_loader(path: Path, repair: str, notes: list[str]) -> Load:
+def _raw_loader(path: Path) -> Load:
     def load(index: int) -> NDArray[Any]:
         values = read_slice(path, "kspace", index, np.complex64)
-        values = values[None] if values.ndim == 2 else values
-        return checked_slice(values, path, index, repair, notes)
+        return values[None] if values.ndim == 2 else values
 
     return load
 
 
-def _masked_loader(path: Path, stack: LazyStack, mask: Mask, given: bool, notes: list[str]) -> Load:
-    """Slices that are zero outside the mask: cut by a given mask, refused for a derived one."""
-
-    def load(index: int) -> NDArray[Any]:
-        values = stack[index]
-        if not given:
-            require_inside(values, mask, path, index)
-            return values
-        note = "the samples outside 'mask' are not zero: left out"
-        if note not in notes and (values[:, ~np.broadcast_to(mask, values.shape[1:])] != 0).any():
-            notes.append(note)
-        return np.where(mask, values, np.complex64(0))
-
-    return load
+def _checked_loader(path: Path, stack: LazyStack, repair: str, notes: list[str]) -> Load:
+    return lambda index: checked_slice(stack[index], path, index, repair, notes)
 
 
-def _recon_shape(
-    shape: tuple[int, ...], header: Header | None, reference: LazyStack | None, notes: list[str]
-) -> tuple[int, int]:
-    height, width = shape[-2:]
-    if reference is not None:
-        wanted = reference.shape[1:]
-    elif header is not None:
-        wanted = header.recon[:2]
-    else:
-        return height, width
-    if wanted[0] > height or wanted[1] > width:
-        notes.append(f"image size {wanted[0]} x {wanted[1]} exceeds k-space {height} x {width}")
-    return min(wanted[0], height), min(wanted[1], width)
+def _masked_loader(stack: LazyStack, mask: Mask) -> Load:
+    """Slices that are zero outside the mask."""
+    return lambda index: np.where(slice_mask(mask, index), stack[index], np.complex64(0))
 
 
 def _level(noise: Any, path: Path) -> float | None:
@@ -229,7 +234,7 @@ def _level(noise: Any, path: Path) -> float | None:
 
 def _centre_run(mask: Mask) -> int:
     """Number of adjacent measured columns around the centre."""
-    columns = np.logical_and.reduce(np.atleast_2d(mask), axis=0)
+    columns = np.logical_and.reduce(mask.reshape(-1, mask.shape[-1]), axis=0)
     centre = columns.size // 2
     if not columns[centre]:
         return 0
@@ -246,6 +251,6 @@ FORMAT = Format(
     ways="multi-coil and single-coil k-space in and out",
     claims=lambda content: "kspace" in root_names(content),
     open=read_fastmri,
-    options=("repair",),
+    options=("repair", "kspace_order"),
     called="a fastMRI scan",
 )

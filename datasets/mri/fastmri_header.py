@@ -20,25 +20,45 @@ NAMESPACE = "http://www.ismrm.org/ISMRMRD"
 class Header:
     """What the reconstruction needs of an ISMRMRD header.
 
-    encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm: recon field of view (x, y,
-    z); columns: first and one past the last measured phase-encode column, or None.
+    encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm, encoded_fov_mm: their fields of
+    view (x, y, z); columns: first and one past the last measured phase-encode column, or None;
+    trajectory: in small letters, "" where the header does not say.
     """
 
     encoded: tuple[int, int, int]
     recon: tuple[int, int, int]
     fov_mm: tuple[float, float, float]
     columns: tuple[int, int] | None
+    encoded_fov_mm: tuple[float, float, float]
+    trajectory: str = ""
 
-    def affine(self, shape: tuple[int, int]) -> NDArray[np.float64]:
+    def pitch(self, size: tuple[int, int]) -> tuple[float, float]:
+        """(row, column) distance of pixels in mm of images made from k-space of `size` (H, W).
+
+        Samples lie 1 / (encoded field of view) apart, so pixels are that field over their number. K-space of the
+        image's matrix, and not the encoded one, had its oversampling removed.
+        """
+        down, across = (
+            (recon if n == small and n != large else encoded) / n
+            for n, small, large, recon, encoded in zip(
+                size, self.recon[:2], self.encoded[:2], self.fov_mm[:2], self.encoded_fov_mm[:2],
+                strict=True,
+            )
+        )  # fmt: skip
+        return down, across
+
+    def affine(self, shape: tuple[int, int], kspace: tuple[int, int]) -> NDArray[np.float64]:
         """Voxel (column, row, slice) -> mm, centred in the plane; the orientation is not in the
         file.
 
-        shape: (rows, columns) of the image. Rows run along x, columns along y of the header.
+        shape: (rows, columns) of the image; kspace: those of k-space. Rows run along x, columns along y of the header.
         """
-        spacing_x, spacing_y, spacing_z = (
-            f / n for f, n in zip(self.fov_mm, self.recon, strict=True)
+        down, across = self.pitch(kspace)
+        flat = self.encoded[2] < 2
+        through = (
+            self.fov_mm[2] / self.recon[2] if flat else self.encoded_fov_mm[2] / self.encoded[2]
         )
-        affine = np.diag([spacing_y, spacing_x, spacing_z, 1.0])
+        affine = np.diag([across, down, through, 1.0])
         affine[:2, 3] = -0.5 * affine[[0, 1], [0, 1]] * (np.array(shape[::-1]) - 1)
         return affine
 
@@ -55,7 +75,9 @@ def parse_header(text: str) -> Header:
         _triple(root, space, "matrixSize") for space in ("encodedSpace", "reconSpace")
     )
     fov = _triple(root, "reconSpace", "fieldOfView_mm")
-    if min(encoded + recon) < 1 or not all(np.isfinite(f) and f > 0 for f in fov):
+    told = root.find(_path("encoding", "encodedSpace", "fieldOfView_mm")) is not None
+    encoded_fov = _triple(root, "encodedSpace", "fieldOfView_mm") if told else fov
+    if min(encoded + recon) < 1 or not all(f > 0 for f in fov + encoded_fov):
         raise ValueError("matrix sizes and fields of view must be positive")
     columns = None
     limit = root.find(_path("encoding", "encodingLimits", "kspace_encoding_step_1"))
@@ -63,7 +85,8 @@ def parse_header(text: str) -> Header:
         centre, last = _number(limit, "center"), _number(limit, "maximum")
         start = int(encoded[1]) // 2 - int(centre)
         columns = (start, start + int(last) + 1)
-    return Header(_integers(encoded), _integers(recon), fov, columns)
+    trajectory = (root.findtext(_path("encoding", "trajectory")) or "").strip().lower()
+    return Header(_integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory)
 
 
 def format_header(

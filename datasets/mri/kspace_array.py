@@ -13,41 +13,49 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import DOWNLOAD_AGAIN, NUMPY, look_at
 from restore.datasets.formats import Format
-from restore.datasets.mri.noise_estimation import kspace_noise_std
-from restore.datasets.mri.sampling import require_inside, sampling_pattern
+from restore.datasets.mri.kspace_order import order_of
+from restore.datasets.mri.noise_estimation import middle_noise_std
+from restore.datasets.mri.sampling import (
+    measured_samples,
+    note_empty,
+    sampling_pattern,
+    slice_mask,
+    without_lost,
+)
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
 
-def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
+def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = "") -> MRIScan:
     """K-space of shape (H, W), (coils, H, W) or (slices, coils, H, W), complex, centred.
 
-    Spacing and orientation are unknown, so the scan has no affine. Raises NotFoundError,
-    InputError.
+    repair and kspace_order as in `fastmri.read_fastmri`. Spacing and orientation are unknown, so the scan has no
+    affine. Raises NotFoundError, InputError, ConfigError.
     """
     path = Path(path)
-    kspace = _open(path)
-    stack = kspace.reshape((1,) * (4 - kspace.ndim) + kspace.shape)
+    array = _open(path)
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+    shape = tuple(map(int, array.shape))
     notes = ["a bare array has no geometry: pixels of 1 mm are assumed in the output"]
-    single = stack.shape[1] == 1
+    raw = LazyStack(shape, lambda i: np.array(array[i], np.complex64))
+    order = order_of(raw, kspace_order, path, notes)
+    ordered = LazyStack(shape, lambda i: order.kspace(raw[i]))
+    measured = measured_samples(ordered, lost=bool(repair))
+    if not measured.any():
+        raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
+    mask = sampling_pattern(measured)
+    notes.append("mask taken from the samples that are not zero")
+    note_empty(measured, notes)
+    if repair:
+        mask = without_lost(mask, ordered, notes)
 
     def load(index: int) -> NDArray[np.complex64]:
-        values = np.array(stack[index], np.complex64)
-        return checked_slice(values, path, index, repair, notes)
+        values = checked_slice(ordered[index], path, index, repair, notes)
+        return np.where(slice_mask(mask, index), values, np.complex64(0))
 
-    mask = sampling_pattern(LazyStack(tuple(stack.shape), load))
-    if not mask.any():
-        raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
-
-    def load_inside(index: int) -> NDArray[np.complex64]:
-        values = load(index)
-        require_inside(values, mask, path, index)
-        return values
-
-    lazy = LazyStack(tuple(stack.shape), load_inside)
-    noise = kspace_noise_std(lazy[len(lazy) // 2], mask)
-    notes.append("mask taken from the samples that are not zero")
+    lazy = LazyStack(shape, load)
+    noise = middle_noise_std(lazy, mask)
     if noise is not None:
         notes.append(f"noise_std {noise:.3g} estimated from the corners of k-space")
     return MRIScan(
@@ -55,9 +63,10 @@ def read_kspace_array(path: str | Path, repair: str = "") -> MRIScan:
         kspace=lazy,
         mask=mask,
         slice_indices=tuple(range(len(lazy))),
-        recon_shape=(stack.shape[2], stack.shape[3]),
+        recon_shape=(shape[2], shape[3]),
         noise_std=noise,
-        maps=unit_maps(lazy.shape) if single else None,
+        noise_estimated=True,
+        maps=unit_maps(lazy.shape) if shape[1] == 1 else None,
         source={"kind": "npy", "modality": "MR", "units": "arbitrary"},
         notes=notes,
     )
@@ -97,5 +106,5 @@ FORMAT = Format(
     ways="k-space in: (slices, coils, H, W), complex, never pickled",
     claims=lambda content: content.kind == NUMPY,
     open=read_kspace_array,
-    options=("repair",),
+    options=("repair", "kspace_order"),
 )

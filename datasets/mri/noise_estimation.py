@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
+from restore.datasets.mri.sampling import Mask, slice_mask
+from restore.datasets.stack import LazyStack
 
 CORNER_FRACTION = 0.02
 """Share of the measured samples, those farthest from the centre of k-space, taken as noise."""
 
 MIN_SAMPLES = 32
 """Places in k-space below which a level would be a guess."""
+
+
+def middle_noise_std(kspace: LazyStack, mask: Mask) -> float | None:
+    """`kspace_noise_std` of the middle slice of (slices, coils, H, W)."""
+    middle = len(kspace) // 2
+    return kspace_noise_std(kspace[middle], slice_mask(mask, middle))
 
 
 def kspace_noise_std(kspace: NDArray[Any], mask: NDArray[np.bool_]) -> float | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.noise_estimation import kspace_noise_std
+from restore.datasets.mri.sampling import slice_mask
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from restore.datasets.mri.channels import Whitening
+    from restore.operators.mri.coil_maps import Region
     from restore.problem import Problem
+    from restore.scaling import Scaling
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class MRIScan(Scan):
     """Cartesian multi-coil k-space of some slices: y = mask F(S x), centred orthonormal F.
 
-    kspace: complex64 (slices, coils, H, W), zero outside the mask; the last axis is the phase-encode axis. mask: bool
-    (W,) or (H, W), the same for all slices. maps: coil sensitivities complex64 (slices, coils, H, W) with
+    kspace: complex64 (slices, coils, H, W), zero outside the mask; the last axis is the phase-encode axis. mask: of
+    `sampling.Mask`, for all slices or one a slice. maps: coil sensitivities complex64 (slices, coils, H, W) with
     sum |S|^2 = 1, or None (then calibrate). recon_shape: (rows, columns) of the image, the middle of (H, W).
-    noise_std: per real channel. The other fields are those of every `Scan`.
+    noise_std: per real channel; noise_estimated: it stands not in the file. noise_scan: samples without an object
+    (coils, n), or None. The other fields are those of every `Scan`.
     """
 
     kind = "mri"
@@ -45,6 +50,8 @@ class MRIScan(Scan):
     mask: NDArray[np.bool_]
     recon_shape: tuple[int, int]
     maps: LazyStack | None = None
+    noise_scan: NDArray[np.complex128] | None = None
+    noise_estimated: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -96,35 +103,99 @@ class MRIScan(Scan):
         return center_crop(magnitudes, self.recon_shape)
 
     def _setup(self, options: SetupOptions) -> MRISetup:
-        """Noise level (given, stored or estimated) and one intensity scale: that of the brightest slice."""
-        from restore.datasets.mri.calibration import (
-            PEAK_QUANTILE,
-            calibration_size,
-            low_resolution_peak,
-        )
+        """Noise level (given, stored or estimated), channels, and one intensity scale: that of the brightest slice."""
+        from restore.datasets.mri.channels import whitening_of
+        from restore.datasets.mri.given_maps import checked_maps
         from restore.noise import Gaussian
-        from restore.scaling import Scaling
 
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
         level = self._noise_level() if options.noise_std is None else options.noise_std
-        calibration = calibration_size(self.mask, self.shape[-2:])
-        peak = max(low_resolution_peak(self.kspace[i], calibration) for i in range(self.n_slices))
+        whitening = whitening_of(
+            self.kspace, self.mask, self.noise_scan, level, self.path, self.notes
+        )
+        if whitening is not None and level:
+            told = options.noise_std is not None or not self.noise_estimated
+            level = whitening.level_of(level, told)
+        maps = self.maps if options.maps != "espirit" else None
+        if maps is not None:
+            maps = checked_maps(maps, self.path, self.notes)
+        regions = self._regions(needed=maps is None)
+        if options.remove_phase and None in regions:
+            self.note("too few calibration lines to see the image's phase: it stays in the image")
+        return MRISetup(
+            scaling=self._scaling(regions, maps, whitening), noise=Gaussian(level) if level else None,
+            record={"maps": "espirit" if maps is None else "file", "noise_std": level},
+            scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
+        )  # fmt: skip
+
+    def _regions(self, needed: bool) -> tuple[Region | None, ...]:
+        """Calibration region of all slices, or of each where masks differ. Raises InputError where one is needed."""
+        from restore.datasets.mri.calibration import calibration_lines, is_enough
+
+        masks = self.mask if self.mask.ndim == 3 else self.mask[None]
+        found: list[Region | None] = []
+        for mask in masks:
+            region, why = None, "the middle of k-space was not measured"
+            try:
+                region = calibration_lines(mask, self.shape[-2:])
+            except ConfigError:
+                pass
+            if region is not None and not is_enough(region):
+                rows, columns = (part.stop - part.start for part in region)
+                why = f"the fully sampled middle of k-space is {rows} x {columns}"
+                region = None
+            if region is None and needed:
+                raise InputError(
+                    self.path,
+                    f"{why}: too little to estimate coil maps from",
+                    "give coil maps in the file ('sensitivity_maps'), or a scan with calibration lines",
+                )
+            found.append(region)
+        return tuple(found)
+
+    def _scaling(
+        self,
+        regions: tuple[Region | None, ...],
+        maps: LazyStack | None,
+        whitening: Whitening | None,
+    ) -> Scaling:
+        """By the calibration images, or the maps' images where slices have no calibration lines. Raises InputError."""
+        import torch
+
+        from restore.datasets.mri.calibration import PEAK_QUANTILE, low_resolution_peak
+        from restore.operators.mri.multicoil import MultiCoilMRI
+        from restore.scaling import Scaling
+
+        peaks, calibrated = [], None not in regions
+        for i in range(self.n_slices):
+            kspace = self.kspace[i] if whitening is None else whitening.apply(self.kspace[i])
+            region = regions[i if len(regions) > 1 else 0]
+            if calibrated and region is not None:
+                peaks.append(low_resolution_peak(kspace, region))
+            elif maps is not None and kspace.any():
+                seen = maps[i] if whitening is None else whitening.apply(maps[i])
+                mask = torch.from_numpy(np.array(slice_mask(self.mask, i)))
+                operator = MultiCoilMRI(torch.from_numpy(seen), mask)
+                peaks.append(operator.unit_scale(torch.from_numpy(kspace)).scale)
+        peak = max(peaks, default=0.0)
         if peak <= 0:
             raise InputError(self.path, "k-space is zero everywhere", "check the file, or its mask")
-        maps = self.maps if options.maps != "espirit" else None
-        return MRISetup(
-            scaling=Scaling(peak, f"{PEAK_QUANTILE} quantile of the calibration image"),
-            noise=Gaussian(level) if level else None,
-            record={"maps": "espirit" if maps is None else "file", "noise_std": level},
-            scan=self, maps=maps, calibration=calibration, remove_phase=options.remove_phase,
-        )  # fmt: skip
+        rule = "calibration image" if calibrated else "image by the maps"
+        return Scaling(peak, f"{PEAK_QUANTILE} quantile of the {rule}")
+
+    def note(self, text: str) -> None:
+        """Add a note that is not there yet."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _noise_level(self) -> float | None:
         """The stored level, else the median of those that the slices tell."""
         if self.noise_std:
             return self.noise_std
-        levels = (kspace_noise_std(self.kspace[i], self.mask) for i in range(self.n_slices))
+        levels = (
+            kspace_noise_std(self.kspace[i], slice_mask(self.mask, i)) for i in range(self.n_slices)
+        )
         found = [level for level in levels if level]
         return float(np.median(found)) if found else None
 
@@ -139,30 +210,56 @@ def unit_maps(shape: tuple[int, ...]) -> LazyStack:
 class MRISetup(Setup):
     """How problems are made of k-space.
 
-    maps: of the scan, None to estimate them by ESPIRiT. calibration: rows and columns of the fully sampled centre.
-    remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
-    non-negative.
+    maps: of the scan, None to estimate them by ESPIRiT. regions: rows and columns of the fully sampled centre, one for
+    all slices or one each, None where there is none. remove_phase: put the low-resolution phase into the maps, so that
+    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None.
     """
 
     scan: MRIScan
     maps: LazyStack | None
-    calibration: tuple[int, int]
+    regions: tuple[Region | None, ...]
     remove_phase: bool
+    whitening: Whitening | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
-        """k-space, maps and noise of the slices `which`."""
+        """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
         import torch
 
-        from restore.operators.mri.coil_maps import espirit, fold_phase, image_phase
         from restore.operators.mri.multicoil import MultiCoilMRI
         from restore.problem import Problem
 
-        kspace = torch.from_numpy(self.scan.kspace[which.start : which.stop]).to(device)
-        if self.maps is None:
-            maps, _ = espirit(kspace, self.calibration)
+        measured = self.scan.kspace[which.start : which.stop]
+        clean = measured if self.whitening is None else self.whitening.apply(measured)
+        kspace = torch.from_numpy(clean).to(device)
+        if len(self.regions) == 1:
+            maps = self._maps(which, kspace, measured, self.regions[0])
         else:
-            maps = torch.from_numpy(self.maps[which.start : which.stop]).to(device)
-        if self.remove_phase:
-            maps = fold_phase(maps, image_phase(kspace, maps, self.calibration))
-        operator = MultiCoilMRI(maps, torch.from_numpy(self.scan.mask).to(device))
+            parts = [
+                self._maps(range(i, i + 1), kspace[k : k + 1], measured[k : k + 1], self.regions[i])
+                for k, i in enumerate(which)
+            ]
+            maps = torch.cat(parts)
+        mask = self.scan.mask
+        mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
+        operator = MultiCoilMRI(maps, torch.from_numpy(np.array(mask)).to(device))
         return Problem(kspace, operator, self.noise, self.scaling, self.scan.ids(which))
+
+    def _maps(
+        self, which: range, kspace: Tensor, measured: NDArray[Any], region: Region | None
+    ) -> Tensor:
+        """Of the file or by ESPIRiT, seen by the whitened channels, with the image's phase if it is to be removed."""
+        import torch
+
+        from restore.operators.mri.coil_maps import espirit, fold_phase, image_phase
+
+        if self.maps is None:
+            maps, _ = espirit(kspace, region)
+            if self.whitening is not None and region is not None:
+                maps = maps * self.whitening.shading(measured, region).to(maps.device).unsqueeze(-3)
+        else:
+            given = self.maps[which.start : which.stop]
+            given = given if self.whitening is None else self.whitening.apply(given)
+            maps = torch.from_numpy(given).to(kspace.device)
+        if self.remove_phase and region is not None:
+            maps = fold_phase(maps, image_phase(kspace, maps, region))
+        return maps

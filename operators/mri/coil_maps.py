@@ -14,9 +14,15 @@ from torch import Tensor
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.eigenpairs import top_eigenpairs
 
-_SMALLEST = 4  # samples along an axis below which no kernel can be calibrated
+FEWEST_LINES = 4  # samples along an axis below which no kernel can be calibrated
 _WIDEST = 24  # samples along an axis used by default: more sharpen nothing that maps contain
 _BLOCK_VALUES = 2**20  # matrix entries processed at a time
+
+Region = tuple[slice, slice]
+"""Rows and columns of k-space, with start and stop."""
+
+Calibration = int | tuple[int, int] | Region | None
+"""A side, two sides about the centre, the region itself with its place, or None: to be found."""
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
@@ -54,7 +60,7 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
 
 def espirit(
     kspace: Tensor,
-    calib: int | tuple[int, int] | None = None,
+    calib: Calibration = None,
     *,
     kernel: int = 6,
     threshold: float = 0.02,
@@ -63,8 +69,9 @@ def espirit(
     """Coil maps by ESPIRiT (Uecker et al., MRM 71:990, 2014), one set, in covariance-kernel form.
 
     kspace: (*slices, coils, H, W) complex, centred, zeros where not sampled. calib: side of the
-    calibration region, or (rows, columns), or None to find the fully sampled centre of all slices,
-    of which at most 24 lines along an axis are used. kernel: side of the k-space kernel; along an
+    calibration region about the centre, or (rows, columns), taken as they are; or its place, a pair of
+    slices, or None to find the fully sampled centre of all slices: of these at most 24 lines along an
+    axis are used, those nearest to the centre. kernel: side of the k-space kernel; along an
     axis where the region is short it shrinks to a third of it. threshold: singular values of the
     calibration matrix below this fraction of the largest are noise.
 
@@ -80,7 +87,7 @@ def espirit(
     if kspace.ndim < 3 or not kspace.is_complex():
         found = f"{tuple(kspace.shape)} {kspace.dtype}"
         raise ShapeError(f"espirit: k-space is {found}, expected complex (*slices, coils, H, W)")
-    rows, columns = _region(kspace, calib)
+    rows, columns = _narrowed(_region(kspace, calib), calib, kspace.shape[-2:])
     slices = kspace.shape[:-3]
     flat = kspace.reshape(math.prod(slices), *kspace.shape[-3:])
     maps = torch.empty_like(flat)
@@ -94,11 +101,12 @@ def espirit(
     return maps.reshape(kspace.shape), values.reshape(*slices, *kspace.shape[-2:])
 
 
-def image_phase(kspace: Tensor, maps: Tensor, calib: int | tuple[int, int] | None = None) -> Tensor:
+def image_phase(kspace: Tensor, maps: Tensor, calib: Calibration = None) -> Tensor:
     """Low-resolution phase of the coil-combined image, unit modulus, (*slices, H, W).
 
-    kspace and maps: (*slices, coils, H, W); calib as in `espirit`. The calibration region is
-    weighted with a Hann window (no ringing) before the transform. Where the low-resolution image is
+    kspace and maps: (*slices, coils, H, W); calib as in `espirit`, a pair of slices used in full. The
+    calibration region is weighted with a Hann window (no ringing) before the transform. Where the
+    low-resolution image is
     zero the phase is 1. With the phase moved into the maps by `fold_phase`, the image that is left
     is nearly real and non-negative.
     """
@@ -120,9 +128,13 @@ def fold_phase(maps: Tensor, phase: Tensor) -> Tensor:
     return maps * phase.unsqueeze(-3)
 
 
-def _region(kspace: Tensor, calib: int | tuple[int, int] | None) -> tuple[slice, slice]:
+def _region(kspace: Tensor, calib: Calibration) -> Region:
     height, width = kspace.shape[-2:]
-    if calib is None:
+    if isinstance(calib, tuple) and isinstance(calib[0], slice):
+        rows, columns = (
+            slice(*part.indices(n)[:2]) for part, n in zip(calib, (height, width), strict=True)
+        )
+    elif calib is None:
         sampled = (kspace != 0).any(dim=-3).reshape(-1, height, width)
         filled = sampled[sampled.any(dim=-1).any(dim=-1)]  # an empty slice tells nothing
         found = calibration_region(filled if len(filled) else sampled)
@@ -134,19 +146,28 @@ def _region(kspace: Tensor, calib: int | tuple[int, int] | None) -> tuple[slice,
             for side, n in zip(sides, (height, width), strict=True)
         )
     lengths = (rows.stop - rows.start, columns.stop - columns.start)
-    if min(lengths) < _SMALLEST:
+    if min(lengths) < FEWEST_LINES:
         raise ConfigError(
             f"calibration region is {lengths[0]} x {lengths[1]} (rows x columns) of k-space, "
-            f"expected at least {_SMALLEST} x {_SMALLEST}; give coil maps, or a scan with more "
+            f"expected at least {FEWEST_LINES} x {FEWEST_LINES}; give coil maps, or a scan with more "
             "calibration lines"
         )
     return rows, columns
 
 
+def _narrowed(region: Region, calib: Calibration, size: tuple[int, int] | torch.Size) -> Region:
+    """At most `_WIDEST` lines along an axis of a region that was found, not chosen by its size."""
+    if isinstance(calib, int) or (calib is not None and isinstance(calib[0], int)):
+        return region
+    rows, columns = (_middle(part, n) for part, n in zip(region, size, strict=True))
+    return rows, columns
+
+
 def _middle(found: slice, n: int) -> slice:
-    """At most `_WIDEST` samples of a run, as even about the zero frequency as the run allows."""
-    start = max(found.start, n // 2 - _WIDEST // 2)
-    return slice(start, min(found.stop, n // 2 - _WIDEST // 2 + _WIDEST))
+    """At most `_WIDEST` samples of a run, those nearest to the zero frequency."""
+    latest = max(found.start, found.stop - _WIDEST)
+    start = min(max(found.start, n // 2 - _WIDEST // 2), latest)
+    return slice(start, min(found.stop, start + _WIDEST))
 
 
 def _correlation_kernels(centre: Tensor, kernel: int, threshold: float) -> Tensor:

@@ -24,14 +24,14 @@ from restore.bench.protocol import Protocol, Setting
 from restore.bench.store import place_of
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
-from restore.datasets.mri.calibration import calibration_size
+from restore.datasets.mri.calibration import calibration_lines
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_folder import find_volumes
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.mri.sampling import Mask
+from restore.datasets.mri.sampling import Mask, slice_mask
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
@@ -113,7 +113,7 @@ def measured_columns(scan: MRIScan) -> Mask:
 
     Raises InputError where there are gaps: such k-space is undersampled, and nothing says how.
     """
-    columns: Mask = np.logical_or.reduce(np.atleast_2d(scan.mask), axis=0)
+    columns: Mask = np.logical_or.reduce(scan.mask.reshape(-1, scan.mask.shape[-1]), axis=0)
     found = np.flatnonzero(columns)
     if found[-1] - found[0] + 1 != found.size:
         raise InputError(
@@ -279,7 +279,7 @@ def undersampled(full: MRIScan, mask: Mask) -> MRIScan:
     rows = full.recon_shape[0] if mask.ndim == 1 else height
 
     def load(index: int) -> NDArray[Any]:
-        kept = np.where(mask, full.kspace[index], np.complex64(0))
+        kept = np.where(slice_mask(mask, index), full.kspace[index], np.complex64(0))
         return remove_readout_oversampling(kept, rows).astype(np.complex64, copy=False)
 
     kspace = LazyStack((slices, coils, rows, width), load)
@@ -331,11 +331,12 @@ def _maps(scan: MRIScan, facts: FileFacts, path: Path) -> LazyStack:
     """One everywhere for a single coil, else ESPIRiT from the calibration region of the undersampled scan, cached."""
     if facts.single_coil:
         return unit_maps(scan.shape)
-    calib = calibration_size(scan.mask, scan.shape[-2:])
+    region = calibration_lines(scan.mask, scan.shape[-2:])
     key = cache_key(
-        content=sha256_of(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(), calib=calib
+        content=sha256_of(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(),
+        calib=[[part.start, part.stop] for part in region],
     )  # fmt: skip
-    return cached_maps(path, scan.shape, key, lambda i: slice_maps(scan.kspace[i], calib))
+    return cached_maps(path, scan.shape, key, lambda i: slice_maps(scan.kspace[i], region))
 
 
 def _reference(full: MRIScan, facts: FileFacts) -> NDArray[np.float32] | None:

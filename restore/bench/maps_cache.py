@@ -24,11 +24,11 @@ from restore.datasets.hdf5_guard import attribute, find_dataset, open_hdf5
 from restore.datasets.hdf5_stack import new_hdf5, read_slice
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError, NotFoundError, OutputError
-from restore.operators.mri.coil_maps import espirit
+from restore.operators.mri.coil_maps import Calibration, espirit
 
 FOLDER = ("cache", "maps")
 DATASET = "maps"
-RULES = 1
+RULES = 2
 """Counts up when maps come out otherwise for the same k-space and the same settings of `espirit`."""
 
 Compute = Callable[[int], NDArray[Any]]
@@ -44,7 +44,7 @@ def cache_key(**what: Any) -> str:
     return hash_of({"espirit": espirit.__kwdefaults__, "rules": RULES, "of": what})
 
 
-def slice_maps(kspace: NDArray[Any], calib: int | tuple[int, int]) -> NDArray[np.complex64]:
+def slice_maps(kspace: NDArray[Any], calib: Calibration) -> NDArray[np.complex64]:
     """Maps by ESPIRiT of one slice of k-space, both (coils, H, W); calib as in `espirit`. Raises ConfigError."""
     maps: NDArray[np.complex64] = espirit(torch.from_numpy(kspace), calib)[0].numpy()
     return maps

@@ -56,7 +56,8 @@ class ReconJob:
 
     prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
     preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
-    DICOM series to take identity from. repair: "zero" blanks samples that are not finite.
+    DICOM series to take identity from. repair: "zero" blanks samples that are not finite. kspace_order: of
+    `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
     """
 
     scan: Path
@@ -67,6 +68,7 @@ class ReconJob:
     prior: str = "auto"
     options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
     repair: str = ""
+    kspace_order: str = ""
     like: Path | None = None
     overwrite: bool = False
 
@@ -78,7 +80,8 @@ class ReconJob:
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": options,
-            "repair": self.repair, "like": source_record(self.like)["SHA256"] if self.like else "",
+            "repair": self.repair, "kspace_order": self.kspace_order,
+            "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -105,7 +108,7 @@ def plan(job: ReconJob) -> Planned:
     `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
     InputError, ConfigError, OutputError (an output of another job exists).
     """
-    scan = open_scan(job.scan, repair=job.repair)
+    scan = open_scan(job.scan, repair=job.repair, kspace_order=job.kspace_order)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     if sampler.prior_kinds:
@@ -267,6 +270,7 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
+            "kspace-order": job.kspace_order,
             "projector": options.projector, "device": str(device),
         },
         job.prior if sampler.prior_kinds else None,

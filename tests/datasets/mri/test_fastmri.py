@@ -13,7 +13,6 @@ from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_header import format_header, parse_header
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
-from restore.errors import InputError
 
 ESTIMATED = 0.15  # a median over some hundred samples: 5 %
 SHARE = 1e-3  # the share is printed with three digits
@@ -61,7 +60,7 @@ def test_multicoil_with_everything(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.kspace[1:3], data[1:] * inside)
     assert scan.kspace[0].dtype == np.complex64
     assert scan.affine is not None
-    np.testing.assert_allclose(np.diag(scan.affine), [11, 13.75, 5, 1])
+    np.testing.assert_allclose(np.diag(scan.affine), [13.75, 13.75, 5, 1])
     np.testing.assert_allclose(scan.affine @ [7.5, 7.5, 0, 1], [0, 0, 0, 1])
     assert scan.maps is None
     assert any("zero-padded" in note for note in scan.notes)
@@ -116,11 +115,14 @@ def test_shapes_of_a_stored_mask(tmp_path: Path, shape: tuple[int, ...]) -> None
     assert any("outside 'mask'" in note for note in scan.notes)
 
 
-def test_image_larger_than_kspace_is_cut_to_it(tmp_path: Path) -> None:
+def test_an_image_matrix_of_finer_pixels_is_left_on_the_grid_of_kspace(tmp_path: Path) -> None:
     header = HEADER.replace("<x>16</x><y>16</y>", "<x>203</x><y>203</y>")
     scan = read_fastmri(write(tmp_path / "a.h5", kspace=kspace(), ismrmrd_header=header))
-    assert scan.recon_shape == (32, 20)
-    assert any("exceeds k-space" in note for note in scan.notes)
+    # 220 x 176 mm of 13.75 mm pixels
+    assert scan.recon_shape == (16, 13)
+    assert scan.affine is not None
+    np.testing.assert_allclose(np.diag(scan.affine), [13.75, 13.75, 5, 1])
+    assert any("left on the grid of k-space" in note for note in scan.notes)
 
 
 @pytest.mark.parametrize(
@@ -152,17 +154,17 @@ def test_written_header_is_read_back() -> None:
     header = parse_header(format_header((30, 41), (0.7, 0.8, 3.5)))
     assert header.recon == (30, 41, 1)
     assert header.columns == (0, 41)
-    np.testing.assert_allclose(np.diag(header.affine((30, 41))), [0.7, 0.8, 3.5, 1])
+    np.testing.assert_allclose(np.diag(header.affine((30, 41), (30, 41))), [0.7, 0.8, 3.5, 1])
 
 
-def test_slices_sampled_differently_are_refused(tmp_path: Path) -> None:
+def test_slices_sampled_differently_have_masks_of_their_own(tmp_path: Path) -> None:
     data = kspace(slices=4)
     data[..., 1::2] = 0
     data[1, :, :, 3] = 1
     scan = read_fastmri(write(tmp_path / "a.h5", kspace=data))
-    assert scan.kspace[0].any()
-    with pytest.raises(InputError, match="slice 1 is sampled at other places"):
-        scan.kspace[1]
+    assert scan.mask.shape == (4, 1, 20)
+    assert scan.mask[:, 0, 3].tolist() == [False, True, False, False]
+    np.testing.assert_array_equal(scan.kspace[1], data[1])
 
 
 def test_stack_indexing(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from restore.datasets.mri.masks import MASKS, make_mask
-from restore.datasets.mri.sampling import compact, require_inside, sampling_pattern
+from restore.datasets.mri.sampling import (
+    compact,
+    measured_samples,
+    sampling_pattern,
+    slice_mask,
+)
 from restore.datasets.simulate.coils import birdcage, smooth_phase
-from restore.errors import ConfigError, InputError
+from restore.datasets.stack import LazyStack
+from restore.errors import ConfigError
 
 SINGLE = 5e-6  # float32: eight squares and a root; 2.4e-7 seen
 WHOLE_LINES = 0.06  # an acceleration of 4 on whole lines
@@ -86,11 +90,17 @@ def test_refusals(change: dict[str, object], message: str) -> None:
 def test_pattern_of_zero_filled_kspace() -> None:
     kspace = np.zeros((3, 2, 6, 8), complex)
     kspace[:, :, :, [1, 4, 5]] = 1
-    assert sampling_pattern(kspace).tolist() == [c in (1, 4, 5) for c in range(8)]
+
+    def pattern() -> np.ndarray:
+        stack = LazyStack(kspace.shape, lambda i: kspace[i])
+        return sampling_pattern(measured_samples(stack))
+
+    assert pattern().tolist() == [c in (1, 4, 5) for c in range(8)]
     kspace[:, :, 0] = 0
-    assert sampling_pattern(kspace).shape == (6, 8)
-    with pytest.raises(InputError, match="slice 1 is sampled at other places"):
-        require_inside(np.ones((2, 6, 8)), sampling_pattern(kspace), Path("x"), 1)
+    assert pattern().shape == (6, 8)
+    kspace[1, :, :, 7] = 1
+    assert pattern().shape == (3, 6, 8)
+    assert [int(slice_mask(pattern(), i).sum()) for i in range(3)] == [15, 21, 15]
     assert compact(np.ones((6, 8), bool)).shape == (8,)
 
 
