@@ -48,6 +48,9 @@ def command(
     projector: Annotated[
         str, typer.Option(help="CT: auto (own), own, or astra (needs the extra astra).")
     ] = "auto",
+    find_centre: Annotated[
+        bool, typer.Option("--find-centre", help="CT: put the axis of rotation where the data say.")
+    ] = False,
     repair: Annotated[
         str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")
     ] = "",
@@ -87,7 +90,7 @@ def command(
     samples = sampling.samples
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
-        "seed": seed, "trace": report, "projector": projector,
+        "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
     })  # fmt: skip
     job = ReconJob(
         scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,

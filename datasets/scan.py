@@ -49,6 +49,9 @@ class SetupOptions:
         at_least=0,
     )
     projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
+    find_centre: bool = setting(
+        False, "CT: put the axis of rotation where the data say, not where the file says"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -77,7 +80,8 @@ class Scan(ABC):
     `kind`, `task` and `abilities` are asked by samplers and presets before any data are read, as those of an operator.
 
     modality: "MR" or "CT". holds: what was measured ("k-space"). takes: names of `SetupOptions` that mean
-    something here. first_look: the classical sampler whose image a reader sees first.
+    something here. first_look: the classical sampler whose image a reader sees first. suspects: what is usually
+    wrong where a reconstruction does not explain the data, in words.
 
     slice_indices: where the slices stood in the source. noise_std: in the units of the measurement, or None. affine:
     voxel (column, row, slice) -> RAS mm of the image of `image_shape`, or None. reference: float32
@@ -90,6 +94,9 @@ class Scan(ABC):
     holds: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
     first_look: ClassVar[str]
+    suspects: ClassVar[str] = (
+        "a forward model that is not the one measured with, or a noise level that is too small"
+    )
 
     path: Path
     slice_indices: tuple[int, ...]

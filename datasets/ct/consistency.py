@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.redundancy import DISPLACED, displaced_weights, is_full_turn
 
 Sinogram = NDArray[np.floating]
 
@@ -22,6 +23,7 @@ _EDGE_SHARE = 0.05  # of the peak: below it stray light, scatter and noise lie
 _VIEWS_CUT = 0.02  # share of views whose ends may be bright by chance
 _UNEVEN = 0.15  # spread of the views' sums: beam hardening and scatter stay below a tenth
 _OFF_AXIS = 0.75  # bins: half a bin is a matter of convention, and no more than that blurs visibly
+_OFF_MIRROR = 2.0  # bins: the mirrored images of cut views tell an axis to about half a bin
 _STRAY = 0.25  # bins that centres of mass may leave their sinusoid, as a share of the detector's width (percent)
 _BEYOND = 0.05  # share of attenuation outside the grid's shadow
 
@@ -61,12 +63,31 @@ def findings(sinogram: Sinogram, geometry: ParallelBeam) -> tuple[Finding, ...]:
     found = [_degrees(y, geometry), _swapped(y)]
     if any(found):
         return tuple(f for f in found if f)
-    cut = _cut(y)
-    found = [cut, _beyond_grid(y, geometry)]
-    if cut is None:
+    found = [_cut(y, geometry), _beyond_grid(y, geometry)]
+    if _whole(y):
         astray = _stray(y, geometry)
         found += [_uneven(y), astray or _off_axis(y, geometry)]
+    else:
+        found.append(_off_mirror(y, geometry))
     return tuple(f for f in found if f)
+
+
+def unseen(geometry: ParallelBeam) -> Finding | None:
+    """Directions that no view shows, by the angles alone.
+
+    They count as left out where a gap of the angles modulo pi exceeds ten degrees and four times the median one.
+    """
+    t = np.asarray(geometry.angles)
+    folded = np.unique(np.round(np.mod(t, math.pi), 9))
+    gaps = np.diff(folded, append=folded[0] + math.pi)
+    widest, usual = float(gaps.max()), float(np.median(gaps))
+    if len(folded) <= 3 or widest <= max(math.radians(10), 4 * usual):
+        return None
+    return Finding(
+        "unseen",
+        f"the views leave out {math.degrees(widest - usual):.0f} of 180 degrees: edges along the missing "
+        "directions are not in the data, what is shown of them comes from the prior or is an artefact",
+    )
 
 
 def moments(sinogram: Sinogram, geometry: ParallelBeam) -> Moments:
@@ -94,8 +115,8 @@ def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
     `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry.
     """
     y = np.asarray(sinogram, np.float64)
-    cut, pairs = _cut(y), _opposite_views(geometry)
-    if cut is not None and pairs:
+    pairs = _opposite_views(geometry)
+    if pairs and not _whole(y):
         first, second = (y[list(side)] for side in zip(*pairs, strict=True))
         return -_mirror_shift(first, second) / 2 * geometry.det_spacing_mm
     return geometry.det_offset_mm - moments(y, geometry).offset_mm
@@ -140,8 +161,10 @@ def _mirror_shift(first: Sinogram, second: Sinogram) -> float:
     return float(shifts[k] + (0.5 * (left - right) / bend if bend < 0 else 0.0))
 
 
-def _is_cut(y: Sinogram) -> Sinogram | None:
-    """Which views leave an end of the detector bright, (views,); None where too few bins tell.
+def _bright_ends(y: Sinogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Which views leave the first and which the last end of the detector bright, (views,).
+
+    None where too few bins tell.
 
     An end is bright where it exceeds a share of the peak and six deviations of the noise (second differences).
     """
@@ -150,19 +173,61 @@ def _is_cut(y: Sinogram) -> Sinogram | None:
     second = np.diff(y, 2, axis=1)
     noise = 1.4826 / math.sqrt(6) * float(np.median(np.abs(second)))
     limit = max(_EDGE_SHARE * float(y.max()), 6 * noise / math.sqrt(_EDGE))
-    return np.maximum(y[:, :_EDGE].mean(1), y[:, -_EDGE:].mean(1)) > limit
+    return y[:, :_EDGE].mean(1) > limit, y[:, -_EDGE:].mean(1) > limit
 
 
-def _cut(y: NDArray[np.float64]) -> Finding | None:
-    bright = _is_cut(y)
-    if bright is None or bright.mean() <= _VIEWS_CUT:
+def _whole(y: NDArray[np.float64]) -> bool:
+    """Whether (nearly) all views see the object from end to end, so that their sums and centres mean something."""
+    bright = _bright_ends(y)
+    return bright is None or float((bright[0] | bright[1]).mean()) <= _VIEWS_CUT
+
+
+def _cut(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    """Ends at which rays are missing; not the shorter side of a displaced detector, which the opposite view sees."""
+    ends = _bright_ends(y)
+    if ends is None:
         return None
-    ends = np.maximum(y[:, :_EDGE].mean(1), y[:, -_EDGE:].mean(1))
+    first, last = ends
+    if displaced_weights(geometry) is not None:
+        bright = last if geometry.det_offset_mm > 0 else first
+    else:
+        bright = first | last
+    if bright.mean() <= _VIEWS_CUT:
+        return None
+    level = np.maximum(y[:, :_EDGE].mean(1), y[:, -_EDGE:].mean(1))
     return Finding(
         "truncated",
         f"the object reaches beyond the detector in {100 * bright.mean():.0f} % of the views (up to "
-        f"{100 * float(ends.max() / y.max()):.0f} % of the peak at its end): the level inside and "
-        "whatever lies outside the field of view are extrapolated",
+        f"{100 * float(level.max() / y.max()):.0f} % of the peak at its end): the level inside and "
+        f"whatever lies outside the field of view are extrapolated{_half_seen(geometry)}",
+    )
+
+
+def _half_seen(geometry: ParallelBeam) -> str:
+    """The further trouble of a displaced detector that does not go all the way round, "" for others."""
+    half, shift = geometry.n_det * geometry.det_spacing_mm / 2, abs(geometry.det_offset_mm)
+    if shift <= DISPLACED * half or is_full_turn(geometry):
+        return ""
+    return (
+        f". The detector reaches {half + shift:.4g} mm to one side of the axis and {max(half - shift, 0):.4g} mm to "
+        "the other, and the views do not go all the way round: part of the object is unseen from half of the sides"
+    )
+
+
+def _off_mirror(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
+    """An axis that opposite views, cut as they are, do not turn about."""
+    if not _opposite_views(geometry):
+        return None
+    offset = centre_of_rotation(y, geometry)
+    bins = (offset - geometry.det_offset_mm) / geometry.det_spacing_mm
+    return None if abs(bins) <= _OFF_MIRROR else _centre(-bins, offset, geometry)
+
+
+def _centre(bins: float, offset: float, geometry: ParallelBeam) -> Finding:
+    return Finding(
+        "centre",
+        f"the views turn about a point {bins:+.1f} bins ({bins * geometry.det_spacing_mm:+.2f} mm) from where the "
+        f"geometry puts the axis: det_offset_mm should be about {offset:.2f}; --find-centre takes it",
     )
 
 
@@ -186,12 +251,7 @@ def _off_axis(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
     bins = m.offset_mm / geometry.det_spacing_mm
     if abs(bins) <= _OFF_AXIS or abs(m.offset_mm) <= 4 * m.deviation_mm:
         return None
-    return Finding(
-        "centre",
-        f"the views turn about a point {bins:+.1f} bins ({m.offset_mm:+.2f} mm) from where the geometry "
-        f"puts the axis: det_offset_mm should be about {centre_of_rotation(y, geometry):.2f}; "
-        "--find-centre takes it",
-    )
+    return _centre(bins, centre_of_rotation(y, geometry), geometry)
 
 
 def _stray(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:

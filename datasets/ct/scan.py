@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.consistency import Finding, centre_of_rotation, findings, unseen
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from restore.datasets.ct.room import Room
     from restore.noise import Noise
     from restore.operators.ct.parallel_beam import ParallelBeamCT
     from restore.problem import Problem
@@ -43,8 +45,12 @@ class CTScan(Scan):
     kind = "ct"
     modality: ClassVar[str] = "CT"
     holds: ClassVar[str] = "a sinogram"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "find_centre")
     first_look: ClassVar[str] = "fbp"
+    suspects: ClassVar[str] = (
+        "truncated views, an object larger than the image grid, a wrong centre of rotation (--find-centre), angles in "
+        "degrees or in another order than the views, a wrong size of pixels or bins, or a noise level that is too small"
+    )
 
     sinogram: LazyStack
     geometry: ParallelBeam
@@ -94,28 +100,91 @@ class CTScan(Scan):
         return np.asarray(self.reference[index])
 
     def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
-        """HU of attenuation in 1/mm."""
-        hu: NDArray[np.float32] = mu_to_hu(samples, self.mu_water).float().cpu().numpy()
+        """HU of attenuation in 1/mm; of a larger image (`CTSetup`) its middle."""
+        rows, columns = self.geometry.shape
+        top, left = ((n - m) // 2 for n, m in zip(samples.shape[-2:], (rows, columns), strict=True))
+        inside = samples[..., top : top + rows, left : left + columns]
+        hu: NDArray[np.float32] = mu_to_hu(inside, self.mu_water).float().cpu().numpy()
         return hu
 
     def _setup(self, options: SetupOptions) -> CTSetup:
-        """The noise model, and the attenuation of the HU window as intensity scale.
+        """The noise model, the attenuation of the HU window as intensity scale, and a geometry that the data fit.
 
-        Raises ConfigError where ASTRA is asked for and cannot project this scan.
+        Raises InputError for data that contradict their geometry (angles in degrees, exchanged axes), ConfigError
+        where ASTRA is asked for and cannot project this scan.
         """
         from restore.operators.ct.parallel_beam import ParallelBeamCT
         from restore.scaling import CT_WINDOW_HU, Scaling
 
-        operator = ParallelBeamCT(
-            self.geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector
-        )
+        geometry, record, room = self._geometry(options.find_centre)
         noise, level = self._noise(options.noise_std)
+        if room is not None:
+            if not level and options.noise_std is None and (room.first or room.last):
+                noise, level = self._noise_of_cut()
+            # Without a level nothing says how much less a continued bin is worth: the image alone grows then.
+            geometry = (
+                room.geometry if level else dataclasses.replace(geometry, shape=room.geometry.shape)
+            )
+        operator = ParallelBeamCT(geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector)
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
         return CTSetup(
-            scaling=Scaling(span, "attenuation of the HU window"),
-            noise=noise, record={"noise_std": level, "projector": options.projector}, scan=self,
-            operator=operator,
+            scaling=Scaling(span, "attenuation of the HU window"), noise=noise,
+            record={"noise_std": level, "projector": options.projector, **record},
+            scan=self, operator=operator, room=room if level else None,
         )  # fmt: skip
+
+    def _geometry(self, find_centre: bool) -> tuple[ParallelBeam, dict[str, object], Room | None]:
+        """The geometry of the data, what of it differs from the file's, and the room that the object needs.
+
+        A few slices are looked at. What they say against the stored geometry goes into the notes, or is refused where
+        no picture could come of it; where they say that the object does not fit, the image is made larger.
+        """
+        geometry, record = self.geometry, dict[str, object]()
+        looked_at = [self.sinogram[i] for i in sorted({0, self.n_slices // 2, self.n_slices - 1})]
+        found = [f for y in looked_at for f in findings(y, geometry)]
+        self._refuse(found)
+        if find_centre:
+            geometry = self._centred()
+            record["det_offset_mm"] = geometry.det_offset_mm
+            found = [f for y in looked_at for f in findings(y, geometry)]
+        said = {f.cause: f for f in (*found, unseen(geometry)) if f}
+        for finding in said.values():
+            self._note(finding.sentence)
+        if not said.keys() & {"truncated", "beyond the grid"}:
+            return geometry, record, None
+        from restore.datasets.ct.room import room_for
+
+        room = room_for(geometry, looked_at)
+        if room.geometry.shape != geometry.shape:
+            wide, cut = (" x ".join(map(str, g.shape)) for g in (room.geometry, geometry))
+            self._note(
+                f"reconstructed on {wide} pixels, so that what lies outside has a place, and cut to {cut}"
+            )
+            record["reconstructed_shape"] = list(room.geometry.shape)
+        return geometry, record, room
+
+    def _centred(self) -> ParallelBeam:
+        """The geometry with the axis of rotation where the data say: the median over all slices."""
+        stored = self.geometry.det_offset_mm
+        offsets = [
+            centre_of_rotation(self.sinogram[i], self.geometry) for i in range(self.n_slices)
+        ]
+        found = float(np.median(offsets))
+        self._note(
+            f"centre of rotation found: det_offset_mm {found:.3f} instead of {stored:.3f} "
+            f"({(found - stored) / self.geometry.det_spacing_mm:+.2f} bins), the median of {len(offsets)} slice(s)"
+        )
+        return dataclasses.replace(self.geometry, det_offset_mm=found)
+
+    def _refuse(self, found: list[Finding]) -> None:
+        for finding in found:
+            if finding.cause in ("degrees", "axes"):
+                raise InputError(self.path, finding.sentence)
+
+    def _note(self, sentence: str) -> None:
+        """Once, however often the scan is made ready."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def _noise(self, given: float | None) -> tuple[Noise | None, float | None]:
         """A given level (0: none), else Poisson weights where the photon count is known, else one level for all.
@@ -129,6 +198,15 @@ class CTScan(Scan):
         level = self._noise_level() if given is None else given
         return (Gaussian(level) if level else None), level
 
+    def _noise_of_cut(self) -> tuple[Noise, float]:
+        """One level of views that show no air, from the middle slice."""
+        from restore.datasets.ct.room import level_of_cut
+        from restore.noise import Gaussian
+
+        level = level_of_cut(self.sinogram[self.n_slices // 2])
+        self._note(f"noise_std {level:.3g} estimated from neighbouring bins: no ray shows air")
+        return Gaussian(level), level
+
     def _noise_level(self) -> float | None:
         """The stored level, else the median of those that the slices tell."""
         if self.noise_std:
@@ -140,10 +218,15 @@ class CTScan(Scan):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CTSetup(Setup):
-    """How problems are made of a sinogram."""
+    """How problems are made of a sinogram.
+
+    operator: its image may be larger than the scan's, which is its middle; room: how the
+    data are continued to it, None where they need not be.
+    """
 
     scan: CTScan
     operator: ParallelBeamCT
+    room: Room | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """Sinogram, projector and noise of the slices `which`."""
@@ -154,7 +237,10 @@ class CTSetup(Setup):
         y = torch.from_numpy(self.scan.sinogram[which.start : which.stop]).to(device)
         if device not in self._operators:
             self._operators[device] = self.operator.to(device)
-        return Problem(y, self._operators[device], self.noise, self.scaling, self.scan.ids(which))
+        noise = self.noise
+        if self.room is not None and noise is not None:
+            y, noise = self.room.continued(y, noise)
+        return Problem(y, self._operators[device], noise, self.scaling, self.scan.ids(which))
 
     @cached_property
     def _operators(self) -> dict[torch.device, ParallelBeamCT]:

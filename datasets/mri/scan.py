@@ -45,6 +45,10 @@ class MRIScan(Scan):
     holds: ClassVar[str] = "k-space"
     takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std")
     first_look: ClassVar[str] = "zerofilled"
+    suspects: ClassVar[str] = (
+        "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
+        "elsewhere, interference in some samples, or a noise level that is too small"
+    )
 
     kspace: LazyStack
     mask: NDArray[np.bool_]

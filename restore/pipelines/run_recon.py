@@ -270,8 +270,8 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
-            "kspace-order": job.kspace_order,
-            "projector": options.projector, "device": str(device),
+            "kspace-order": job.kspace_order, "projector": options.projector,
+            "find-centre": options.find_centre, "device": str(device),
         },
         job.prior if sampler.prior_kinds else None,
     )  # fmt: skip

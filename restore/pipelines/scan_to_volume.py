@@ -18,9 +18,11 @@ from restore.config import setting
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
+from restore.pipelines.alarm import misfit_notes, unexplained
 from restore.priors.adapter import PIXELS_PER_CALL
 from restore.priors.choosing import Model
 from restore.problem import Step
+from restore.registry import name_of
 from restore.samplers.base import Sampler
 
 OnStep = Callable[
@@ -123,7 +125,7 @@ def reconstruct(
     record: dict[str, Any] = {
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
-        "notes": [*scan.notes, *notes],
+        "notes": [*scan.notes, *notes, *misfit_notes(scan, name_of(type(sampler)), logs)],
         "noise_known": setup.noise is not None,
         **setup.record,
     }
@@ -152,7 +154,8 @@ def _piece(
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
-    logs = [{"slices": list(problem.ids), **end} for end in result.ends]
+    left = unexplained(problem, result)
+    logs = [{"slices": list(problem.ids), **end, **left} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]
     return Piece(scan.in_source_units(stack), logs, curve, notes, remarks)
 
