@@ -63,6 +63,8 @@ demo: $(READY)
 browser:
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then echo "Chromium is there"; \
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; fi
+	@if command -v dciodvfy >/dev/null; then echo "dicom3tools are there"; \
+	else apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools; fi
 
 test: lint
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile

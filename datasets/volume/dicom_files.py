@@ -223,13 +223,11 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
     for image in found.images:
         groups.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
     fit = [
-        group
-        for uid, group in groups.items()
-        if series in ("", uid, str(group[0].header.get("SeriesNumber")))
+        group for uid, group in groups.items() if series in ("", uid, _series_number(group[0]))
     ] or [group for uid, group in groups.items() if uid.endswith(series)]
     if len(fit) != 1:
         listing = "; ".join(
-            f"number {group[0].header.get('SeriesNumber', '?')}, {group[0].header.get('Modality', '?')}"
+            f"number {_series_number(group[0])}, {group[0].header.get('Modality', '?')}"
             f", {len(group)} file(s), UID ...{uid[-8:]}"
             for uid, group in groups.items()
         )
@@ -240,6 +238,14 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
         if file.parent in folders:
             raise InputError(file, why, "fetch or export it again, or take it out of the folder")
     return _without_copies(fit[0])
+
+
+def _series_number(image: Image) -> str:
+    """As it stands; "?" where there is none, or none that is a number."""
+    try:
+        return str(image.header.get("SeriesNumber", "?"))
+    except (ValueError, TypeError, OverflowError):
+        return "?"
 
 
 def _without_copies(images: list[Image]) -> list[Image]:

@@ -19,6 +19,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from restore.datasets.volume.dicom_classic import fill_classic
 from restore.errors import InputError
 
 SINGLE_FRAME_CLASS = {
@@ -75,4 +76,10 @@ def _frame(common: Dataset, shared: Dataset, groups: Dataset, k: int) -> Dataset
         for keyword in keywords:
             if found and keyword in found[0]:
                 frame[keyword] = found[0][keyword]
+
+    def item(group: str) -> Dataset | None:
+        held = groups.get(group) or shared.get(group)
+        return held[0] if held else None
+
+    fill_classic(frame, item)
     return frame

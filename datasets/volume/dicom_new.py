@@ -26,6 +26,9 @@ CLASSES = {
 }
 """Modality -> SOP class, modality code and third value of the image type."""
 
+REQUIRED_TAGS = {"MR": {"ScanningSequence": "RM", "SequenceVariant": "NONE"}}
+"""Tags that must have a value: here the one that says nothing."""
+
 EMPTY_TAGS = {
     "": "StudyDate StudyTime AccessionNumber ReferringPhysicianName StudyID PatientBirthDate "
     "PatientSex Manufacturer PositionReferenceIndicator PatientPosition",
@@ -62,12 +65,23 @@ def anonymous_series(volume: Volume) -> list[Dataset]:
     return images
 
 
+def complete(image: Dataset, code: str) -> None:
+    """Set, in place, what must stand in an image of that modality code and does not, to what says nothing."""
+    for keyword in " ".join([EMPTY_TAGS[""], EMPTY_TAGS.get(code, "")]).split():
+        if keyword not in image:
+            setattr(image, keyword, "" if keyword != "AcquisitionNumber" else None)
+    for keyword, value in REQUIRED_TAGS.get(code, {}).items():
+        if not image.get(keyword):
+            setattr(image, keyword, value)
+    if not (image.get("BodyPartExamined") or "Laterality" in image or "ImageLaterality" in image):
+        image.Laterality = ""  # whether it was of a paired part is not known
+
+
 def _common(volume: Volume) -> Dataset:
     storage, code, third = CLASSES[volume.modality]
     common = Dataset()
     common.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in " ".join([EMPTY_TAGS[""], EMPTY_TAGS.get(code, "")]).split():
-        setattr(common, keyword, "" if keyword != "AcquisitionNumber" else None)
+    complete(common, code)
     common.SOPClassUID = storage
     common.Modality = code
     common.ImageType = ["DERIVED", "SECONDARY", third]
@@ -77,8 +91,6 @@ def _common(volume: Volume) -> Dataset:
     common.StudyInstanceUID = generate_uid(prefix=None)
     common.FrameOfReferenceUID = generate_uid(prefix=None)
     common.SeriesNumber = 1
-    if code == "MR":
-        common.ScanningSequence, common.SequenceVariant = "RM", "NONE"
     if code == "OT":
         common.ConversionType = "WSD"
     return common

@@ -19,22 +19,25 @@ import re
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmwrite
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from restore.datasets.atomic import atomic_folder
+from restore.datasets.volume.dicom_files import boundary
 from restore.datasets.volume.dicom_frames import SINGLE_FRAME_CLASS
-from restore.datasets.volume.dicom_new import anonymous_series
+from restore.datasets.volume.dicom_new import anonymous_series, complete
 from restore.datasets.volume.dicom_quantise import Stored, quantise
 from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.dicom_sort import LPS_TO_RAS, plane_of
 from restore.datasets.volume.padding import named_padding, padding_of
 from restore.datasets.volume.volume import GeometryError, Volume
-from restore.errors import ConfigError, OutputError, ShapeError
+from restore.errors import ConfigError, InputError, OutputError, ShapeError
 from restore.version import __version__
 
 FILE_NAME = re.compile(r"\d{4,}\.dcm")
@@ -42,6 +45,9 @@ BYTES_PER_HEADER = 1 << 16
 SERIES_NUMBER_OFFSET = 1000
 PLACE_TOLERANCE = 0.1
 """How far, in voxels, a slice's header and the volume's affine may disagree."""
+
+CODES = {CTImageStorage: "CT", MRImageStorage: "MR"}
+"""Classes whose images are completed -> modality code."""
 
 PURPOSE = "Research use only, not for diagnosis."
 
@@ -84,8 +90,10 @@ def write(volume: Volume, folder: str | Path, *, description: str = "") -> Path:
         sources = volume.header.slices
         _check_places(volume, sources)
         templates = [_derived(source, volume) for source in sources]
-        first = sources[0]
-        hints = [(first.get("RescaleSlope", 1), first.get("RescaleIntercept", 0)), (1, 0)]
+        hints = [
+            (_number(sources[0], "RescaleSlope", 1), _number(sources[0], "RescaleIntercept", 0)),
+            (1, 0),
+        ]
     else:
         templates, hints = anonymous_series(volume), [(1, 0)]
     padding = padding_of(volume)
@@ -96,8 +104,40 @@ def write(volume: Volume, folder: str | Path, *, description: str = "") -> Path:
     with atomic_folder(target, expected_bytes=size) as partial:
         for k, image in enumerate(templates):
             _fill(image, series, k, stored, volume)
-            _save(image, partial / f"{k + 1:04d}.dcm")
+            encoded = _encoded(image, volume.source or target)
+            (partial / f"{k + 1:04d}.dcm").write_bytes(encoded)
     return target
+
+
+def check_sources(volume: Volume) -> None:
+    """Try one header of a volume's DICOM series as that of a derived image, before any work is done.
+
+    Raises InputError naming the tag that is missing or cannot be copied.
+    """
+    if not isinstance(volume.header, DicomSeries):
+        return
+    image = _derived(volume.header.slices[0], volume)
+    _refuse_unwritable(image, volume.source or "series")
+
+
+def _refuse_unwritable(image: Dataset, where: str | Path) -> None:
+    for tag in image.keys():
+        try:
+            one = Dataset()
+            one[tag] = image[tag]
+            one.save_as(BytesIO(), implicit_vr=False, little_endian=True)
+        except Exception as cause:  # whatever pydicom raises for a value that is none
+            name = keyword_for_tag(tag) or str(tag)
+            why = f"the DICOM tag {name} cannot be copied ({type(cause).__name__})"
+            raise InputError(where, why, "export the series again, or write NIfTI") from cause
+
+
+def _number(source: Dataset, keyword: str, default: int) -> float:
+    """A number that need not be right: it is a hint, or counts the series of a study."""
+    try:
+        return float(source.get(keyword) or default)
+    except (ValueError, TypeError, OverflowError):
+        return float(default)
 
 
 def _plain(text: str) -> str:
@@ -140,6 +180,16 @@ def _check_places(volume: Volume, sources: tuple[Dataset, ...]) -> None:
 
 def _derived(source: Dataset, volume: Volume) -> Dataset:
     """Return the header of a new image of the same place, with references to the source."""
+    where = volume.source or "series"
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not source.get(keyword):
+            why = f"the DICOM tag {keyword} is missing: a derived series has to refer to it"
+            raise InputError(where, why, "export the series again, or write NIfTI")
+    with boundary(Path(where)):
+        return _copied(source, volume)
+
+
+def _copied(source: Dataset, volume: Volume) -> Dataset:
     image = deepcopy(source)
     image.remove_private_tags()
     for keyword in STALE_TAGS:
@@ -151,7 +201,7 @@ def _derived(source: Dataset, volume: Volume) -> Dataset:
         del image[tag]
     kind = list(image.get("ImageType") or [])
     image.ImageType = ["DERIVED", kind[1] if len(kind) > 1 else "PRIMARY", *kind[2:]]
-    image.SeriesNumber = int(source.get("SeriesNumber") or 0) + SERIES_NUMBER_OFFSET
+    image.SeriesNumber = int(_number(source, "SeriesNumber", 0)) + SERIES_NUMBER_OFFSET
     if volume.n_slices > 1:
         image.SpacingBetweenSlices = f"{volume.spacing_mm[2]:.10g}"
     reference = Dataset()
@@ -164,6 +214,10 @@ def _derived(source: Dataset, volume: Volume) -> Dataset:
         _code("121322", "Source image for image processing operation")
     ]
     image.SourceImageSequence = [reference]
+    if image.SOPClassUID in CODES:
+        complete(image, CODES[image.SOPClassUID])
+    if image.get("PregnancyStatus") not in (None, 1, 2, 3, 4):
+        del image["PregnancyStatus"]  # of no meaning that the standard knows
     return image
 
 
@@ -225,14 +279,22 @@ def _put_padding(image: Dataset, stored: Stored, volume: Volume) -> None:
         image.add_new(keyword, kind, end)
 
 
-def _save(image: Dataset, file: Path) -> None:
+def _encoded(image: Dataset, where: str | Path) -> bytes:
+    """The file of an image. Raises InputError naming a tag of its source that cannot be copied."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = image.SOPClassUID
     meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.file_meta = meta
     image.preamble = b"\0" * 128  # the source's may hold another program's file
-    dcmwrite(file, image, enforce_file_format=True)
+    buffer = BytesIO()  # in memory: pydicom's errors about values are OSErrors too
+    try:
+        dcmwrite(buffer, image, enforce_file_format=True)
+    except Exception as cause:  # whatever pydicom raises for a value that is none
+        _refuse_unwritable(image, where)
+        why = f"its headers cannot be copied ({type(cause).__name__})"
+        raise InputError(where, why, "export the series again, or write NIfTI") from cause
+    return buffer.getvalue()
 
 
 def _code(value: str, meaning: str) -> Dataset:

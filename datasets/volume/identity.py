@@ -89,8 +89,11 @@ def _moved(record: dict[str, Any], affine: NDArray[np.float64]) -> NDArray[np.fl
 def identity_from(volume: Volume, series: Volume) -> Volume:
     """The volume with the header of those slices of a DICOM series that lie where its own do.
 
-    Raises ConfigError where `series` is not DICOM, GeometryError where its slices lie elsewhere.
+    Raises ConfigError where `series` is not DICOM, GeometryError where its slices lie elsewhere, InputError where its
+    headers cannot be copied.
     """
+    from restore.datasets.volume.dicom_write import check_sources
+
     where = series.source or "series"
     if not isinstance(series.header, SliceHeader):
         raise ConfigError(f"{where}: not a DICOM series, so it has no identity to take over")
@@ -107,4 +110,6 @@ def identity_from(volume: Volume, series: Volume) -> Volume:
         )
     first, step = round(to_series[2, 3]), round(to_series[2, 2])
     chosen = series.select([first + step * k for k in range(volume.n_slices)])
-    return dataclasses.replace(volume, header=chosen.header, source=series.source)
+    identified = dataclasses.replace(volume, header=chosen.header, source=series.source)
+    check_sources(identified)
+    return identified
