@@ -43,7 +43,10 @@ class Running:
     ] = None
     volumes: Volumes = None
     samples: Annotated[
-        int, typer.Option(min=1, help="Samples a method; from 2 on their calibration is measured.")
+        int,
+        typer.Option(
+            min=1, max=100_000, help="Samples a method; from 2 on their calibration is measured."
+        ),
     ] = 1
     seed: Annotated[int, typer.Option(help="Seed of the samplers' noise.")] = 0
     prior: Annotated[str, typer.Option(help="auto (bundled), a bundled name or a weight file.")] = (

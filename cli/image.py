@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from restore.pipelines.photograph import ImageResult
     from restore.problem import Step
 
+COPIES = 4
+"""Of the result that a sampler holds at the least: estimate, state, gradient, and what is written."""
 _ALPHA = Path("alpha")
 """What --mask takes instead of a picture."""
 
@@ -72,18 +74,18 @@ def command(
     import torch
 
     from restore.datasets.open import read_image
-    from restore.datasets.sidecar import environment, write_sidecar
+    from restore.datasets.sidecar import environment, foreign_note, output_record, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.photograph import restore_image
 
     samples, preset = sampling.samples, sampling.preset
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
-    for path in (out, *extra):
-        check_output(path, photo, mask, prior, kernel, config_file(), overwrite=overwrite)
+    _check_outputs([out, *extra], photo, mask, prior, kernel, overwrite=overwrite)
     _bits(out, 32)
     chosen = choose_device(device)
     picture = read_image(photo)
+    _check_size(picture, factor if task == "superres" and not simulate else 1)
     known = _read_mask(mask, picture)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
@@ -111,14 +113,30 @@ def command(
     }  # fmt: skip
     record = _record(result.record, {"photo": photo, "mask": file}, told) | {
         "outputs": [path.name for path in (out, *extra)], "environment": environment(str(chosen)),
-        "clipped_values": clipped,
+        "clipped_values": clipped, "made": [output_record(path) for path in (out, *extra)],
     }  # fmt: skip
     write_sidecar(out, record)
-    console.notes([*_notes(picture, out), *record["notes"]])
+    console.notes([*_notes(picture, out), *record["notes"], *filter(None, [foreign_note(out)])])
     if json:
         console.result_json(record)
     else:
         _show(out, record)
+
+
+def _check_outputs(outputs: list[Path], *inputs: Path | str | None, overwrite: bool) -> None:
+    from restore.datasets.sidecar import check_record
+
+    for path in outputs:
+        check_output(path, *inputs, config_file(), overwrite=overwrite)
+    check_record(outputs[0])
+
+
+def _check_size(picture: Picture, factor: int) -> None:
+    """Refuse an enlargement that cannot be held: the result and as many copies of it as a sampler works with."""
+    from restore.datasets.budget import check_result_size
+
+    size = picture.data.size * factor**2
+    check_result_size(4 * COPIES * size, f"a picture of {size:.4g} values, {factor} times larger,")
 
 
 def _write_pictures(
@@ -126,7 +144,9 @@ def _write_pictures(
 ) -> int:
     """Write the result with what its source carried, and what belongs beside it; how many values were clipped."""
     from restore.datasets.picture.images import write_image
+    from restore.datasets.sidecar import drop_record
 
+    drop_record(out)
     clipped = write_image(
         result.restored.numpy(), out, bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
         unit=picture.unit, alpha=None if result.alpha is None else result.alpha.numpy(),

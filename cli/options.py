@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 Steps = Annotated[
-    int | None, typer.Option(min=1, help="Steps of the sampler; its own default if absent.")
+    int | None,
+    typer.Option(min=1, max=100_000, help="Steps of the sampler; its own default if absent."),
 ]
 Samples = Annotated[
-    int, typer.Option(min=1, help="Posterior samples: mean in OUT, deviation in OUT_std.")
+    int,
+    typer.Option(min=1, max=100_000, help="Posterior samples: mean in OUT, deviation in OUT_std."),
 ]
 Preset = Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")]
 Settings = Annotated[

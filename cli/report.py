@@ -28,11 +28,13 @@ def command(
     ] = 200,
 ) -> None:
     """Tables, charts, pictures and volume viewers of a benchmark, as static pages for any browser."""
+    from restore.datasets.atomic import check_writable
     from restore.report.from_run import study_of_run
     from restore.report.render import check_target, write_report
 
     folder = run / "report" if out is None else out
     check_target(folder)
+    check_writable(folder.parent)
     study = study_of_run(run, most_pages=pages)
     with console.progress(run.name, total=max(len(study.pages), 1)) as advance:
         index = write_report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +83,7 @@ class Simulation:
 @verb("simulate mri")
 def mri(
     simulation: Simulation,
-    coils: Annotated[int, typer.Option(min=1, help="Number of receive coils.")] = 8,
+    coils: Annotated[int, typer.Option(min=1, max=1024, help="Number of receive coils.")] = 8,
     acceleration: Annotated[
         float | None,
         typer.Option(
@@ -116,10 +117,12 @@ def mri(
         ),
     ] = Layout.scan,
     oversampling: Annotated[
-        int | None, typer.Option(min=1, help="--as fastmri: times more rows, filled with air.")
+        int | None,
+        typer.Option(min=1, max=16, help="--as fastmri: times more rows, filled with air."),
     ] = None,
     columns: Annotated[
-        int | None, typer.Option(min=1, help="--as fastmri: measured columns, the others zero.")
+        int | None,
+        typer.Option(min=1, max=100_000, help="--as fastmri: measured columns, the others zero."),
     ] = None,
     test: Annotated[
         int | None,
@@ -133,6 +136,7 @@ def mri(
         undersampling = _undersampling(acceleration, center_fraction, mask, test)
         folder = _check_stand_in(simulation, coils == 1, test is not None)
         source, chosen = simulation.opened()
+        _check_size(source, chosen, coils * (oversampling or 1) * math.prod(source.data.shape[1:]))
         _write_stand_in(
             simulation, folder, undersampling, volume=source, coils=coils, noise=noise, slices=chosen,
             seed=simulation.seed, oversampling=oversampling or 1, columns=columns,
@@ -146,6 +150,7 @@ def mri(
 
     simulation.check()
     source, chosen = simulation.opened()
+    _check_size(source, chosen, coils * math.prod(source.data.shape[1:]))
     scan = simulate_mri(
         source, coils=coils, acceleration=4 if acceleration is None else acceleration,
         center_fraction=0.08 if center_fraction is None else center_fraction, mask=mask or "random",
@@ -167,7 +172,9 @@ def mri(
 @verb("simulate ct")
 def ct(
     simulation: Simulation,
-    views: Annotated[int, typer.Option(min=1, help="Number of projection angles.")] = 60,
+    views: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of projection angles.")
+    ] = 60,
     arc: Annotated[float, typer.Option(help="Degrees they are spread over, end left out.")] = 180,
     photons: Annotated[float, typer.Option(help="Counts of a ray through air.")] = 1e5,
 ) -> None:
@@ -177,6 +184,7 @@ def ct(
 
     simulation.check()
     source, chosen = simulation.opened()
+    _check_size(source, chosen, views * max(source.data.shape[1:]))
     scan = simulate_ct(
         source, views=views, arc=arc, photons=photons, slices=chosen, seed=simulation.seed
     )
@@ -189,6 +197,14 @@ def ct(
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
         photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
+
+
+def _check_size(volume: Volume, chosen: slice, values: int) -> None:
+    """Refuse a scan that cannot be held. values: complex or double ones, of a slice. Raises ConfigError."""
+    from restore.datasets.budget import check_result_size
+
+    count = len(range(*chosen.indices(volume.n_slices)))
+    check_result_size(8 * values * count, "a scan of this size")
 
 
 def _undersampling(

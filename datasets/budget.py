@@ -47,6 +47,16 @@ def check_budget(nbytes: int, path: str | Path, limit: int | None = None) -> Non
         )
 
 
+def check_result_size(nbytes: int, what: str) -> None:
+    """Refuse settings whose result would need more than `memory_limit()`, before any work (ConfigError)."""
+    allowed = memory_limit()
+    if nbytes > allowed:
+        raise ConfigError(
+            f"{what} would take {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB allowed; choose smaller "
+            f"numbers, or set {VARIABLE} to more"
+        )
+
+
 def _available_bytes() -> int:
     found = [n for n in (_meminfo(), _control_group()) if n is not None]
     return min(found, default=FALLBACK_BYTES)

@@ -33,6 +33,7 @@ BLOCK_BYTES = 1 << 16
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """What file systems answer that know no locks, as on some clusters."""
 
+FORMULA = ("=", "+", "-", "@")
 END = "."
 """The last column of every row: a row without it was not written to its end."""
 
@@ -107,6 +108,10 @@ _JSON = {
     for f in dataclasses.fields(Row)
     if str(f.type).startswith(("dict", "list"))
 }
+
+
+_FIGURES = {"extra": 1, "per_slice": 2, "calibration": 2, "curve": 2}
+"""Cells of numbers, by how many lists or objects lie within each other."""
 
 
 def _line(cells: Sequence[str]) -> bytes:
@@ -223,10 +228,20 @@ def _value(name: str, text: str) -> Any:
         value = parse_json(text)
         if not isinstance(value, _JSON[name]):
             raise ValueError(f"'{name}' is {text[:40]!r}")
+        if name in _FIGURES and not _is_of_numbers(value, _FIGURES[name]):
+            raise ValueError(f"'{name}' holds something else than numbers: {text[:40]!r}")
         return value
     if name in _NUMBERS:
         return None if text == "" else _NUMBERS[name](text)
     return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text)
+
+
+def _is_of_numbers(value: Any, depth: int) -> bool:
+    """Whether lists or objects within each other, so many, hold numbers alone; null is one that was not finite."""
+    if depth == 0:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    items = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list) and all(_is_of_numbers(v, depth - 1) for v in items)
 
 
 def _text(value: Any) -> str:
@@ -237,7 +252,9 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return repr(float(value))  # numpy's own repr names its type
     # One row is one line, so that a row cut short is told by its missing end.
-    return re.sub(r"[\\\x00-\x1f\x85\u2028\u2029]", lambda found: _escaped(found[0]), str(value))
+    text = re.sub(r"[\\\x00-\x1f\x85\u2028\u2029]", lambda found: _escaped(found[0]), str(value))
+    # What a spreadsheet would take for a formula is marked as text, and read back as it was.
+    return f"\\{text}" if text.startswith(FORMULA) else text
 
 
 def _escaped(character: str) -> str:

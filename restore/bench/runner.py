@@ -25,6 +25,7 @@ from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.config import check_settings, shared
+from restore.datasets.atomic import check_writable
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import demand_of
 from restore.operators.base import LinearOperator
@@ -86,6 +87,7 @@ def run_benchmark(
     work = _Work(protocol, tuple(methods), run, options, told, protocol.volumes())
     if not run.parent.is_dir():
         raise OutputError(f"{run.parent}: there is no such folder; make it first")
+    check_writable(run if run.is_dir() else run.parent)
     run.mkdir(exist_ok=True)
     rows = results.load(run) if any(run.glob("results*.csv")) else []
     have = {row.key for row in rows if row.status == "done"}

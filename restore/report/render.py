@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import restore
 from restore.bench.store import slug
-from restore.datasets.atomic import atomic_folder
+from restore.datasets.atomic import atomic_folder, check_writable
 from restore.errors import OutputError
 from restore.report.pictures import Scales, SlicePictures, oriented, scales, write_pictures
 from restore.report.plots import THEMES, draw
@@ -86,6 +86,7 @@ def write_report(
     Raises OutputError, and what reading the images raises.
     """
     check_target(folder)
+    check_writable(folder.parent)
     with atomic_folder(folder) as partial:
         _write(study, partial, largest_page, largest_report, tell)
     return folder / "index.html"

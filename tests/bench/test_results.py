@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,28 @@ def test_cells_of_a_wrong_kind_are_refused(tmp_path: Path, value: str) -> None:
     path.write_text(text, newline="")
     with pytest.raises(InputError, match="row a"):
         read_file(path)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd|calc", "-2+3", "@SUM(A1)", "plain", "\\=", "a=b"])
+def test_no_cell_is_a_formula(tmp_path, name):
+    file = tmp_path / "results.csv"
+    results.append(file, Row("k", "p", name, "s", "m", "done"))
+    cells = next(islice(csv.reader(file.open(newline="")), 1, None))
+    assert not [c for c in cells if c.startswith(("=", "+", "-", "@"))]
+    assert results.read_file(file)[0].volume == name
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [("psnr", "much"), ("per_slice", '{"psnr": "x"}'), ("curve", "[1]"), ("extra", '{"a": true}'),
+     ("calibration", "[" * 500 + "]" * 500), ("settings", "[]")],
+)  # fmt: skip
+def test_a_cell_of_another_kind_is_named(tmp_path, column, cell):
+    file = tmp_path / "results.csv"
+    results.append(file, Row("k", "p", "v", "s", "m", "done"))
+    table = list(csv.reader(file.open(newline="")))
+    table[1][table[0].index(column)] = cell
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows(table)
+    with pytest.raises(InputError, match="row k"):
+        results.read_file(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import PIL.Image
 import pytest
 
 from restore.cli.signals import Ended
+from restore.datasets.atomic import atomic_file
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read
 from restore.datasets.simulate.mri import simulate_mri
@@ -291,3 +295,61 @@ def test_memory_that_torch_does_not_get(verb, monkeypatch, words):
 
     monkeypatch.setattr("restore.cli.listing.operators", operators)
     assert verb("list", "operators").exit_code == 7
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "mri", "VOLUME", "-o", "OUT.h5", "--coils", "1000000000"),
+        ("simulate", "mri", "VOLUME", "-o", "OUT.h5", "--as", "fastmri", "--oversampling", "1000000000"),
+        ("simulate", "ct", "VOLUME", "-o", "OUT.h5", "--views", "1000000000"),
+        ("recon", "SCAN", "-o", "OUT.nii", "--steps", "1000000000"),
+        ("recon", "SCAN", "-o", "OUT.nii", "--samples", "1000000000"),
+        ("image", "PHOTO", "-o", "OUT.png", "--task", "superres", "--factor", "1000000"),
+        ("image", "PHOTO", "-o", "OUT.png", "--task", "deblur", "--kernel", "gaussian:1e9"),
+    ],
+)  # fmt: skip
+def test_numbers_that_never_end(scan, verb, tmp_path, words):
+    volume, photo = tmp_path / "v.nii", tmp_path / "p.png"
+    nibabel.save(nibabel.Nifti1Image(np.ones((16, 16, 2), np.float32), np.eye(4)), volume)
+    PIL.Image.fromarray(np.zeros((16, 16), np.uint8)).save(photo)
+    names = {"VOLUME": volume, "SCAN": scan, "PHOTO": photo}
+    out = [tmp_path / word if word.startswith("OUT") else names.get(word, word) for word in words]
+    result = verb(*out)
+    assert result.exit_code == 2, result.stderr
+    assert not list(tmp_path.glob("OUT*"))
+
+
+def test_a_picture_has_a_record_that_vouches_for_it(verb, tmp_path):
+    photo, card = tmp_path / "p.png", tmp_path / "o.json"
+    PIL.Image.fromarray(np.full((16, 16), 99, np.uint8)).save(photo)
+    card.write_text('{"of": "somebody else"}')
+    command = ["image", photo, "-o", tmp_path / "o.png", "--task", "inpaint", "--mask", photo]
+    result = verb(*command, "--sampler", "tv", "--steps", 2)
+    assert result.exit_code == 0, result.stderr
+    assert card.read_text() == '{"of": "somebody else"}'
+    (made,) = json.loads((tmp_path / "o.png.restore.json").read_text())["made"]
+    content = (tmp_path / "o.png").read_bytes()
+    assert (made["Bytes"], made["SHA256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    result = verb(*command[:3], photo, *command[4:], "--overwrite")
+    assert result.exit_code == 5
+    assert "output and input are the same" in result.stderr
+
+
+def test_what_dead_processes_left_is_removed(scan, verb, tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait(WAIT_SECONDS)
+    left = [_hidden(tmp_path, dead.pid, ".nii"), _hidden(tmp_path, dead.pid, "")]
+    alive = _hidden(tmp_path, os.getpid(), ".nii")
+    left[0].write_text("half")
+    left[1].mkdir()
+    alive.write_text("half")
+    assert verb("recon", scan, "-o", tmp_path / "x.nii", "--sampler", "zerofilled").exit_code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, "x.json", "x.nii"])
+
+
+def _hidden(folder: Path, process: int, suffix: str) -> Path:
+    with atomic_file(folder / f"x{suffix}") as partial:
+        partial.touch()
+    (folder / f"x{suffix}").unlink()
+    return partial.with_name(partial.name.replace(f"-{os.getpid()}-", f"-{process}-"))
