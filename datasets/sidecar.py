@@ -111,6 +111,11 @@ def output_record(path: Path, name: str = "") -> dict[str, Any]:
     return {"File": name or path.name, "SHA256": sha256_of(path), "Bytes": size}
 
 
+def name_bytes(name: str) -> bytes:
+    """A file's name as it stands on the disk: in another locale Python has other characters for the same bytes."""
+    return name.encode("utf-8", "surrogateescape")
+
+
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Return versions of this program, Python and the packages that matter, and the device."""
     versions = {name: found for name in PACKAGES if (found := _version(name))}
@@ -159,5 +164,6 @@ def _is_record_of(record: Path, result: Path) -> bool:
     except (InputError, NotFoundError):
         return False
     outputs = content.get("outputs")
-    names = outputs if isinstance(outputs, list) else [result.name]
-    return content.get("IntendedUse") == INTENDED_USE and result.name in names
+    names = [name for name in outputs if isinstance(name, str)] if isinstance(outputs, list) else []
+    named = not isinstance(outputs, list) or name_bytes(result.name) in map(name_bytes, names)
+    return content.get("IntendedUse") == INTENDED_USE and named

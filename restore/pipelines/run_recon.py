@@ -32,6 +32,7 @@ from restore.datasets.sidecar import (
     check_record,
     environment,
     foreign_note,
+    name_bytes,
     read_sidecar,
     source_record,
 )
@@ -205,7 +206,7 @@ def _is_done(planned: Planned) -> bool:
         return False
     vouched = _vouched(record)
     for path in _outputs(job):
-        if vouched.get(path.name) != sha256_of(path):
+        if vouched.get(name_bytes(path.name)) != sha256_of(path):
             raise OutputError(
                 f"{path}: is not what its record vouches for (another sha256): cut, changed or replaced since; choose "
                 "another name, or add --overwrite to do it again"
@@ -213,11 +214,12 @@ def _is_done(planned: Planned) -> bool:
     return True
 
 
-def _vouched(record: Mapping[str, Any]) -> dict[str, Any]:
+def _vouched(record: Mapping[str, Any]) -> dict[bytes, Any]:
     """sha256 by name of the results of a record; records of earlier versions have none."""
     made = record.get("made")
     entries = made if isinstance(made, list) else []
-    return {e["File"]: e.get("SHA256") for e in entries if isinstance(e, dict) and "File" in e}
+    told = [e for e in entries if isinstance(e, dict) and isinstance(e.get("File"), str)]
+    return {name_bytes(e["File"]): e.get("SHA256") for e in told}
 
 
 def _check_place(planned: Planned) -> None:
