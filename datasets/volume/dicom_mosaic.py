@@ -53,9 +53,14 @@ def split_mosaic(header: Dataset, name: str) -> list[tuple[Dataset, tuple[int, i
     slices are not told, or the tiles do not fit.
     """
     csa = _csa(header, name)
-    count = _count(csa.get("NumberOfImagesInMosaic")) or _count(
-        _private(header, COUNT, COUNT_CREATOR, COUNT_NAME)
+    told = (
+        _count(csa.get("NumberOfImagesInMosaic")),
+        _count(_private(header, COUNT, COUNT_CREATOR, COUNT_NAME)),
     )
+    count = max(told)
+    if min(told) not in (0, count):
+        why = f"a mosaic of {told[0]} slices by one private tag and of {told[1]} by another"
+        raise InputError(name, why, "export it again")
     normal = np.array(csa.get("SliceNormalVector") or [], dtype=np.float64)
     if count < 1 or normal.shape != (3,) or not np.isfinite(normal).all():
         why = (

@@ -90,6 +90,13 @@ def test_tiles_that_do_not_fit_and_damaged_private_header(mosaic, tmp_path):
         dicom.read(tmp_path / "odd.dcm")
 
 
+def test_two_numbers_of_slices(mosaic, tmp_path):
+    mosaic[0x0019, 0x100A].value = 7
+    mosaic.save_as(tmp_path / "two.dcm")
+    with pytest.raises(InputError, match="of 5 slices by one private tag and of 7 by another"):
+        dicom.read(tmp_path / "two.dcm")
+
+
 def test_several_mosaics_are_a_time_series(mosaic, tmp_path):
     for k in range(3):
         mosaic.SOPInstanceUID = mosaic.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{k}"
