@@ -38,7 +38,10 @@ def command(
         bool,
         typer.Option("--align", help="Shift OUT onto REF first; compare where both are known."),
     ] = False,
-    index: Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI REF.")] = None,
+    index: Annotated[
+        int | None,
+        typer.Option("--index", "--volume", help="Which volume of several in REF, from 0."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """PSNR, SSIM and NMSE of a result against its reference."""

@@ -47,9 +47,10 @@ class Simulation:
     series: Annotated[
         str, typer.Option(help="Which series of a DICOM folder: number or UID's end.")
     ] = ""
-    index: Annotated[int | None, typer.Option(help="Which volume of a 4-D NIfTI file, from 0.")] = (
-        None
-    )
+    index: Annotated[
+        int | None,
+        typer.Option("--index", "--volume", help="Which volume of several (4-D, echoes), from 0."),
+    ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 7
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing SCAN.h5.")] = (
         False

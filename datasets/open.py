@@ -34,8 +34,6 @@ MOST_NAMES = 30
 
 HINTS = (
     ("archive", "unpack it first"),
-    ("NRRD", "convert it to NIfTI"),
-    ("MetaImage", "convert it to NIfTI"),
     ("picture", "convert it to PNG or TIFF"),
     ("a folder", "give one file, or the folder of a DICOM series"),
     ("text file", DOWNLOAD_AGAIN),
@@ -55,9 +53,9 @@ def read(
     repair: str = "",
     **options: Any,
 ) -> Volume:
-    """Read a volume: a NIfTI file, a DICOM file or a folder with a DICOM series.
+    """Read a volume: NIfTI, NRRD, MetaImage, a DICOM file or a folder with a DICOM series.
 
-    index: which volume of a 4-D NIfTI; series: which DICOM series of a folder (number, UID or its
+    index: which volume where a file or series holds several; series: which DICOM series of a folder (number, UID or its
     end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
     NIfTI voxels that are not finite. options: whatever else a format takes. Raises NotFoundError, InputError,
     ConfigError (an option that the file's format does not take).

@@ -41,16 +41,18 @@ from restore.datasets.volume.dicom_pixels import (
 )
 from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.dicom_sort import numbers, plane_of, sort_planes
+from restore.datasets.volume.dicom_volumes import one_volume
 from restore.datasets.volume.volume import Volume
 from restore.errors import InputError, NotFoundError
 
 
-def read(path: str | Path, *, series: str = "") -> Volume:
+def read(path: str | Path, *, series: str = "", index: int | None = None) -> Volume:
     """Read a series as one volume, (z, y, x): z along the slices' normal, intensities rescaled.
 
     path: a folder (searched to its bottom) or one file; series: which one, where there are several:
     its UID, the end of it, or its number. CT is in HU. Values are float32, float64 where 32 bits
-    are stored. A Siemens mosaic is the volume of its tiles. Raises NotFoundError, InputError.
+    are stored. A Siemens mosaic is the volume of its tiles. index: which volume, from 0, where a series
+    holds several (times, echoes, weightings, as `dicom_volumes` tells them apart). Raises NotFoundError, InputError.
     """
     source = Path(path)
     if not source.exists():
@@ -59,8 +61,9 @@ def read(path: str | Path, *, series: str = "") -> Volume:
         warnings.simplefilter("always")
         found = find_images(source)
         images = choose_series(found, series, source)
-        images = _slices(images, source)
-        volume = _volume(images, source, found.notes)
+        chosen: list[str] = []
+        images = _slices(images, source, index, chosen)
+        volume = _volume(images, source, [*found.notes, *chosen])
     if caught:
         note = f"{len(caught)} irregular value(s) in the headers"
         volume = replace(volume, notes=(*volume.notes, note))
@@ -74,18 +77,33 @@ def _claims(content: Content) -> bool:
     return content.kind == DICOM
 
 
-def _slices(images: list[Image], source: Path) -> list[Image]:
+def _slices(images: list[Image], source: Path, index: int | None, notes: list[str]) -> list[Image]:
     """The slices that a series' files hold: themselves, or the frames or tiles of the only one."""
     for image in images:
         refuse_colour(image)
     _refuse_unfit(images, source)
     if len(images) == 1 and images[0].has_frames:
-        return _frames(images[0])
+        frames = _frames(images[0])
+        return one_volume(frames, [frame.header for frame in frames], index, source, notes)
     mosaics = [image for image in images if is_mosaic(image.header, image.name)]
     if mosaics and len(images) > 1:
-        why = f"{len(mosaics)} Siemens mosaics, each a whole volume: a time series"
-        raise InputError(source, why, f"give one of the files, such as {mosaics[0].name}")
-    return _tiles(mosaics[0]) if mosaics else images
+        return _tiles(_mosaic_of(mosaics, source, index, notes))
+    if mosaics:
+        return _tiles(mosaics[0])
+    return one_volume(images, [image.header for image in images], index, source, notes)
+
+
+def _mosaic_of(mosaics: list[Image], source: Path, index: int | None, notes: list[str]) -> Image:
+    """One of a time series of mosaics, in the order of their instance numbers."""
+    count = len(mosaics)
+    if index is None or not 0 <= index < count:
+        why = f"{count} Siemens mosaics, each a whole volume: a time series"
+        raise InputError(
+            source, why, f"choose one (--volume 0 to {count - 1}), or give one of the files"
+        )
+    ordered = sorted(mosaics, key=lambda m: (int(m.header.get("InstanceNumber") or 0), m.name))
+    notes.append(f"volume {index} of {count}: {ordered[index].name}")
+    return ordered[index]
 
 
 def _frames(image: Image) -> list[Image]:
@@ -199,7 +217,7 @@ FORMAT = Format(
     rank=60,  # a folder is asked for files of other formats first
     claims=_claims,
     open=read,
-    options=("series",),
+    options=("series", "index"),
     called="a DICOM series",
     save=dicom_write.write,
     suffixes=("",),

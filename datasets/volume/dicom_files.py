@@ -38,7 +38,8 @@ LOOKED_AT: list[int | str | BaseTag] = [
         "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope "
         "RescaleIntercept RescaleType ModalityLUTSequence PixelPaddingValue PixelPaddingRangeLimit "
         "LossyImageCompression PerFrameFunctionalGroupsSequence EchoTime EchoNumbers TemporalPositionIdentifier "
-        "AcquisitionNumber AcquisitionTime InstanceNumber GantryDetectorTilt AcquisitionMatrix"
+        "DiffusionBValue TriggerTime AcquisitionNumber AcquisitionTime "
+        "InstanceNumber GantryDetectorTilt AcquisitionMatrix"
     ).split(),
     *map(Tag, MOSAIC_TAGS),
 ]

@@ -122,7 +122,7 @@ def test_options_of_the_other_format(tmp_path, volume):
     nifti, series = write(volume, tmp_path / "x.nii"), write(volume, tmp_path / "s")
     with pytest.raises(ConfigError, match="series"):
         read(nifti, series="1")
-    for option in ({"index": 0}, {"modality": "CT"}, {"repair": "zero"}):
+    for option in ({"modality": "CT"}, {"repair": "zero"}):
         with pytest.raises(ConfigError, match="NIfTI"):
             read(series, **option)
     assert read(nifti, modality="CT").units == "HU"

@@ -1,0 +1,131 @@
+"""Voxels that lie behind or beside a text header: NRRD and MetaImage share how they are read.
+
+May be called by those two readers. Touches the header's file and the one beside it that holds the voxels.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.budget import check_budget
+from restore.errors import InputError
+
+EXPORT = "fetch or export it again"
+LPS = np.diag([-1.0, -1.0, 1.0])
+"""From x to the left, y to the back, z to the head, to RAS."""
+
+MOST_HEADER_BYTES = 1 << 20
+_MOST_PER_BYTE = {"gzip": 1032, "zlib": 1032, "bzip2": 1 << 20}
+
+
+def voxels(
+    path: Path, where: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...], packing: str
+) -> NDArray[Any]:
+    """The stored numbers of `shape`, read from byte `start` of `where` (-1: the last bytes of the file).
+
+    packing: "raw", "gzip", "zlib", "bzip2" or "text". path: the file to name in messages. Raises InputError.
+    """
+    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    size = where.stat().st_size
+    if needed > (
+        size * _MOST_PER_BYTE.get(packing, 1) if packing != "text" else size * dtype.itemsize
+    ):
+        why = f"damaged: ended early: its header asks for {needed} bytes, {where.name} holds {size}"
+        raise InputError(path, why, EXPORT)
+    check_budget(needed * 3 + needed // dtype.itemsize * 8, path)
+    with where.open("rb") as stream:
+        stream.seek(max(start, 0) if start >= 0 else size - needed)
+        if packing == "raw":
+            found = stream.read(needed)
+        elif packing == "text":
+            return np.array(stream.read().split(), dtype=np.float64).reshape(shape)
+        else:
+            found = _unpacked(path, stream.read(), packing, needed)
+    if len(found) < needed:
+        why = f"damaged: ended early: {len(found)} bytes of voxels instead of {needed}"
+        raise InputError(path, why, EXPORT)
+    return np.frombuffer(found, dtype).reshape(shape)
+
+
+def _unpacked(path: Path, packed: bytes, packing: str, needed: int) -> bytes:
+    """At most one byte more than needed, so that a bomb stays small; the checksum at the end is verified."""
+    try:
+        if packing == "bzip2":
+            return bz2.BZ2Decompressor().decompress(packed, needed + 1)[:needed]
+        bits = 31 if packing == "gzip" else zlib.MAX_WBITS
+        unpacker = zlib.decompressobj(bits)
+        found = unpacker.decompress(packed, needed + 1)
+        unpacker.decompress(unpacker.unconsumed_tail, 1)
+        if len(found) == needed and not unpacker.eof:
+            raise zlib.error("incomplete stream")
+    except (OSError, EOFError, gzip.BadGzipFile, zlib.error) as cause:
+        why = "damaged: the compressed data ended early or its checksum is wrong"
+        raise InputError(path, why, EXPORT) from cause
+    return found[:needed]
+
+
+def intensities(path: Path, stored: NDArray[Any], repair: str, notes: list[str]) -> NDArray[Any]:
+    """Float32, float64 where float32 would round; infinite and NaN values refused, or zero by repair="zero"."""
+    exact = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
+    narrow = stored.dtype.kind == "f" and stored.dtype.itemsize <= 4
+    data = stored.astype(np.float32 if exact or narrow or stored.dtype == np.int8 else np.float64)
+    bad = ~np.isfinite(data)
+    if not bad.any():
+        return data
+    if repair != "zero":
+        raise InputError(
+            path, f"{int(bad.sum())} voxels are not finite", "repair='zero' sets them to 0"
+        )
+    notes.append(f"{int(bad.sum())} voxels that were not finite are set to 0")
+    return np.where(bad, 0, data).astype(data.dtype)
+
+
+def chosen(path: Path, count: int, index: int | None) -> int:
+    """Which of several volumes in a file; the only one needs no choice. Raises InputError."""
+    if count == 1 and index in (None, 0):
+        return 0
+    if index is None:
+        raise InputError(
+            path, f"{count} volumes in one file", f"choose one: --volume 0 to {count - 1}"
+        )
+    if not 0 <= index < count:
+        raise InputError(path, f"there is no volume {index}", f"it has volumes 0 to {count - 1}")
+    return index
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file of voxels that a header names, in the header's own folder and nowhere else. Raises InputError."""
+    if Path(name).name != name or "%" in name or re.match(r"LIST\b", name):
+        why = f"its voxels lie in '{name}': several files, or another folder"
+        raise InputError(path, why, "put them into one file beside the header, or convert to NIfTI")
+    where = path.with_name(name)
+    if not where.is_file():
+        raise InputError(path, f"its voxels should lie in '{name}' beside it, which is not there")
+    return where
+
+
+def numbers_of(path: Path, key: str, text: str) -> list[float]:
+    """The finite numbers of a field. Raises InputError."""
+    try:
+        found = [float(word) for word in text.split()]
+    except ValueError as cause:
+        raise InputError(path, f"'{key}' is '{text[:60]}', expected numbers", EXPORT) from cause
+    if not found or not np.isfinite(found).all():
+        raise InputError(path, f"'{key}' is '{text[:60]}', expected finite numbers", EXPORT)
+    return found
+
+
+def sizes_of(path: Path, key: str, text: str, rank: int) -> tuple[int, ...]:
+    """The sizes of `rank` axes, at least 1 each. Raises InputError."""
+    found = numbers_of(path, key, text)
+    if len(found) != rank or min(found) < 1 or any(n != int(n) for n in found):
+        raise InputError(path, f"'{key}' is '{text[:60]}', expected {rank} whole numbers above 0")
+    return tuple(int(n) for n in found)
