@@ -80,10 +80,13 @@ def root_names(content: Content) -> frozenset[str]:
         )
 
 
-def find_dataset(file: h5py.File, name: str, *, sparse: bool = False) -> h5py.Dataset | None:
+def find_dataset(
+    file: h5py.File, name: str, *, sparse: bool = False, pairs: bool = False
+) -> h5py.Dataset | None:
     """The data set at `name` ("a/b"), checked before use, or None where it is absent.
 
     sparse: parts may never have been written and count as zeros; for readers that know which.
+    pairs: compounds of two floating-point numbers are let through.
     Raises InputError for links, foreign storage, values that are not numbers, or impossible sizes.
     """
     found = _follow(file, name)
@@ -96,7 +99,9 @@ def find_dataset(file: h5py.File, name: str, *, sparse: bool = False) -> h5py.Da
         raise InputError(path, f"'{name}' is a virtual data set of other files", _copy_hint())
     if found.external:
         raise InputError(path, f"the values of '{name}' are stored in another file", _copy_hint())
-    if found.shape is None or found.dtype.kind not in NUMBERS:
+    fields = [field[0].kind for field in (found.dtype.fields or {}).values()]
+    number = found.dtype.kind in NUMBERS or (pairs and fields == ["f", "f"])
+    if found.shape is None or not number:
         raise InputError(path, f"'{name}' does not hold numbers (type {found.dtype})")
     if sparse and found.chunks is not None:
         check_budget(found.nbytes, path)

@@ -25,16 +25,31 @@ MARGIN_BYTES = 1 << 20
 """Room for everything in a scan file besides its stacks."""
 
 
-def read_slice(path: Path, key: str, index: int, kind: type) -> NDArray[Any]:
-    """Slice `index` of the data set `key`, converted to `kind`. Raises InputError."""
+def read_slice(path: Path, key: str, index: int, kind: type | None) -> NDArray[Any]:
+    """Slice `index` of the data set `key`, converted to `kind`, None for its own. Raises InputError."""
     with open_hdf5(path) as file:
-        dataset = find_dataset(file, key)
+        dataset = find_dataset(file, key, pairs=True)
         if dataset is None:
             raise InputError(path, f"'{key}' is gone", "do not change a file while it is read")
         values = np.asarray(dataset[index])
         # A number too large for the target becomes infinite, which the callers look for.
         with np.errstate(over="ignore"):
-            return values.astype(kind)
+            values = joined(values)
+            return values if kind is None else values.astype(kind)
+
+
+def is_pair(dtype: np.dtype[Any]) -> bool:
+    """Whether values are a compound of two floating-point numbers, real and imaginary part by their order."""
+    fields = dtype.fields or {}
+    return len(fields) == 2 and all(field[0].kind == "f" for field in fields.values())
+
+
+def joined(values: NDArray[Any]) -> NDArray[Any]:
+    """Compounds of real and imaginary part as complex numbers, anything else unchanged."""
+    if not is_pair(values.dtype):
+        return values
+    real, imaginary = (values[name].astype(np.float64) for name in values.dtype.names or ())
+    return real + 1j * imaginary
 
 
 def companion(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from restore.config import did_you_mean
 from restore.datasets.atomic import name_suffix
 from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at
+from restore.datasets.foreign import FOREIGN, raw_kind
 from restore.datasets.formats import Format, Holds, known_formats
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, OutputError
@@ -176,9 +177,14 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
         why = f"{other.called or content.kind}, not a {holds}"
         return InputError(content.path, why, INSTEAD[other.holds])
     names = ", ".join(f.name for f in wanted)
-    hint = next((todo for word, todo in HINTS if word in content.kind), "")
+    kind = (raw_kind(content) if holds == "scan" else None) or content.kind
+    hint = next((todo for word, todo in FOREIGN + HINTS if word in kind), "")
     expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
-    return InputError(content.path, f"{_told(content)}, not a {holds} that is read here", expected)
+    return InputError(
+        content.path,
+        f"{kind if kind != HDF5 else _told(content)}, not a {holds} that is read here",
+        expected,
+    )
 
 
 def _told(content: Content) -> str:

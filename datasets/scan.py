@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore.config import check_settings, setting
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.identity import header_of_source
-from restore.datasets.volume.volume import Volume
+from restore.datasets.volume.volume import Unplaced, Volume
 from restore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Scan(ABC):
     def volume(self, data: NDArray[Any]) -> Volume:
         """Intensities (slices, *image_shape) in the place and with the header that the scan's source gives."""
         affine = np.eye(4) if self.affine is None else self.affine
-        header = None if self.affine is None else header_of_source(self.source, affine)
+        header = Unplaced() if self.affine is None else header_of_source(self.source, affine)
         return Volume(data, affine, self.modality, self.units, header, notes=tuple(self.notes))
 
     def empty_volume(self) -> Volume:

@@ -41,6 +41,10 @@ class Problem:
             raise ShapeError(
                 f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})"
             )
+        if self.operator.kind == "mri" and not self.y.is_complex():
+            raise ConfigError(
+                f"k-space must be complex, found {self.y.dtype}: magnitudes hold no image; pass the complex samples"
+            )
         bad = int((~torch.isfinite(self.operator.project(self.y))).sum())
         if bad:
             raise ConfigError(

@@ -23,7 +23,13 @@ from restore.datasets.hdf5_guard import (
     open_hdf5,
     root_names,
 )
-from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
+from restore.datasets.hdf5_stack import (
+    companion,
+    is_pair,
+    new_hdf5,
+    read_slice,
+    write_stack,
+)
 from restore.datasets.mri.fastmri_grid import along_z, image_size, note_matrix, require_cartesian
 from restore.datasets.mri.fastmri_header import Header, format_header, parse_header
 from restore.datasets.mri.kspace_order import order_of
@@ -58,7 +64,7 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
-        shape = _kspace_shape(file, path)
+        shape = _kspace_shape(file, path, notes)
         header = _header(file, notes)
         stored = find_dataset(file, "mask")
         stored_mask = None if stored is None else np.asarray(stored[()])
@@ -69,7 +75,7 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
         noise = attribute(file, "noise_std")
     require_cartesian(header, path)
     note_matrix(shape, header, notes)
-    raw = LazyStack(shape, _raw_loader(path))
+    raw = LazyStack(shape, _raw_loader(path, shape))
     order = order_of(raw, kspace_order, path, notes)
     ordered = raw if order.usual else LazyStack(shape, lambda i: order.kspace(raw[i]))
     checked = LazyStack(shape, _checked_loader(path, ordered, repair, notes))
@@ -85,6 +91,8 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
     crop = image_size(shape, header, reference, notes)
     notes.extend(record.notes)
     affine = record.affine
+    if affine is None:
+        notes.append("the file tells no orientation: NIfTI is written with sform and qform code 0")
     if affine is None and header is not None:
         affine = header.affine(crop, (shape[-2], shape[-1]))
     return MRIScan(
@@ -135,27 +143,35 @@ def write_fastmri(scan: MRIScan, path: str | Path) -> None:
         write_record(file, scan)
 
 
-def _kspace_shape(file: h5py.File, path: Path) -> tuple[int, int, int, int]:
-    kspace = find_dataset(file, "kspace")
+def _kspace_shape(file: h5py.File, path: Path, notes: list[str]) -> tuple[int, int, int, int]:
+    kspace = find_dataset(file, "kspace", pairs=True)
     if kspace is None:
         raise InputError(path, f"no data set 'kspace'; the file holds {names(file)}")
-    if kspace.dtype.kind != "c":
-        raise InputError(path, f"'kspace' must be complex, found {kspace.dtype}")
-    if kspace.ndim not in (3, 4) or 0 in kspace.shape:
+    sizes = tuple(map(int, kspace.shape))
+    if kspace.dtype.kind == "f" and len(sizes) in (4, 5) and sizes[-1] == 2:
+        notes.append("'kspace' holds real and imaginary parts along its last axis: joined")
+        sizes = sizes[:-1]
+    elif is_pair(kspace.dtype):
+        notes.append(f"'kspace' holds pairs ({kspace.dtype}), taken as real and imaginary parts")
+    elif kspace.dtype.kind != "c":
+        raise InputError(
+            path,
+            f"'kspace' must be complex, found {kspace.dtype}",
+            "magnitudes hold no image: store the complex samples, or real and imaginary parts along a last axis of two",
+        )
+    if len(sizes) not in (3, 4) or 0 in sizes:
         raise InputError(
             path,
             f"'kspace' has shape {kspace.shape}",
             "expected (slices, coils, H, W), or (slices, H, W) for a single coil",
         )
-    sizes = tuple(map(int, kspace.shape))
-    coils = sizes[1] if kspace.ndim == 4 else 1
+    coils = sizes[1] if len(sizes) == 4 else 1
     return sizes[0], coils, sizes[-2], sizes[-1]
 
 
 def _reference(file: h5py.File, path: Path, shape: tuple[int, ...]) -> LazyStack | None:
     """The target. Single-coil files hold both: theirs is `esc`, `rss` being that of all coils."""
-    single = file["kspace"].ndim == 3
-    for kind in ("esc", "rss") if single else ("rss", "esc"):
+    for kind in ("esc", "rss") if shape[1] == 1 else ("rss", "esc"):
         found = companion(file, path, f"reconstruction_{kind}", shape[:1], 3, np.float32)
         if found is not None:
             return found
@@ -207,10 +223,14 @@ def _mask(
     return mask
 
 
-def _raw_loader(path: Path) -> Load:
+def _raw_loader(path: Path, shape: tuple[int, ...]) -> Load:
     def load(index: int) -> NDArray[Any]:
-        values = read_slice(path, "kspace", index, np.complex64)
-        return values[None] if values.ndim == 2 else values
+        values = read_slice(path, "kspace", index, None)
+        if values.dtype.kind == "f":
+            values = values[..., 0] + 1j * values[..., 1]
+        # A number too large for single precision becomes infinite, which is looked for.
+        with np.errstate(over="ignore"):
+            return values.astype(np.complex64).reshape(shape[1:])
 
     return load
 

@@ -37,7 +37,10 @@ def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = ""
     array = _open(path)
     array = array.reshape((1,) * (4 - array.ndim) + array.shape)
     shape = tuple(map(int, array.shape))
-    notes = ["a bare array has no geometry: pixels of 1 mm are assumed in the output"]
+    notes = [
+        "a bare array has no geometry: pixels of 1 mm are assumed in the output, NIfTI has "
+        "sform and qform code 0"
+    ]
     raw = LazyStack(shape, lambda i: np.array(array[i], np.complex64))
     order = order_of(raw, kspace_order, path, notes)
     ordered = LazyStack(shape, lambda i: order.kspace(raw[i]))

@@ -83,13 +83,19 @@ def order_of(kspace: LazyStack, asked: str, path: Path, notes: list[str]) -> Ord
     """
     if asked and asked not in ORDERS:
         raise ConfigError(f"unknown k-space order {asked!r}; known: {', '.join(ORDERS)}")
+    values = _brightest(kspace)
+    if values.any() and not values.imag.any():
+        raise InputError(
+            path,
+            "k-space has no imaginary part: these are magnitudes, or real parts alone",
+            "an image cannot be made of them; store the complex samples",
+        )
     if asked not in ("", "auto"):
         both = (True, True)
         return Order(
             both if asked in ("fft", "corner") else (False, False),
             both if asked in ("fft", "fft-shifted") else (False, False),
         )
-    values = _brightest(kspace)
     if not values.any():
         return Order()
     corner = _corner(values, path)

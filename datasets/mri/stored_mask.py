@@ -43,10 +43,12 @@ def fitted_mask(
             f"({slices}, {height}, {width})",
         )
     # The one that leaves out least of what was measured; among equals, that which claims least besides.
-    name, mask = min(
-        readings.items(), key=lambda r: (-share(r[1], measured), share(~measured, _all(r[1], measured)))
-    )  # fmt: skip
-    if len(readings) > 1:
+    fits = {
+        k: (-share(m, measured), share(~measured, _all(m, measured))) for k, m in readings.items()
+    }
+    name = min(fits, key=lambda k: fits[k])
+    mask = readings[name]
+    if list(fits.values()).count(fits[name]) > 1 or name != next(iter(fits)):
         notes.append(f"'mask' {stored.shape} read as {name}: {' and '.join(readings)} are possible")
     _compare(mask, measured, path, notes)
     lines = whole_lines(measured)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from restore.datasets.volume.volume import (
     GeometryError,
     SliceHeader,
+    Unplaced,
     Volume,
     affine_problem,
     align_to,
@@ -23,6 +24,9 @@ from restore.errors import ConfigError
 
 SCANNER_CODE = 1
 """NIfTI's name for positions in the scanner, which is what DICOM gives."""
+
+UNPLACED = ("fastmri", "npy")
+"""Kinds of measurements that know at most the size of their pixels."""
 
 PLACE_TOLERANCE = 1e-3
 
@@ -38,7 +42,9 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
     from restore.datasets.volume.nifti_header import qform_from_sform
 
     record: dict[str, Any] = {
-        "kind": "array" if volume.header is None else "dicom",
+        "kind": "array"
+        if volume.header is None or isinstance(volume.header, Unplaced)
+        else "dicom",
         "modality": volume.modality,
         "units": volume.units,
         "zooms": list(volume.spacing_mm),
@@ -55,8 +61,12 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
 def header_of_source(record: dict[str, Any], affine: NDArray[np.float64]) -> Any:
     """A NIfTI header with the codes of the volume that `geometry_record` was made of; None where it had none.
 
+    `Unplaced` for measurements whose files tell no orientation.
+
     affine: of the result, in mm. Raises GeometryError for a record that is damaged.
     """
+    if record.get("kind") in UNPLACED:
+        return Unplaced()
     if record.get("kind") == "nifti":
         sform, qform = int(record.get("sform_code", 0)), int(record.get("qform_code", 0))
     elif record.get("kind") == "dicom":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.volume.nifti_header import HEADER_BYTES, MM_PER_UNIT, affine_of
-from restore.datasets.volume.volume import Volume
+from restore.datasets.volume.volume import Unplaced, Volume
 from restore.errors import OutputError
 
 
@@ -64,7 +64,8 @@ def _header_for(volume: Volume, dtype: np.dtype[Any], description: str) -> bytes
     header.set_data_shape(volume.data.shape[::-1])
     header["pixdim"] = zooms
     if kept is None:
-        code = 2 if volume.header is None else 1  # 1: scanner coordinates, as DICOM gives them
+        # 1: scanner coordinates, as DICOM gives them; 2: of some other image; 0: not known.
+        code = 2 if volume.header is None else 0 if isinstance(volume.header, Unplaced) else 1
         header["xyzt_units"] = 2
         header.set_sform(volume.affine, code=code)
         header.set_qform(volume.affine, code=code, strip_shears=True)

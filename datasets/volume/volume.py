@@ -36,6 +36,11 @@ class SliceHeader(Protocol):
         """Return the header of these slices, in this order."""
 
 
+@dataclass(frozen=True)
+class Unplaced:
+    """The header of a volume whose source told no orientation: its affine holds sizes of voxels alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """Intensities on a regular grid, in source units, with the place of the grid in the patient.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,11 @@ import torch
 from restore.datasets.mri.calibration import calibration_lines
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
+from restore.datasets.open import write as write_volume
 from restore.datasets.scan import SetupOptions
 from restore.errors import ConfigError, InputError
+from restore.front_door import solve
+from restore.operators.mri.multicoil import MultiCoilMRI
 
 ELLIPSES = ((1.0, 0.0, 0.0, 0.62, 0.48), (-0.4, 0.1, -0.1, 0.25, 0.2), (0.5, -0.3, 0.15, 0.12, 0.2))
 """Brightness, middle (down, across) and half axes, in halves of the field of view."""
@@ -400,3 +404,82 @@ def test_well_behaved_channels_are_left_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(problem.y, scan.kspace[0:1])
     np.testing.assert_array_equal(problem.operator.maps, MAPS[None].astype(np.complex64))
     assert not any("channel" in note for note in scan.notes)
+
+
+def test_unknown_orientation_is_written_as_unknown(tmp_path: Path) -> None:
+    scan = opened(write(tmp_path / "a.h5", NOISY[None], ismrmrd_header=header()))
+    assert any("tells no orientation" in note for note in scan.notes)
+    write_volume(scan.empty_volume(), tmp_path / "a.nii")
+    image = nibabel.load(tmp_path / "a.nii")
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 0)
+    np.testing.assert_allclose(image.header.get_zooms(), (2, 2, 5))
+    np.save(tmp_path / "a.npy", NOISY)
+    write_volume(opened(tmp_path / "a.npy").empty_volume(), tmp_path / "b.nii")
+    assert int(nibabel.load(tmp_path / "b.nii").header["sform_code"]) == 0
+
+
+VD = (0).to_bytes(4, "little") + (2).to_bytes(4, "little") + bytes(range(256)) * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "called", "todo"),
+    [
+        ("a.cfl", bytes(range(256)) * 8, "a BART file", "numpy.save"),
+        ("a.hdr", b"# Dimensions\n96 80 1 6 1\n", "a BART file", "numpy.save"),
+        ("meas.dat", VD, "Siemens raw data", "siemens_to_ismrmrd"),
+        ("a.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file", "loadmat"),
+        ("a.raw", bytes(range(256)) * 8, "Philips raw data", "philips_to_ismrmrd"),
+        ("P12345.7", bytes(range(256)) * 8, "GE raw data", "ge_to_ismrmrd"),
+        ("fid", bytes(range(256)) * 8, "Bruker raw data", "bruker_to_ismrmrd"),
+        ("a.csv", b"1,2,3\n4,5,6\n", "numbers in text", "numpy.save"),
+    ],
+)
+def test_other_programs_formats_are_named(
+    tmp_path: Path, name: str, content: bytes, called: str, todo: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=called) as caught:
+        open_scan(path)
+    assert todo in caught.value.hint
+    assert "download" not in caught.value.hint
+
+
+def test_archives_and_hdf5_of_others_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", kspace=NOISY)
+    with pytest.raises(InputError, match=r"NumPy arrays \(\.npz\)") as caught:
+        open_scan(tmp_path / "a.npz")
+    assert "numpy.save" in caught.value.hint
+    for group, called in (("dataset", "ISMRMRD raw data"), ("#refs#", "a MATLAB file")):
+        with h5py.File(tmp_path / "b.h5", "w") as file:
+            file[f"{group}/data"] = np.zeros(3)
+        with pytest.raises(InputError, match=called):
+            open_scan(tmp_path / "b.h5")
+
+
+def test_half_precision_and_two_channels_are_read(tmp_path: Path) -> None:
+    pair = np.stack([NOISY.real, NOISY.imag], axis=-1).astype(np.float32)[None]
+    half = np.zeros((1, *NOISY.shape), [("r", "<f2"), ("i", "<f2")])
+    half["r"][0], half["i"][0] = NOISY.real, NOISY.imag
+    named = np.zeros((1, *NOISY.shape), [("real", "<f4"), ("imag", "<f4")])
+    named["real"][0], named["imag"][0] = NOISY.real, NOISY.imag
+    for values, error in ((pair, 1e-6), (half, 1e-3), (named, 1e-6)):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["kspace"] = values
+        scan = opened(tmp_path / "a.h5")
+        assert scan.shape == (1, *NOISY.shape)
+        # Half precision has eleven bits.
+        np.testing.assert_allclose(scan.kspace[0], NOISY, atol=error * np.abs(NOISY).max())
+        assert any("real and imaginary" in note for note in scan.notes)
+
+
+def test_magnitudes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no imaginary part"):
+        open_scan(write(tmp_path / "a.h5", np.abs(NOISY)[None]))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["kspace"] = np.abs(NOISY)[None].astype(np.float32)
+    with pytest.raises(InputError, match="must be complex"):
+        open_scan(tmp_path / "b.h5")
+    operator = MultiCoilMRI(torch.from_numpy(MAPS), torch.from_numpy(MASK))
+    with pytest.raises(ConfigError, match="k-space must be complex"):
+        solve(torch.from_numpy(np.abs(NOISY)), operator, sampler="cgsense", prior=None)

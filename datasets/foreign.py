@@ -1,0 +1,94 @@
+"""Files of other programs that hold raw data and are not read here: what they are, and how to bring them over.
+
+May be called by `open`, which names them in its refusal; looks at first bytes and names alone.
+"""
+
+from __future__ import annotations
+
+from restore.datasets.content import HDF5, Content
+
+FOREIGN = (
+    (
+        "BART",
+        "convert it: numpy.save of the array from BART's readcfl, axes as (slices, coils, H, W)",
+    ),
+    (
+        "ISMRMRD",
+        "sort its acquisitions into one array (slices, coils, H, W), such as with the package ismrmrd, and store "
+        "it as 'kspace'",
+    ),
+    (
+        "Siemens raw",
+        "convert it with siemens_to_ismrmrd or twixtools, and store the sorted array as 'kspace'",
+    ),
+    ("Philips raw", "convert it with philips_to_ismrmrd, and store the sorted array as 'kspace'"),
+    ("GE raw", "convert it with ge_to_ismrmrd, and store the sorted array as 'kspace'"),
+    ("Bruker raw", "convert it with bruker_to_ismrmrd, and store the sorted array as 'kspace'"),
+    (
+        "MATLAB",
+        "load it (scipy.io.loadmat, h5py from version 7.3 on) and save k-space by numpy.save as complex "
+        "(slices, coils, H, W)",
+    ),
+    (".npz", "save the array alone, by numpy.save"),
+    ("numbers in text", "save them by numpy.save as complex (slices, coils, H, W)"),
+)
+"""What to do about such a file, by a word of what it is."""
+
+BY_SUFFIX = {
+    ".cfl": "samples of a BART file (.cfl)",
+    ".ra": "an RA array of BART (.ra)",
+    ".raw": "Philips raw data (.raw)",
+    ".lab": "labels of Philips raw data (.lab)",
+    ".sin": "parameters of Philips raw data (.sin)",
+    ".list": "labels of Philips raw data (.list)",
+    ".7": "GE raw data (P-file)",
+}
+"""Formats without a mark of their own, by the end of the name."""
+
+MOST_MEASUREMENTS = 64
+"""In a Siemens raw data file from version VD on: its second number."""
+
+
+def raw_kind(content: Content) -> str | None:
+    """What a file of raw data of another program is called, None for anything else. Raises InputError."""
+    head, suffix, name = content.head, content.path.suffix.lower(), content.path.name.lower()
+    if head.startswith(b"# Dimensions"):
+        return "a header of a BART file (.hdr)"
+    if head.startswith(b"MATLAB"):
+        return "a MATLAB file"
+    if head.startswith(b"PK\x03\x04") and (suffix == ".npz" or b".npy" in head[:160]):
+        return "an archive of NumPy arrays (.npz)"
+    if content.kind == HDF5:
+        return _in_hdf5(content)
+    if suffix == ".dat" and _is_siemens(head):
+        return "Siemens raw data (twix .dat)"
+    if content.kind not in ("a file of unknown kind", "a text file"):
+        return None
+    if name in ("fid", "rawdata.job0", "ser"):
+        return f"Bruker raw data ({name})"
+    if name.startswith("scanarchive"):
+        return "GE raw data (ScanArchive)"
+    if suffix in (".csv", ".txt"):
+        return f"numbers in text ({suffix})"
+    return BY_SUFFIX.get(suffix)
+
+
+def _in_hdf5(content: Content) -> str | None:
+    from restore.datasets.hdf5_guard import root_names
+
+    found = root_names(content)
+    if "kspace" not in found and found & {"dataset", "images_0"}:
+        return "ISMRMRD raw data (HDF5)"
+    if "DownloadData" in found or "DownloadMetaData" in found:
+        return "GE raw data (ScanArchive)"
+    return "a MATLAB file (7.3, HDF5)" if "#refs#" in found else None
+
+
+def _is_siemens(head: bytes) -> bool:
+    """VD and later: zero, then the number of measurements; VB: the length of the header, a few kilobytes or more."""
+    if len(head) < 8:
+        return False
+    first, second = (int.from_bytes(head[i : i + 4], "little") for i in (0, 4))
+    return (first == 0 and 1 <= second <= MOST_MEASUREMENTS) or (
+        32 <= first < 2**24 and second < 64
+    )
