@@ -40,7 +40,7 @@ def read_slice(path: Path, key: str, index: int, kind: type | None) -> NDArray[A
 
 def is_pair(dtype: np.dtype[Any]) -> bool:
     """Whether values are a compound of two floating-point numbers, real and imaginary part by their order."""
-    fields = dtype.fields or {}
+    fields: Any = dtype.fields or {}
     return len(fields) == 2 and all(field[0].kind == "f" for field in fields.values())
 
 
