@@ -42,10 +42,13 @@ def command(
         int | None,
         typer.Option("--index", "--volume", help="Which volume of several in REF, from 0."),
     ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Interpolate a tilted or uneven DICOM REF.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """PSNR, SSIM and NMSE of a result against its reference."""
-    which = {"series": series, "index": index}
+    which = {"series": series, "index": index, "resample": resample or None}
     found = _compare(
         out, reference, which, slices, rescale=rescale, data_range=data_range, align=align
     )

@@ -51,6 +51,12 @@ class Simulation:
         int | None,
         typer.Option("--index", "--volume", help="Which volume of several (4-D, echoes), from 0."),
     ] = None
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample", help="Interpolate a tilted or uneven DICOM series to a straight volume."
+        ),
+    ] = False
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 7
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing SCAN.h5.")] = (
         False
@@ -67,7 +73,9 @@ class Simulation:
         from restore.datasets.slices import parse_slices, slices_within
 
         chosen = parse_slices(":" if self.slices is None else self.slices)
-        volume = read(self.volume, series=self.series, index=self.index)
+        volume = read(
+            self.volume, series=self.series, index=self.index, resample=self.resample or None
+        )
         slices_within(chosen, volume.n_slices, str(self.volume))
         return volume, chosen
 

@@ -40,19 +40,29 @@ from restore.datasets.volume.dicom_pixels import (
     stored_pixels,
 )
 from restore.datasets.volume.dicom_series import DicomSeries
-from restore.datasets.volume.dicom_sort import numbers, plane_of, sort_planes
+from restore.datasets.volume.dicom_sort import (
+    LPS_TO_RAS,
+    Plane,
+    numbers,
+    plane_of,
+    sort_planes,
+)
 from restore.datasets.volume.dicom_volumes import one_volume
+from restore.datasets.volume.resampling import straightened
 from restore.datasets.volume.volume import Volume
 from restore.errors import InputError, NotFoundError
 
 
-def read(path: str | Path, *, series: str = "", index: int | None = None) -> Volume:
+def read(
+    path: str | Path, *, series: str = "", index: int | None = None, resample: bool = False
+) -> Volume:
     """Read a series as one volume, (z, y, x): z along the slices' normal, intensities rescaled.
 
     path: a folder (searched to its bottom) or one file; series: which one, where there are several:
     its UID, the end of it, or its number. CT is in HU. Values are float32, float64 where 32 bits
     are stored. A Siemens mosaic is the volume of its tiles. index: which volume, from 0, where a series
-    holds several (times, echoes, weightings, as `dicom_volumes` tells them apart). Raises NotFoundError, InputError.
+    holds several (times, echoes, weightings, as `dicom_volumes` tells them apart). resample: make a straight,
+    even volume of a sheared or uneven stack, by interpolation. Raises NotFoundError, InputError.
     """
     source = Path(path)
     if not source.exists():
@@ -63,7 +73,7 @@ def read(path: str | Path, *, series: str = "", index: int | None = None) -> Vol
         images = choose_series(found, series, source)
         chosen: list[str] = []
         images = _slices(images, source, index, chosen)
-        volume = _volume(images, source, [*found.notes, *chosen])
+        volume = _volume(images, source, [*found.notes, *chosen], resample)
     if caught:
         note = f"{len(caught)} irregular value(s) in the headers"
         volume = replace(volume, notes=(*volume.notes, note))
@@ -122,13 +132,13 @@ def _tiles(image: Image) -> list[Image]:
     ]
 
 
-def _volume(images: list[Image], source: Path, notes: list[str]) -> Volume:
+def _volume(images: list[Image], source: Path, notes: list[str], resample: bool = False) -> Volume:
     planes = [plane_of(image.header, image.name) for image in images]
     thickness = 1.0
     if len(images) == 1:
         thickness, note = _thickness(images[0])
         notes = [*notes, note]
-    order, affine = sort_planes(planes, source, thickness)
+    order, affine = sort_planes(planes, source, thickness, resample)
     images = [images[i] for i in order]
     rows, columns = planes[0].shape
     bits = max(check_stored(image, rows, columns) for image in images)
@@ -150,8 +160,29 @@ def _volume(images: list[Image], source: Path, notes: list[str]) -> Volume:
         more.append(note)
     padding = _padding(images, [rescale[:2] for rescale in rescales], more)
     modality, units, more = _meaning(images, more)
-    return Volume(
+    volume = Volume(
         data, affine, modality, units, DicomSeries(tuple(headers)), source, (*notes, *more), padding
+    )
+    return _straight(volume, [planes[i] for i in order]) if resample and len(order) > 1 else volume
+
+
+def _straight(volume: Volume, planes: list[Plane]) -> Volume:
+    """The volume on an upright, even grid; its slices are no longer those of the headers, which are left out."""
+    first = planes[0]
+    made = straightened(
+        volume.data,
+        np.array([plane.position for plane in planes]),
+        first.row * first.spacing_mm[0],
+        first.column * first.spacing_mm[1],
+        float(volume.data.min()),
+        volume.source or "",
+    )
+    if not made.notes:
+        return volume
+    affine = np.column_stack([*made.steps_mm, made.first_mm])
+    affine = LPS_TO_RAS @ np.vstack([affine, [0, 0, 0, 1]])
+    return replace(
+        volume, data=made.data, affine=affine, header=None, notes=(*volume.notes, *made.notes)
     )
 
 
@@ -217,7 +248,7 @@ FORMAT = Format(
     rank=60,  # a folder is asked for files of other formats first
     claims=_claims,
     open=read,
-    options=("series", "index"),
+    options=("series", "index", "resample"),
     called="a DICOM series",
     save=dicom_write.write,
     suffixes=("",),

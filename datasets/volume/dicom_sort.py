@@ -92,12 +92,13 @@ def numbers(dataset: Dataset, keyword: str, count: int, name: str) -> list[float
 
 
 def sort_planes(
-    planes: Sequence[Plane], path: str | Path, thickness_mm: float
+    planes: Sequence[Plane], path: str | Path, thickness_mm: float, resample: bool = False
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Return the order of the slices along their normal and the affine (RAS) of the stack.
 
-    path: for messages; thickness_mm: the slice distance of a "stack" of one. Raises InputError for
-    mixed sizes or directions, duplicates, gaps, uneven distances and sheared (tilted) stacks.
+    path: for messages; thickness_mm: the slice distance of a "stack" of one. resample: uneven
+    and sheared stacks pass, as they will be interpolated. Raises InputError for mixed
+    sizes or directions, duplicates, gaps, uneven distances and sheared (tilted) stacks.
     """
     first = planes[0]
     _refuse_mixed(planes, path)
@@ -107,10 +108,12 @@ def sort_planes(
     if len(planes) == 1:
         step = first.normal * thickness_mm
     else:
-        _refuse_gaps([planes[i].name for i in order], along[order], path)
+        _refuse_duplicates([planes[i].name for i in order], along[order], path)
         step = (positions[-1] - positions[0]) / (len(planes) - 1)
-        _refuse_tilt(step, first.normal, path)
-        _refuse_scatter(positions, step, path)
+        if not resample:
+            _refuse_gaps([planes[i].name for i in order], along[order], path)
+            _refuse_tilt(step, first.normal, path)
+            _refuse_scatter(positions, step, path)
     affine = np.eye(4)
     affine[:3, 0] = first.row * first.spacing_mm[0]
     affine[:3, 1] = first.column * first.spacing_mm[1]
@@ -134,8 +137,8 @@ def _refuse_mixed(planes: Sequence[Plane], path: str | Path) -> None:
             raise InputError(path, why, "is it a localizer? give each direction its own folder")
 
 
-def _refuse_gaps(names: Sequence[str], along: Vector, path: str | Path) -> None:
-    """Refuse duplicate and missing slices; along: sorted positions on the normal, mm."""
+def _refuse_duplicates(names: Sequence[str], along: Vector, path: str | Path) -> None:
+    """Refuse slices that lie in one place; along: sorted positions on the normal, mm."""
     gaps = np.diff(along)
     usual = float(np.median(gaps))
     if usual <= 0 or gaps.min() < DUPLICATE_FRACTION * usual:
@@ -143,6 +146,12 @@ def _refuse_gaps(names: Sequence[str], along: Vector, path: str | Path) -> None:
         n = int((gaps < DUPLICATE_FRACTION * max(usual, 1e-6)).sum())
         why = f"duplicate slices: {n} lie where another one lies, as {names[k]} and {names[k + 1]}"
         raise InputError(path, why, "several echoes or time points? give each its own folder")
+
+
+def _refuse_gaps(names: Sequence[str], along: Vector, path: str | Path) -> None:
+    """Refuse missing slices; along: sorted positions on the normal, mm."""
+    gaps = np.diff(along)
+    usual = float(np.median(gaps))
     wide = int(gaps.argmax())
     ratio = float(gaps[wide]) / usual
     lost = round(ratio) - 1
@@ -160,7 +169,7 @@ def _refuse_tilt(step: Vector, normal: Vector, path: str | Path) -> None:
     tilt = float(np.degrees(np.arctan2(sideways, cosine)))
     if tilt > TILT_DEGREES:
         why = f"the stack is sheared by {tilt:.3g} degrees (gantry tilt)"
-        raise InputError(path, why, "correct the tilt first: it would have to be interpolated")
+        raise InputError(path, why, "--resample makes a straight volume of it, by interpolation")
 
 
 def _refuse_scatter(positions: Vector, step: Vector, path: str | Path) -> None:
@@ -173,4 +182,4 @@ def _refuse_scatter(positions: Vector, step: Vector, path: str | Path) -> None:
             f"uneven slice spacing: {gaps.min():.4g} to {gaps.max():.4g} mm, slice "
             f"{int(off.argmax())} is {off.max():.3g} mm from its place in an even stack"
         )
-        raise InputError(path, why, "resample it to even spacing first")
+        raise InputError(path, why, "--resample interpolates it to even spacing")
