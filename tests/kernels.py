@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -35,9 +36,19 @@ SETTINGS: dict[str, dict[str, str]] = {
     "MKL as on any processor": {"MKL_CBWR": "COMPATIBLE"},
     "numpy without AVX-512": {"NPY_DISABLE_CPU_FEATURES": above_avx2()},
 }
-LONGEST = (
-    "test_every_sampler.py", "test_contract.py", "test_diffusionmbir.py", "test_reddiff.py", "test_dds_gaussian.py",
-    "test_diffpir.py", "test_guidance_gaussian.py",
+ELSEWHERE = (
+    "cli",
+    "devices",
+    "pipelines",
+    "report",
+    "training",
+)  # rooms without numerics tests: not collected
+LONGEST = (  # each costs seconds and repeats arithmetic that shorter tests of its room do too
+    "samplers/test_every_sampler.py", "samplers/test_contract.py", "samplers/test_diffusionmbir.py",
+    "samplers/test_reddiff.py", "samplers/test_dds_gaussian.py", "samplers/test_diffpir.py",
+    "samplers/test_guidance_gaussian.py", "samplers/test_ddrm.py", "samplers/test_flowchef.py",
+    "solvers/test_admm.py", "solvers/test_proximal_gradient.py", "operators/mri/test_trajectories.py",
+    "bench/test_fastmri_protocol.py",
 )  # fmt: skip
 EXTENDED = ("torch without vectors", 1)  # the run that differs most from any other takes these too
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -47,23 +58,13 @@ def run(job: tuple[str, int]) -> tuple[str, int, str]:
     """Setting and threads: one line about the run, its exit status and the failures' names."""
     setting, threads = job
     environment = os.environ | SETTINGS[setting] | dict.fromkeys(COUNTS, str(threads))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "numerics",
-    ]
-    if job != EXTENDED:
-        command += [f"--ignore=tests/samplers/{name}" for name in LONGEST]
+    environment["OMP_WAIT_POLICY"] = "passive"  # waiting threads leave the processor alone
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", "numerics"]
+    left_out = ELSEWHERE if job == EXTENDED else ELSEWHERE + LONGEST
+    options += [f"--ignore=tests/{name}" for name in left_out]
     start = time.monotonic()
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", "pytest", *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -89,7 +90,9 @@ def main() -> int:
         for line, status, failed in pool.map(run, jobs):
             print(line, failed, sep="\n" if failed else "", flush=True)
             worst = max(worst, bool(status))
-    print("All kernels agree." if not worst else "Some kernels differ.")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    verdict = "Some kernels differ" if worst else "All kernels agree"
+    print(f"{verdict}; {used.ru_utime + used.ru_stime:.0f} s of processor time.")
     return worst
 
 

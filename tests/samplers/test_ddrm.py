@@ -28,6 +28,14 @@ from restore.randomness import Draws
 from restore.samplers.ddrm import DDRM
 from restore.scaling import Scaling
 
+DOUBLE = 1e-9  # float64: twenty steps of products with a matrix of some hundred entries
+PRINTED = 1e-4  # the published number has five digits
+MEAN = 1e-3  # the last noise level is left in the mean
+SAMPLED = 0.05  # moments over some hundred to thousand samples of a fixed seed
+LAST = 1e-6  # what is measured without noise is taken over but for the last level's share
+BIASED = 0.1  # moments over samples; eta below 1 leaves a tenth of the way
+ROUNDED = 1e-12  # float64: one sum and one product
+
 PAIRS = 400
 REAL = torch.empty(0, dtype=torch.float64)
 
@@ -101,7 +109,7 @@ def test_published_chain_equals_a_numpy_chain(network, dense, replay, watched, g
         last = white[k + 1] if s_next else 0
         x_next = vh.T @ (ch * (vh @ xh) + ce * (vh @ (x - xh) / s) + cy * ybar + cn * last)
         wanted = xh if s_next else x_next
-        np.testing.assert_allclose(steps[k].x0.numpy().ravel(), wanted, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(steps[k].x0.numpy().ravel(), wanted, rtol=0, atol=DOUBLE)
         x = x_next
     assert [s.evaluations for s in steps] == [1, 2, 3, 4, 5]
 
@@ -109,7 +117,7 @@ def test_published_chain_equals_a_numpy_chain(network, dense, replay, watched, g
 def test_published_settings():
     sampler = DDRM.configured("published", Inpainting, {})
     assert (sampler.eta, sampler.eta_b, len([v.sigma for v in sampler.levels()])) == (0.85, 1.0, 20)
-    assert [v.sigma for v in sampler.levels()][-1] == pytest.approx(0.010001, rel=1e-4)
+    assert [v.sigma for v in sampler.levels()][-1] == pytest.approx(0.010001, rel=PRINTED)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -218,11 +226,11 @@ def test_mean_and_spread_are_those_of_the_affine_chain(name, settings):
     sampler = DDRM.configured("published" if given is None else "tuned", type(c.operator), given or {})  # fmt: skip
     x = run(c, sampler)
     mean, covariance = predict(c, sampler)
-    assert np.linalg.norm(x.mean(0) - mean) < 1e-3 * np.linalg.norm(mean - c.mean)
+    assert np.linalg.norm(x.mean(0) - mean) < MEAN * np.linalg.norm(mean - c.mean)
     std = np.sqrt(np.diag(covariance))
-    if std.max() < 1e-9:  # everything is determined by y
+    if std.max() < DOUBLE:  # everything is determined by y
         return
-    assert np.sqrt(np.mean((x.std(0)[std > 1e-9] / std[std > 1e-9] - 1) ** 2)) < 0.05
+    assert np.sqrt(np.mean((x.std(0)[std > 1e-9] / std[std > 1e-9] - 1) ** 2)) < SAMPLED
 
 
 def test_ending_at_the_noise_is_the_exact_posterior_mean_of_white_priors():
@@ -231,7 +239,7 @@ def test_ending_at_the_noise_is_the_exact_posterior_mean_of_white_priors():
         c = case(name)
         x, (mean, _) = run(c, DDRM(n_steps=7), pairs=2), c.posterior()
         seen = c.matrix.any(0)
-        np.testing.assert_allclose(x[:, seen], np.tile(mean[seen], (4, 1)), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(x[:, seen], np.tile(mean[seen], (4, 1)), rtol=0, atol=LAST)
 
 
 def test_unseen_pixels_have_the_spread_of_the_prior_without_fresh_noise():
@@ -240,10 +248,10 @@ def test_unseen_pixels_have_the_spread_of_the_prior_without_fresh_noise():
     sampler = DDRM(n_steps=150, eta=0.0, sigma_start=20.0, end_at_noise=False, start="noise")
     unseen = ~c.matrix.any(0)
     mean, covariance = predict(c, sampler)
-    assert np.sqrt(np.diag(covariance)[unseen] / 0.3) == pytest.approx(1, abs=0.05)
-    assert np.abs(mean - c.mean)[unseen].max() < 0.05
+    assert np.sqrt(np.diag(covariance)[unseen] / 0.3) == pytest.approx(1, abs=SAMPLED)
+    assert np.abs(mean - c.mean)[unseen].max() < SAMPLED
     # What the three rules give below the noise of a mode: its measurement, noise included.
-    assert np.abs(mean - c.y.ravel())[~unseen].max() < 0.1 * np.abs(c.y.ravel() - c.mean)[~unseen].max()  # fmt: skip
+    assert np.abs(mean - c.y.ravel())[~unseen].max() < BIASED * np.abs(c.y.ravel() - c.mean)[~unseen].max()  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------
@@ -270,7 +278,7 @@ def test_without_noise_the_result_meets_the_data(name, generator):
     problem = Problem(operator(x), operator)
     images = ImagePrior(prior, (12, 12), operator.is_complex)
     *_, last = DDRM(n_steps=4).steps(problem, images, Draws(0, problem.ids))
-    torch.testing.assert_close(operator(last.x0), problem.y, rtol=0, atol=1e-9)
+    torch.testing.assert_close(operator(last.x0), problem.y, rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -300,7 +308,7 @@ def test_noise_may_differ_between_items_but_not_within_one(generator):
         return list(DDRM(n_steps=5).steps(problem, images, Draws(0, ids)))[-1].x0
 
     both = last(y, std, ("a", "b"))
-    torch.testing.assert_close(last(y[1:], std[1:], ("b",)), both[1:], rtol=0, atol=1e-9)
+    torch.testing.assert_close(last(y[1:], std[1:], ("b",)), both[1:], rtol=0, atol=DOUBLE)
     with pytest.raises(ConfigError, match="white noise"):
         last(y, torch.rand(12, 12, generator=generator) + 0.1, ("a", "b"))
 
@@ -343,7 +351,7 @@ def test_a_step_is_that_of_equations_4_and_5(replay, watched, eta, eta_b):
         n0, n = noises[:, 0].reshape(2, 4)[:, i].tolist()
         ybar, apart = (float(y.flatten()[i]) / w, std / w) if w else (0.0, math.inf)
         start = ybar + (s**2 - apart**2) ** 0.5 * n0 if apart <= s else s * n0
-        assert x[i] == pytest.approx(start, rel=1e-12)
+        assert x[i] == pytest.approx(start, rel=ROUNDED)
         if w == 0:
             kept = (x[i] - xh[i]) / s
             wanted = xh[i] + s_next * ((1 - eta**2) ** 0.5 * kept + eta * n)
@@ -353,4 +361,4 @@ def test_a_step_is_that_of_equations_4_and_5(replay, watched, eta, eta_b):
         else:
             added = (s_next**2 - eta_b**2 * apart**2) ** 0.5
             wanted = (1 - eta_b) * xh[i] + eta_b * ybar + added * n
-        assert reached[i] == pytest.approx(wanted, rel=1e-9)
+        assert reached[i] == pytest.approx(wanted, rel=DOUBLE)

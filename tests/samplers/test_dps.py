@@ -24,6 +24,10 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.dps import DPS
 
+DOUBLE = 1e-9  # float64: some steps of sums over 256 pixels; 2e-14 seen
+RECOVERED = 0.2  # a photograph's missing pixels, with an imperfect prior; 0.02 seen
+ORACLE = 0.02  # what the last level leaves; 4e-9 seen
+
 SHAPE = (3, 16, 16)
 
 
@@ -37,7 +41,7 @@ def vp(x: Tensor, sigma: float) -> Tensor:
 
 
 def close(got: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=DOUBLE)
 
 
 def test_released_inpainting_chain(chain, replay, watched):
@@ -142,7 +146,7 @@ def test_a_nonlinear_measurement_is_met(run, generator):
     operator = Squares((8, 8))
     problem = Problem(operator(x), operator, Gaussian(0.01))
     found = run(DPS(zeta=0.2), problem, white())
-    assert float((found - x).norm() / (x - 0.5).norm()) < 0.2
+    assert float((found - x).norm() / (x - 0.5).norm()) < RECOVERED
 
 
 @pytest.mark.parametrize("guidance", ["norm", "square", "relative", "likelihood"])
@@ -154,7 +158,9 @@ def test_items_of_a_batch_do_not_meet(run, generator, guidance):
     whole = run(sampler, Problem(scaled, operator, Gaussian(0.1)), white())
     for k in range(3):
         one = Problem(scaled[k : k + 1], operator, Gaussian(0.1), ids=(str(k),))
-        torch.testing.assert_close(run(sampler, one, white())[0], whole[k], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            run(sampler, one, white())[0], whole[k], rtol=DOUBLE, atol=DOUBLE
+        )
 
 
 def test_the_norm_has_no_gradient_where_the_data_are_met(run):
@@ -173,7 +179,7 @@ def test_clipping_is_an_option(run, generator):
     problem = Problem(operator(x), operator, Gaussian(0.01))
     wide = white(0.0, 9.0)
     free = run(DPS(guidance="relative"), problem, wide)
-    assert float((free - x).norm() / x.norm()) < 0.02
+    assert float((free - x).norm() / x.norm()) < ORACLE
     clipped = run(DPS(guidance="relative", zeta=0.0, clip_x0=True), problem, wide)
     assert float(clipped.min()) >= 0
     assert float(clipped.max()) <= 1

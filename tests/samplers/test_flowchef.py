@@ -29,6 +29,12 @@ from restore.randomness import Draws
 from restore.samplers.flowchef import FlowChef
 from restore.scaling import Scaling
 
+DOUBLE = 2e-8  # float64: some hundred steps, each of sums over 256 pixels; 1e-14 seen
+FLOW = 0.02  # Euler's error at that number of steps; 4e-3 seen
+ORDER = 0.15  # first order: the next power of the step is left out; 0.04 of it seen
+SAMPLED = 0.05  # deviations over samples of a fixed seed; 0.01 seen
+FALLS = 0.1  # the misfit falls to a hundredth
+
 SIDE, PIXELS = 8, 64
 SHAPE = (SIDE, SIDE)
 REAL = torch.empty(0, dtype=torch.float64)
@@ -98,7 +104,7 @@ def test_chain_is_a_steered_euler_walk_along_the_exact_velocity(prior, generator
             excess = max(norm - np.count_nonzero(data) ** 0.5, 0)
             c = (1 - t_next) * sampler.s * norm * excess / (g @ g) * g
         c = c * (t_next > 0)
-        np.testing.assert_allclose(steps[k].x0.numpy().ravel(), xh - c, rtol=0, atol=2e-8)
+        np.testing.assert_allclose(steps[k].x0.numpy().ravel(), xh - c, rtol=0, atol=DOUBLE)
         z = z - c + (t_next - t) * v
         if t_next and eta:
             implied = xh + v
@@ -120,9 +126,9 @@ def test_without_steering_it_is_the_flow_of_the_prior(prior, replay, generator):
         images = ImagePrior(model, SHAPE, complex_=False)
         *_, last = sampler.steps(problem, images, replay([noise]))
         errors.append(np.linalg.norm(last.x0.numpy().ravel() - wanted) / np.linalg.norm(wanted - mean))  # fmt: skip
-    assert errors[-1] < 0.02
-    assert errors[0] / errors[1] == pytest.approx(2, rel=0.15)
-    assert errors[1] / errors[2] == pytest.approx(2, rel=0.15)
+    assert errors[-1] < FLOW
+    assert errors[0] / errors[1] == pytest.approx(2, rel=ORDER)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=ORDER)
 
 
 def test_spread_without_steering_is_that_of_the_prior(prior):
@@ -132,7 +138,7 @@ def test_spread_without_steering_is_that_of_the_prior(prior):
     images = ImagePrior(model, SHAPE, complex_=False)
     *_, last = sampler.steps(problem, images, Draws(1, problem.ids))
     ratio = last.x0.flatten(1).std(0).numpy() / np.sqrt(np.diag(covariance))
-    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert ratio.mean() == pytest.approx(1, abs=SAMPLED)
 
 
 @pytest.mark.parametrize("noise", [None, 0.3])
@@ -145,9 +151,9 @@ def test_a_step_of_discrepancy_ends_at_the_noise_where_gains_are_alike(prior, ge
     moved = xh - FlowChef()._correction(problem, xh, 0.0)
     left = problem.residual(moved).flatten(1).norm(dim=1)
     m = (y != 0).flatten(1).sum(1)
-    torch.testing.assert_close(left, m.double().sqrt() * (noise or 0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(left, m.double().sqrt() * (noise or 0), rtol=DOUBLE, atol=DOUBLE)
     at_rest = FlowChef()._correction(problem, moved, 0.0)
-    assert float(at_rest.abs().max()) < 1e-9  # a fixed point
+    assert float(at_rest.abs().max()) < DOUBLE  # a fixed point
 
 
 def test_a_larger_share_of_data_leaves_less_misfit(prior, generator):
@@ -162,7 +168,7 @@ def test_a_larger_share_of_data_leaves_less_misfit(prior, generator):
 
     values = [misfit(s) for s in (0.0, 1.0, 5.0, 25.0)]
     assert values == sorted(values, reverse=True)
-    assert values[-1] < 0.1 * values[0]
+    assert values[-1] < FALLS * values[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -204,7 +210,7 @@ def test_an_oracle_recovers_complex_truths_beyond_one(oracle, generator, preset,
     found = solve(
         operator(x), operator, noise=noise, prior=oracle(x), sampler="flowchef", preset=preset, scaling=Scaling()
     )  # fmt: skip
-    torch.testing.assert_close(found.image, x, rtol=0, atol=1e-8)
+    torch.testing.assert_close(found.image, x, rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("rule", ["fixed", "discrepancy"])
@@ -220,7 +226,7 @@ def test_items_do_not_know_each_other(prior, generator, rule):
         problem = Problem(y, operator, Gaussian(0.1), ids=ids)
         return list(sampler.steps(problem, images, Draws(0, ids)))[-1].x0
 
-    torch.testing.assert_close(last(y, ("a", "b"))[1:], last(y[1:], ("b",)), rtol=0, atol=1e-9)
+    torch.testing.assert_close(last(y, ("a", "b"))[1:], last(y[1:], ("b",)), rtol=0, atol=DOUBLE)
 
 
 def test_faults(prior):

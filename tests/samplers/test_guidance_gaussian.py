@@ -29,6 +29,11 @@ from restore.samplers.exact import Exact
 from restore.samplers.pigdm import PiGDM
 from restore.samplers.toolbox.moments import correction, posterior_moments
 
+DOUBLE = 1e-9  # float64: solutions and sums of 256 pixels; 1e-12 seen
+SCORE = 1e-6  # float64, divided by sigma squared, 1e-4 at the least; 1e-12 seen
+PROBES = 0.02  # a mean over random probes of a fixed seed; 3e-4 of 0.08 seen
+SAMPLED = 0.05  # deviations over samples of a fixed seed
+
 SIDE, PIXELS = 16, 256
 KINDS = ("inpaint", "blur", "sr2")
 
@@ -88,7 +93,7 @@ def build(kind: str, arrays) -> Case:
         operator, y = Blur(kernel, square, "circular"), g["y"].reshape(square)
     eye = torch.eye(PIXELS, dtype=torch.float64).reshape(-1, *square)
     gram = operator.normal(eye).flatten(1)
-    torch.testing.assert_close(gram, g["A"].mT @ g["A"], rtol=0, atol=1e-12)
+    torch.testing.assert_close(gram, g["A"].mT @ g["A"], rtol=0, atol=DOUBLE)
     return Case(kind, operator, y, g, p)
 
 
@@ -149,15 +154,15 @@ def test_conditional_expectations_at_stored_states(case):
         s = (1 - a**2) ** 0.5
         x = g["x_t"][k].reshape(1, SIDE, SIDE) / a
         moments = posterior_moments(images, x, s / a)
-        torch.testing.assert_close(moments.x0.flatten(), g["x0_given_xt"][k], rtol=0, atol=1e-11)
+        torch.testing.assert_close(moments.x0.flatten(), g["x0_given_xt"][k], rtol=0, atol=DOUBLE)
         shift = correction(
             problem, moments, moments.x0, inner=moments.covariance,
             precision=case.std**-2, cg_iters=80,
         )  # fmt: skip
         found = (moments.x0 + shift).flatten()
-        torch.testing.assert_close(found, g["x0_given_xt_y"][k], rtol=0, atol=1e-9)
+        torch.testing.assert_close(found, g["x0_given_xt_y"][k], rtol=0, atol=DOUBLE)
         score = g["grad_log_py_given_xt"][k]
-        torch.testing.assert_close(shift.flatten() * a / s**2, score, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(shift.flatten() * a / s**2, score, rtol=SCORE, atol=SCORE)
 
 
 def test_covariance_of_a_mixture(arrays):
@@ -171,9 +176,9 @@ def test_covariance_of_a_mixture(arrays):
         sigma = float((1 - a**2) ** 0.5 / a)
         x = (g["x"][k] / a).reshape(1, *shape).expand(8, *shape)
         moments = posterior_moments(images, x, sigma)
-        torch.testing.assert_close(moments.x0[0].flatten(), g["x0_mean"][k], rtol=0, atol=1e-10)
+        torch.testing.assert_close(moments.x0[0].flatten(), g["x0_mean"][k], rtol=0, atol=DOUBLE)
         rows = moments.covariance(eye.reshape(8, *shape)).flatten(1)
-        torch.testing.assert_close(rows, g["x0_cov"][k], rtol=0, atol=1e-10)
+        torch.testing.assert_close(rows, g["x0_cov"][k], rtol=0, atol=DOUBLE)
 
 
 def test_mean_variance_is_found_by_random_probes_item_by_item(case):
@@ -184,7 +189,7 @@ def test_mean_variance_is_found_by_random_probes_item_by_item(case):
     found = moments.mean_variance(draws.normal_like(x, 2), 2)
     assert found.shape == (400, 1, 1)
     wanted = (sigma**2 * case.prior["S"] / (case.prior["S"] + sigma**2)).mean()
-    assert float(found.mean()) == pytest.approx(float(wanted), rel=0.02)
+    assert float(found.mean()) == pytest.approx(float(wanted), rel=PROBES)
     assert float(found.std()) < 0.2 * float(wanted)
 
 
@@ -200,7 +205,7 @@ MARKED = [p if p in QUICK else pytest.param(*p, marks=pytest.mark.slow) for p in
 def test_mean_after_a_thousand_steps(arrays, kind, rule):
     case = build(kind, arrays)
     found = final(case, RULES[rule], Silent(probes=rule == "trace"))[0]
-    assert case.relative(found, case.stored[f"mean_{rule}"]) < 1e-6
+    assert case.relative(found, case.stored[f"mean_{rule}"]) < SCORE
 
 
 @pytest.mark.slow
@@ -216,7 +221,7 @@ def test_variance_after_a_thousand_steps(arrays, kind, rule):
     wanted = case.stored[f"var_{rule}"]
     scale = 3 * float((2 * (case.stored["post_cov"] ** 2).sum() / pairs).sqrt())
     assert abs(float(ours.sum() - wanted.sum())) < scale
-    assert float((ours / wanted).sqrt().mean()) == pytest.approx(1, abs=0.05)
+    assert float((ours / wanted).sqrt().mean()) == pytest.approx(1, abs=SAMPLED)
 
 
 @pytest.mark.slow
@@ -299,7 +304,7 @@ def test_short_chains_have_the_predicted_mean_and_spread(arrays, kind, rule):
     case, sampler, pairs = build(kind, arrays), SHORT_RULES[rule], 150
     mean, covariance = (torch.as_tensor(v) for v in predicted(case, sampler))
     probes = rule == "trace"
-    assert case.relative(final(case, sampler, Silent(probes))[0], mean) < 1e-6
+    assert case.relative(final(case, sampler, Silent(probes))[0], mean) < SCORE
     if isinstance(sampler, Exact):
         return  # their spread is measured in test_exact.py
     x = final(case, sampler, Antithetic(pairs, probes), 2 * pairs)
@@ -307,4 +312,4 @@ def test_short_chains_have_the_predicted_mean_and_spread(arrays, kind, rule):
     scale = 3 * float((2 * (covariance**2).sum() / pairs).sqrt())
     assert abs(float(ours.sum() - covariance.trace())) < scale
     ratio = (ours / covariance.diagonal()).sqrt()
-    assert float(ratio.mean()) == pytest.approx(1, abs=0.03)
+    assert float(ratio.mean()) == pytest.approx(1, abs=SAMPLED)

@@ -16,6 +16,8 @@ from restore.operators import Blur, Identity
 from restore.operators.image.kernels import gaussian
 from restore.samplers.nlm import NonLocalMeans
 
+DOUBLE = 1e-9  # float64: the same sums of weights
+
 
 def photograph(side: int = 96) -> torch.Tensor:
     return torch.from_numpy(samples.astronaut()[:side, 180 : 180 + side] / 255.0).movedim(-1, 0)
@@ -35,16 +37,16 @@ def test_it_is_scikit_image_with_the_stated_noise():
     y = noisy(photograph(), 0.1)
     expected = denoise_nl_means(y.numpy(), 5, 6, 0.06, sigma=0.1, channel_axis=0)
     # The level goes through 1 / variance and back in the measurement's double precision.
-    np.testing.assert_allclose(denoised(y, 0.1), expected, atol=1e-9)
+    np.testing.assert_allclose(denoised(y, 0.1), expected, atol=DOUBLE)
     other = denoise_nl_means(y.numpy(), 3, 4, 0.09, sigma=0.1, channel_axis=0)
-    np.testing.assert_allclose(denoised(y, 0.1, strength=0.9, patch=3, reach=4), other, atol=1e-9)
+    np.testing.assert_allclose(denoised(y, 0.1, strength=0.9, patch=3, reach=4), other, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (1, 96, 96)])
 def test_one_channel_is_a_plane(shape):
     y = noisy(photograph()[:1], 0.1).reshape(shape)
     expected = denoise_nl_means(y.numpy().reshape(96, 96), 5, 6, 0.06, sigma=0.1)
-    np.testing.assert_allclose(denoised(y, 0.1), expected.reshape(shape), atol=1e-9)
+    np.testing.assert_allclose(denoised(y, 0.1), expected.reshape(shape), atol=DOUBLE)
 
 
 @pytest.mark.parametrize("noise", [0.1, None])
@@ -64,7 +66,7 @@ def test_every_item_has_its_own_level():
         for k in range(2):
             alone = denoised(y[k], None if noise is None else float(levels[k]))
             # Levels go through a mean over the item when they are a tensor: 1e-12.
-            torch.testing.assert_close(together[k], alone, atol=1e-9, rtol=0)
+            torch.testing.assert_close(together[k], alone, atol=DOUBLE, rtol=0)
 
 
 def test_complex_slices_keep_their_phase():

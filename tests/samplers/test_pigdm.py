@@ -19,6 +19,10 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.pigdm import PiGDM
 
+DOUBLE = 1e-9  # float64: some steps of sums over 256 pixels; 2e-14 seen
+FITTED = 0.02  # what the last level leaves; 5e-6 seen
+SAMPLED = 0.05  # deviations over samples of a fixed seed
+
 SHAPE = (3, 16, 16)
 
 
@@ -28,7 +32,7 @@ def chain(arrays) -> dict[str, Tensor]:
 
 
 def close(got: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=DOUBLE)
 
 
 def test_released_inpainting_chain(chain, replay, watched):
@@ -121,7 +125,7 @@ def test_noiseless_data_are_met(rule, generator):
     operator = seen()
     problem = Problem(operator(x), operator)
     found = final(PiGDM(rule=rule), problem)
-    assert float(problem.residual(found).norm() / problem.y.norm()) < 0.02
+    assert float(problem.residual(found).norm() / problem.y.norm()) < FITTED
 
 
 def test_the_right_spread_is_exact_on_a_white_prior(generator):
@@ -138,7 +142,7 @@ def test_the_right_spread_is_exact_on_a_white_prior(generator):
     mean = 0.5 + gain * (y[0] - 0.5)
     spread = (variance * (1 - gain)).sqrt()
     assert float((found.mean(0) - mean).abs().mean()) < 3 * float(spread.mean()) / count**0.5
-    assert float((found.std(0) / spread).mean()) == pytest.approx(1, abs=0.05)
+    assert float((found.std(0) / spread).mean()) == pytest.approx(1, abs=SAMPLED)
 
 
 def test_complex_images(generator):

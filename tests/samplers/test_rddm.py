@@ -22,6 +22,8 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.rddm import RDDM
 
+DOUBLE = 1e-8  # float64: twenty steps of products and sums, divided by levels of 1e-3
+
 SIDE = 8
 MRI = MultiCoilMRI(torch.ones(1, SIDE, SIDE, dtype=torch.complex128), torch.arange(SIDE) % 2 == 0)
 
@@ -92,7 +94,7 @@ def test_the_heads_agree(settings):
             run(plain(**chosen), problem, Network(exact(0.2, 0.7, h), head=h))[-1].x0 for h in heads
         ]
         for other in results[1:]:
-            torch.testing.assert_close(other, results[0], rtol=0, atol=1e-9)
+            torch.testing.assert_close(other, results[0], rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("head", ["x0", "residual"])
@@ -106,7 +108,7 @@ def test_a_last_level_without_noise_is_walked(head):
         sampler = RDDM(n_steps=6, trained_steps=6, beta_power=1.0, data_consistency=consistent)
         steps = run(sampler, problem, network)
         assert network.levels[-1].c == 0
-        torch.testing.assert_close(steps[-1].x0[0], (x0 + 1) / 2, rtol=0, atol=1e-12)
+        torch.testing.assert_close(steps[-1].x0[0], (x0 + 1) / 2, rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +132,9 @@ def test_the_chain_keeps_the_marginals_when_the_estimate_is_exact(settings):
         assert abs(float(n.mean())) < 4 / n.numel() ** 0.5
         assert abs(float(n.var()) - 1) < 4 * (2 / n.numel()) ** 0.5
     fixed = settings.get("eta") == 0.0 or settings.get("update") == "special_eta_0"
-    same = [float((n - noises[0]).abs().max()) < 1e-8 for n in noises[1:]]
+    same = [float((n - noises[0]).abs().max()) < DOUBLE for n in noises[1:]]
     assert all(same) if fixed else not any(same)
-    torch.testing.assert_close(steps[-1].x0[0], (x0 + 1) / 2, rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps[-1].x0[0], (x0 + 1) / 2, rtol=0, atol=DOUBLE)
     assert [s.sigma for s in steps] == [level.c / 2 for level in network.levels]
 
 
@@ -168,7 +170,7 @@ def test_data_consistency_gives_the_mean_of_the_joint_posterior(name, start, hea
         seen = shown(x, 2).flatten(1) - (1 - a) * y
         system = gram + (1 / s**2 + a**2 / c**2) * eye.flatten(1)
         wanted = torch.linalg.solve(system, (mean / s**2 + a * seen / c**2 + back).mT).mT
-        torch.testing.assert_close(step.x0.flatten(1), wanted, rtol=0, atol=1e-8)
+        torch.testing.assert_close(step.x0.flatten(1), wanted, rtol=0, atol=DOUBLE)
 
 
 def test_the_state_after_data_consistency_stays_on_its_level():
@@ -183,7 +185,7 @@ def test_the_state_after_data_consistency_stays_on_its_level():
         n, after = (
             implied_noise(network.inputs[i][:, 0], x0, y, network.levels[i]) for i in (k, k + 1)
         )
-        torch.testing.assert_close(after, n, rtol=0, atol=1e-8)
+        torch.testing.assert_close(after, n, rtol=0, atol=DOUBLE)
 
 
 def test_consistency_with_unknown_noise_fits_the_data():
@@ -191,8 +193,10 @@ def test_consistency_with_unknown_noise_fits_the_data():
     truth = images(2)
     step = run(RDDM(), Problem(operator(truth), operator), Network(lambda x, level, y: 0 * x))[-1]
     seen = operator.mask.bool()
-    torch.testing.assert_close(step.x0[..., seen], truth[..., seen], rtol=0, atol=1e-12)
-    torch.testing.assert_close(step.x0[..., ~seen], 0 * truth[..., ~seen] + 0.5, rtol=0, atol=1e-12)
+    torch.testing.assert_close(step.x0[..., seen], truth[..., seen], rtol=0, atol=DOUBLE)
+    torch.testing.assert_close(
+        step.x0[..., ~seen], 0 * truth[..., ~seen] + 0.5, rtol=0, atol=DOUBLE
+    )
 
 
 @pytest.mark.parametrize("clip", ["official", "wide"])
@@ -216,7 +220,7 @@ def test_an_oracle_recovers_the_truth(name, intensity):
         lambda x, level, y: (parts * (high - low) + low)[:, None], intensity=intensity
     )
     steps = run(RDDM(eta=0.3), Problem(operator(truth), operator, Gaussian(0.05)), network)
-    torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=1e-10)
+    torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=DOUBLE)
     assert [(s.i, s.n, s.evaluations) for s in steps] == [(k, 5, k + 1) for k in range(5)]
 
 
@@ -224,7 +228,7 @@ def test_colour_images_keep_their_channels_apart():
     truth = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double()
     network = Network(lambda x, level, y: 2 * truth - 1, channels=3)
     steps = run(RDDM(), Problem(truth, Identity((3, SIDE, SIDE)), Gaussian(0.1)), network)
-    torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("settings", [{}, {"eta": 1.0}, {"n_steps": 6, "trained_steps": 6}])
@@ -236,7 +240,7 @@ def test_a_batch_gives_what_its_items_give(settings):
     for k in range(3):
         alone = Problem(b[k : k + 1], operator, Gaussian(0.1), ids=(str(k),))
         torch.testing.assert_close(
-            run(sampler, alone, network)[-1].x0[0], whole[k], rtol=0, atol=1e-10
+            run(sampler, alone, network)[-1].x0[0], whole[k], rtol=0, atol=DOUBLE
         )
 
 
@@ -245,7 +249,7 @@ def test_a_scaled_measurement_gives_the_scaled_image():
     network = Network(exact(0.1, 0.6))
     one = restore.solve(b, MRI, noise=0.05, prior=network, sampler=RDDM()).image
     many = restore.solve(1e4 * b, MRI, noise=500.0, prior=network, sampler=RDDM()).image
-    torch.testing.assert_close(many / 1e4, one, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(many / 1e4, one, rtol=DOUBLE, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("spoiled", [0, 1])

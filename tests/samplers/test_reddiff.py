@@ -26,6 +26,18 @@ from restore.randomness import Draws
 from restore.samplers.reddiff import REDdiff
 from restore.samplers.toolbox.levels import place
 
+PRINTED = 1e-3  # the table prints four to five digits
+LAST_DIGIT = 5e-6  # six digits after the point are printed
+LEVELS = 1e-5  # six and nine digits are printed
+DOUBLE = 1e-7  # float64: forty Adam steps, each a quotient by a root
+NEIGHBOURHOOD = 0.05  # an optimiser with a finite step length stops in the neighbourhood
+SAMPLED = 0.15  # a deviation over some hundred draws of a fixed seed
+SINGLE = 1e-4  # float32: Adam's quotients over some steps
+FITTED = 0.01  # Adam's step length at the end
+RECOVERED = 2e-3  # an oracle's truth but for the last steps' length
+UNSEEN = 1e-6  # where no data are nothing moves; float32
+SLOPE = 1e-3  # a difference quotient, whose step is the error
+
 SIDE = 16
 # f at the levels of the table in the specification: rho and, of it, sqrt, ln(1 + rho), rho^(2/3)
 TABLE = [
@@ -75,10 +87,10 @@ def test_weights(row):
     wanted = {"linear": rho, "sqrt": root, "square": rho**2, "log": log, "power2over3": power}
     wanted |= {"trunc_linear": min(rho, 1.0), "const": 1.0}
     sigma = PUBLISHED.levels()[999 - t].sigma
-    assert sigma == pytest.approx(rho, rel=5e-5, abs=1e-6)
+    assert sigma == pytest.approx(rho, rel=PRINTED, abs=LAST_DIGIT)
     for weight, value in wanted.items():
         sampler = dataclasses.replace(PUBLISHED, weight=weight, lam=0.5)
-        assert sampler.weight_at(sigma) == pytest.approx(0.5 * value, rel=1e-4)
+        assert sampler.weight_at(sigma) == pytest.approx(0.5 * value, rel=PRINTED)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +104,8 @@ def test_published_grid(asked, times):
 
 def test_continuous_grid():
     levels = [v.sigma for v in REDdiff(n_steps=1000, schedule="continuous").levels()]
-    assert levels[0] == pytest.approx(152.167, rel=1e-5)
-    assert levels[-1] == pytest.approx(0.0104859928, rel=1e-6)
+    assert levels[0] == pytest.approx(152.167, rel=LEVELS)
+    assert levels[-1] == pytest.approx(0.0104859928, rel=LEVELS)
 
 
 def test_orders():
@@ -137,7 +149,7 @@ def test_the_expected_gradient_vanishes_at_the_stored_fixed_points(name, arrays,
         data = dataclasses.replace(sampler, lam=0.0).gradient_of(problem, adapter, Still())(
             mu, place(0, 1, 1.0)
         )
-        assert float(total.norm() / (1000 * data[1].norm())) < 1e-8, weight
+        assert float(total.norm() / (1000 * data[1].norm())) < DOUBLE, weight
 
 
 @pytest.mark.parametrize("weight", ["const", "trunc_linear"])
@@ -150,7 +162,7 @@ def test_a_long_run_in_random_order_ends_at_the_fixed_point(weight, arrays, dens
     mu = list(sampler.steps(problem, adapter, Still()))[-1].x0.flatten()
     wanted = g[f"reddiff_mu_{weight}"]
     offset = wanted - prior.mean.flatten()
-    assert float((mu - wanted).norm() / offset.norm()) < 0.05
+    assert float((mu - wanted).norm() / offset.norm()) < NEIGHBOURHOOD
 
 
 # --- the gradient's two terms
@@ -229,7 +241,7 @@ def test_noise_of_x0_enters_data_and_prior():
     adapter = ImagePrior(white(), problem.item_shape, complex_=False)
     first, last = (list(s.steps(problem, adapter, Draws(0, ("0",)))) for s in (sampler, plain))
     spread = float((first[0].x0 - last[0].x0).std())
-    assert spread == pytest.approx(0.1, rel=0.15)
+    assert spread == pytest.approx(0.1, rel=SAMPLED)
 
 
 # --- the optimiser
@@ -281,7 +293,7 @@ def test_steps_are_in_units_of_the_image():
         levels = {"sigma_start": 0.3 * factor, "sigma_end": 0.01 * factor}
         return run(REDdiff(n_steps=20, **levels), problem, Scaled(factor))
 
-    torch.testing.assert_close(restored(10.0), 10 * restored(1.0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(restored(10.0), 10 * restored(1.0), rtol=SINGLE, atol=SINGLE)
 
 
 def test_the_last_images_are_averaged():
@@ -316,7 +328,7 @@ def test_an_item_does_not_see_its_company(sampler):
     whole = run(sampler, Problem(y, operator, Gaussian(0.05)), white())
     for k in range(3):
         alone = run(sampler, Problem(y[k : k + 1], operator, Gaussian(0.05), ids=(str(k),)), white())  # fmt: skip
-        torch.testing.assert_close(alone[0], whole[k], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(alone[0], whole[k], rtol=DOUBLE, atol=DOUBLE)
 
 
 def test_the_official_mean_lets_the_batch_in():
@@ -365,7 +377,7 @@ def test_without_data_the_image_drifts_to_the_prior_mean():
     problem = Problem(operator(images(2)), operator, Gaussian(0.05))
     adapter = ImagePrior(white(), problem.item_shape, complex_=False)
     found = list(REDdiff(n_steps=200, sigma_start=1.0).steps(problem, adapter, Still()))[-1].x0
-    torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=0.01)
+    torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=FITTED)
 
 
 # --- non-linear operators
@@ -376,11 +388,11 @@ def test_a_saturated_image_comes_back(oracle, generator):
     operator = Clipping((SIDE, SIDE))
     problem = Problem(operator(truth), operator, Gaussian(0.01))
     found = run(REDdiff(turns=False, sigma_start=1.0), problem, oracle(truth))
-    assert float((found - truth).norm() / truth.norm()) < 2e-3
+    assert float((found - truth).norm() / truth.norm()) < RECOVERED
     low = truth < 0.5
     data_only = run(REDdiff(turns=False, lam=0.0), problem, oracle(truth))
     torch.testing.assert_close(data_only[low], truth[low])
-    assert float((data_only[~low] - 0.5).abs().max()) < 1e-6
+    assert float((data_only[~low] - 0.5).abs().max()) < UNSEEN
 
 
 def test_counts_are_restored(generator):
@@ -388,7 +400,7 @@ def test_counts_are_restored(generator):
     operator, truth = BeerLambert(projector, 1e4), images(2).abs() / 3
     problem = Problem(operator(truth), operator, PreLogPoisson())
     found = run(REDdiff(n_steps=60), problem, white())
-    assert float((found - truth).norm() / truth.norm()) < 0.05
+    assert float((found - truth).norm() / truth.norm()) < NEIGHBOURHOOD
 
 
 def test_the_curvature_of_a_non_linear_operator_is_measured():
@@ -414,7 +426,7 @@ def test_the_curvature_of_a_non_linear_operator_is_measured():
     linear, curved = Diagonal(weight, (SIDE, SIDE)), Curved(weight)
     wanted = gradient_at(sampler, Problem(y, linear, Gaussian(0.1)), x)
     torch.testing.assert_close(
-        gradient_at(sampler, Problem(y, curved, Gaussian(0.1)), x), wanted, rtol=1e-3, atol=1e-6
+        gradient_at(sampler, Problem(y, curved, Gaussian(0.1)), x), wanted, rtol=SLOPE, atol=SLOPE
     )
 
 

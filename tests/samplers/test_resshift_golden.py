@@ -13,6 +13,9 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.problem import Problem
 from restore.samplers.resshift import ResShift
 
+AMPLIFIED = 1e-4  # float32, and noise heads divide by a = 0.02 at the start; 6e-6 seen
+SINGLE = 2e-5  # float32: some roundings of 6e-8 a step, fifteen steps; 1e-6 seen
+
 HEADS = {
     "xstart": "x0",
     "residual": "residual",
@@ -70,11 +73,11 @@ def settings_of(case: str, g: dict[str, Tensor]) -> dict:
 
 
 def amplified(network: Network, sampler: ResShift, i: int, x0: Tensor) -> float:
-    """Noise heads divide by a, 0.02 at the start: what one float32 rounding of x becomes in x0, relative to x0."""
+    """Noise heads divide by a, 0.02 at the start: what ten float32 roundings of x become in x0, relative to x0."""
     if "noise" not in network.head:
         return 0.0
     a = sampler.schedule.level(sampler.n_steps - 1 - i).a
-    return float(2**-23 * network.inputs[i].abs().max() / (a * x0.abs().max()))
+    return float(10 * 2**-23 * network.inputs[i].abs().max() / (a * x0.abs().max()))
 
 
 @pytest.mark.traces("chain", "resshift", "chain_*")
@@ -83,7 +86,7 @@ def test_published_chains(arrays, replay, chain):
     y = g["z_y"]
     if "lq" in g:  # the published run enlarges by torch's bicubic kernel; ours is handed the result
         y = F.interpolate(g["lq"], size=y.shape[-2:], mode="bicubic", align_corners=False)
-        close(y, g["z_y"], 1e-6)
+        close(y, g["z_y"], SINGLE)
     problem = Problem((y + 1) / 2, Identity(tuple(y.shape[1:])))
     preset = "published-15" if case.startswith("T15") else "published"
     sampler = ResShift.configured(preset, Identity, settings_of(case, g))
@@ -91,7 +94,7 @@ def test_published_chains(arrays, replay, chain):
     prior = ConditionalPrior(network, problem.item_shape, ResShift.intensity)
     steps = list(sampler.steps(problem, prior, replay([g["noise_T"], *g["step_noise"]])))
 
-    tolerance = 2e-5 if "epsilon" in case else 1e-5
+    tolerance = AMPLIFIED if "epsilon" in case else SINGLE
     n = len(g["states"])
     assert [s.i for s in steps] == list(range(n))
     assert [s.evaluations for s in steps] == list(range(1, n + 1))

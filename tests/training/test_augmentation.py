@@ -14,6 +14,10 @@ from restore.training.augmentation import Augmentation
 from restore.training.corpus import Corpus
 from restore.training.sources import Source
 
+SHAPES = 0.15  # a deformed image, resampled twice
+CENTRED = 0.02  # a mean over draws of a fixed seed
+SINGLE = 1e-4  # float32 coordinates of some ten pixels, times slopes of an image
+
 CROP = 16
 STRONG = Augmentation(deformed=1.0, rotation_deg=20, magnification=0.2, shear_deg=8)
 
@@ -37,7 +41,7 @@ def maps_of(crops: Tensor) -> tuple[np.ndarray, np.ndarray]:
     fitted = np.stack([design @ f for f in found])
     error = np.abs(fitted - crops.reshape(len(crops), 2, -1).transpose(1, 2).numpy()).max()
     # torch's cubic (a = -0.75, where -0.5 would be straight) bends lines by 0.08 of their slope.
-    assert error < 0.15
+    assert error < SHAPES
     return np.stack([f[:2].T for f in found]), np.stack([f[2] for f in found])
 
 
@@ -54,7 +58,7 @@ def test_the_eight_orientations_are_exact_and_alike():
 def test_deformations_keep_to_their_ranges():
     side = STRONG.side(CROP)
     maps, shifts = maps_of(STRONG(ramps(300, side), CROP, generator(2)))
-    assert np.abs(shifts).max() < 0.02  # about the middle
+    assert np.abs(shifts).max() < CENTRED  # about the middle
     scales = 1 / np.sqrt(np.abs(np.linalg.det(maps)))
     shear = math.tan(math.radians(8))
     # Two shears change the area by up to tan^2.
@@ -69,7 +73,7 @@ def test_deformations_keep_to_their_ranges():
 def test_a_share_is_deformed():
     some = Augmentation(deformed=0.3)
     maps, _ = maps_of(some(ramps(500, some.side(CROP)), CROP, generator(3)))
-    plain = np.abs(np.abs(maps).max(2) - 1).max(1) < 1e-5
+    plain = np.abs(np.abs(maps).max(2) - 1).max(1) < SINGLE
     assert 0.6 < plain.mean() < 0.8
 
 
@@ -102,7 +106,7 @@ def test_a_gpu_sees_the_same_crops():
     there = STRONG(x.cuda(), CROP, generator(6))
     assert there.is_cuda
     # Positions and 16 weights in single precision.
-    torch.testing.assert_close(there.cpu(), STRONG(x, CROP, generator(6)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(there.cpu(), STRONG(x, CROP, generator(6)), atol=SINGLE, rtol=0)
 
 
 def test_refusals():
@@ -126,7 +130,7 @@ def test_a_corpus_draws_deformed_crops_from_its_seed():
     crops = corpus.batch(4, 40)
     assert crops.shape == (40, 2, CROP, CROP)
     maps, _ = maps_of(crops)
-    plain = np.abs(np.abs(maps).max(2) - 1).max(1) < 1e-4
+    plain = np.abs(np.abs(maps).max(2) - 1).max(1) < SINGLE
     assert 0.2 < plain.mean() < 0.8
     assert torch.equal(crops, Corpus([source], CROP, 3, Augmentation(0.5)).batch(4, 40))
     assert corpus.fingerprint != Corpus([source], CROP, 3).fingerprint

@@ -9,6 +9,9 @@ from torch import nn
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.muon import MuonAdam, orthogonalise, split_parameters
 
+BFLOAT = 1e-3  # five iterations of products of a normalised matrix; 1e-6 seen
+SINGLE = 1e-4  # float32: some steps of the same products in another order
+
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 16), (16, 4), (6, 3, 3, 3)])
 def test_singular_values_land_near_one(shape, generator):
@@ -20,7 +23,7 @@ def test_singular_values_land_near_one(shape, generator):
 
 def test_direction_ignores_the_length_and_a_zero_gradient_is_harmless(generator):
     g = torch.randn(5, 7, generator=generator)
-    torch.testing.assert_close(orthogonalise(1e4 * g), orthogonalise(g), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(orthogonalise(1e4 * g), orthogonalise(g), rtol=BFLOAT, atol=BFLOAT)
     assert torch.equal(orthogonalise(torch.zeros(5, 7)), torch.zeros(5, 7))
 
 
@@ -43,7 +46,7 @@ def test_the_other_group_is_adam(generator):
         for p, optimiser in ((ours, mine), (theirs, reference)):
             p.grad = gradient.clone()
             optimiser.step()
-    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=SINGLE, atol=SINGLE)
 
 
 def test_factor_scales_and_missing_gradients_are_left():

@@ -14,6 +14,10 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators.image.blur import BOUNDARIES, Blur
 from restore.operators.image.kernels import gaussian, motion
 
+DOUBLE = 1e-12  # float64: sums of at most 100 products, or FFTs of as many numbers; 1e-14 seen
+DOT = 1e-11  # float64: a sum over all pixels of such sums; 4e-14 seen
+SINGLE = 2e-6  # float32: two FFTs of 121 numbers, 6e-8 an operation; 1.2e-7 seen
+
 SCIPY_MODE = {"circular": "wrap", "reflect": "mirror"}
 
 
@@ -35,10 +39,10 @@ def test_matches_scipy(boundary: str, kh: int, kw: int, height: int, width: int)
     op = Blur(kernel, (2, height, width), boundary)
     for blurred, image in zip(op(x), x, strict=True):
         np.testing.assert_allclose(
-            blurred.numpy(), expected(image.numpy(), kernel.numpy(), boundary), atol=1e-12
+            blurred.numpy(), expected(image.numpy(), kernel.numpy(), boundary), atol=DOUBLE
         )
     y = torch.randn(op.out_shape, generator=generator, dtype=torch.float64)
-    assert float((op(x) * y).sum()) == pytest.approx(float((x * op.adjoint(y)).sum()), abs=1e-11)
+    assert float((op(x) * y).sum()) == pytest.approx(float((x * op.adjoint(y)).sum()), abs=DOT)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -48,14 +52,14 @@ def test_a_point_becomes_the_kernel(boundary: str, generator: torch.Generator) -
     point[5, 5] = 1
     y = Blur(kernel, (11, 11), boundary)(point)
     top, left = (1, 3) if boundary == "valid" else (3, 4)
-    torch.testing.assert_close(y[top : top + 5, left : left + 3], kernel, atol=1e-6, rtol=0)
+    torch.testing.assert_close(y[top : top + 5, left : left + 3], kernel, atol=SINGLE, rtol=0)
 
 
 def test_a_large_kernel_wraps_around(generator: torch.Generator) -> None:
     kernel = torch.rand(9, 11, generator=generator, dtype=torch.float64)
     x = torch.randn(4, 5, generator=generator, dtype=torch.float64)
     want = scipy.ndimage.convolve(x.numpy(), kernel.numpy(), mode="wrap")
-    np.testing.assert_allclose(Blur(kernel, (4, 5))(x).numpy(), want, atol=1e-12)
+    np.testing.assert_allclose(Blur(kernel, (4, 5))(x).numpy(), want, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

@@ -8,6 +8,8 @@ import torch
 from restore.errors import ConfigError, ShapeError
 from restore.operators.image.inpainting import Inpainting
 
+FRACTION = 0.01  # which pixels are seen is drawn from a fixed seed; 4e-3 seen
+
 
 @pytest.mark.parametrize("shape", [(6, 5), (1, 5), (5,), (3, 6, 5), (3, 1, 1)])
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
@@ -28,7 +30,7 @@ def test_random_keeps_the_fraction_in_all_channels(generator: torch.Generator) -
     op = Inpainting.random((3, 200, 200), 0.3, generator)
     seen = op(torch.ones(3, 200, 200))
     assert torch.equal(seen[0], seen[2])
-    assert seen.mean().item() == pytest.approx(0.3, abs=0.01)
+    assert seen.mean().item() == pytest.approx(0.3, abs=FRACTION)
     again = Inpainting.random((3, 200, 200), 0.3, torch.Generator().manual_seed(0))
     assert torch.equal(again.mask, op.mask)
 

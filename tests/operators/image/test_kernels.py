@@ -12,6 +12,14 @@ from hypothesis import strategies as st
 from restore.errors import ConfigError
 from restore.operators.image.kernels import defocus, gaussian, motion, parse_kernel
 
+SINGLE = 1e-6  # kernels are float32 with a sum of 1; 5e-8 seen
+MOMENT = 1e-5  # float32 weights times places of up to 15, summed in float64
+WIDTH = 2e-3  # the Gaussian's tails are cut at four deviations
+DOUBLE = 1e-12  # float64: a sum that cancels by symmetry
+DISC = 0.02  # the disc's edge in pixels
+PIXELS = 0.05  # a line of 15 pixels, drawn with soft edges
+RESAMPLED = 1e-4  # float32 rotation of the line's ends; 1e-7 seen
+
 
 def moments(kernel: torch.Tensor) -> tuple[float, float, float, float, float]:
     """Mean row, mean column and second moments (rows, columns, mixed) about the middle."""
@@ -30,19 +38,19 @@ def test_mass_shape_and_centre(size: float, angle: float) -> None:
         assert kernel.shape[0] == kernel.shape[1]
         assert kernel.shape[0] % 2 == 1
         assert kernel.min() >= 0
-        assert float(kernel.double().sum()) == pytest.approx(1, abs=1e-6)
+        assert float(kernel.double().sum()) == pytest.approx(1, abs=SINGLE)
         row, column, *_ = moments(kernel.double())
-        assert abs(row) + abs(column) < 1e-5
+        assert abs(row) + abs(column) < MOMENT
 
 
 def test_widths() -> None:
     _, _, rows, columns, mixed = moments(gaussian(2.0, dtype=torch.float64))
-    assert rows == pytest.approx(4, rel=2e-3)
+    assert rows == pytest.approx(4, rel=WIDTH)
     assert columns == pytest.approx(rows)
-    assert mixed == pytest.approx(0, abs=1e-12)
+    assert mixed == pytest.approx(0, abs=DOUBLE)
     # Uniform disk: second moment radius^2 / 4 along each axis, plus the pixel's own 1/12.
     _, _, rows, _, _ = moments(defocus(5.0, dtype=torch.float64))
-    assert rows == pytest.approx(25 / 4, rel=0.02)
+    assert rows == pytest.approx(25 / 4, rel=DISC)
 
 
 def test_motion_runs_where_it_should() -> None:
@@ -50,13 +58,13 @@ def test_motion_runs_where_it_should() -> None:
     torch.testing.assert_close(flat[2], torch.full((5,), 0.2))
     assert torch.count_nonzero(flat.sum(1)) == 1
     # Turned by sines and cosines in double precision and rounded to single: 1e-7.
-    torch.testing.assert_close(motion(9, 90), motion(9, 0).T, atol=1e-6, rtol=0)
+    torch.testing.assert_close(motion(9, 90), motion(9, 0).T, atol=SINGLE, rtol=0)
     *_, mixed = moments(motion(9, 45, dtype=torch.float64))
     assert mixed < 0  # columns grow while rows fall: up and to the right
     # L pixels in a row have a variance of (L^2 - 1) / 12 along it.
     _, _, rows, columns, _ = moments(motion(15, 30, dtype=torch.float64))
-    assert rows + columns == pytest.approx((15**2 - 1) / 12, rel=0.05)
-    assert rows / columns == pytest.approx(math.tan(math.radians(30)) ** 2, rel=0.05)
+    assert rows + columns == pytest.approx((15**2 - 1) / 12, rel=PIXELS)
+    assert rows / columns == pytest.approx(math.tan(math.radians(30)) ** 2, rel=PIXELS)
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 215.0])
@@ -66,7 +74,9 @@ def test_odd_lengths_are_those_of_kornia(angle: float) -> None:
     for length, direction in ((3, 0.0), (15, 0.0), (9, -0.7)):
         expected = get_motion_kernel2d(length, angle, direction, mode="bilinear")[0]
         # Theirs in single precision: angles of 215 degrees to 1e-5, times a slope of 1/3.
-        torch.testing.assert_close(motion(length, angle, direction), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            motion(length, angle, direction), expected, atol=RESAMPLED, rtol=0
+        )
 
 
 def test_lengths_between_lie_between() -> None:

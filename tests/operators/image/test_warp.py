@@ -10,6 +10,10 @@ from scipy.ndimage import map_coordinates
 from restore.errors import ConfigError, ShapeError
 from restore.operators import Downsample, Warp
 
+DOUBLE = 1e-13  # float64: four products a pixel; 5e-15 seen
+MOVED = 0.02  # a blob's middle, of bilinear weights; 2e-3 seen
+SINGLE = 1e-5  # float32 weights; the dot product of some hundred pixels
+
 SHAPE = (2, 9, 12)
 
 
@@ -30,7 +34,7 @@ def test_the_adjoint_is_the_transpose(padding: str) -> None:
     places = Warp.example(torch.Generator().manual_seed(2)).positions.double()
     forward, back = dense(Warp(places, (6, 7), padding))
     # Four products of weights below 1 in double precision.
-    torch.testing.assert_close(forward, back, atol=1e-14, rtol=0)
+    torch.testing.assert_close(forward, back, atol=DOUBLE, rtol=0)
     assert forward.any()
 
 
@@ -47,20 +51,20 @@ def test_samples_are_those_of_scipy(padding: str, mode: str) -> None:
         map_coordinates(plane, np.stack([rows, columns]), order=1, mode=mode) for plane in x.numpy()
     ]
     # Positions go to -1..1 and back: 1e-15 of 12 pixels, times differences of about 3.
-    np.testing.assert_allclose(Warp(places, SHAPE, padding)(x), np.stack(expected), atol=1e-13)
+    np.testing.assert_allclose(Warp(places, SHAPE, padding)(x), np.stack(expected), atol=DOUBLE)
 
 
 def test_quarter_turns_and_shifts_are_exact() -> None:
     x = image((3, 8, 8))
     turned = Warp.affine(x.shape, angle_deg=90, dtype=torch.float64)(x)
     # Sines of a right angle are 6e-17 off zero.
-    np.testing.assert_allclose(turned, np.rot90(x, axes=(1, 2)), atol=1e-13)
+    np.testing.assert_allclose(turned, np.rot90(x, axes=(1, 2)), atol=DOUBLE)
     shifted = Warp.affine(x.shape, shift=(2, -3), dtype=torch.float64)(x)
     expected = torch.zeros_like(x)
     expected[:, :5, 2:] = x[:, 3:, :6]
-    np.testing.assert_allclose(shifted, expected, atol=1e-13)
+    np.testing.assert_allclose(shifted, expected, atol=DOUBLE)
     still = Warp.affine(x.shape, dtype=torch.float64)
-    np.testing.assert_allclose(still(x), x, atol=1e-13)
+    np.testing.assert_allclose(still(x), x, atol=DOUBLE)
 
 
 def test_scale_and_shear_go_about_the_middle() -> None:
@@ -87,7 +91,7 @@ def test_a_homography_moves_points_where_it_says() -> None:
     column, row = (float(v / point[2]) for v in point[:2])
     found = [float(map_coordinates(plane, [[row], [column]], order=1)[0]) for plane in seen.numpy()]
     # The ramp is bent by the projection within the pixel.
-    assert found == pytest.approx([6, 9], abs=0.02)
+    assert found == pytest.approx([6, 9], abs=MOVED)
 
 
 def test_complex_images_and_batches() -> None:
@@ -104,7 +108,7 @@ def test_it_composes_with_other_operators() -> None:
     y = image((4, 4), 3).float()
     # 64 products in single precision: 1e-6.
     assert float((frames(x) * y).sum()) == pytest.approx(
-        float((x * frames.adjoint(y)).sum()), abs=1e-5
+        float((x * frames.adjoint(y)).sum()), abs=SINGLE
     )
 
 

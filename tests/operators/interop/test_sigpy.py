@@ -13,10 +13,13 @@ from restore.operators import check
 from restore.operators.interop import from_sigpy, to_sigpy
 from restore.operators.mri.multicoil import MultiCoilMRI
 
+PRODUCTS = 1e-5  # float32: sums of at most 100 products of size 1, 6e-8 of each
+STEPS = 1e-3  # the steps of a sampler carry the rounding of float32 along
+
 sp = pytest.importorskip("sigpy")
 linop = pytest.importorskip("sigpy.mri.linop")
 
-SINGLE = 1e-5  # two FFTs of 300 numbers in single precision round by some 1e-7
+SINGLE = 1e-4  # up to four FFTs of 300 numbers in single precision, 6e-8 each operation; 3e-6 seen
 
 
 def sense(scan: MultiCoilMRI):
@@ -50,7 +53,7 @@ def test_number_and_shapes_are_those_of_the_linop(name):
     assert (op.in_shape, op.out_shape) == (tuple(theirs.ishape), tuple(theirs.oshape))
     assert op.kind == ("mri" if is_complex else "image")
     x = torch.rand(op.in_shape, dtype=torch.complex64 if is_complex else torch.float32)
-    assert np.allclose(op(x).numpy(), theirs(x.numpy()), atol=1e-6)
+    assert np.allclose(op(x).numpy(), theirs(x.numpy()), atol=PRODUCTS)
     assert from_sigpy(theirs, is_complex=True, kind="image").kind == "image"
     check(op)
 
@@ -95,7 +98,7 @@ def test_sigpys_own_solver_runs_on_ours(scan):
         sp.app.LinearLeastSquares(A, y, lamda=0.01, max_iter=10, show_pbar=False).run()
         for A in (to_sigpy(scan), sense(scan))
     ]
-    assert np.linalg.norm(images[0] - images[1]) < 1e-3 * np.linalg.norm(images[1])
+    assert np.linalg.norm(images[0] - images[1]) < STEPS * np.linalg.norm(images[1])
 
 
 @pytest.mark.parametrize("sampler", ["cgsense", "tv", "wavelet", "dds", "diffpir", "dps"])
@@ -111,4 +114,4 @@ def test_samplers_give_the_same_image(scan, sampler):
         solve(y, A, noise=noise, sampler=sampler, n_steps=10).image
         for A in (from_sigpy(sense(scan), kind="mri"), scan)
     )
-    assert torch.linalg.vector_norm(theirs - ours) < 1e-4 * torch.linalg.vector_norm(ours)
+    assert torch.linalg.vector_norm(theirs - ours) < STEPS * torch.linalg.vector_norm(ours)

@@ -15,6 +15,9 @@ from restore.operators import check
 from restore.operators.interop import from_sigpy
 from restore.operators.mri.trajectories import density_compensation, radial, spiral
 
+GRID = 0.02  # the iteration for the weights stops near one; the gridding kernel's own error
+CENTRE = 0.1  # 1.02 is found; the centre evens out slowly
+
 sp = pytest.importorskip("sigpy")
 linop = pytest.importorskip("sigpy.mri.linop")
 
@@ -52,7 +55,7 @@ def test_weights_are_one_on_a_grid_and_keep_intensities():
         axes = [np.arange(-n // 2, n // 2, dtype=float) for n in shape]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
         # Another size than that which defines the unit: the kernel falls elsewhere, by 1 % at most.
-        assert np.allclose(density_compensation(grid, shape), 1, atol=0.02)
+        assert np.allclose(density_compensation(grid, shape), 1, atol=GRID)
     row = np.linspace(-1, 1, N)
     blob = np.exp(-4 * (row[:, None] ** 2 + row[None] ** 2)) + 0j
     for coordinates in (radial(128, 64, (N, N)), spiral(8, N, 240.0)):
@@ -61,7 +64,7 @@ def test_weights_are_one_on_a_grid_and_keep_intensities():
         assert weights.shape == coordinates.shape[:-1]
         back = A.H(weights * A(blob))
         gain = (np.vdot(blob, back) / np.vdot(blob, blob)).real
-        assert gain == pytest.approx(1, abs=0.1)  # 1.02; the centre evens out slowly
+        assert gain == pytest.approx(1, abs=CENTRE)  # 1.02; the centre evens out slowly
 
 
 def test_bad_values_are_named():
@@ -88,7 +91,7 @@ def radial_scan():
     y, x = row[:, None], row[None]
     truth = ((y / 0.8) ** 2 + (x / 0.6) ** 2 < 1).float()
     truth -= 0.6 * ((y - 0.2) ** 2 + (x + 0.1) ** 2 < 0.06).float()
-    truth += 0.4 * ((y + 0.4) ** 2 + x**2 < 0.02).float()
+    truth += 0.4 * ((y + 0.4) ** 2 + x**2 < GRID).float()
     centres = torch.tensor([[-1.0, 0], [1, 0], [0, -1], [0, 1]])
     distance = (y - centres[:, :1, None]) ** 2 + (x - centres[:, 1:, None]) ** 2
     maps = torch.exp(-distance / 2) * torch.exp(1j * centres.sum(1))[:, None, None]
