@@ -113,7 +113,10 @@ def output_record(path: Path, name: str = "") -> dict[str, Any]:
 
 def name_bytes(name: str) -> bytes:
     """A file's name as it stands on the disk: in another locale Python has other characters for the same bytes."""
-    return name.encode("utf-8", "surrogateescape")
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no name of a file, but a JSON text may say so
+        return name.encode("utf-8", "surrogatepass")
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

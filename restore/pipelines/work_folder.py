@@ -22,7 +22,7 @@ import numpy as np
 
 from restore.datasets.atomic import PREFIX, atomic_file, flush, remove
 from restore.datasets.content_hash import sha256_of
-from restore.datasets.json_text import plain, read_json, write_json
+from restore.datasets.json_text import read_json, write_json
 from restore.datasets.sidecar import check_record, output_record, sidecar_path, write_sidecar
 from restore.errors import InputError, NotFoundError, OutputError
 from restore.pipelines.scan_to_volume import Piece
@@ -86,8 +86,8 @@ class WorkFolder:
     def put(self, which: range, piece: Piece) -> None:
         """Keep a finished piece. Raises OutputError."""
         told = {name: getattr(piece, name) for name in _TOLD}
-        if plain(told) != told:
-            return  # infinite figures and such would come back as text: this piece is done again
+        if not _is_finite(told):
+            return  # infinite figures would come back as text: this piece is done again
         file = self._piece(which)
         with atomic_file(file, piece.stack.nbytes) as partial, partial.open("wb") as stream:
             np.save(stream, piece.stack, allow_pickle=False)
@@ -179,6 +179,13 @@ def _ready(folder: Path) -> dict[Path, str]:
         return found
     except (NotFoundError, InputError, KeyError, TypeError):
         return {}
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        items = value.values() if isinstance(value, dict) else value
+        return all(map(_is_finite, items))
+    return not isinstance(value, float | np.floating) or bool(np.isfinite(value))
 
 
 def _family(out: Path) -> str:

@@ -21,6 +21,7 @@ from restore.cli.signals import Ended
 from restore.datasets.atomic import atomic_file
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read
+from restore.datasets.sidecar import name_bytes
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.pipelines import scan_to_volume
@@ -140,16 +141,17 @@ def test_a_record_vouches_for_its_own_results_only(scan, verb, tmp_path):
     assert a.read_bytes() == whole
 
 
-def test_a_cut_piece_is_done_again(scan, verb, tmp_path, solved, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--sampler", "dds", "--steps", 2, "--samples", 2]])
+def test_a_cut_piece_is_done_again(scan, verb, tmp_path, solved, monkeypatch, more):
     out = tmp_path / "out.nii"
     with monkeypatch.context() as patch:
         patch.setattr("restore.pipelines.run_recon._written", lambda *_: 1 / 0)
-        assert verb(*job(scan, out)).exit_code == 1
+        assert verb(*job(scan, out, *more)).exit_code == 1
     (folder,) = tmp_path.iterdir()
     piece = next(folder.glob("slices-4-*.npy"))
     piece.write_bytes(piece.read_bytes()[:-4])
     solved.clear()
-    assert verb(*job(scan, out)).exit_code == 0
+    assert verb(*job(scan, out, *more)).exit_code == 0
     assert solved == ["slice 4"]
 
 
@@ -334,6 +336,12 @@ def test_a_picture_has_a_record_that_vouches_for_it(verb, tmp_path):
     result = verb(*command[:3], photo, *command[4:], "--overwrite")
     assert result.exit_code == 5
     assert "output and input are the same" in result.stderr
+
+
+def test_names_in_records_of_any_kind():
+    assert name_bytes("caf\udce9") == b"caf\xe9"
+    assert name_bytes("\udcc3\udc9f") == name_bytes("ß")
+    assert name_bytes("\ud800") != name_bytes("x")
 
 
 def test_what_dead_processes_left_is_removed(scan, verb, tmp_path):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from restore.errors import OutOfMemory
 from restore.priors import adapter
-from restore.priors.adapter import ImagePrior
+from restore.priors.adapter import ImagePrior, chunked
 from restore.priors.base import Denoiser
 
 
@@ -127,3 +127,36 @@ def test_other_priors_are_never_turned(generator):
     x = torch.randn(1, 5, 7, generator=generator)
     ImagePrior(Fixed(), (5, 7), complex_=False)(x, 0.1, turn=3)
     assert seen[0].shape == (1, 1, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."),
+    ],
+)
+def test_memory_of_a_cpu_makes_smaller_chunks_too(error):
+    seen = []
+
+    def network(planes):
+        seen.append(len(planes))
+        if len(planes) > 2:
+            raise error
+        return (planes + 1,)
+
+    planes = torch.arange(64.0).reshape(4, 1, 4, 4)
+    out, pixels = chunked(network, [planes], 1 << 20, "an image")
+    torch.testing.assert_close(out[0], planes + 1, rtol=0, atol=0)
+    assert (seen, pixels) == ([4, 2, 2], 32)
+
+    def never(planes):
+        raise error
+
+    with pytest.raises(OutOfMemory, match="an image does not fit"):
+        chunked(never, [planes], 1 << 20, "an image")
+    with pytest.raises(RuntimeError, match="another"):
+        chunked(lambda p: (_ for _ in ()).throw(RuntimeError("another")), [planes], 16, "an image")
