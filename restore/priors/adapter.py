@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restore.errors import OutOfMemory, is_out_of_memory
 from restore.priors.base import Denoiser, check_level
+from restore.priors.tiles import tiled
 
 PIXELS_PER_CALL = (
     2**20
@@ -67,9 +68,13 @@ class ImagePrior:
     def _chunked(self, planes: Tensor, sigma: float) -> Tensor:
         """Through the network in chunks; where memory runs out, in smaller ones."""
         turn = self._turn
+
+        def network(p: Tensor) -> tuple[Tensor, ...]:
+            return (self.prior(p, sigma),)
+
         out, self._chunk = chunked(
-            lambda p: (self.prior(_turned(p, turn), sigma),),
-            [planes],
+            tiled(network) if self.prior.local else network,
+            [_turned(planes, turn)],
             self._chunk,
             f"one image of {tuple(planes.shape[1:])} on {planes.device}",
         )

@@ -24,6 +24,8 @@ class GaussianPrior(Denoiser):
     `covariance`, (n, n) for the n row-major pixels of the mean. Raises ConfigError, ShapeError.
     """
 
+    local = False
+
     def __init__(
         self,
         mean: Tensor,
@@ -78,6 +80,8 @@ class GaussianMixture(Denoiser):
     means: (K, H, W) or (K, C, H, W). variances, weights: (K,), positive; weights are normalised. A component is a
     whole image. Raises ConfigError, ShapeError.
     """
+
+    local = False
 
     def __init__(
         self,

@@ -38,7 +38,8 @@ class Denoiser(ABC):
     `complex_mode`: how complex images pass through it: re and im one after the other ("separate"), as two
     channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
     trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
-    the front door tries before the work.
+    the front door tries before the work. `local`: a pixel of the answer depends on a neighbourhood, so that images
+    too large for memory may be shown in tiles (`restore.priors.tiles`).
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -49,6 +50,7 @@ class Denoiser(ABC):
     complex_mode: ComplexMode = "separate"
     turnable: bool = False
     foreign: bool = True
+    local: bool = True
     name: str = ""
 
     @abstractmethod

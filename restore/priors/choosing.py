@@ -22,6 +22,7 @@ from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.door import recognised, tried
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.priors.networks import copied_to, in_eval_mode
+from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
 
 Model = Denoiser | ConditionalModel | LatentModel
 Prior = ImagePrior | ConditionalPrior | LatentPrior
@@ -74,6 +75,7 @@ class Traits:
     tasks: tuple[str, ...] = ()
     bridge: str = ""
     head: str = "x0"
+    local: bool = True
 
 
 class Chosen(NamedTuple):
@@ -151,8 +153,9 @@ def model_traits(model: Model) -> Traits:
     if isinstance(model, LatentModel):
         return Traits(model.name, model.kind, model.channels, noise, model.intensity)
     return Traits(
-        model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode
-    )
+        model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
+        local=model.local,
+    )  # fmt: skip
 
 
 def card_traits(name: str | Path) -> Traits:
@@ -184,7 +187,7 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
         )
     if model.kind == "conditional":
         _check_chain(model, demand)
-    notes = _check_channels(model, demand) if demand.item_shape else ()
+    notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)
@@ -242,6 +245,16 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
         return ()
     return (
         f"the prior '{model.name}' has one channel: the {channels} channels are restored one by one",
+    )
+
+
+def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
+    height, width = demand.item_shape[-2:]
+    if model.kind == "latent" or not model.local or height * width <= TILED_ABOVE:
+        return ()
+    return (
+        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {SIDE} x {SIDE} that overlap "
+        f"by {OVERLAP}: what it knows of a pixel lies within half of that",
     )
 
 

@@ -20,6 +20,7 @@ from restore.errors import ConfigError, ShapeError
 from restore.priors.adapter import PIXELS_PER_CALL, chunked
 from restore.priors.foreign import what_is, what_is_wrong
 from restore.priors.networks import copied_to
+from restore.priors.tiles import tiled
 
 
 class ConditionalModel(ABC):
@@ -90,7 +91,7 @@ class ConditionalPrior:
         told = dataclasses.replace(level, c=level.c * self._gain)
         planes = [self._planes(x), self._planes(degraded)]
         out, self._chunk = chunked(
-            lambda p, y: self.model(p, told, y), planes, self._chunk, self._where(x)
+            tiled(lambda p, y: self.model(p, told, y)), planes, self._chunk, self._where(x)
         )
         return tuple(self._images(o, x) for o in out)
 
