@@ -1,6 +1,6 @@
-"""How much memory a file may ask for, checked before anything is allocated.
+"""How much memory a file or the work on it may ask for, checked before anything is allocated.
 
-May be called by every reader. Reads the environment variable RESTORE_MAX_MEMORY_GB and, where there
+May be called by every reader and pipeline. Reads the environment variable RESTORE_MAX_MEMORY_GB and, where there
 is one, the system's account of free memory.
 """
 
@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from restore.errors import ConfigError, InputError
+from restore.errors import ConfigError, InputError, OutOfMemory
 
 VARIABLE = "RESTORE_MAX_MEMORY_GB"
 SHARE = 0.6
 """Part of the free memory that one file may take: the rest is for the work on it."""
 
+SHARE_OF_WORK = 0.9
+"""Part of the free memory that a whole job may take."""
+
 FALLBACK_BYTES = 8 * 10**9
 """The limit where the system does not say how much memory is free."""
 
 
-def memory_limit() -> int:
-    """Return the bytes that one file may take: the variable's, else 60 % of the free memory."""
+def memory_limit(share: float = SHARE) -> int:
+    """Return the bytes that one file may take: the variable's, else 60 % (or `share`) of the free memory."""
     setting = os.environ.get(VARIABLE, "").strip()
     if not setting:
-        return int(SHARE * _available_bytes())
+        return int(share * _available_bytes())
     try:
         gigabytes = float(setting)
     except ValueError:
@@ -54,6 +57,19 @@ def check_result_size(nbytes: int, what: str) -> None:
         raise ConfigError(
             f"{what} would take {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB allowed; choose smaller "
             f"numbers, or set {VARIABLE} to more"
+        )
+
+
+def check_work(nbytes: int, what: str, hint: str) -> None:
+    """Refuse work that would need more bytes than the variable allows, or than 90 % of the free memory.
+
+    what: the work in words; hint: what to do. Raises OutOfMemory.
+    """
+    allowed = memory_limit(SHARE_OF_WORK)
+    if nbytes > allowed:
+        raise OutOfMemory(
+            f"{what} needs about {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB are there; {hint}, or set "
+            f"{VARIABLE} to more"
         )
 
 

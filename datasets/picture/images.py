@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from restore.datasets.atomic import atomic_file
 from restore.datasets.budget import check_budget
@@ -31,6 +31,8 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".ti
 JPEG_QUALITY = 95
 BYTES_PER_VALUE = 16
 """What a value takes on its way: stored, converted, as float32, and a copy."""
+DEFLATE_RATIO = 1040
+"""Bytes that a byte of a PNG can stand for: zlib's format allows 1032, and some for rounding."""
 
 _DECODERS: dict[str, Callable[[Path, Image.Image], Raster]] = {
     "PNG": png.decode, "JPEG": jpeg.decode, "MPO": jpeg.decode, "TIFF": tiff.decode,
@@ -87,12 +89,30 @@ def _decoded(file: Path) -> Raster:
         if not tifffile_opens(file):
             raise
         return tiff.decode(file, Image.new("L", (1, 1)))
-    except Image.DecompressionBombError as cause:
-        raise InputError(file, f"too many pixels ({cause})", "cut it into pieces") from cause
+    except Image.DecompressionBombError:
+        opened = _opened_at_any_size(file)
     with opened as picture:
         width, height = picture.size
         check_budget(width * height * 4 * BYTES_PER_VALUE, file)
+        size = file.stat().st_size
+        if picture.format == "PNG" and width * height / 8 > DEFLATE_RATIO * size:
+            why = f"its header says {width} x {height} pixels, more than {size} bytes can hold"
+            raise InputError(file, why, "fetch or export it again")
         return _DECODERS[picture.format or ""](file, picture)
+
+
+def _opened_at_any_size(file: Path) -> ImageFile.ImageFile:
+    """The header read without Pillow's own limit of pixels: here the memory budget decides."""
+    for kind in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        TiffImagePlugin.TiffImageFile,
+    ):
+        try:
+            return kind(file)
+        except SyntaxError:  # how Pillow's classes say that a file is not theirs
+            continue
+    raise InputError(file, "damaged picture", "fetch or export it again")
 
 
 def tifffile_opens(file: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore.datasets.budget import check_work
 from restore.errors import ConfigError
 from restore.front_door import solve
 from restore.metrics import psnr, ssim
@@ -24,7 +25,13 @@ from restore.pipelines.degrade import (
     noise_level,
 )
 from restore.pipelines.lightness import restore_lightness
+from restore.priors.tiles import TILED_ABOVE
 from restore.problem import Step
+
+IMAGES_AT_ONCE = 12
+"""Images of the result's size in float32 that reading, a sampler with its data step, and writing hold together."""
+NETWORK_BYTES = 1000
+"""Activations of the bundled networks, a pixel of what is shown to them at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +69,7 @@ def restore_image(
     noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
     the bundled one of the kind that the sampler needs (`restore.solve`). luma: of a colour picture restore the
     lightness alone, with a prior for grey pictures (`restore.pipelines.lightness`).
-    Raises ConfigError, ShapeError.
+    Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     if alpha is not None and simulate:
         raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
@@ -70,6 +77,7 @@ def restore_image(
     photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
+    check_memory(shape, samples)
     operator = degradation.operator(shape)
     measured = photo if truth is None else add_noise(operator(truth), noise, seed)
     if degradation.mask is not None:
@@ -106,6 +114,17 @@ def restore_image(
         seen = torch.nn.functional.interpolate(alpha[None], size, mode="bilinear")[0]
         restored = restored / seen.clamp(min=1 / 255)
     return ImageResult(restored, std, measured, classical, record, seen)
+
+
+def check_memory(shape: tuple[int, ...], samples: int) -> None:
+    """Refuse a result of `shape` (C, H, W) that does not fit into memory, before any work. Raises OutOfMemory."""
+    channels, height, width = shape
+    images = channels * height * width * 4 * (IMAGES_AT_ONCE + 2 * samples)
+    network = NETWORK_BYTES * min(height * width, TILED_ABOVE)
+    check_work(
+        images + network, f"a restored picture of {width} x {height} pixels",
+        "cut the picture into pieces, or ask for a smaller factor or fewer samples",
+    )  # fmt: skip
 
 
 def _shown(measured: Tensor, operator: object) -> Tensor:

@@ -253,8 +253,8 @@ def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "latent" or not model.local or height * width <= TILED_ABOVE:
         return ()
     return (
-        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {SIDE} x {SIDE} that overlap "
-        f"by {OVERLAP}: what it knows of a pixel lies within half of that",
+        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {SIDE} x {SIDE} that "
+        f"overlap by {OVERLAP}: what it knows of a pixel lies within half of that",
     )
 
 

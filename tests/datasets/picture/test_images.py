@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +186,23 @@ def test_refused_writes(tmp_path):
     with pytest.raises(OutputError, match="not finite"):
         write_image(good * np.nan, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_its_file_cannot_fill_is_refused_at_once(tmp_path):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        sum_ = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + sum_
+
+    for width, height in ((20_000, 10_000), (200_000, 100_000)):
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        body = chunk(b"IDAT", zlib.compress(bytes(5000))) + chunk(b"IEND", b"")
+        (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + body)
+        with pytest.raises(InputError, match=r"can hold|RESTORE_MAX_MEMORY_GB"):
+            read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_above_pillows_own_limit_the_budget_decides(tmp_path, monkeypatch, name):
+    save(tmp_path / name, np.full((40, 60), 200, np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read_image(tmp_path / name).data.shape == (1, 40, 60)
