@@ -1,4 +1,4 @@
-"""`restore image`: inpaint, deblur, enlarge or denoise a photograph."""
+"""`restore image`: inpaint, deblur, enlarge or denoise a photograph, or every one of a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
+from restore.cli.picture_folder import fingerprint, restore_folder, result_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,17 @@ _ALPHA = Path("alpha")
 """What --mask takes instead of a picture."""
 
 
-@verb("image")
-def command(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Picture to write.")],
+def restore_picture(
+    photo: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB; or a folder of such files."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="OUT", help="Picture to write, or a folder for it."),
+    ],
     task: Annotated[str, typer.Option(help="inpaint, deblur, superres or denoise.")],
     *,
     mask: Annotated[
@@ -69,8 +77,16 @@ def command(
 ) -> None:
     """Restore a picture; with --simulate degrade it first and say how well it came back.
 
-    --simulate also writes the degraded picture beside OUT as OUT_degraded.
+    --simulate also writes the degraded picture beside OUT as OUT_degraded. Of a folder every picture is restored into
+    the folder OUT, where contact_sheet.png shows them; the same command skips what is done.
     """
+    options = dict(locals())
+    _refuse_pipes(photo, out)
+    if photo.is_dir():
+        restore_folder(restore_picture, options)
+        return
+    out = result_name(photo, out)
+    mark = fingerprint(options)
     import torch
 
     from restore.datasets.open import read_image
@@ -112,8 +128,9 @@ def command(
         "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
     record = _record(result.record, {"photo": photo, "mask": file}, told) | {
-        "outputs": [path.name for path in (out, *extra)], "environment": environment(str(chosen)),
-        "clipped_values": clipped, "made": [output_record(path) for path in (out, *extra)],
+        "outputs": [path.name for path in (out, *extra)], "fingerprint": mark,
+        "made": [output_record(path) for path in (out, *extra)], "environment": environment(str(chosen)),
+        "clipped_values": clipped,
     }  # fmt: skip
     write_sidecar(out, record)
     console.notes([*_notes(picture, out), *record["notes"], *filter(None, [foreign_note(out)])])
@@ -137,6 +154,16 @@ def _check_size(picture: Picture, factor: int) -> None:
 
     size = picture.data.size * factor**2
     check_result_size(4 * COPIES * size, f"a picture of {size:.4g} values, {factor} times larger,")
+
+
+command = verb("image")(restore_picture)
+
+
+def _refuse_pipes(*paths: Path) -> None:
+    from restore.errors import ConfigError
+
+    if any(str(path) == "-" for path in paths):
+        raise ConfigError("pictures are not read from or written to a pipe ('-'): name files")
 
 
 def _write_pictures(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -288,7 +289,25 @@ def _bundled_for(demand: Demand) -> str:
     return next((table[kind] for kind in demand.kinds if kind in table), "")
 
 
+_kept: ContextVar[dict[str, Model] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def weights_kept() -> Iterator[None]:
+    """Models named inside are read once and stay in memory to the end, for a row of runs."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def _loaded(name: str) -> Model:
     from restore.priors.store import load_prior
 
-    return load_prior(name)
+    kept = _kept.get()
+    if kept is None:
+        return load_prior(name)
+    if name not in kept:
+        kept[name] = load_prior(name)
+    return kept[name]
