@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -80,13 +81,7 @@ def restore_picture(
     --simulate also writes the degraded picture beside OUT as OUT_degraded. Of a folder every picture is restored into
     the folder OUT, where contact_sheet.png shows them; the same command skips what is done.
     """
-    options = dict(locals())
-    _refuse_pipes(photo, out)
-    if photo.is_dir():
-        restore_folder(restore_picture, options)
-        return
-    out = result_name(photo, out)
-    mark = fingerprint(options)
+    mark = fingerprint(dict(locals()))
     import torch
 
     from restore.datasets.open import read_image
@@ -98,7 +93,6 @@ def restore_picture(
     samples, preset = sampling.samples, sampling.preset
     extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
     _check_outputs([out, *extra], photo, mask, prior, kernel, overwrite=overwrite)
-    _bits(out, 32)
     chosen = choose_device(device)
     picture = read_image(photo)
     _check_size(picture, factor if task == "superres" and not simulate else 1)
@@ -134,10 +128,7 @@ def restore_picture(
     }  # fmt: skip
     write_sidecar(out, record)
     console.notes([*_notes(picture, out), *record["notes"], *filter(None, [foreign_note(out)])])
-    if json:
-        console.result_json(record)
-    else:
-        _show(out, record)
+    console.result_json(record) if json else _show(out, record)
 
 
 def _check_outputs(outputs: list[Path], *inputs: Path | str | None, overwrite: bool) -> None:
@@ -146,6 +137,7 @@ def _check_outputs(outputs: list[Path], *inputs: Path | str | None, overwrite: b
     for path in outputs:
         check_output(path, *inputs, config_file(), overwrite=overwrite)
     check_record(outputs[0])
+    _bits(outputs[0], 32)
 
 
 def _check_size(picture: Picture, factor: int) -> None:
@@ -156,7 +148,17 @@ def _check_size(picture: Picture, factor: int) -> None:
     check_result_size(4 * COPIES * size, f"a picture of {size:.4g} values, {factor} times larger,")
 
 
-command = verb("image")(restore_picture)
+@functools.wraps(restore_picture)
+def _picture_or_folder(**options: Any) -> None:
+    photo, out = options["photo"], options["out"]
+    _refuse_pipes(photo, out)
+    if photo.is_dir():
+        restore_folder(restore_picture, options)
+    else:
+        restore_picture(**options | {"out": result_name(photo, out)})
+
+
+command = verb("image")(_picture_or_folder)
 
 
 def _refuse_pipes(*paths: Path) -> None:
