@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -47,11 +49,19 @@ def restore_picture(
         ),
     ] = None,
     kernel: Annotated[
-        str, typer.Option(help="deblur: gaussian:SIGMA, motion:LENGTH:ANGLE or defocus:RADIUS.")
+        str,
+        typer.Option(
+            help="deblur: gaussian:SIGMA, motion:LENGTH:ANGLE, defocus:RADIUS or a file (PNG, TIFF, .npy, .txt)."
+        ),
     ] = "",
     factor: Annotated[int, typer.Option(min=2, help="superres: how many times larger.")] = 4,
     boundary: Annotated[str, typer.Option(help="deblur: reflect, circular or valid.")] = "reflect",
-    noise: Annotated[float, typer.Option(min=0, help="Noise standard deviation, 1 = white.")] = 0.0,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Noise standard deviation, 1 = white; 0: exact; auto, and left out: estimated."
+        ),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")
     ] = False,
@@ -88,6 +98,7 @@ def restore_picture(
     from restore.datasets.sidecar import environment, foreign_note, output_record, write_sidecar
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
+    from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
 
     samples, preset = sampling.samples, sampling.preset
@@ -98,9 +109,40 @@ def restore_picture(
     _check_size(picture, factor if task == "superres" and not simulate else 1)
     known = _read_mask(mask, picture)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
-    degradation = Degradation(cast(Task, task), known, kernel, factor, boundary)
+    stated = _noise(noise, task, simulate)
+    psf, kernel_file, kernel_notes = _kernel(kernel)
+    degradation = Degradation(cast(Task, task), known, psf, factor, boundary)
     values: dict[str, Any] = {**sampling.values(), "preset": preset}
-    with console.progress(photo.name, total=samples) as advance:
+    run = functools.partial(
+        restore_image,
+        torch.from_numpy(picture.data), degradation, noise=stated, simulate=simulate, sampler=sampler, prior=prior,
+        samples=samples, seed=seed, settings=values, device=chosen, alpha=alpha, luma=luma,
+        least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
+    )  # fmt: skip
+    result = _with_progress(photo.name, samples, run)
+    clipped = _write_pictures(
+        result, picture, out, factor if task == "superres" and not simulate else 1, simulate
+    )
+    file = None if mask == _ALPHA else mask
+    told = {
+        "task": task, "mask": None if file else mask, "kernel": "" if kernel_file else kernel, "factor": factor,
+        "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
+        "preset": preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
+    }  # fmt: skip
+    notes = [*_notes(picture, out), *kernel_notes, *result.record["notes"]]
+    record = _record(result.record, {"photo": photo, "mask": file, "kernel": kernel_file}, told) | {
+        "notes": notes, "outputs": [path.name for path in (out, *extra)], "fingerprint": mark,
+        "environment": environment(str(chosen)),
+        "clipped_values": clipped, "made": [output_record(path) for path in (out, *extra)],
+    }  # fmt: skip
+    write_sidecar(out, record)
+    console.notes([*notes, *filter(None, [foreign_note(out)])])
+    console.result_json(record) if json else _show(out, record)
+
+
+def _with_progress(name: str, samples: int, run: Callable[..., ImageResult]) -> ImageResult:
+    """What `run` returns, given an `on_step` that moves a progress bar."""
+    with console.progress(name, total=samples) as advance:
         done = 0.0
 
         def on_step(step: Step) -> None:
@@ -108,27 +150,7 @@ def restore_picture(
             done += 1 / step.n
             advance(done)
 
-        result = restore_image(
-            torch.from_numpy(picture.data), degradation, noise=noise, simulate=simulate, sampler=sampler, prior=prior,
-            samples=samples, seed=seed, settings=values, on_step=on_step, device=chosen, alpha=alpha, luma=luma,
-        )  # fmt: skip
-    clipped = _write_pictures(
-        result, picture, out, factor if task == "superres" and not simulate else 1, simulate
-    )
-    file = None if mask == _ALPHA else mask
-    told = {
-        "task": task, "mask": None if file else mask, "kernel": kernel, "factor": factor, "boundary": boundary,
-        "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior, "preset": preset,
-        "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
-    }  # fmt: skip
-    record = _record(result.record, {"photo": photo, "mask": file}, told) | {
-        "outputs": [path.name for path in (out, *extra)], "fingerprint": mark,
-        "made": [output_record(path) for path in (out, *extra)], "environment": environment(str(chosen)),
-        "clipped_values": clipped,
-    }  # fmt: skip
-    write_sidecar(out, record)
-    console.notes([*_notes(picture, out), *record["notes"], *filter(None, [foreign_note(out)])])
-    console.result_json(record) if json else _show(out, record)
+        return run(on_step=on_step)
 
 
 def _check_outputs(outputs: list[Path], *inputs: Path | str | None, overwrite: bool) -> None:
@@ -225,6 +247,37 @@ def _bits(out: Path, source: int) -> int:
     if source == 32:
         return {"JPEG": 8, "PNG": 16, "TIFF": 32}[kind]
     return 8 if kind == "JPEG" or source <= 8 else 16
+
+
+def _noise(text: str | None, task: str, simulate: bool) -> float | Literal["estimate"] | None:
+    """What --noise says. Raises ConfigError for no number, and for a simulation that has nothing to restore."""
+    from restore.errors import ConfigError
+
+    if text is None or text == "auto":
+        if simulate and (text or task == "denoise"):
+            raise ConfigError(
+                "--simulate adds the noise that --noise gives: give a number above 0 to denoise, or any to the others"
+            )
+        return "estimate" if text else None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"--noise is '{text}', expected a number of zero or more, or auto")
+    return value
+
+
+def _kernel(text: str) -> tuple[str | Tensor, Path | None, list[str]]:
+    """A kernel's words, or the values of a file, the file, and notes on them. Raises InputError, ConfigError."""
+    from restore.datasets.picture.kernel_files import KERNEL_SUFFIXES, read_kernel
+    from restore.operators.image.kernels import given_kernel
+
+    file = Path(text)
+    if file.suffix.lower() not in KERNEL_SUFFIXES and not file.is_file():
+        return text, None, []
+    kernel, notes = given_kernel(read_kernel(file))
+    return kernel, file, notes
 
 
 def _read_mask(path: Path | None, photo: Picture) -> Tensor | None:

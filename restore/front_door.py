@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
-from restore.noise import Gaussian, Noise
+from restore.given_measurement import as_measurement, check_brightness, check_operator_values
+from restore.noise import Exact, Noise, noise_model
 from restore.operators.base import Operator
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
@@ -24,13 +26,17 @@ from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, name_of
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
+from restore.unknown_noise import contradictions, estimated_noise
+
+MOST_SAMPLES = 10_000
+"""Of one measurement: a mean and a deviation need no more, and all of them are kept."""
 
 
 def solve(
-    y: Tensor,
+    y: Any,
     operator: Operator,
     *,
-    noise: Noise | float | None = None,
+    noise: Noise | float | str | None = None,
     prior: Given = "auto",
     sampler: Sampler | str = "dds",
     samples: int = 1,
@@ -43,10 +49,13 @@ def solve(
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
 
-    y: (*batch, *operator.out_shape). noise: a model, a standard deviation (per real channel), or None for noiseless
-    or unknown. prior: a bundled name, a weight file, a model, any function or network D(x, sigma) that takes noise of
-    sigma out of pictures x (N, channels, H, W) in 0..1 (`restore.priors.FromDenoiser` declares other ranges), or
-    "auto": the bundled one of the kind that the sampler needs. Networks run in eval mode, on y's device as a copy where
+    y: (*batch, *operator.out_shape), a tensor, an array or lists; double precision stays double, halves are computed
+    in single, pictures of 8 or 16 bits are divided by white (`restore.given_measurement`). No gradient goes through.
+    noise: 0: y is exact; a standard deviation (per real channel) or a model: known; "estimate", or None for unknown: it
+    is estimated from y (`restore.unknown_noise`), which a note says.
+    prior: a bundled name, a weight file, a model, any function or network D(x, sigma) that takes noise of sigma out of
+    pictures x (N, channels, H, W) in 0..1 (`restore.priors.FromDenoiser` declares other ranges), or "auto": the bundled
+    one of the kind that the sampler needs. Networks run in eval mode, on y's device as a copy where
     they lie elsewhere, and are given back as they were. sampler: a name with its tuned preset for this operator, or a
     configured sampler; `settings` replace single values of a named one ("preset" chooses another preset). samples > 1
     gives the posterior mean and standard
@@ -54,15 +63,26 @@ def solve(
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
     cost of one forward projection each; the last step has it anyway.
 
-    Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape).
+    Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
+    `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
     """
-    noise = Gaussian(float(noise)) if isinstance(noise, int | float) else noise
-    problem = Problem(y, operator, noise, scaling or Scaling(), ids)
+    check_operator_values(operator)
+    measured, notes = as_measurement(y, operator)
+    problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
     if scaling is None:
-        problem = dataclasses.replace(problem, scaling=default_scaling(y, operator))
-    return solve_problem(
+        problem = dataclasses.replace(problem, scaling=default_scaling(problem.y, operator))
+    problem, told, said = _with_noise(problem)
+    found = solve_problem(
         problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
     )  # fmt: skip
+    kind = type(sampler) if isinstance(sampler, Sampler) else load_sampler(sampler)
+    x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
+    doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
+    return dataclasses.replace(
+        found,
+        notes=(*notes, *said, *found.notes, *doubts),
+        provenance=found.provenance | {"noise_is": told},
+    )
 
 
 def solve_problem(
@@ -77,12 +97,18 @@ def solve_problem(
     **settings: Any,
 ) -> Reconstruction:
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
-    if samples < 1:
-        raise ConfigError(f"samples must be at least 1, got {samples}")
+    if not 1 <= samples <= MOST_SAMPLES or samples != int(samples):
+        raise ConfigError(f"samples must be at least 1 and at most {MOST_SAMPLES}, got {samples}")
+    samples = int(samples)
+    problem, told, said = _with_noise(problem)
+    _check_seen(problem)
     runner = _sampler(sampler, problem.operator, settings)
     check_operator(type(runner), problem.operator)
     asked, results, log = demand(runner, problem), [], []
     with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):
+        said += notes
+        if model is not None:
+            said += check_brightness(problem.observed, problem.operator, problem.scaling)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
             x0, records = _consume(runner, problem, fit(model, asked), draws, on_step, trace)
@@ -90,13 +116,14 @@ def solve_problem(
             log += [{"sample": k, **record} for record in records]
     stacked = torch.stack(results)
     return Reconstruction(
-        image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log, notes=notes,
+        image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log,
         provenance={
             "sampler": name_of(type(runner)), "settings": dataclasses.asdict(runner),
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
-            "noise": repr(problem.noise),
+            "noise": repr(problem.noise), "noise_is": told,
         },
+        notes=tuple(said),
     )  # fmt: skip
 
 
@@ -130,6 +157,26 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
     )  # fmt: skip
 
 
+def _with_noise(problem: Problem) -> tuple[Problem, str, list[str]]:
+    """The problem with its noise model, the word for what that is, and a note where it was estimated."""
+    if problem.noise is not None:
+        return problem, "exact" if isinstance(problem.noise, Exact) else "known", []
+    found = estimated_noise(problem.y, problem.operator)
+    word = "unknown" if found.noise is None else "estimated"
+    return dataclasses.replace(problem, noise=found.noise), word, [found.note]
+
+
+def _check_seen(problem: Problem) -> None:
+    """Raise ConfigError where the measurement is no zero and the operator's adjoint makes nothing of it."""
+    if "linear" not in problem.operator.abilities or not bool(problem.unit_y.any()):
+        return
+    if not bool(problem.linear.adjoint(problem.unit_y).any()):
+        raise ConfigError(
+            f"{problem.operator}: nothing of the measurement comes from an image (A^H y is zero everywhere): the coil "
+            "maps, the mask, the kernel or the weights are zero; look at what the operator was made with"
+        )
+
+
 def default_scaling(y: Tensor, operator: Operator) -> Scaling:
     """The intensity scale that suits the bundled priors for this kind of measurement."""
     return operator.unit_scale(y)
@@ -156,7 +203,13 @@ def _consume(
             on_step(step)
     if last is None or not bool(torch.isfinite(last.x0).all()):
         raise DivergenceError(f"{type(sampler).__name__}: the result is not finite")
-    records[-1] |= {"misfit": problem.misfit(last.x0), "seconds": time.perf_counter() - start}
+    misfit = problem.misfit(last.x0)
+    if not math.isfinite(misfit):
+        raise DivergenceError(
+            f"{type(sampler).__name__}: the misfit of the result is not finite, its values reach "
+            f"{float(last.x0.abs().max()):.3g}; a step size or weight is too large"
+        )
+    records[-1] |= {"misfit": misfit, "seconds": time.perf_counter() - start}
     return last.x0, records
 
 

@@ -2,13 +2,19 @@
 
 A sampler needs one thing of a noise model, the precision (inverse variance per real channel) of every sample; a
 simulation needs another, a draw. Lowest layer; knows neither operators nor samplers.
+
+Noise is exact (`Exact`: there is none), known (any other model), estimated (`restore.unknown_noise` makes a model from
+the measurement) or unknown (None: nobody has said, and nobody has estimated yet).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+import math
+import numbers
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +24,24 @@ from restore.errors import ConfigError
 class Noise(Protocol):
     """What every noise model offers."""
 
-    def precision(self, y: Tensor) -> Tensor | float:
-        """1/variance per real channel: a number, or a tensor that broadcasts to the measurement y."""
+    def precision(self, y: Tensor) -> Tensor | float | None:
+        """1/variance per real channel: a number, or a tensor that broadcasts to the measurement y; None if there is no
+        noise."""
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """A noisy measurement of the noiseless one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+    """No noise: the measurement is A x to the last digit, and samplers follow it to the last digit."""
+
+    def precision(self, y: Tensor) -> None:
+        """None: there is no variance to weigh with."""
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Clean itself."""
+        return clean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +55,10 @@ class Gaussian:
     std: float | Tensor
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.std) > 0).all()):
+        std = torch.as_tensor(self.std)
+        if not bool(((std > 0) & torch.isfinite(std)).all()):
             raise ConfigError(
-                f"noise std must be positive, got {self.std}; give noise=None for noiseless data"
+                f"noise std must be positive and finite, got {self.std}; noise=0 says that the measurement is exact"
             )
 
     def precision(self, y: Tensor) -> Tensor | float:
@@ -69,8 +89,8 @@ class PostLogPoisson:
     photons: float
 
     def __post_init__(self) -> None:
-        if not self.photons > 0:
-            raise ConfigError(f"photons per ray must be positive, got {self.photons}")
+        if not 0 < self.photons < math.inf:
+            raise ConfigError(f"photons per ray must be positive and finite, got {self.photons}")
 
     def precision(self, y: Tensor) -> Tensor:
         """Counts of each ray, photons * exp(-y)."""
@@ -97,3 +117,33 @@ class PreLogPoisson:
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Counts of mean `clean`."""
         return torch.poisson(clean.cpu(), generator=generator).to(clean.device)
+
+
+def noise_model(value: Any) -> Noise | None:
+    """What a caller means by `noise`: 0 is `Exact`, another number `Gaussian`, a model itself.
+
+    None and "estimate" are None: to be estimated. Numbers may be Python's, numpy's or tensors of one value; a tensor or
+    array of several is a `Gaussian` that broadcasts to the measurement. Raises ConfigError for anything else, and for
+    levels that are negative or not finite.
+    """
+    if value is None or (isinstance(value, str) and value == "estimate"):
+        return None
+    if hasattr(value, "precision") and hasattr(value, "sample"):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        value = torch.as_tensor(value.astype(np.float64))
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        value = float(value.detach())
+    if isinstance(value, Tensor) and value.numel() and not value.is_complex():
+        return Gaussian(value.detach())
+    if isinstance(value, bool | str) or not isinstance(value, numbers.Real):
+        raise ConfigError(
+            f"noise is {value!r}, expected a standard deviation (0: the measurement is exact), a noise model, or "
+            "'estimate'"
+        )
+    level = float(value)
+    if not 0 <= level < math.inf:
+        raise ConfigError(
+            f"noise std must be zero or more and finite, got {level}; leave it out to have it estimated"
+        )
+    return Gaussian(level) if level else Exact()

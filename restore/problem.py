@@ -23,8 +23,9 @@ from restore.solvers.proximal import DataTerm
 class Problem:
     """A measurement y = A x + noise, seen in the prior's intensity units.
 
-    y: (*batch, *operator.out_shape) in its own units. noise: None for noiseless or unknown. ids: one name per
-    item (batch and slice dimensions flattened), which seed the noise; default "0", "1", ...
+    y: (*batch, *operator.out_shape) in its own units. noise: `Exact()` where there is none; None where it is unknown:
+    `restore.solve` estimates it, a sampler that is run by hand takes y for exact. ids: one name per item (batch and
+    slice dimensions flattened), which seed the noise; default "0", "1", ...
     A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot
     be rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement).
     """
@@ -100,7 +101,7 @@ class Problem:
 
     @cached_property
     def data(self) -> DataTerm:
-        """The noise-weighted data term in unit intensities; unweighted where the noise is unknown."""
+        """The noise-weighted data term in unit intensities; unweighted where there is none."""
         return DataTerm(self.linear, self.unit_y, self.precision)
 
     @cached_property
@@ -128,7 +129,7 @@ class Problem:
     def gradient(self, x: Tensor, *, weighted: bool = True) -> Tensor:
         """A'(x)^H Lambda (A(x) - y), the gradient of the data term, for linear and non-linear operators.
 
-        weighted: Lambda is the precision where the noise is known, else (and where False) the identity.
+        weighted: Lambda is the precision where there is one, else (and where False) the identity.
         """
         if "linear" in self.operator.abilities:
             return (self.data if weighted else self.unweighted).gradient(x)
@@ -137,7 +138,7 @@ class Problem:
         return self.operator.vjp(x, r if p is None else r * p)
 
     def misfit(self, x: Tensor) -> float:
-        """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| where the noise is unknown."""
+        """||A x - y|| / (std sqrt(m)), about 1 for a perfect fit; relative to ||y|| without a precision."""
         r, p = self.residual(x), self.precision
         if p is None:
             return float(
@@ -150,10 +151,10 @@ class Problem:
 
     @cached_property
     def precision(self) -> Tensor | float | None:
-        """1/variance per real channel in unit intensities, a number or like y; None where the noise is unknown."""
-        if self.noise is None:
-            return None
-        return self.noise.precision(self.y) * self.scaling.scale**2
+        """1/variance per real channel in unit intensities, a number or like y; None where there is no noise, or where
+        it is unknown."""
+        found = None if self.noise is None else self.noise.precision(self.y)
+        return None if found is None else found * self.scaling.scale**2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,7 +175,8 @@ class Reconstruction:
 
     image: the single sample, or the mean over samples. std: pixel-wise standard deviation over samples (None for
     one). samples: (K, ...) or None. log: a record per step of every sample, one sample after the other ("sample" counts
-    them from 0). provenance: sampler, settings, prior, seed, scaling. notes: what a user must know of this result.
+    them from 0). provenance: sampler, settings, prior, seed, scaling, noise ("noise_is": exact, known,
+    estimated or unknown). notes: what a user must know of this result.
     """
 
     image: Tensor

@@ -170,8 +170,11 @@ def test_faulty_measurements_are_named(mri):
     ("arguments", "words"),
     [
         ({"samples": 0}, "samples must be at least 1"),
-        ({"noise": 0}, "noise std must be positive"),
-        ({"noise": -0.1}, "noise std must be positive"),
+        ({"noise": -0.1}, "noise std must be zero or more"),
+        ({"noise": math.inf}, "zero or more and finite"),
+        ({"noise": "much"}, "noise is 'much', expected a standard deviation"),
+        ({"noise": True}, "noise is True, expected a standard deviation"),
+        ({"samples": 10**9}, "samples must be at least 1 and at most 10000"),
         ({"sampler": "ddss"}, "no sampler 'ddss', did you mean 'dds'"),
         ({"n_step": 3}, "no setting 'n_step', did you mean 'n_steps'"),
         ({"n_steps": "many"}, "DDS: n_steps"),

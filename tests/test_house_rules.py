@@ -37,7 +37,7 @@ LAYERS = (
     {"datasets", "bridges"},
     {"priors"},
     {"samplers"},
-    {"registry"},
+    {"registry", "unknown_noise", "given_measurement"},
     {"front_door", "training"},
     {"pipelines"},
     {"bench"},

@@ -39,7 +39,7 @@ def test_gaussian_std_may_differ_per_slice_and_precision_is_kept():
 
 @pytest.mark.parametrize("std", [0, -1.0, math.nan, torch.tensor([1.0, 0.0])])
 def test_gaussian_std_must_be_positive(std):
-    with pytest.raises(ConfigError, match="noise=None"):
+    with pytest.raises(ConfigError, match="noise=0 says"):
         Gaussian(std)
 
 

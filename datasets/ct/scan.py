@@ -191,12 +191,12 @@ class CTScan(Scan):
 
         The number is the standard deviation of an air ray.
         """
-        from restore.noise import Gaussian, PostLogPoisson
+        from restore.noise import PostLogPoisson, noise_model
 
         if given is None and self.photons:
             return PostLogPoisson(self.photons), self.photons**-0.5
         level = self._noise_level() if given is None else given
-        return (Gaussian(level) if level else None), level
+        return noise_model(level), level
 
     def _noise_of_cut(self) -> tuple[Noise, float]:
         """One level of views that show no air, from the middle slice."""

@@ -110,7 +110,7 @@ class MRIScan(Scan):
         """Noise level (given, stored or estimated), channels, and one intensity scale: that of the brightest slice."""
         from restore.datasets.mri.channels import whitening_of
         from restore.datasets.mri.given_maps import checked_maps
-        from restore.noise import Gaussian
+        from restore.noise import noise_model
 
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
@@ -128,7 +128,7 @@ class MRIScan(Scan):
         if options.remove_phase and None in regions:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         return MRISetup(
-            scaling=self._scaling(regions, maps, whitening), noise=Gaussian(level) if level else None,
+            scaling=self._scaling(regions, maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
         )  # fmt: skip

@@ -158,10 +158,26 @@ class Blur(LinearOperator):
     def _pinv(self, y: Tensor) -> Tensor:
         if self.boundary == "circular":
             return self.wiener(y, _NOISE_TO_SIGNAL)
+        if self.boundary == "valid":
+            # What lies beyond the measured picture begins as its edge, not as black.
+            start = self.spread(y)
+            damping = _NOISE_TO_SIGNAL * float(self._largest_power)
+            rest = y - self._apply(start)
+            return start + least_squares(self, rest, iterations=8, damping=damping)
         # Few steps: a blur's small singular values are many, and later ones mostly fit rounding.
         # The gain of the whole map is close to the largest of the transfer function.
         damping = _NOISE_TO_SIGNAL * float(self._largest_power)
         return least_squares(self, y, iterations=8, damping=damping)
+
+    def spread(self, y: Tensor) -> Tensor:
+        """A measurement of boundary `valid` at the image's size: each pixel where the kernel's centre lay, the edge
+        repeated around it. (*batch, *out_shape) -> (*batch, *in_shape).
+        """
+        index = []
+        for n, m, k in zip(self.in_shape[-2:], self.out_shape[-2:], self.kernel.shape, strict=True):
+            before = k - 1 - k // 2 if n != m else 0
+            index.append((torch.arange(n, device=y.device) - before).clamp(0, m - 1))
+        return y[..., index[0][:, None], index[1]]
 
     @property
     def _has_svd(self) -> bool:

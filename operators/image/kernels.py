@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from restore.errors import ConfigError
 LARGEST = 1000
 """Pixels of a radius or a length: beyond any blur, and before a slip of the pen fills the memory."""
 
+_SUM_TOLERANCE = (
+    1e-3  # of a kernel's sum: rounding of 8-bit pictures of kernels, and of tables with four digits
+)
+_LEAST_SUM = 1e-6  # of the sum of magnitudes: below that the sum is rounding
 _TAIL = 4.0  # standard deviations kept on each side of a Gaussian: 6e-5 of the mass lies outside
 _FINE = 16  # sub-samples per pixel and axis when the disk is rasterised
 
@@ -113,6 +118,37 @@ def parse_kernel(text: str, *, dtype: torch.dtype = torch.float32) -> Tensor:
             f"kernel '{text}': expected {wanted} number(s) after the first colon, as in '{sample}'"
         )
     return build(*values, dtype=dtype)
+
+
+def given_kernel(values: Any, *, dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[str]]:
+    """Somebody's own kernel (h, w), an array or tensor, with sum 1, and notes on what was done to it.
+
+    `Blur` centres it at (h // 2, w // 2). Zero borders stay. Raises ConfigError for values that are not finite, sums
+    that are not positive, and other shapes.
+    """
+    kernel = torch.as_tensor(values).double()
+    if kernel.ndim != 2 or not kernel.numel() or max(kernel.shape) > LARGEST:
+        raise ConfigError(
+            f"the kernel is {tuple(kernel.shape)}, expected (height, width) of 1 to {LARGEST} pixels"
+        )
+    if not bool(torch.isfinite(kernel).all()):
+        raise ConfigError("the kernel holds values that are not finite")
+    total, height, width = float(kernel.sum()), *kernel.shape
+    if not total > _LEAST_SUM * float(kernel.abs().sum()):
+        raise ConfigError(
+            f"the kernel's values sum to {total:.3g}; a blur passes light on, and its kernel has a positive sum"
+        )
+    notes = []
+    if abs(total - 1) > _SUM_TOLERANCE:
+        notes.append(f"the kernel's values sum to {total:.4g}: divided by that")
+    if height % 2 == 0 or width % 2 == 0:
+        notes.append(
+            f"the kernel has even sides ({height} x {width}): its centre is row {height // 2}, column {width // 2}, "
+            "counted from 0; the other choice would shift the picture by a pixel"
+        )
+    if float(kernel.min()) < 0:
+        notes.append(f"the kernel has negative values, down to {float(kernel.min()) / total:.3g}")
+    return _normalised(kernel, dtype), notes
 
 
 def _positive(kind: str, name: str, value: float) -> None:

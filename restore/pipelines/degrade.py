@@ -6,18 +6,21 @@ Used by the image pipeline and the benchmarks; touches no files.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
+from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
-from restore.operators.image.blur import Blur
+from restore.operators.image.blur import BOUNDARIES, Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import parse_kernel
+from restore.unknown_noise import estimated_noise
 
 Task = Literal["inpaint", "deblur", "superres", "denoise"]
 TASKS: tuple[Task, ...] = ("inpaint", "deblur", "superres", "denoise")
@@ -26,11 +29,13 @@ QUANTISATION_STD = 1 / 255 / 12**0.5  # rounding to 8 bits: the least noise a st
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Degradation:
-    """A task with its settings. mask: (H, W), 1 where the pixel is known. kernel: text such as "gaussian:1.6"."""
+    """A task with its settings. mask: (H, W), 1 where the pixel is known. kernel: text such as "gaussian:1.6", or
+    a kernel (h, w) of sum 1. boundary "valid": the measured picture is what no border touches, and the restored one is
+    larger by the kernel."""
 
     task: Task
     mask: Tensor | None = None
-    kernel: str = ""
+    kernel: str | Tensor = ""
     factor: int = 4
     boundary: str = "reflect"
 
@@ -43,11 +48,16 @@ class Degradation:
             )
         if self.task != "inpaint" and self.mask is not None:
             raise ConfigError(f"a mask is for task inpaint, not for {self.task}; leave it out")
-        if self.task != "deblur" and self.kernel:
-            raise ConfigError(f"a kernel is for task deblur, not for {self.task}; leave it out")
-        if self.task == "deblur" and not self.kernel:
+        if self.boundary not in BOUNDARIES:
             raise ConfigError(
-                "task deblur needs a kernel, such as gaussian:1.6, motion:15:30 or defocus:5"
+                f"unknown boundary '{self.boundary}'; choose one of {', '.join(BOUNDARIES)}"
+            )
+        given = isinstance(self.kernel, Tensor) or bool(self.kernel)
+        if self.task != "deblur" and given:
+            raise ConfigError(f"a kernel is for task deblur, not for {self.task}; leave it out")
+        if self.task == "deblur" and not given:
+            raise ConfigError(
+                "task deblur needs a kernel, such as gaussian:1.6, motion:15:30, defocus:5 or a file"
             )
         if self.task == "superres" and self.factor < 2:
             raise ConfigError(f"task superres needs a factor of 2 or more, got {self.factor}")
@@ -62,15 +72,22 @@ class Degradation:
                 )
             return Inpainting(self.mask, shape)
         if self.task == "deblur":
-            return Blur(parse_kernel(self.kernel), shape, boundary=self.boundary)
+            return Blur(self._psf, shape, boundary=self.boundary)
         if self.task == "superres":
             return Downsample(shape, self.factor)
         return Identity(shape)
+
+    @property
+    def _psf(self) -> Tensor:
+        return self.kernel if isinstance(self.kernel, Tensor) else parse_kernel(self.kernel)
 
     def clean_shape(self, measured: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the restored image of a measured one."""
         channels, height, width = measured
         grow = self.factor if self.task == "superres" else 1
+        if self.task == "deblur" and self.boundary == "valid":
+            rows, columns = self._psf.shape
+            return channels, height + rows - 1, width + columns - 1
         return channels, height * grow, width * grow
 
     def fit(self, clean: Tensor) -> Tensor:
@@ -97,6 +114,30 @@ def noise_level(std: float) -> float:
     if std < 0:
         raise ConfigError(f"noise must be zero or more, got {std}")
     return max(std, QUANTISATION_STD)
+
+
+def reckoned_noise(
+    noise: float | str | None, least: float, measured: Tensor, operator: LinearOperator
+) -> tuple[float, str, list[str]]:
+    """The level to reckon with, the word for what it is (`provenance["noise_is"]`), and notes.
+
+    noise: stated, or None or "estimate" to estimate it from `measured` (C, H, W). least: deviation of what the file
+    adds (its compression), independent of the noise. Raises ConfigError for stated noise below zero.
+    """
+    notes: list[str] = []
+    if isinstance(noise, int | float):
+        level, told = noise_level(noise), "known" if noise else "exact"
+    else:
+        found = estimated_noise(measured, operator)
+        std = found.noise.std if isinstance(found.noise, Gaussian) else 0.0
+        level, told = noise_level(float(torch.as_tensor(std).max())), "estimated"
+        notes.append(found.note)
+    if least > level / 10:
+        level = math.hypot(level, least)
+        notes.append(
+            f"the picture was compressed (JPEG): its quantisation counts as noise of {least:.2g}, {level:.2g} in all"
+        )
+    return level, told, notes
 
 
 def add_noise(clean: Tensor, std: float, seed: int) -> Tensor:

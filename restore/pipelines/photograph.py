@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,13 +16,14 @@ from restore.datasets.budget import check_work
 from restore.errors import ConfigError
 from restore.front_door import solve
 from restore.metrics import psnr, ssim
+from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.pipelines.degrade import (
     Degradation,
     add_noise,
     classical_baseline,
     default_sampler,
-    noise_level,
+    reckoned_noise,
 )
 from restore.pipelines.lightness import restore_lightness
 from restore.priors.tiles import TILED_ABOVE
@@ -50,7 +51,8 @@ def restore_image(
     photo: Tensor,
     degradation: Degradation,
     *,
-    noise: float = 0.0,
+    noise: float | Literal["estimate"] | None = None,
+    least_noise: float = 0.0,
     simulate: bool = False,
     sampler: str = "auto",
     prior: str = "auto",
@@ -66,22 +68,27 @@ def restore_image(
 
     alpha: (1, H, W), for measured pictures: colour is restored premultiplied, so that what lies behind clear pixels
     does not bleed into seen ones, and divided by the alpha of the result's size afterwards.
-    noise: standard deviation in the same units. sampler "auto": dds, or tweedie to denoise. prior "auto":
-    the bundled one of the kind that the sampler needs (`restore.solve`). luma: of a colour picture restore the
-    lightness alone, with a prior for grey pictures (`restore.pipelines.lightness`).
+    noise: standard deviation in the same units; "estimate" or None: estimated, the latter with a note (`simulate`: none
+    is added). least_noise: what the file itself adds, such as a JPEG (`restore.pipelines.jpeg_noise`). sampler "auto":
+    dds, or tweedie to denoise. prior "auto": the bundled one of the kind that the sampler needs (`restore.solve`).
+    luma: of a colour picture restore the lightness alone, with a prior for grey pictures
+    (`restore.pipelines.lightness`).
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     if alpha is not None and simulate:
         raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
-    level = noise_level(noise)
+    if simulate and noise == "estimate":
+        raise ConfigError("the noise to add to a simulated picture is a number; give it")
     photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
     check_memory(shape, samples)
     operator = degradation.operator(shape)
-    measured = photo if truth is None else add_noise(operator(truth), noise, seed)
+    measured = photo if truth is None else add_noise(operator(truth), _number(noise), seed)
     if degradation.mask is not None:
         measured = measured * degradation.mask
+    stated = _number(noise) if simulate else noise
+    level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
     asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
     if sampler == "auto":
         sampler = default_sampler(degradation.task, asked, samples)
@@ -92,7 +99,7 @@ def restore_image(
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
-    record["notes"] = list(result.notes)
+    record |= {"noise_is": told, "notes": [*notes, *result.notes]}
     classical = None
     if truth is not None:
         classical = solve(
@@ -127,8 +134,14 @@ def check_memory(shape: tuple[int, ...], samples: int) -> None:
     )  # fmt: skip
 
 
+def _number(noise: float | str | None) -> float:
+    return float(noise) if isinstance(noise, int | float) else 0.0
+
+
 def _shown(measured: Tensor, operator: object) -> Tensor:
     """The measurement at the size of the image, for comparison: nearest neighbours for super-resolution."""
+    if isinstance(operator, Blur) and operator.boundary == "valid":
+        return operator.spread(measured)
     if not isinstance(operator, Downsample):
         return measured
     grown = measured.repeat_interleave(operator.factor, -2).repeat_interleave(operator.factor, -1)

@@ -18,6 +18,7 @@ from restore.config import setting
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
+from restore.noise import Exact
 from restore.pipelines.alarm import misfit_notes, unexplained
 from restore.priors.adapter import PIXELS_PER_CALL
 from restore.priors.choosing import Model
@@ -126,7 +127,7 @@ def reconstruct(
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
         "notes": [*scan.notes, *notes, *misfit_notes(scan, name_of(type(sampler)), logs)],
-        "noise_known": setup.noise is not None,
+        "noise_known": not isinstance(setup.noise, Exact | None),
         **setup.record,
     }
     if curves:

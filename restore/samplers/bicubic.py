@@ -17,6 +17,7 @@ class Bicubic(Sampler):
     """Enlarge the measurement with Keys' cubic (a = -0.5)."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
+    fits_data: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("superres",)
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "interpolates"})
     reference: ClassVar[str] = "Keys: cubic convolution interpolation, IEEE ASSP 1981"

@@ -28,6 +28,7 @@ class Biharmonic(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
+    fits_data: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("inpaint",)
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "selects"})
     reference: ClassVar[str] = "Damelin, Hoang: inpainting by biharmonic functions, 2018"

@@ -74,7 +74,7 @@ class DiffPIR(Chain):
     zeta: float = setting(1.0, "share of fresh noise in the variance of a step", between=(0, 1))
     cg_iters: int = setting(10, "CG steps of a data step without closed form", at_least=1)
     unknown_std: float = setting(
-        0.001, "deviation taken for unknown noise, in unit intensities", above=0
+        0.001, "deviation taken where there is no noise, in unit intensities", above=0
     )
     last_data_step: bool = setting(
         True, "fit the data on the last step too; the paper returns the denoised image"
@@ -96,7 +96,7 @@ class DiffPIR(Chain):
 
     def _with_noise(self, problem: Problem) -> Problem:
         """Released code never takes a measurement for exact."""
-        if problem.noise is not None:
+        if problem.precision is not None:
             return problem
         std = self.unknown_std * problem.scaling.scale
         return dataclasses.replace(problem, noise=Gaussian(std))

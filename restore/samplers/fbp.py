@@ -18,6 +18,7 @@ class FBP(Sampler):
     """Ramp filter (optionally apodised) and back-projection; Kak and Slaney, 1988, chapter 3."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
+    fits_data: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("ct",)
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "backprojects"})
     reference: ClassVar[str] = "Kak, Slaney: Principles of computerized tomographic imaging, 1988"

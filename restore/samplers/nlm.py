@@ -30,6 +30,7 @@ class NonLocalMeans(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
+    fits_data: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("denoise",)
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "identity"})
     reference: ClassVar[str] = "Buades, Coll, Morel: non-local image denoising, CVPR 2005"

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
@@ -34,18 +35,30 @@ class Tweedie(Sampler):
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The noise of the measurement. Raises ConfigError for noise that is unknown or not uniform."""
-        sigma = _noise_of(problem)
-        return sigma, sigma
+        levels = _levels_of(problem)
+        return min(levels), max(levels)
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """One step. Raises ConfigError for noise that is unknown or not uniform."""
-        sigma = _noise_of(problem)
-        x0 = prior(problem.data.y, sigma)
-        yield self.step(place(0, 1, sigma), x0, prior.evaluations)
+        y, levels, k = problem.data.y, _levels_of(problem), problem.item_ndim
+        items = y.reshape(problem.items, *y.shape[y.ndim - k :])
+        if len(levels) == 1:
+            x0 = prior(y, levels[0])
+        else:
+            x0 = torch.cat([prior(items[i : i + 1], s) for i, s in enumerate(levels)])
+        each = max(1, prior.evaluations // len(levels))  # of one image
+        yield self.step(place(0, 1, max(levels)), x0.reshape(y.shape), each)
 
 
-def _noise_of(problem: Problem) -> float:
+def _levels_of(problem: Problem) -> list[float]:
+    """One noise level for all items, or one each. Raises ConfigError."""
     precision = problem.data.precision
-    if precision is None or isinstance(precision, Tensor):
-        raise ConfigError("tweedie needs one known noise level; give noise=std")
-    return precision**-0.5
+    if precision is None:
+        raise ConfigError("tweedie finds no noise in an exact measurement; give noise=std")
+    if not isinstance(precision, Tensor):
+        return [precision**-0.5]
+    each = precision.expand(problem.y.shape).reshape(problem.items, -1)
+    if not bool((each == each[:, :1]).all()):
+        raise ConfigError("tweedie needs white noise: one known level for an image; give noise=std")
+    levels: list[float] = each[:, 0].rsqrt().tolist()
+    return levels

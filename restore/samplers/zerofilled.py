@@ -17,6 +17,7 @@ class ZeroFilled(Sampler):
     """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
+    fits_data: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("mri",)
     tasks: ClassVar[tuple[str, ...]] = ("inpaint",)
 

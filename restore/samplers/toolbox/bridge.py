@@ -29,6 +29,7 @@ class BridgeSampler(Sampler):
     """Abstract: a sampler of conditional models."""
 
     prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
+    fits_data: ClassVar[bool] = False
 
     n_steps: int = setting(5, "network evaluations", at_least=1)
     data_consistency: bool = setting(True, "pull every estimate of x0 to the measurement")
