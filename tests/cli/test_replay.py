@@ -40,8 +40,8 @@ IMAGE = [
     "gaussian:1",
     *FEW,
 ]
-OPTIONAL = {"recon": {"like"}, "image": {"mask"}}
-"""Files that a run may do without; others show below that the record holds them."""
+OPTIONAL = {"recon": {"like", "kspace-order"}, "image": {"mask"}}
+"""What a run may do without; others show below that the record holds the files."""
 
 
 @pytest.fixture
