@@ -13,8 +13,7 @@ from fake_device import FakeCuda
 from torch import Tensor
 
 import restore.operators
-from restore.operators.algebra import Compose
-from restore.operators.base import LinearOperator
+from restore.operators.base import Compose, LinearOperator
 from restore.operators.diagonal import Identity
 from restore.operators.nonlinear import NonlinearOperator
 
