@@ -136,15 +136,16 @@ def run(
     """
     job = planned.job
     work = _work(planned, device)
-    with work.locked(), measured(device) as cost:
+    with work.locked():
         if work.ready():
             return work.move()
-        prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
-        result = reconstruct(
-            planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
-            kept=work,
-        )  # fmt: skip
-        written = _written(result, planned, work.folder)
+        with measured(device) as cost:
+            prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
+            result = reconstruct(
+                planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
+                kept=work,
+            )  # fmt: skip
+            written = _written(result, planned, work.folder)
         record = {
             "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
             "outputs": [path.name for path in written],

@@ -21,7 +21,7 @@ from restore.cli.signals import Ended
 from restore.datasets.atomic import atomic_file
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read
-from restore.datasets.sidecar import name_bytes
+from restore.datasets.sidecar import name_bytes, read_sidecar
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.pipelines import scan_to_volume
@@ -139,6 +139,7 @@ def test_a_record_vouches_for_its_own_results_only(scan, verb, tmp_path):
         assert a.read_bytes() == content
     assert verb("recon", scan, "-o", a, *command, "--overwrite").exit_code == 0
     assert a.read_bytes() == whole
+    assert read_sidecar(a)["seconds"] > 0
 
 
 @pytest.mark.parametrize("more", [[], ["--sampler", "dds", "--steps", 2, "--samples", 2]])
