@@ -230,7 +230,7 @@ def _check_place(planned: Planned) -> None:
         check_name(path)
         if path.is_symlink() and path.is_dir():
             raise OutputError(f"{path}: is a link; name the folder itself, {path.resolve()}")
-        if "" in writer_for(path).suffixes:
+        if job.overwrite and "" in writer_for(path).suffixes:
             refuse_foreign(path)
         if planned.identity is not None:
             refuse_source(path, planned.identity.source)

@@ -420,19 +420,27 @@ def test_outputs_that_cannot_be(scans, verb, tmp_path):
     assert names(other) == ["letter.txt"]
 
 
-def test_a_disk_that_is_full_leaves_nothing(scans, verb, tmp_path, monkeypatch):
-    """The mean is written, its deviation does not fit: neither stays."""
+def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatch):
+    """The mean is written, its deviation does not fit: neither appears, and the slices wait for the same command."""
     from restore.errors import OutputError
     from restore.pipelines import run_recon
 
     write = run_recon.write
 
-    def fails(volume, path, **options):
-        if "_std" in path.name:
+    def fails(volume, path, *, description="", **options):
+        if "std" in description:
             raise OutputError(f"{path}: no space left on device")
-        return write(volume, path, **options)
+        return write(volume, path, description=description, **options)
 
-    monkeypatch.setattr(run_recon, "write", fails)
-    command = ["recon", scans / "ct.h5", "-o", tmp_path / "out.nii.gz", "--steps", 2]
-    refused(verb(*command, "--samples", 2), 5, "no space left")
-    assert names(tmp_path) == []
+    out = tmp_path / "out.nii.gz"
+    command = ["recon", scans / "ct.h5", "-o", out, "--steps", 2, "--samples", 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_recon, "write", fails)
+        result = verb(*command)
+    assert result.exit_code == 5
+    assert "no space left" in result.stderr
+    assert "the same command goes on with it" in result.stderr
+    (kept,) = names(tmp_path)
+    assert kept.startswith(".restore-work-")
+    assert verb(*command).exit_code == 0
+    assert names(tmp_path) == ["out.json", "out.nii.gz", "out_std.nii.gz"]
