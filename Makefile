@@ -5,21 +5,24 @@
 #   make test        lint, types, dependencies and the default tests
 #   make test-kernels  the numerics tests as other processors would run them
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
+#   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
 #
-# Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder
+# Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder   MINUTES=60   SEED=1
 # pip uses the package index that the machine is configured for. Where that index offers torch with
 # CUDA only and no GPU is there, PIP_EXTRA_INDEX_URL=<index of CPU builds> saves several gigabytes.
 
 PYTHON ?=
 WORKERS ?= 2
 PEERS ?= build/peers
+MINUTES ?= 60
+SEED ?= 1
 
 BIN := .venv/bin/python
 READY := .venv/.ready
 PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help environment demo browser test test-kernels lint format slow gpu benchmarks peers clean
+.PHONY: help environment demo browser test test-kernels lint format slow gpu fuzz benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -85,6 +88,9 @@ test-kernels: $(READY)
 
 slow: $(READY)
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+fuzz: $(READY)
+	PYTHONPATH=tests $(ONE_THREAD) $(BIN) -m fuzz.runner --minutes $(MINUTES) --seed $(SEED)
 
 gpu: $(READY)
 	$(BIN) -m pytest -m gpu

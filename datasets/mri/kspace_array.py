@@ -82,7 +82,9 @@ def _open(path: Path) -> NDArray[Any]:
         raise InputError(path, f"is not a .npy file but {kind}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except (
+        Exception
+    ) as error:  # the header is a Python literal: its tokeniser and parser raise what they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             path,

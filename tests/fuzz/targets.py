@@ -1,0 +1,230 @@
+"""Every reader of files from outside, a sound file for it and the mutators that know its form. Used by `runner`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fuzz.mutators import (
+    Mutator,
+    csv_cells,
+    damaged_bytes,
+    damaged_head,
+    dicom_elements,
+    hdf5_objects,
+    inside_gzip,
+    json_tree,
+    numpy_header,
+    png_chunks,
+    safetensors_header,
+    yaml_lines,
+)
+
+from restore.bench import results
+from restore.cli.replay import read_record
+from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.open import open_scan, read, read_image, write
+from restore.datasets.picture.images import write_image
+from restore.datasets.plain_yaml import read_plain_yaml
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import ct_phantom, head_phantom
+from restore.datasets.volume.volume import Volume
+from restore.priors.edm import build_unet_denoiser, new_unet
+from restore.priors.store import load_model, save_prior
+from restore.priors.unet import UNetConfig
+from restore.training.checkpoint import load_state, save_state
+
+TINY = UNetConfig(1, (4, 4), (1, 1), unshuffle=1, embedding=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """make: writes what is read into an empty folder and returns the file that is damaged; the others stay sound.
+
+    read: what a user would do with it, values included, given the folder and the damaged file. mutators: one is drawn
+    for each mutant.
+    """
+
+    name: str
+    make: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    mutators: tuple[Mutator, ...]
+
+
+def _volume() -> Volume:
+    data = np.random.default_rng(0).normal(size=(3, 8, 9)).astype(np.float32)
+    return Volume(data, np.diag([1.0, 2, 3, 1]), "MR")
+
+
+def _series(folder: Path) -> Path:
+    return sorted(write(_volume(), folder / "series").iterdir())[1]
+
+
+def _mri(folder: Path) -> Path:
+    volume = dataclasses.replace(_volume(), data=head_phantom((3, 16, 16)).data)
+    write_fastmri(
+        simulate_mri(volume, coils=2, acceleration=2, center_fraction=0.3), folder / "a.h5"
+    )
+    return folder / "a.h5"
+
+
+def _ct(folder: Path) -> Path:
+    volume = Volume(ct_phantom((2, 16, 16)).data, np.diag([8.0, 8, 8, 1]), "CT")
+    write_ct_measurement(simulate_ct(volume, views=8), folder / "a.h5")
+    return folder / "a.h5"
+
+
+def _array(folder: Path) -> Path:
+    parts = np.random.default_rng(0).normal(size=(2, 2, 2, 8, 8))
+    np.save(folder / "a.npy", (parts[0] + 1j * parts[1]).astype(np.complex64))
+    return folder / "a.npy"
+
+
+def _picture(name: str, bits: int = 8) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        write_image(np.random.default_rng(0).random((3, 12, 10)), folder / name, bits=bits)
+        return folder / name
+
+    return make
+
+
+def _record(folder: Path) -> Path:
+    record = {
+        "IntendedUse": "Research use only", "status": "done", "fingerprint": "ab" * 32, "outputs": ["a.nii.gz"],
+        "run": {"verb": "recon", "sampler": "dds", "set": {"n_steps": 3, "eta": 0.5}, "seed": 0, "maps": None},
+        "sources": [{"Option": "scan", "File": "a.h5", "SHA256": "cd" * 32}],
+    }  # fmt: skip
+    (folder / "a.json").write_text(json.dumps(record))
+    return folder / "a.json"
+
+
+def _run_file(folder: Path) -> Path:
+    lines = (
+        "verb: recon",
+        "sampler: dds",
+        "seed: 3",
+        "set:",
+        "  n_steps: 5",
+        "  eta: 0.5",
+        "samples: 2",
+    )
+    (folder / "a.yaml").write_text("\n".join(lines))
+    return folder / "a.yaml"
+
+
+def _prior(folder: Path) -> Path:
+    return save_prior(folder / "a.safetensors", build_unet_denoiser(TINY, name="a"), {"data": []})
+
+
+def _card(folder: Path) -> Path:
+    return _prior(folder).with_suffix(".json")
+
+
+def _load_weights(path: Path) -> None:
+    """The card vouches for the damaged weights, so that what lies behind the checksum is tried."""
+    card = json.loads(path.with_suffix(".json").read_text())
+    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(card))
+    load_model(path)
+
+
+def _training(folder: Path) -> tuple[torch.nn.Module, dict[str, Any], torch.optim.Optimizer]:
+    network = new_unet(TINY, 0)
+    optimiser = torch.optim.Adam(network.parameters())
+    sum(p.sum() for p in network.parameters()).backward()
+    optimiser.step()
+    return network, {k: v.clone() for k, v in network.state_dict().items()}, optimiser
+
+
+def _state(folder: Path) -> Path:
+    record = {"identity": {"data": "x", "seed": 0}, "progress": {"step": 3, "seconds": 1.5}}
+    save_state(folder / "a.state.safetensors", *_training(folder), record)
+    return folder / "a.state.safetensors"
+
+
+def _load_state(path: Path) -> None:
+    load_state(path, *_training(path.parent), {"data": "x", "seed": 0})
+
+
+def _rows(folder: Path) -> Path:
+    for number in range(2):
+        row = results.Row(
+            f"k{number}", "ct", "v", "s", "tv", "done", psnr=30.5, seed=1, settings={"lam": 0.1}, curve=[[1.0, 2.0]],
+            per_slice={"psnr": [1.0, 2.0]}, seconds=1.5, evaluations=3,
+        )  # fmt: skip
+        results.append(folder / "results.csv", row)
+    return folder / "results.csv"
+
+
+def _scan(path: Path) -> None:
+    scan = open_scan(path)
+    scan.setup()
+    for stack in (
+        getattr(scan, name, None) for name in ("kspace", "sinogram", "maps", "reference")
+    ):
+        if stack is not None:
+            stack[0]
+
+
+TARGETS = (
+    Target("nifti", lambda f: write(_volume(), f / "a.nii"), read, (damaged_head, damaged_bytes)),
+    Target(
+        "nifti-gz", lambda f: write(_volume(), f / "a.nii.gz"), read,
+        (damaged_bytes, inside_gzip(damaged_head), inside_gzip(damaged_bytes)),
+    ),
+    Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
+    Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
+    Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("npy", _array, _scan, (numpy_header, damaged_bytes)),
+    Target("png", _picture("a.png"), read_image, (png_chunks, damaged_bytes)),
+    Target("png16", _picture("a.png", 16), read_image, (png_chunks, damaged_bytes)),
+    Target("jpeg", _picture("a.jpg"), read_image, (damaged_head, damaged_bytes)),
+    Target("tiff", _picture("a.tif"), read_image, (damaged_head, damaged_bytes)),
+    Target("tiff16", _picture("a.tif", 16), read_image, (damaged_head, damaged_bytes)),
+    Target("record", _record, read_record, (json_tree, damaged_bytes)),
+    Target("run-file", _run_file, lambda p: read_plain_yaml(p, 4), (yaml_lines, damaged_bytes)),
+    Target("weights", _prior, _load_weights, (safetensors_header, damaged_bytes)),
+    Target("card", _card, lambda p: load_model(p.with_suffix(".safetensors")), (json_tree, damaged_bytes)),
+    Target("training-state", _state, _load_state, (safetensors_header, damaged_bytes)),
+    Target("results", _rows, lambda p: results.load(p.parent), (csv_cells, damaged_bytes)),
+)  # fmt: skip
+
+
+def _fault(path: Path) -> None:
+    if path.read_bytes() != b"sound":
+        raise KeyError(path.name)
+
+
+def _crash(path: Path) -> None:
+    if path.read_bytes() != b"sound":
+        os._exit(9)
+
+
+def _plain(folder: Path) -> Path:
+    (folder / "a").write_bytes(b"sound")
+    return folder / "a"
+
+
+def _other(content: bytes, rng: np.random.Generator) -> bytes:
+    return b"not so" if rng.random() < 0.9 else content
+
+
+def _seldom(content: bytes, rng: np.random.Generator) -> bytes:
+    return b"not so" if rng.random() < 0.25 else content
+
+
+PLANTED = (
+    Target("planted-fault", _plain, _fault, (_other,)),
+    Target("planted-crash", _plain, _crash, (_seldom,)),
+)
+"""Readers with a fault, which the runner has to find; run by name only."""
