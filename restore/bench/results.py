@@ -201,6 +201,8 @@ def load(run: Path) -> list[Row]:
 
 def read_file(path: Path) -> list[Row]:
     """The complete rows of one file in their order. Raises InputError."""
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(path, "not a file", "expected the rows of a benchmark run")
     csv.field_size_limit(1 << 27)
     try:
         text = path.read_bytes().decode(errors="surrogateescape")

@@ -66,6 +66,8 @@ def load_state(
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():  # a pipe would be waited for
+        raise WeightsError(f"{path}: not a training state but no file; delete it to start anew")
     try:
         with safe_open(path, framework="pt") as f:
             tensors = {k: f.get_tensor(k) for k in f.keys()}
