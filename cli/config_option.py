@@ -157,10 +157,11 @@ def _defaults(context: typer.Context, name: str, path: Path) -> Given:
 
 
 def _key(parameter: Any) -> str:
-    """The name of an option without its dashes, of an argument as the help shows it."""
+    """The first long name of an option without its dashes, of an argument what the help shows."""
     if parameter.param_type_name == "argument":
         return (parameter.metavar or parameter.name).lower().replace("-", "_")
-    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+    named = next((o for o in parameter.opts if o.startswith("--")), parameter.opts[0])
+    return named.lstrip("-").replace("-", "_")
 
 
 def _is_assignments(option: Any) -> bool:

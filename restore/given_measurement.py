@@ -118,7 +118,9 @@ def check_brightness(picture: Tensor, operator: Operator, scaling: Scaling) -> l
     values = picture.abs().flatten()
     # Of at most a million values: more is beyond torch.quantile, and one in a hundred is enough.
     brightest = (
-        float(values[:: 1 + values.numel() // 2**20].quantile(0.99)) if values.numel() else 0.0
+        float(values[:: 1 + values.numel() // 2**20].cpu().quantile(0.99))
+        if values.numel()
+        else 0.0
     )
     if brightest > FOREIGN:
         raise ConfigError(

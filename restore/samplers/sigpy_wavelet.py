@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from restore.config import setting
+from restore.config import did_you_mean, setting
+from restore.errors import ConfigError
 from restore.extras import load_extra
 from restore.operators.interop.sigpy import to_sigpy
 from restore.priors.adapter import ImagePrior
@@ -40,8 +41,14 @@ class SigpyWavelet(Sampler):
     wave_name: str = setting("db4", "wavelet by its name in PyWavelets")
 
     def _check_together(self) -> None:
-        """Refuse a missing package before any work."""
+        """Refuse a missing package and an unknown wavelet before any work."""
         load_extra("sigpy.mri", "sigpy", "the sampler sigpy-wavelet")
+        known = load_extra("pywt", "sigpy", "the sampler sigpy-wavelet").wavelist(kind="discrete")
+        if self.wave_name not in known:
+            raise ConfigError(
+                f"{type(self).__name__}: wave_name must be one of PyWavelets' discrete wavelets, got "
+                f"'{self.wave_name}'{did_you_mean(self.wave_name, known)}"
+            )
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per FISTA iteration, of all slices together."""

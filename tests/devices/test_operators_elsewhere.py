@@ -15,6 +15,7 @@ from torch import Tensor
 import restore.operators
 from restore.operators.base import Compose, LinearOperator
 from restore.operators.diagonal import Identity
+from restore.operators.interop.foreign import Foreign
 from restore.operators.nonlinear import NonlinearOperator
 
 THERE = "cuda:1"
@@ -54,6 +55,10 @@ def test_linear_operators(cls):
     for name, value in (("__call__", x), ("adjoint", y), ("normal", x), ("pinv", y)):
         alike(getattr(there, name)(value.to(THERE)), getattr(here, name)(value))
     assert there.norm() == pytest.approx(here.norm(), rel=1e-9)
+    if (
+        cls is Foreign
+    ):  # its backward leaves torch, where the fake device's function mode does not reach
+        return
     leaf = x.to(THERE).requires_grad_()
     (gradient,) = torch.autograd.grad(there(leaf), leaf, y.to(THERE))
     alike(gradient, here.adjoint(y))

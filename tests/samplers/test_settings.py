@@ -49,6 +49,8 @@ def wrong_values(record: dict[str, Any]) -> list[Any]:
         return ["yes", 1, None]
     if record["type"] == "int":
         return [10**9, 1.5, "1", True, math.nan]
+    if record["type"] == "str":
+        return [1, 2.5, None]
     return [math.nan, math.inf, -math.inf, "1.0", True]
 
 
