@@ -88,15 +88,20 @@ def touch_attributes(item) -> int:
 
 
 def touch(dataset) -> None:
-    """Layout, filters and the table of chunks of a data set; the value where it is short and of variable length."""
+    """Layout, filters and the table of chunks of a data set; all values where they are few, else the first one.
+
+    A damaged type can crash the library when values are converted, whatever their number.
+    """
     try:
         dataset.id.get_storage_size()
         dataset.id.get_create_plist().get_nfilters()
         if dataset.chunks is not None:
             dataset.id.get_num_chunks()
         own = not (dataset.is_virtual or dataset.external)
-        if own and dataset.dtype.kind == "O" and dataset.size <= MOST_VALUES:
+        if own and dataset.size and dataset.size <= MOST_VALUES:
             dataset[()]
+        elif own and dataset.size and dataset.dtype.kind != "O":
+            dataset[(0,) * dataset.ndim]
     except FAULTS:
         return
 

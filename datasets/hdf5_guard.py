@@ -80,6 +80,11 @@ def root_names(content: Content) -> frozenset[str]:
         )
 
 
+_IEEE = tuple(
+    getattr(h5py.h5t, f"IEEE_F{n}{order}") for n in (16, 32, 64) for order in ("LE", "BE")
+)
+
+
 def find_dataset(
     file: h5py.File, name: str, *, sparse: bool = False, pairs: bool = False
 ) -> h5py.Dataset | None:
@@ -103,6 +108,9 @@ def find_dataset(
     number = found.dtype.kind in NUMBERS or (pairs and fields == ["f", "f"])
     if found.shape is None or not number:
         raise InputError(path, f"'{name}' does not hold numbers (type {found.dtype})")
+    if not _is_laid_out(found.id.get_type()):
+        why = f"damaged HDF5 file: the values of '{name}' are numbers of no machine ({found.dtype})"
+        raise InputError(path, why, DOWNLOAD_AGAIN)
     if sparse and found.chunks is not None:
         check_budget(found.nbytes, path)
     else:
@@ -110,6 +118,23 @@ def find_dataset(
     if found.chunks is not None:  # one is read as a whole, whatever part of it is asked for
         check_budget(int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize, path)
     return found
+
+
+def _is_laid_out(kind: h5py.h5t.TypeID) -> bool:
+    """Whether floating-point numbers are IEEE's, and those of a pair stand side by side.
+
+    The library believes a damaged type and then converts beyond the memory of the values.
+    """
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        size = kind.get_size() // 2
+        members = range(kind.get_nmembers())
+        parts = [(kind.get_member_offset(i), kind.get_member_type(i)) for i in members]
+        return [at for at, _ in parts] == [0, size] and all(
+            part.get_size() == size and _is_laid_out(part) for _, part in parts
+        )
+    if isinstance(kind, h5py.h5t.TypeFloatID):
+        return any(kind.equal(known) for known in _IEEE)
+    return True
 
 
 def find_text(file: h5py.File, name: str) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +81,42 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         open_scan(path)
 
 
+GARBLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
+from restore.errors import InputError
+path = Path(sys.argv[1])
+whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+for _ in range(200):
+    damaged = bytearray(whole)
+    for place in rng.integers(8, len(whole), 8):
+        damaged[place] = int(rng.integers(256))
+    path.write_bytes(damaged)
+    try:
+        scan = open_scan(path)
+        assert isinstance(scan, MRIScan)
+        scan.kspace[0]
+    except InputError:
+        refused += 1
+print(refused, flush=True)
+os._exit(0)
+"""
+
+
 def test_garbled_bytes_never_leave_as_another_error(tmp_path: Path) -> None:
-    """200 files with random bytes overwritten either open or raise InputError."""
+    """200 files with random bytes overwritten either open or raise InputError.
+
+    In a process of its own that ends without tidying up: the HDF5 library writes beyond its memory on some damaged
+    files that it then calls sound, which would show much later, in another test.
+    """
     path = write(tmp_path / "a.h5", kspace=samples((1, 1, 8, 8)), mask=np.ones(8))
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(200):
-        damaged = bytearray(whole)
-        for place in rng.integers(8, len(whole), 8):
-            damaged[place] = int(rng.integers(256))
-        path.write_bytes(damaged)
-        try:
-            scan = open_scan(path)
-            assert isinstance(scan, MRIScan)
-            scan.kspace[0]
-        except InputError:
-            refused += 1
-    assert refused > 20
+    command = [sys.executable, "-c", GARBLED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 20
 
 
 def test_missing_kspace_lists_what_is_there(tmp_path: Path) -> None:
