@@ -86,7 +86,9 @@ class Oracle(Denoiser):
         self.planes = parts.reshape(-1, 1, *truth.shape[-2:])
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        assert x.shape == self.planes.shape
+        assert x.shape[1:] == self.planes.shape[1:]
+        if len(x) != len(self.planes):  # tried on one picture before the run
+            return self.planes[:1].to(x).expand_as(x).clone()
         return self.planes.to(x)
 
 
