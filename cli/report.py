@@ -34,8 +34,8 @@ def command(
 
     folder = run / "report" if out is None else out
     check_target(folder)
-    check_writable(folder.parent)
     study = study_of_run(run, most_pages=pages)
+    check_writable(folder.parent)
     with console.progress(run.name, total=max(len(study.pages), 1)) as advance:
         index = write_report(
             study,

@@ -14,6 +14,7 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError
+from restore.noise import Exact
 
 SINGLE = 1e-5  # float32: sums in another order, 6e-8 each
 
@@ -52,8 +53,8 @@ def test_levels_that_are_not_given_are_the_median_of_the_slices(scan):
     assert noisy.setup().record["noise_std"] == pytest.approx(2 * level, rel=SINGLE)
     assert noisy.setup(SetupOptions(noise_std=3.0)).noise.std == 3.0
     silent = noisy.setup(SetupOptions(noise_std=0.0))
-    assert silent.noise is None
-    assert silent.problem(range(1), CPU).noise is None
+    assert silent.noise == Exact()
+    assert silent.problem(range(1), CPU).noise == Exact()
     assert dataclasses.replace(noisy, noise_std=0.5).setup().record["noise_std"] == 0.5
 
 
