@@ -43,7 +43,9 @@ class SigpyWavelet(Sampler):
     def _check_together(self) -> None:
         """Refuse a missing package and an unknown wavelet before any work."""
         load_extra("sigpy.mri", "sigpy", "the sampler sigpy-wavelet")
-        known = load_extra("pywt", "sigpy", "the sampler sigpy-wavelet").wavelist(kind="discrete")
+        import pywt
+
+        known = pywt.wavelist(kind="discrete")
         if self.wave_name not in known:
             raise ConfigError(
                 f"{type(self).__name__}: wave_name must be one of PyWavelets' discrete wavelets, got "

@@ -13,7 +13,7 @@ from restore.datasets.scan import SetupOptions
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.phantom import ct_phantom
 from restore.errors import ConfigError, InputError
-from restore.noise import Gaussian, PostLogPoisson
+from restore.noise import Exact, Gaussian, PostLogPoisson
 
 ESTIMATED = 0.2  # an estimate from some hundred bins of air
 
@@ -34,7 +34,7 @@ def test_noise_of_counts_else_one_level(scan):
     assert unknown.setup().record["noise_std"] == pytest.approx(0.01, rel=ESTIMATED)
     given = scan.setup(SetupOptions(noise_std=0.5))
     assert (given.noise, given.record["noise_std"]) == (Gaussian(0.5), 0.5)
-    assert scan.setup(SetupOptions(noise_std=0)).noise is None
+    assert scan.setup(SetupOptions(noise_std=0)).noise == Exact()
 
 
 def test_problems_share_scale_and_projector(scan):
