@@ -21,9 +21,11 @@ from restore.datasets.volume.voxel_file import (
     beside,
     chosen,
     intensities,
+    needed,
     numbers_of,
     sizes_of,
     voxels,
+    whole_number_of,
 )
 from restore.errors import InputError
 
@@ -42,10 +44,10 @@ def read(
     """
     path = Path(path)
     fields, start = _header(path)
-    rank = sizes_of(path, "NDims", _needed(path, fields, "ndims"), 1)[0]
+    rank = sizes_of(path, "NDims", needed(path, fields, "ndims"), 1)[0]
     if rank not in (2, 3, 4):
         raise InputError(path, f"it has {rank} dimensions", "expected 2 to 4")
-    sizes = sizes_of(path, "DimSize", _needed(path, fields, "dimsize"), rank)
+    sizes = sizes_of(path, "DimSize", needed(path, fields, "dimsize"), rank)
     if fields.get("elementnumberofchannels", "1") != "1":
         raise InputError(
             path,
@@ -59,7 +61,7 @@ def read(
     where, name = path, fields["elementdatafile"]
     if name.upper() != "LOCAL":
         where, start = beside(path, name), 0
-    skip = int(float(fields.get("headersize", "0") or 0))
+    skip = whole_number_of(path, fields, "headersize")
     packing = "zlib" if _yes(fields, "compresseddata") else "raw"
     if not _yes(fields, "binarydata", default=True):
         packing = "text"
@@ -88,18 +90,12 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     raise InputError(path, "its header has no ElementDataFile", EXPORT)
 
 
-def _needed(path: Path, fields: dict[str, str], key: str) -> str:
-    if key not in fields:
-        raise InputError(path, f"its header has no field '{key}'", EXPORT)
-    return fields[key]
-
-
 def _yes(fields: dict[str, str], key: str, default: bool = False) -> bool:
     return fields.get(key, str(default)).lower() in ("true", "1", "yes")
 
 
 def _dtype(path: Path, fields: dict[str, str]) -> np.dtype[np.generic]:
-    name = _needed(path, fields, "elementtype").upper()
+    name = needed(path, fields, "elementtype").upper()
     if name not in TYPES:
         raise InputError(path, f"its voxels are of type '{name}'", "convert it to NIfTI")
     big = _yes(fields, "binarydatabyteordermsb") or _yes(fields, "elementbyteordermsb")

@@ -22,9 +22,11 @@ from restore.datasets.volume.voxel_file import (
     beside,
     chosen,
     intensities,
+    needed,
     numbers_of,
     sizes_of,
     voxels,
+    whole_number_of,
 )
 from restore.errors import InputError
 
@@ -77,8 +79,8 @@ def read(
     """
     path = Path(path)
     fields, start = _header(path)
-    rank = sizes_of(path, "dimension", _needed(path, fields, "dimension"), 1)[0]
-    sizes = sizes_of(path, "sizes", _needed(path, fields, "sizes"), rank)
+    rank = sizes_of(path, "dimension", needed(path, fields, "dimension"), 1)[0]
+    sizes = sizes_of(path, "sizes", needed(path, fields, "sizes"), rank)
     along = _series_axis(path, fields, rank)
     notes: list[str] = []
     kept = [a for a in range(rank) if a != along]
@@ -88,10 +90,10 @@ def read(
     where = path
     name = fields.get("data file") or fields.get("datafile")
     if name:
-        where, start = beside(path, name), int(float(fields.get("byte skip", "0")))
-    elif fields.get("byte skip", "0").strip() != "0":
-        start = -1
-    if fields.get("line skip", "0").strip() != "0":
+        where, start = beside(path, name), 0
+    skip = whole_number_of(path, fields, "byte skip")
+    start = -1 if skip < 0 else start + skip
+    if whole_number_of(path, fields, "line skip"):
         raise InputError(path, "its voxels begin after skipped lines", "convert it to NIfTI")
     packing = PACKING.get(fields.get("encoding", "").lower())
     if packing is None:
@@ -124,14 +126,8 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     return fields, end.end() if end else len(head)
 
 
-def _needed(path: Path, fields: dict[str, str], key: str) -> str:
-    if key not in fields:
-        raise InputError(path, f"its header has no field '{key}'", EXPORT)
-    return fields[key]
-
-
 def _dtype(path: Path, fields: dict[str, str], packing: str) -> np.dtype[np.generic]:
-    name = " ".join(_needed(path, fields, "type").lower().split())
+    name = " ".join(needed(path, fields, "type").lower().split())
     code = next((code for code, names in TYPES.items() if name in names), None)
     if code is None:
         raise InputError(path, f"its voxels are of type '{name}'", "convert it to NIfTI")
@@ -211,8 +207,12 @@ def _spacings_alone(
     notes: list[str],
 ) -> None:
     words = fields.get("spacings", "").split()
-    found = [float(w) for w in words] if len(words) == rank else [float("nan")] * rank
-    pitch = [found[a] if np.isfinite(found[a]) and found[a] > 0 else 0.0 for a in kept]
+    found = words if len(words) == rank else ["nan"] * rank  # nan: an axis that is none of space
+    lengths = [
+        0.0 if found[a].lower() == "nan" else numbers_of(path, "spacings", found[a])[0]
+        for a in kept
+    ]
+    pitch = [max(length, 0.0) for length in lengths]
     if all(pitch):
         notes.append("orientation and place are not in the header: only the size of the voxels")
     else:

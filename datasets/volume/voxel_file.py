@@ -9,6 +9,7 @@ import bz2
 import gzip
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +34,41 @@ def voxels(
 
     packing: "raw", "gzip", "zlib", "bzip2" or "text". path: the file to name in messages. Raises InputError.
     """
-    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
     size = where.stat().st_size
-    if needed > (
+    if wanted > (
         size * _MOST_PER_BYTE.get(packing, 1) if packing != "text" else size * dtype.itemsize
     ):
-        why = f"damaged: ended early: its header asks for {needed} bytes, {where.name} holds {size}"
+        why = f"damaged: ended early: its header asks for {wanted} bytes, {where.name} holds {size}"
         raise InputError(path, why, EXPORT)
-    check_budget(needed * 3 + needed // dtype.itemsize * 8, path)
+    if start < 0 and packing != "raw":
+        why = (
+            "its header counts voxels from the end of the file, and they are not stored as they are"
+        )
+        raise InputError(path, why, EXPORT)
+    check_budget(wanted * 3 + wanted // dtype.itemsize * 8, path)
     with where.open("rb") as stream:
-        stream.seek(max(start, 0) if start >= 0 else size - needed)
+        stream.seek(max(start, 0) if start >= 0 else size - wanted)
         if packing == "raw":
-            found = stream.read(needed)
+            found = stream.read(wanted)
         elif packing == "text":
-            return np.array(stream.read().split(), dtype=np.float64).reshape(shape)
+            return _written_out(path, stream.read(), shape)
         else:
-            found = _unpacked(path, stream.read(), packing, needed)
-    if len(found) < needed:
-        why = f"damaged: ended early: {len(found)} bytes of voxels instead of {needed}"
+            found = _unpacked(path, stream.read(), packing, wanted)
+    if len(found) < wanted:
+        why = f"damaged: ended early: {len(found)} bytes of voxels instead of {wanted}"
         raise InputError(path, why, EXPORT)
     return np.frombuffer(found, dtype).reshape(shape)
+
+
+def _written_out(path: Path, text: bytes, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    words = text.split()
+    if len(words) != int(np.prod(shape, dtype=object)):
+        raise InputError(path, f"damaged: {len(words)} voxels for a shape of {shape}", EXPORT)
+    try:
+        return np.array(words, dtype=np.float64).reshape(shape)
+    except ValueError as cause:
+        raise InputError(path, "damaged: its voxels are no numbers", EXPORT) from cause
 
 
 def _unpacked(path: Path, packed: bytes, packing: str, needed: int) -> bytes:
@@ -110,6 +126,21 @@ def beside(path: Path, name: str) -> Path:
     if not where.is_file():
         raise InputError(path, f"its voxels should lie in '{name}' beside it, which is not there")
     return where
+
+
+def needed(path: Path, fields: Mapping[str, str], key: str) -> str:
+    """A field that must be there. Raises InputError."""
+    if key not in fields:
+        raise InputError(path, f"its header has no field '{key}'", EXPORT)
+    return fields[key]
+
+
+def whole_number_of(path: Path, fields: Mapping[str, str], key: str) -> int:
+    """A count of bytes or lines, 0 where the field is absent or empty; -1 where it says so. Raises InputError."""
+    found = numbers_of(path, key, fields.get(key) or "0")
+    if len(found) != 1 or found[0] != int(found[0]) or found[0] < -1:
+        raise InputError(path, f"'{key}' is '{fields[key][:60]}', expected a whole number", EXPORT)
+    return int(found[0])
 
 
 def numbers_of(path: Path, key: str, text: str) -> list[float]:

@@ -176,6 +176,13 @@ def test_a_series_needs_a_choice(tmp_path: Path):
         (nrrd, {"sizes": "4 3 200"}, "ended early"),
         (nrrd, {"sizes": None}, "no field 'sizes'"),
         (nrrd, {"space_origin": "(1,2)"}, "expected 3"),
+        (nrrd, {"byte_skip": "many"}, "'byte skip' is 'many'"),
+        (nrrd, {"byte_skip": "1.5"}, "whole number"),
+        (nrrd, {"byte_skip": "-1", "packing": "gzip"}, "from the end of the file"),
+        (nrrd, {"line_skip": "2"}, "skipped lines"),
+        (nrrd, {"space_directions": None, "spacings": "1 two 3"}, "'spacings' is 'two'"),
+        (nrrd, {"sizes": "4 3 1", "packing": "ascii"}, "voxels for a shape"),
+        (mha, {"HeaderSize": "some"}, "'headersize' is 'some'"),
         (mha, {"ElementNumberOfChannels": "3"}, "3 numbers a voxel"),
         (mha, {"ElementDataFile": "gone.raw"}, "not there"),
         (mha, {"ElementDataFile": "../up.raw"}, "another folder"),
@@ -187,6 +194,15 @@ def test_a_series_needs_a_choice(tmp_path: Path):
 def test_refusals(make, changes: dict, says: str, tmp_path: Path):
     with pytest.raises(InputError, match=says):
         read(make(tmp_path / "v.x", **changes))
+
+
+def test_voxels_that_do_not_follow_the_header_at_once(tmp_path: Path):
+    """Four bytes of something else first, by its number and counted from the end."""
+    for skip in ("4", "-1"):
+        path = nrrd(tmp_path / "v.nrrd", byte_skip=skip)
+        head, _, voxels = path.read_bytes().partition(b"\n\n")
+        path.write_bytes(head + b"\n\nJUNK" + voxels)
+        np.testing.assert_array_equal(read(path).data, DATA)
 
 
 def test_values_that_are_not_finite(tmp_path: Path):
