@@ -58,7 +58,7 @@ def read(
     affine = _affine(path, fields, rank, notes)
     count = sizes[3] if rank == 4 else 1
     which = chosen(path, count, index)
-    where, name = path, fields["elementdatafile"]
+    where, name = path, needed(path, fields, "elementdatafile")
     if name.upper() != "LOCAL":
         where, start = beside(path, name), 0
     skip = whole_number_of(path, fields, "headersize")

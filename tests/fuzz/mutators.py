@@ -137,6 +137,44 @@ def json_tree(content: bytes, rng: np.random.Generator) -> bytes:
     return json.dumps(tree).encode()
 
 
+def text_fields(content: bytes, rng: np.random.Generator) -> bytes:
+    """A line of a text header with another value, number or name, left out or doubled; what follows it stays."""
+    ends = [i for i, byte in enumerate(content) if byte == 10]
+    at = int(rng.integers(1, 10))
+    start, end = ends[at - 1] + 1, ends[at]
+    line = content[start:end]
+    mark = b"=" if b"=" in line else b":"
+    key, _, value = line.partition(mark)
+    numbers = (
+        b"-1",
+        b"nan",
+        b"1e400",
+        b"99999999999",
+        b"1.5",
+        b"",
+        b"0",
+        b"4 3",
+        b"(1,2",
+        b"none none none",
+    )
+    kind = int(rng.integers(5))
+    if kind == 0:
+        line = key + mark + b" " + numbers[int(rng.integers(len(numbers)))]
+    elif kind == 1:
+        line = (
+            key + mark + b" " + TEXTS[int(rng.integers(len(TEXTS)))].encode(errors="surrogatepass")
+        )
+    elif kind == 2:
+        words = value.split() or [b""]
+        words[int(rng.integers(len(words)))] = numbers[int(rng.integers(len(numbers)))]
+        line = key + mark + b" " + b" ".join(words)
+    elif kind == 3:
+        line = line + b"\n" + line
+    else:
+        line = b""
+    return content[:start] + line + content[end:]
+
+
 def yaml_lines(content: bytes, rng: np.random.Generator) -> bytes:
     """The value of a line replaced, a line doubled, indented or mixed with marks that YAML knows."""
     lines = content.decode().splitlines()

@@ -24,6 +24,7 @@ from fuzz.mutators import (
     numpy_header,
     png_chunks,
     safetensors_header,
+    text_fields,
     yaml_lines,
 )
 
@@ -63,6 +64,28 @@ class Target:
 def _volume() -> Volume:
     data = np.random.default_rng(0).normal(size=(3, 8, 9)).astype(np.float32)
     return Volume(data, np.diag([1.0, 2, 3, 1]), "MR")
+
+
+def _nrrd(folder: Path) -> Path:
+    fields = (
+        "NRRD0004", "type: short", "dimension: 3", "space: left-posterior-superior", "sizes: 4 3 2",
+        "space directions: (1,0,0) (0,2,0) (0,0,3)", "kinds: domain domain domain", "endian: little", "encoding: raw",
+        "byte skip: 0", "space origin: (1,2,3)",
+    )  # fmt: skip
+    head = "".join(f"{line}\n" for line in fields) + "\n"
+    (folder / "a.nrrd").write_bytes(head.encode() + np.arange(24, dtype="<i2").tobytes())
+    return folder / "a.nrrd"
+
+
+def _metaimage(folder: Path) -> Path:
+    fields = (
+        "ObjectType = Image", "NDims = 3", "BinaryData = True", "CompressedData = False",
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1", "Offset = 1 2 3", "ElementSpacing = 1 2 3", "DimSize = 4 3 2",
+        "HeaderSize = 0", "ElementType = MET_SHORT", "ElementDataFile = LOCAL",
+    )  # fmt: skip
+    head = "".join(f"{line}\n" for line in fields)
+    (folder / "a.mha").write_bytes(head.encode() + np.arange(24, dtype="<i2").tobytes())
+    return folder / "a.mha"
 
 
 def _series(folder: Path) -> Path:
@@ -181,6 +204,8 @@ TARGETS = (
         "nifti-gz", lambda f: write(_volume(), f / "a.nii.gz"), read,
         (damaged_bytes, inside_gzip(damaged_head), inside_gzip(damaged_bytes)),
     ),
+    Target("nrrd", _nrrd, read, (text_fields, damaged_bytes)),
+    Target("metaimage", _metaimage, read, (text_fields, damaged_bytes)),
     Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
     Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
