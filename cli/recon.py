@@ -52,7 +52,10 @@ def command(
         bool, typer.Option("--find-centre", help="CT: put the axis of rotation where the data say.")
     ] = False,
     repair: Annotated[
-        str, typer.Option(help="'zero' blanks NaN samples instead of refusing them.")
+        str,
+        typer.Option(
+            help="'zero' does without NaN samples (CT: bridges them) instead of refusing them."
+        ),
     ] = "",
     kspace_order: Annotated[
         str,

@@ -45,13 +45,29 @@ class LazyStack:
         return values if dtype is None else values.astype(dtype)
 
 
+def blanked(
+    values: NDArray[Any], bad: NDArray[np.bool_], path: Path, index: int
+) -> tuple[NDArray[Any], str]:
+    """Zeros in place of the bad samples, and the words for it."""
+    return np.where(bad, 0, values).astype(values.dtype), "set to zero"
+
+
+Mend = Callable[[NDArray[Any], NDArray[np.bool_], Path, int], tuple[NDArray[Any], str]]
+"""(values, bad, path, slice) -> values without bad ones, and what was done in a few words."""
+
+
 def checked_slice(
-    values: NDArray[Any], path: Path, index: int, repair: str, notes: list[str]
+    values: NDArray[Any],
+    path: Path,
+    index: int,
+    repair: str,
+    notes: list[str],
+    mend: Mend = blanked,
 ) -> NDArray[Any]:
     """One measured slice without NaN and infinities, or InputError.
 
-    values: (coils, H, W) or (views, detectors). With repair="zero" the bad samples become zero in a
-    copy and one note per slice is added to `notes`.
+    values: (coils, H, W) or (views, detectors). With repair="zero" the bad samples of a copy are mended (by default
+    zero, for readers that take them out of the mask) and one note per slice is added to `notes`.
     """
     bad = ~np.isfinite(values)
     if not bad.any():
@@ -62,6 +78,7 @@ def checked_slice(
     what = f"{int(bad.sum())} samples are NaN or infinite ({where})"
     if repair != "zero":
         raise InputError(path, what, "repair the source, or ask for repair 'zero' to blank them")
+    mended, done = mend(values, bad, path, index)
     if not any(note.startswith(what) for note in notes):
-        notes.append(f"{what}: set to zero")
-    return np.where(bad, 0, values).astype(values.dtype)
+        notes.append(f"{what}: {done}")
+    return mended

@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.lost_rays import bridged
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import find_dataset, names, open_hdf5, root_names
@@ -76,7 +77,7 @@ def read_lodopab(path: str | Path, repair: str = "") -> CTScan:
     def load(index: int) -> NDArray[Any]:
         values = read_slice(path, KEY, index, np.float32)
         scaled = values * np.float32(MU_MAX_PER_M)
-        return checked_slice(scaled, path, index, repair, notes)
+        return checked_slice(scaled, path, index, repair, notes, bridged)
 
     return CTScan(
         path=path,

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.lost_rays import bridged
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.formats import Format
@@ -54,7 +55,7 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
 
     def load(index: int) -> NDArray[Any]:
         values = read_slice(path, "sinogram", index, np.float32)
-        return checked_slice(values, path, index, repair, notes)
+        return checked_slice(values, path, index, repair, notes, bridged)
 
     sinogram = LazyStack(shape, load)
     if mu_water is None:
