@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from restore.cli import console
 from restore.cli.config_option import verb
 
 if TYPE_CHECKING:
+    from restore.datasets.picture.images import Picture
     from restore.pipelines.evaluate import Alignment, Evaluation
 
 
@@ -78,6 +80,21 @@ def _shift_line(found: Alignment) -> str:
     )
 
 
+def _said_of(*pictures: Picture) -> list[str]:
+    """What reading the pictures changed or left out, and what of them the figures do not see."""
+    said = [f"{p.source.name}: {note}" for p in pictures for note in p.notes]
+    for p in pictures:
+        if p.alpha is not None:
+            said.append(
+                f"{p.source.name}: partly transparent; its colours are compared, its transparency is not"
+            )
+    if len({p.tags.profile for p in pictures}) > 1:
+        said.append(
+            "the colour profiles differ; stored values are compared, whatever colours they stand for"
+        )
+    return said
+
+
 def _compare(
     out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
 ) -> Evaluation:
@@ -90,6 +107,7 @@ def _compare(
     if any((form := format_of(path)) and form.holds == "picture" for path in (out, reference)):
         if chosen is not None:
             raise ConfigError("--slices is for volumes; a photograph has none")
-        pair = read_image(out).data, read_image(reference).data
-        return evaluate_photograph(*pair, **how)
+        pair = read_image(out), read_image(reference)
+        found = evaluate_photograph(*(p.data for p in pair), **how)
+        return replace(found, notes=(*found.notes, *_said_of(*pair)))
     return evaluate_volume(read(out), read(reference, **which), slices=chosen, **how)

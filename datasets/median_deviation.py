@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAD_TO_STD = 1.4826
-"""Standard deviation of a Gaussian over its median absolute deviation, 1 / (the 3/4 quantile)."""
+from restore.gaussian import MAD_TO_STD
 
 
 def std_by_median(deviations: NDArray[Any], axis: int | None = None) -> Any:

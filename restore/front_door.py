@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
-from restore.given_measurement import as_measurement, check_brightness, check_operator_values
+from restore.given_measurement import (
+    as_measurement,
+    check_brightness,
+    check_gain,
+    check_operator_values,
+)
 from restore.noise import Exact, Noise, noise_model
 from restore.operators.base import Operator
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
@@ -32,6 +37,7 @@ MOST_SAMPLES = 10_000
 """Of one measurement: a mean and a deviation need no more, and all of them are kept."""
 
 
+@torch.inference_mode(False)  # some samplers follow gradients, also where the caller does not
 def solve(
     y: Any,
     operator: Operator,
@@ -109,6 +115,7 @@ def solve_problem(
         said += notes
         if model is not None:
             said += check_brightness(problem.observed, problem.operator, problem.scaling)
+            said += check_gain(problem.operator)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
             x0, records = _consume(runner, problem, fit(model, asked), draws, on_step, trace)

@@ -64,7 +64,9 @@ def _tensor(y: Any) -> Tensor:
             )
         if y.is_meta:
             raise ConfigError("the measurement lies on the device 'meta' and holds no numbers")
-        return y.detach().resolve_conj().resolve_neg()
+        # What was made in inference mode can never be followed by autograd; a copy made outside it can.
+        plain = y.clone() if y.is_inference() else y.detach()
+        return plain.resolve_conj().resolve_neg()
     try:
         array = np.asarray(y)
     except (TypeError, ValueError) as error:
@@ -132,6 +134,27 @@ def check_brightness(picture: Tensor, operator: Operator, scaling: Scaling) -> l
             f"the measurement reaches {brightest:.3g}, and priors know pictures of 0 to 1; give scaling=Scaling(white)"
         ]
     return []
+
+
+def check_gain(operator: Operator) -> list[str]:
+    """A note on a restoration task whose operator turns white into something else, such as an unnormalised kernel.
+
+    Priors know pictures of 0..1, and so does the noise. Inpainting keeps the pixels it sees.
+    """
+    if (
+        operator.kind != "image"
+        or operator.task not in PICTURES
+        or "linear" not in operator.abilities
+    ):
+        return []
+    white = torch.ones(operator.in_shape, dtype=operator.dtype, device=operator.device)
+    gain = float(operator.picture(operator(white)).abs().amax())
+    if 0.5 <= gain <= 2:
+        return []
+    return [
+        f"{operator} turns white (1) into {gain:.3g}: if its kernel should sum to 1, divide it by its sum, or the "
+        "measurement and its noise count in other units than the picture"
+    ]
 
 
 def check_operator_values(operator: Operator) -> None:

@@ -20,9 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import ConfigError, ShapeError
-
-MAD_TO_STD = 1.4826
-"""Standard deviation of a Gaussian over its median absolute deviation."""
+from restore.gaussian import MAD_TO_STD
 
 LEAST_SIDE = 8
 """Pixels along a side below which a picture has too few wavelet coefficients to take a median of."""

@@ -13,8 +13,10 @@ from restore.operators.ct.beer_lambert import BeerLambert
 from restore.operators.ct.geometry import ParallelBeam, equispaced
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.diagonal import Identity
+from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
+from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.scaling import Scaling
 
@@ -126,3 +128,28 @@ def test_a_whole_picture_with_its_mask_is_a_picture_with_holes(sampler):
     A = Inpainting(MASK, SHAPE)
     whole, holes = (solve(y, A, noise=0.02, sampler=sampler, n_steps=2) for y in (PLAIN, A(PLAIN)))
     assert torch.equal(whole.image, holes.image)
+
+
+def test_a_kernel_that_is_not_normalised_is_noted():
+    blur = Blur(gaussian(1.2), (1, 16, 16))
+    y = blur(torch.full((1, 16, 16), 0.5))
+    fitting = solve(y, blur, noise=0.01, prior="medical", n_steps=2).notes
+    assert not [n for n in fitting if "kernel" in n]
+    loud = Blur(100 * gaussian(1.2), (1, 16, 16))
+    (note,) = [
+        n for n in solve(y, loud, noise=0.01, prior="medical", n_steps=2).notes if "kernel" in n
+    ]
+    assert "turns white (1) into 100" in note
+
+
+def test_inference_mode_of_the_caller_is_no_harm():
+    """dps follows gradients through the network; the answer is that of a caller without the mode."""
+    mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(0)) < 0.7
+    operator = Inpainting(mask, (1, 12, 12))
+    y = operator(torch.full((1, 12, 12), 0.4))
+    plain = solve(y, operator, noise=0.05, prior="medical", sampler="dps", n_steps=3).image
+    with torch.inference_mode():
+        inside = solve(
+            y.clone(), operator, noise=0.05, prior="medical", sampler="dps", n_steps=3
+        ).image
+    torch.testing.assert_close(inside, plain, rtol=0, atol=0)  # the same operations

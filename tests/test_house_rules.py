@@ -28,7 +28,7 @@ FUNCTION_LINES = 50
 # know even less, see below.
 LAYERS = (
     {"errors", "version"},
-    {"config", "randomness", "extras"},
+    {"config", "randomness", "gaussian", "extras"},
     {"linalg"},
     {"scaling", "noise", "noise_estimation", "metrics"},
     {"operators"},
@@ -45,7 +45,16 @@ LAYERS = (
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
-DATASETS_MAY_IMPORT = {"errors", "version", "config", "noise", "scaling", "operators", "problem"}
+DATASETS_MAY_IMPORT = {
+    "errors",
+    "version",
+    "config",
+    "gaussian",
+    "noise",
+    "scaling",
+    "operators",
+    "problem",
+}
 
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 TORCH_DRAWS |= {"poisson", "rand_like", "randn_like", "randint_like"}

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.median_deviation import std_by_median
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.redundancy import DISPLACED, displaced_weights, is_full_turn
 
@@ -171,7 +172,7 @@ def _bright_ends(y: Sinogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | N
     if y.shape[1] < 4 * _EDGE:
         return None
     second = np.diff(y, 2, axis=1)
-    noise = 1.4826 / math.sqrt(6) * float(np.median(np.abs(second)))
+    noise = float(std_by_median(second)) / math.sqrt(6)
     limit = max(_EDGE_SHARE * float(y.max()), 6 * noise / math.sqrt(_EDGE))
     return y[:, :_EDGE].mean(1) > limit, y[:, -_EDGE:].mean(1) > limit
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restore.datasets.median_deviation import std_by_median
 from restore.noise import Gaussian, Noise
 from restore.operators.ct import truncation
 from restore.operators.ct.geometry import ParallelBeam
@@ -93,9 +94,9 @@ def level_of_cut(sinogram: Sinogram) -> float:
     At least a ten-thousandth of the peak, where discretisation lies.
     """
     y = np.asarray(sinogram, np.float64)
-    second = np.abs(np.diff(y, 2, axis=1))
-    # White noise has sqrt(6) times its deviation in a second difference; 1.4826 makes a deviation of the median.
-    return max(1.4826 / math.sqrt(6) * float(np.median(second)), 1e-4 * float(y.max()))
+    second = np.diff(y, 2, axis=1)
+    # White noise has sqrt(6) times its deviation in a second difference.
+    return max(float(std_by_median(second)) / math.sqrt(6), 1e-4 * float(y.max()))
 
 
 def _reach_mm(whole: Sinogram, geometry: ParallelBeam) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from restore.gaussian import MAD_TO_STD
+
 EDGE_BINS = 4
 """Bins averaged for the value at an end of the detector."""
 
@@ -35,8 +37,8 @@ def cut_ends(sinogram: Tensor) -> tuple[bool, bool]:
     rows = sinogram.reshape(-1, *sinogram.shape[-2:])
     peak = rows.abs().amax(dim=(-2, -1), keepdim=True).squeeze(-1)
     second = (rows[..., 2:] - 2 * rows[..., 1:-1] + rows[..., :-2]).flatten(1)
-    # A second difference of white noise has sqrt(6) times its deviation; 1.4826 makes a deviation of the median.
-    noise = 1.4826 / 6**0.5 * second.abs().median(dim=1, keepdim=True).values
+    # A second difference of white noise has sqrt(6) times its deviation.
+    noise = MAD_TO_STD / 6**0.5 * second.abs().median(dim=1, keepdim=True).values
     limit = torch.maximum(EDGE_SHARE * peak, EDGE_DEVIATIONS * noise / EDGE_BINS**0.5)
     first, last = rows[..., :EDGE_BINS].mean(-1), rows[..., -EDGE_BINS:].mean(-1)
     return tuple(bool((_smoothed(end) > limit).any()) for end in (first, last))  # type: ignore[return-value]

@@ -100,6 +100,8 @@ class TrainJob:
         sources = [load_source(s.path, s.share, channels, s.modality) for s in self.sources]
         for s in sources:
             self.say({"source": s.name, "images": len(s.images), "share": s.weight})
+            for note in s.notes:
+                self.say({"source": s.name, "note": note})
         check_learnable(sources)
         images = validation_images(self.validation, channels) if self.validation else []
         if self.restart:

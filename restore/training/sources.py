@@ -7,13 +7,14 @@ their bit depth, MR volumes by their 99.9 % quantile, CT by the window -1000..15
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from restore.datasets.open import open_scan, read, read_image
-from restore.datasets.picture.images import SUFFIXES
+from restore.datasets.picture.images import SUFFIXES, Picture
 from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
@@ -30,6 +31,7 @@ class Source:
     weight: float
     photographs: bool
     name: str
+    notes: tuple[str, ...] = ()
 
 
 def load_source(path: str | Path, weight: float, channels: int, modality: str = "") -> Source:
@@ -45,8 +47,9 @@ def load_source(path: str | Path, weight: float, channels: int, modality: str = 
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     pictures = [p for p in files if _is_picture(p)]
     if pictures:
-        images = tuple(_channels(read_image(p).data, channels) for p in pictures)
-        return Source(images, weight, True, path.name)
+        found = [read_image(p) for p in pictures]
+        images = tuple(_channels(p.data, channels) for p in found)
+        return Source(images, weight, True, path.name, _said_of(found))
     if channels != 1:
         raise ConfigError(
             f"{path}: volumes train one-channel models; give --channels 1 or a folder of photographs"
@@ -54,6 +57,16 @@ def load_source(path: str | Path, weight: float, channels: int, modality: str = 
     several = [p for p in files if _is_volume_file(p)] if path.is_dir() else []
     slices = tuple(image for p in several or [path] for image in _slices(p, _volume(p, modality)))
     return Source(slices, weight, False, path.name)
+
+
+def _said_of(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """What reading changed or left out, once with the number of pictures; transparency, which no crop knows of."""
+    said = [note for p in pictures for note in p.notes]
+    clear = sum(p.alpha is not None for p in pictures)
+    said += ["partly transparent: colours are learnt as if nothing were clear"] * clear
+    return tuple(
+        f"{count} of {len(pictures)} pictures: {note}" for note, count in Counter(said).items()
+    )
 
 
 def check_learnable(sources: Iterable[Source]) -> None:

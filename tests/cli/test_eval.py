@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 import restore
 from restore.cli import app
+from restore.datasets.picture.images import write_image
+from restore.datasets.picture.raster import Tags
 
 runner = CliRunner()
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -247,6 +249,15 @@ def test_photographs(tmp_path):
     assert (found["modality"], found["slices"]) == ("photograph", None)
     assert found["data_range"] == 1
     assert "full scale" in judge(out, "--reference", ref).stdout
+
+
+def test_what_the_figures_of_photographs_do_not_see_is_said(tmp_path):
+    colour = np.random.default_rng(0).random((3, 16, 16))
+    write_image(colour, tmp_path / "a.png", alpha=np.full((1, 16, 16), 0.5))
+    write_image(colour, tmp_path / "b.png", tags=Tags(profile=b"another space"))
+    shown = judge(tmp_path / "a.png", "--reference", tmp_path / "b.png").stdout
+    assert "a.png: partly transparent" in shown
+    assert "the colour profiles differ" in shown
 
 
 def test_photographs_that_cannot_be_compared(pair, tmp_path):

@@ -174,3 +174,13 @@ def test_a_folder_of_volume_files_is_one_source(tmp_path):
     whole = load_source(tmp_path, 1.0, 1)
     parts = [load_source(tmp_path / f"{k}.nii.gz", 1.0, 1) for k in range(2)]
     assert len(whole.images) == sum(len(p.images) for p in parts)
+
+
+def test_what_pictures_lose_in_training_is_said(tmp_path):
+    colour = np.random.default_rng(0).random((3, 8, 8))
+    write_image(colour, tmp_path / "a.png")
+    write_image(colour, tmp_path / "b.png", alpha=np.full((1, 8, 8), 0.5))
+    notes = load_source(tmp_path, 1.0, 3).notes
+    assert notes == (
+        "1 of 2 pictures: partly transparent: colours are learnt as if nothing were clear",
+    )
