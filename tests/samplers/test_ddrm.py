@@ -22,7 +22,6 @@ from restore.operators.image.kernels import motion
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
-from restore.priors.base import Denoiser
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.ddrm import DDRM
@@ -313,21 +312,16 @@ def test_noise_may_differ_between_items_but_not_within_one(generator):
         last(y, torch.rand(12, 12, generator=generator) + 0.1, ("a", "b"))
 
 
-def test_refusals_and_faults(generator):
+def test_refusals_and_faults(generator, nan):
     x, operator = measured("inpaint", generator)
     for wrong in ({"eta": 1.2}, {"eta_b": -0.1}, {"floor": 1.0}, {"n_steps": 0}):
         with pytest.raises(ConfigError):
             DDRM(**wrong)
     blur = Blur(motion(4.0, 30.0), (3, 64, 64), "reflect")
     with pytest.raises(ConfigError, match="singular value decomposition"):
-        solve(torch.ones(1, 3, 64, 64), blur, noise=0.1, prior=Nan(), sampler="ddrm")
+        solve(torch.ones(1, 3, 64, 64), blur, noise=0.1, prior=nan(), sampler="ddrm")
     with pytest.raises(DivergenceError, match="step 1 of"):
-        solve(operator(x), operator, noise=0.1, prior=Nan(), sampler="ddrm")
-
-
-class Nan(Denoiser):
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        return x * torch.nan
+        solve(operator(x), operator, noise=0.1, prior=nan(), sampler="ddrm")
 
 
 @pytest.mark.parametrize(("eta", "eta_b"), [(0.85, 0.6), (0.5, 0.9), (1.0, 1.0), (0.3, 0.0)])

@@ -26,7 +26,6 @@ from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
-from restore.priors.base import Denoiser
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.dds import DDS
@@ -229,15 +228,10 @@ def test_unknown_noise_is_a_thousandth_of_the_unit(case):
     torch.testing.assert_close(results[0].x0, results[1].x0, rtol=0, atol=DOUBLE)
 
 
-def test_faults(case):
+def test_faults(case, nan):
     for wrong in ({"lam": 0.0}, {"zeta": 1.1}, {"unknown_std": -1.0}, {"n_steps": 0}):
         with pytest.raises(ConfigError):
             DiffPIR(**wrong)
     y = torch.as_tensor(case.y)[None]
     with pytest.raises(DivergenceError, match="step 1 of 30"):
-        solve(y, case.operator, noise=0.1, prior=Nan(), sampler=DiffPIR())
-
-
-class Nan(Denoiser):
-    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        return x * torch.nan
+        solve(y, case.operator, noise=0.1, prior=nan(), sampler=DiffPIR())
