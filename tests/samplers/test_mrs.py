@@ -27,6 +27,8 @@ from restore.samplers.mrs import MRSampler
 from restore.samplers.toolbox.multistep import step_weights
 
 DOUBLE = 1e-7  # float64: exponentials of lambda, steps and sums; 1e-9 at most seen
+FEW = 1e-12  # float64: some products and sums of numbers about one, 1e-15 each
+SEVERAL = 1e-10  # float64: a chain of ten steps of such, some divided by small levels
 LEFT = 0.3  # a deviation over 256 pixels of one sample
 SINGLE = 1e-4  # float32: some steps whose noise heads divide by small levels
 
@@ -62,7 +64,7 @@ def test_weights_leave_the_degraded_image_alone(kind, parameterization, order):
         for i in range(order - 1, 12):
             w = step_weights(kind, parameterization, order, grid, i)
             total = w.x + w.y + (sum(w.history) if parameterization == "data" else 0)
-            assert total == pytest.approx(1, abs=DOUBLE)
+            assert total == pytest.approx(1, abs=FEW)
             assert len(w.history) == order
 
 
@@ -72,7 +74,7 @@ def test_coefficient_of_y_of_the_first_order_ode_vanishes_with_its_identity():
     for i in range(10):
         h = grid.lam[i + 1] - grid.lam[i]
         kept = grid.c[i + 1] / grid.c[i]
-        assert grid.a[i + 1] * math.exp(-h) == pytest.approx(grid.a[i] * kept, rel=DOUBLE)
+        assert grid.a[i + 1] * math.exp(-h) == pytest.approx(grid.a[i] * kept, rel=FEW)
         w = step_weights("ode", "data", 1, grid, i)
         assert w.history == pytest.approx((grid.a[i + 1] - grid.a[i] * kept,))
         assert w.noise == 0
@@ -137,7 +139,7 @@ def test_every_solver_on_every_grid(
     start = y + sampler.s_inf * noises[0]
     wanted = longhand(sampler, sampler.levels, start, y, bounded, noises[1:])[:, 0]
     error = float((last - wanted).abs().max() / wanted.abs().max())
-    assert error < DOUBLE, error
+    assert error < SEVERAL, error
 
 
 def test_orders_at_the_ends():
@@ -169,8 +171,8 @@ def test_the_first_order_sde_is_the_posterior_sampler(generator, replay, convent
         run(fast, model, problem, replay(noises)), run(slow, model, problem, replay(noises)), strict=True
     )  # fmt: skip
     for ours, theirs in pairs:
-        torch.testing.assert_close(ours.x0, theirs.x0, rtol=DOUBLE, atol=DOUBLE)
-        assert ours.sigma == pytest.approx(theirs.sigma, rel=DOUBLE)
+        torch.testing.assert_close(ours.x0, theirs.x0, rtol=SEVERAL, atol=SEVERAL)
+        assert ours.sigma == pytest.approx(theirs.sigma, rel=FEW)
 
 
 def test_the_first_order_ode_keeps_the_noise_that_the_state_implies(generator):
@@ -218,7 +220,7 @@ def test_the_truth_comes_out_when_the_model_knows_it(generator, kind, std):
         assert [(s.i, s.n, s.evaluations) for s in steps] == [
             (i, sampler.n_steps, i + 1) for i in range(sampler.n_steps)
         ]
-        torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=DOUBLE)
+        torch.testing.assert_close(steps[-1].x0, truth, rtol=0, atol=SEVERAL)
         sigmas = [s.sigma for s in steps]
         assert sigmas == sorted(sigmas, reverse=True)
 
@@ -273,7 +275,7 @@ def test_thresholding_is_per_image(generator):
     model = FromFunction(lambda x, level, y: (y,), channels=1)
     got = run(sampler, model, Problem(y, Identity((4, 4))))[-1].x0
     bound = np.quantile(y.abs().reshape(3, -1).numpy(), 0.9, axis=1).clip(1, 1.5)[:, None, None]
-    np.testing.assert_allclose(got.numpy(), y.numpy().clip(-bound, bound) / bound, rtol=DOUBLE)
+    np.testing.assert_allclose(got.numpy(), y.numpy().clip(-bound, bound) / bound, rtol=FEW)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -341,7 +343,7 @@ def test_a_batch_gives_what_its_items_give(generator, kind, parameterization, or
     for k, name in enumerate("abc"):
         alone = Problem(operator(x[k]), operator, Gaussian(0.02), ids=(name,))
         torch.testing.assert_close(
-            run(sampler, model, alone)[-1].x0, together[k], rtol=SINGLE, atol=SINGLE
+            run(sampler, model, alone)[-1].x0, together[k], rtol=SINGLE, atol=SINGLE / 10
         )
 
 

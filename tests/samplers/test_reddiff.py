@@ -29,7 +29,7 @@ from restore.samplers.toolbox.levels import place
 PRINTED = 1e-3  # the table prints four to five digits
 LAST_DIGIT = 5e-6  # six digits after the point are printed
 LEVELS = 1e-5  # six and nine digits are printed
-DOUBLE = 1e-7  # float64: forty Adam steps, each a quotient by a root
+DOUBLE = 1e-8  # float64: forty Adam steps, each a quotient by a root
 NEIGHBOURHOOD = 0.05  # an optimiser with a finite step length stops in the neighbourhood
 SAMPLED = 0.15  # a deviation over some hundred draws of a fixed seed
 SINGLE = 1e-4  # float32: Adam's quotients over some steps
