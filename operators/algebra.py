@@ -15,16 +15,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, ShapeError
+from restore.errors import ShapeError
 from restore.linalg.singular import SVD, ProximalPoint
-from restore.operators.base import LinearOperator, shared_kind, shared_task
+from restore.operators.base import Several
 from restore.operators.diagonal import Diagonal
 from restore.scaling import Scaling
 
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Stack(LinearOperator):
+class Stack(Several):
     """Several measurements of one image: x -> (A_1 x, A_2 x, ...).
 
     Measurements of equal shape are stacked along a new dimension, behind those of the slices that no operator mixes
@@ -32,10 +32,7 @@ class Stack(LinearOperator):
     Raises ConfigError for an empty list and ShapeError where the operators take different images.
     """
 
-    operators: tuple[LinearOperator, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "operators", _several("Stack", self.operators))
+    def _check_shapes(self) -> None:
         if len({op.in_shape for op in self.operators}) > 1:
             shapes = ", ".join(str(op.in_shape) for op in self.operators)
             raise ShapeError(f"Stack: operators take images of shapes {shapes}, expected one shape")
@@ -60,16 +57,6 @@ class Stack(LinearOperator):
         return (*shapes[0][:k], sum(math.prod(shape[k:]) for shape in shapes))
 
     @property
-    def kind(self) -> str:
-        """That of the first operator which is no plain image."""
-        return shared_kind(self.operators)
-
-    @property
-    def task(self) -> str:
-        """That of all operators, "" where they differ."""
-        return shared_task(self.operators)
-
-    @property
     def slice_ndim(self) -> int:
         """Leading dimensions that no operator mixes and all keep."""
         lead = [
@@ -77,11 +64,6 @@ class Stack(LinearOperator):
             for op in self.operators
         ]
         return min(lead)
-
-    @property
-    def is_complex(self) -> bool:
-        """Complex where any operator is."""
-        return any(op.is_complex for op in self.operators)
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """That of the first operator of the stack's kind, from its own measurement."""
@@ -132,17 +114,14 @@ class Stack(LinearOperator):
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class BlockDiagonal(LinearOperator):
+class BlockDiagonal(Several):
     """Several images with an operator each: (x_1, x_2, ...) -> (A_1 x_1, A_2 x_2, ...), along a new leading dimension.
 
     For slices or views that were measured differently; the blocks are slices of it (`slice_ndim`). Raises ConfigError
     for an empty list and ShapeError where shapes differ.
     """
 
-    operators: tuple[LinearOperator, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "operators", _several("BlockDiagonal", self.operators))
+    def _check_shapes(self) -> None:
         shapes = sorted({(op.in_shape, op.out_shape) for op in self.operators})
         if len(shapes) > 1:
             found = ", ".join(f"{a} -> {b}" for a, b in shapes)
@@ -164,24 +143,9 @@ class BlockDiagonal(LinearOperator):
         return (len(self.operators), *self.operators[0].out_shape)
 
     @property
-    def kind(self) -> str:
-        """That of the first block which is no plain image."""
-        return shared_kind(self.operators)
-
-    @property
-    def task(self) -> str:
-        """That of all blocks, "" where they differ."""
-        return shared_task(self.operators)
-
-    @property
     def slice_ndim(self) -> int:
         """The blocks, and what no block mixes."""
         return 1 + min(op.slice_ndim for op in self.operators)
-
-    @property
-    def is_complex(self) -> bool:
-        """Complex where any block is."""
-        return any(op.is_complex for op in self.operators)
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -274,16 +238,6 @@ class BlockDiagonal(LinearOperator):
 
     def _pinv(self, y: Tensor) -> Tensor:
         return self._each([op._pinv for op in self.operators], y, self.out_shape)
-
-
-def _several(name: str, operators: Iterable[LinearOperator]) -> tuple[LinearOperator, ...]:
-    found = tuple(operators)
-    wrong = next((op for op in found if not isinstance(op, LinearOperator)), None)
-    if wrong is not None:
-        raise ConfigError(f"{name}: expected linear operators, got a {type(wrong).__name__}")
-    if not found:
-        raise ConfigError(f"{name}: got no operators, expected at least one")
-    return found
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cmath
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 from typing import final
@@ -395,17 +396,48 @@ class Compose(LinearOperator):
         return super()._pinv(y) if self.bare is None else self.bare._pinv(y)
 
 
-@final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Sum(LinearOperator):
-    """The sum x -> A_1 x + A_2 x + ... Raises ShapeError where shapes differ, ConfigError for no operators."""
+class Several(LinearOperator):
+    """Abstract: a combination of one operator or more, which is what they are. Raises ConfigError for none."""
 
     operators: tuple[LinearOperator, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operators", tuple(self.operators))
-        if not self.operators:
-            raise ConfigError("Sum: got no operators, expected at least one")
+        found, name = tuple(self.operators), type(self).__name__
+        wrong = next((op for op in found if not isinstance(op, LinearOperator)), None)
+        if wrong is not None:
+            raise ConfigError(f"{name}: expected linear operators, got a {type(wrong).__name__}")
+        if not found:
+            raise ConfigError(f"{name}: got no operators, expected at least one")
+        object.__setattr__(self, "operators", found)
+        self._check_shapes()
+
+    @abstractmethod
+    def _check_shapes(self) -> None:
+        """Raise ShapeError where the operators do not go together."""
+
+    @property
+    def kind(self) -> str:
+        """That of the first operator which is no plain image."""
+        return shared_kind(self.operators)
+
+    @property
+    def task(self) -> str:
+        """That of all operators, "" where they differ."""
+        return shared_task(self.operators)
+
+    @property
+    def is_complex(self) -> bool:
+        """Complex where any operator is."""
+        return any(op.is_complex for op in self.operators)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Sum(Several):
+    """The sum x -> A_1 x + A_2 x + ... Raises ShapeError where shapes differ, ConfigError for no operators."""
+
+    def _check_shapes(self) -> None:
         first = self.operators[0]
         for op in self.operators[1:]:
             if (op.in_shape, op.out_shape) != (first.in_shape, first.out_shape):
@@ -422,24 +454,9 @@ class Sum(LinearOperator):
         return self.operators[0].out_shape
 
     @property
-    def kind(self) -> str:
-        """That of the first term which is no plain image."""
-        return shared_kind(self.operators)
-
-    @property
-    def task(self) -> str:
-        """That of all terms."""
-        return shared_task(self.operators)
-
-    @property
     def slice_ndim(self) -> int:
         """Dimensions that no term mixes."""
         return min(op.slice_ndim for op in self.operators)
-
-    @property
-    def is_complex(self) -> bool:
-        """Complex where any term is."""
-        return any(op.is_complex for op in self.operators)
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """That of the first term of the sum's kind; complex sums take it from their own classical image."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
+from restore.linalg.rows import as_rows, from_rows, power_of_two, row_norm
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -101,24 +102,24 @@ class _Run:
         precond: LinearMap | None,
     ) -> None:
         self.lead = b.shape[: b.ndim - item_ndim]
-        self.rows = (prod(self.lead), prod(b.shape[b.ndim - item_ndim :]) * (1 + b.is_complex()))
+        self.items = prod(self.lead)
         self.apply = _checked(apply, b, "apply")
         self.precond = None if precond is None else _checked(precond, b, "precond")
         self.x_shaped = _own(torch.zeros_like(b) if x0 is None else x0)
-        self.x = _rows(self.x_shaped, self.rows)
+        self.x = as_rows(self.x_shaped, self.items)
 
-        residual = _rows(b if x0 is None else b - self.apply(x0), self.rows)
-        self.unit = _unit(residual)
+        residual = as_rows(b if x0 is None else b - self.apply(x0), self.items)
+        self.unit = power_of_two(residual) / 2  # just below the largest entry
         self.r = residual / self.unit
-        self.r_shaped = _shaped(self.r, b)
+        self.r_shaped = from_rows(self.r, b)
         self.scratch = torch.empty_like(self.r)
-        self.norm = _norm(_rows(b, self.rows))
+        self.norm = row_norm(as_rows(b, self.items))
         self.limit = tol * self.norm / self.unit
         self.floor = torch.finfo(b.dtype).eps * self.norm / self.unit
 
         z = self._conditioned()
         self.p = z.clone()
-        self.p_shaped = _shaped(self.p, b)
+        self.p_shaped = from_rows(self.p, b)
         self.rr = self._dot(self.r, self.r)
         self.rho = self.rr if precond is None else self._dot(self.r, z)
         self.code = self._judge(torch.full_like(self.rr, _RUNNING, dtype=torch.int8))
@@ -129,7 +130,7 @@ class _Run:
         return not bool((self.code == _RUNNING).any())
 
     def step(self) -> None:
-        q = _rows(self.apply(self.p_shaped), self.rows)
+        q = as_rows(self.apply(self.p_shaped), self.items)
         curvature = self._dot(self.p, q)
         self.code = self._judge_direction(curvature)
         active = self.code == _RUNNING
@@ -167,7 +168,7 @@ class _Run:
         return torch.mul(a, b, out=self.scratch).sum(1, keepdim=True)
 
     def _conditioned(self) -> Tensor:
-        return self.r if self.precond is None else _rows(self.precond(self.r_shaped), self.rows)
+        return self.r if self.precond is None else as_rows(self.precond(self.r_shaped), self.items)
 
     def _judge(self, code: Tensor) -> Tensor:
         """Codes once a residual is known."""
@@ -223,31 +224,3 @@ def _checked(apply: LinearMap, b: Tensor, what: str) -> LinearMap:
 
 def _own(x: Tensor) -> Tensor:
     return x.detach().resolve_conj().clone(memory_format=torch.contiguous_format)
-
-
-def _rows(x: Tensor, rows: tuple[int, int]) -> Tensor:
-    """View as one row of real numbers an item: Re <a, b> is then the plain product of rows."""
-    x = x.detach().resolve_conj()
-    return (torch.view_as_real(x) if x.is_complex() else x).reshape(rows)
-
-
-def _shaped(r: Tensor, like: Tensor) -> Tensor:
-    """Undo `_rows` without a copy."""
-    if like.is_complex():
-        return torch.view_as_complex(r.view(*like.shape, 2))
-    return r.view(like.shape)
-
-
-def _norm(a: Tensor) -> Tensor:
-    # double: the squares of small float32 units underflow
-    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=torch.float64).to(a.dtype)
-
-
-def _unit(r: Tensor) -> Tensor:
-    """Power of two just below the largest entry of each row, 1 where that is zero or not finite."""
-    if r.shape[1] == 0:
-        return r.new_ones(r.shape[0], 1)
-    largest = r.abs().amax(1, keepdim=True)
-    usable = torch.isfinite(largest) & (largest > 0)
-    largest = torch.where(usable, largest, 1)
-    return largest / (2 * torch.frexp(largest).mantissa)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import DivergenceError, ShapeError
+from restore.linalg.rows import as_rows, from_rows, power_of_two, row_norm
 
 _LOOK_BACK = 3  # steps over which an estimate must have stood still
 
@@ -40,16 +41,16 @@ def largest_eigenvalue(
             f"of shape {tuple(start.shape)}"
         )
     lead = start.shape[: start.ndim - item_ndim]
-    v = _rows(start, lead)
-    v = v * _inverse(_length(v))
+    v = as_rows(start, lead.numel())
+    v = v * _inverse(row_norm(v))
     previous, unit = torch.zeros_like(v), torch.ones_like(v[:, :1])
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
     estimates: list[Tensor] = [torch.zeros(len(v), dtype=torch.float64)]
     for k in range(iterations):
-        w = _rows(apply(_shaped(v, start)), lead)
+        w = as_rows(apply(from_rows(v, start)), lead.numel())
         if k == 0:  # in units of the map, so that squares neither vanish nor overflow
-            unit = _power_of_two(w)
+            unit = power_of_two(w)
         w = w / unit
         overlap = torch.linalg.vecdot(v, w).unsqueeze(1)
         w.addcmul_(overlap, v, value=-1)
@@ -81,32 +82,6 @@ def _largest(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
     return torch.linalg.eigvalsh(matrix)[..., -1]
 
 
-def _rows(x: Tensor, lead: torch.Size) -> Tensor:
-    """One row of real numbers an item: Re <a, b> is then the plain product of rows."""
-    x = x.detach().resolve_conj()
-    x = torch.view_as_real(x) if x.is_complex() else x
-    return x.reshape(lead.numel(), -1) if x.numel() else x.new_zeros(lead.numel(), 1)
-
-
-def _shaped(rows: Tensor, like: Tensor) -> Tensor:
-    """Undo `_rows` without a copy."""
-    if like.is_complex():
-        return torch.view_as_complex(rows.view(*like.shape, 2))
-    return rows.view(like.shape)
-
-
-def _length(x: Tensor) -> Tensor:
-    # In double precision: squares of small float32 numbers underflow.
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64).to(x.dtype)
-
-
 def _inverse(length: Tensor) -> Tensor:
     """1 / length, zero where the length is."""
     return torch.where(length > 0, 1 / torch.where(length > 0, length, 1), 0)
-
-
-def _power_of_two(w: Tensor) -> Tensor:
-    """Near the largest entry of each row, 1 where that is zero or not finite."""
-    largest = w.abs().amax(1, keepdim=True)
-    largest = torch.where(torch.isfinite(largest) & (largest > 0), largest, 1)
-    return largest / torch.frexp(largest).mantissa
