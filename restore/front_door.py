@@ -134,7 +134,7 @@ def solve_problem(
     )  # fmt: skip
 
 
-def adapted(model: Model | None, sampler: Sampler, problem: Problem) -> Prior | None:
+def prior_for(model: Model | None, sampler: Sampler, problem: Problem) -> Prior | None:
     """A model as the prior that a sampler's `steps` calls, for whoever drives the steps himself. Raises ConfigError."""
     asked = demand(sampler, problem)
     if model is not None:

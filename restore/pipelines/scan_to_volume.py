@@ -20,8 +20,8 @@ from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
 from restore.noise import Exact
 from restore.pipelines.alarm import misfit_notes, unexplained
-from restore.priors.adapter import PIXELS_PER_CALL
 from restore.priors.choosing import Model
+from restore.priors.image_prior import PIXELS_PER_CALL
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import Sampler

@@ -19,7 +19,7 @@ _MODULE_OF = {
     "FromX0": "wrappers",
     "GaussianMixture": "analytic",
     "GaussianPrior": "analytic",
-    "ImagePrior": "adapter",
+    "ImagePrior": "image_prior",
     "UNet": "unet",
     "UNetConfig": "unet",
     "build_unet_denoiser": "edm",

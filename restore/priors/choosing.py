@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
-from restore.priors.adapter import ImagePrior
 from restore.priors.base import ROUNDING, Denoiser, check_level
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.door import recognised, tried
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE

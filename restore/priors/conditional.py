@@ -17,8 +17,8 @@ from torch import Tensor
 
 from restore.bridges.base import Head, Level
 from restore.errors import ConfigError, ShapeError
-from restore.priors.adapter import PIXELS_PER_CALL, chunked
 from restore.priors.foreign import what_is, what_is_wrong
+from restore.priors.image_prior import PIXELS_PER_CALL, chunked
 from restore.priors.networks import copied_to
 from restore.priors.tiles import tiled
 

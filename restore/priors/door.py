@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.priors.adapter import ImagePrior
 from restore.priors.base import Denoiser
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.foreign import checked_call, what_is
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.priors.wrappers import FromDenoiser
 

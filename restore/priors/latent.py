@@ -12,8 +12,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from restore.priors.adapter import ImagePrior
 from restore.priors.base import pad_sides
+from restore.priors.image_prior import ImagePrior
 from restore.priors.networks import copied_to
 
 
@@ -53,7 +53,7 @@ class LatentModel(ABC):
 class LatentPrior:
     """Codes of items of `item_shape`, (H, W) or (C, H, W), any number of them.
 
-    model: a latent model, or the adapter of a pixel denoiser, whose codes are the images themselves. `code_ndim`:
+    model: a latent model, or the image prior of a pixel denoiser, whose codes are the images themselves. `code_ndim`:
     trailing dimensions of a code. `evaluations` counts calls of the denoiser per item; encoder and decoder
     are not counted. Made by `choosing.fit` for a pair that `choosing.check` has passed.
     """

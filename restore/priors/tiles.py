@@ -1,7 +1,7 @@
 """Images too large for a network in one piece: cut into overlapping tiles, answered one by one, joined without seams.
 
-Called by the adapters of priors for planes above `TILED_ABOVE` pixels; touches no files. Tiles begin at multiples of
-64 in the plane, so that a network that shrinks its images sees the same grid in a tile as in the whole. Where
+Called by image and conditional priors for planes above `TILED_ABOVE` pixels; touches no files. Tiles begin at multiples
+of 64 in the plane, so that a network that shrinks its images sees the same grid in a tile as in the whole. Where
 two tiles overlap their answers are mixed by a window that rises smoothly from zero at the border of each, where a
 network knows only one side. Nothing is random: the same plane is cut in the same way at every call.
 """

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from restore.config import setting
 from restore.linalg.conjugate_gradients import cg
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from restore.config import setting, shared
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from restore.config import setting, shared
 from restore.noise import Gaussian
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import Chain, renoised

@@ -15,7 +15,7 @@ from torch import Tensor
 from restore.bridges.roundings import single, single_linspace
 from restore.config import setting, shared
 from restore.errors import ConfigError
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox import levels

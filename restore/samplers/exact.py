@@ -16,7 +16,7 @@ from torch import Tensor
 from restore.config import setting, shared
 from restore.errors import ConfigError
 from restore.linalg.conjugate_gradients import LinearMap
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised

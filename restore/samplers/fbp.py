@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from restore.config import setting
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from restore.config import setting, shared
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, Chain

@@ -15,7 +15,7 @@ from restore.extras import load_extra
 from restore.operators.base import LinearOperator
 from restore.operators.interop.arrays import array_of
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

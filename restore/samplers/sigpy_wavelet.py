@@ -10,7 +10,7 @@ from restore.config import did_you_mean, setting
 from restore.errors import ConfigError
 from restore.extras import load_extra
 from restore.operators.interop.sigpy import to_sigpy
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

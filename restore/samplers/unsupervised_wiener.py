@@ -13,7 +13,7 @@ from torch import Tensor
 from restore.config import setting
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

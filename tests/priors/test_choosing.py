@@ -10,7 +10,6 @@ from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
 from restore.priors import choosing
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
 from restore.priors.choosing import (
@@ -24,6 +23,7 @@ from restore.priors.choosing import (
     name_of,
 )
 from restore.priors.conditional import ConditionalPrior, FromFunction
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.priors.store import bundled, load_prior
 

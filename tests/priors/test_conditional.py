@@ -1,4 +1,4 @@
-"""Conditional models behind their adapter: ranges, complex images, grey pictures, refusals, and the bundled form."""
+"""Conditional models as priors: ranges, complex images, grey pictures, refusals, and the bundled form."""
 
 from __future__ import annotations
 

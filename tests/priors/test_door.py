@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from restore.errors import RestoreError
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
 from restore.priors.door import recognised, tried
+from restore.priors.image_prior import ImagePrior
 from restore.priors.wrappers import FromDenoiser, FromEps
 from restore.samplers.toolbox.levels import vp_alphas_cumprod
 

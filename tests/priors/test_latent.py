@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from restore.errors import WeightsError
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.autoencoder import AutoencoderConfig, new_autoencoder
 from restore.priors.edm import build_unet_denoiser
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import kind_of, load_autoencoder, load_prior, save_prior

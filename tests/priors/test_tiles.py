@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from restore.priors import tiles
-from restore.priors.adapter import ImagePrior
 from restore.priors.base import Denoiser
+from restore.priors.image_prior import ImagePrior
 from restore.priors.store import load_prior
 from restore.priors.tiles import tiled
 

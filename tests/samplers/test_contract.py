@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from restore.errors import ConfigError
-from restore.front_door import adapted
+from restore.front_door import prior_for
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import ParallelBeam
@@ -59,7 +59,7 @@ def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
     model = GaussianPrior(flat, spectrum=0.1) if "denoiser" in sampler.prior_kinds else None
     try:
         check_operator(type(sampler), operator)
-        prior = adapted(model, sampler, problem)
+        prior = prior_for(model, sampler, problem)
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
     except ConfigError:
         return None

@@ -25,8 +25,8 @@ from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.dds import DDS

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from restore.operators.base import LinearOperator
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.samplers.dds import DDS
 from restore.solvers.proximal import data_step

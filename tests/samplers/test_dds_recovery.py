@@ -14,9 +14,9 @@ from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.dds import DDS

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from restore.linalg.conjugate_gradients import Solution
 from restore.operators.base import LinearOperator
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.samplers.diffusionmbir import DiffusionMBIR
 from restore.solvers import admm

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import adapted, solve
+from restore.front_door import prior_for, solve
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import ParallelBeam
@@ -133,7 +133,7 @@ def run(
     sampler: Sampler, problem: Problem, model: Denoiser | ConditionalModel, seed: int = 0
 ) -> list[Step]:
     with torch.no_grad():
-        prior = adapted(model, sampler, problem)
+        prior = prior_for(model, sampler, problem)
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
 
 

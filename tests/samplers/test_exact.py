@@ -15,8 +15,8 @@ from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.exact import Exact

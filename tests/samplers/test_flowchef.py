@@ -21,8 +21,8 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.nonlinear import NonlinearOperator
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.flowchef import FlowChef

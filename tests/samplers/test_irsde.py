@@ -12,7 +12,7 @@ from torch import Tensor
 
 from restore.bridges.base import Level
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import adapted
+from restore.front_door import prior_for
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
@@ -197,7 +197,7 @@ def test_priors_that_cannot_work_are_refused():
     problem = Problem(torch.rand(1, 4, 4), Identity((4, 4)))
     foreign = FromFunction(lambda x, level, y: (x,), channels=1, bridge="rddm")
     with pytest.raises(ConfigError, match="sampler rddm"):
-        adapted(foreign, IRSDE(), problem)
+        prior_for(foreign, IRSDE(), problem)
 
 
 def test_settings_are_values():

@@ -13,7 +13,7 @@ from torch import Tensor
 from restore.bridges.base import Level, Times, implied_noise, mix
 from restore.bridges.irsde import IRSDESchedule
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import adapted
+from restore.front_door import prior_for
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Identity
@@ -429,7 +429,7 @@ def test_pairs_that_cannot_work_are_refused(generator):
     problem = Problem(operator(x), operator)
     foreign = FromFunction(bounded, channels=1, bridge="resshift")
     with pytest.raises(ConfigError, match="sampler resshift"):
-        adapted(foreign, MRSampler(), problem)
+        prior_for(foreign, MRSampler(), problem)
     for settings in ({"clip": True}, {"thresholding": True}):
         with pytest.raises(ConfigError, match="complex"):
             run(MRSampler(**settings), FromFunction(bounded, channels=1), problem)

@@ -12,7 +12,7 @@ import restore
 from restore.bridges import rddm
 from restore.bridges.base import Level, implied_noise
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import adapted
+from restore.front_door import prior_for
 from restore.noise import Gaussian
 from restore.operators import Blur, Downsample, Identity, Inpainting, MultiCoilMRI
 from restore.operators.base import LinearOperator
@@ -330,9 +330,9 @@ def test_what_cannot_run_is_refused(settings, says):
 def test_pairs_that_cannot_work_are_refused():
     problem = Problem(images(1), Identity((SIDE, SIDE)))
     with pytest.raises(ConfigError, match="use the sampler resshift"):
-        adapted(Network(exact(0.0, 1.0), bridge="resshift"), RDDM(), problem)
+        prior_for(Network(exact(0.0, 1.0), bridge="resshift"), RDDM(), problem)
     with pytest.raises(ConfigError, match="'velocity'"):
-        adapted(Network(exact(0.0, 1.0), head="velocity"), RDDM(), problem)
+        prior_for(Network(exact(0.0, 1.0), head="velocity"), RDDM(), problem)
     complex_ = Problem(MRI(images(1, complex_=True)), MRI)
     with pytest.raises(ConfigError, match="no range to clip"):
         run(RDDM(clip="official"), complex_, Network(exact(0.0, 1.0)))

@@ -20,8 +20,8 @@ from restore.operators.diagonal import Identity
 from restore.operators.image.clipping import Clipping
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.nonlinear import NonlinearOperator
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianPrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.samplers.reddiff import REDdiff
 from restore.samplers.toolbox.levels import place

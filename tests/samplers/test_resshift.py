@@ -12,7 +12,7 @@ import restore
 from restore.bridges.base import Level, clean_estimate, implied_noise
 from restore.bridges.resshift import HEADS
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import adapted
+from restore.front_door import prior_for
 from restore.noise import Gaussian
 from restore.operators import Blur, Downsample, Identity, Inpainting, MultiCoilMRI
 from restore.operators.base import LinearOperator
@@ -325,9 +325,9 @@ def test_refuses_settings_out_of_range(settings, words):
 def test_refuses_models_of_another_kind():
     problem, answer = Problem(images(1), Identity((SIDE, SIDE))), exact(0, 1)
     with pytest.raises(ConfigError, match="rddm"):
-        adapted(Network(answer, bridge="rddm", name="mine"), ResShift(), problem)
+        prior_for(Network(answer, bridge="rddm", name="mine"), ResShift(), problem)
     with pytest.raises(ConfigError, match="velocity"):
-        adapted(Network(answer, head="velocity"), ResShift(), problem)
+        prior_for(Network(answer, head="velocity"), ResShift(), problem)
     complex_ = Problem(MRI(images(1, complex_=True)), MRI)
     with pytest.raises(ConfigError, match="clip"):
         run(ResShift(clip=True), complex_, Network(answer))

@@ -21,9 +21,9 @@ from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianMixture, GaussianPrior
 from restore.priors.base import Denoiser
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws

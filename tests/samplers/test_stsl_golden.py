@@ -20,8 +20,8 @@ from restore.operators.base import LinearOperator
 from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
-from restore.priors.adapter import ImagePrior
 from restore.priors.analytic import GaussianMixture
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentModel, LatentPrior
 from restore.problem import Problem
 from restore.randomness import Draws

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from restore.config import setting
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.base import Sampler

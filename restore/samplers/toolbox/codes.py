@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from restore.linalg.lanczos import largest_eigenvalue
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.problem import Problem
 from restore.samplers.toolbox.items import item_norm

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restore.linalg.conjugate_gradients import LinearMap, cg
-from restore.priors.adapter import ImagePrior
+from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 
 Pullback = Callable[[Tensor], Tensor]

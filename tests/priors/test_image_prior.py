@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from restore.errors import OutOfMemory
-from restore.priors import adapter
-from restore.priors.adapter import ImagePrior, chunked
+from restore.priors import image_prior
 from restore.priors.base import Denoiser
+from restore.priors.image_prior import ImagePrior, chunked
 
 
 class Traced(Denoiser):
@@ -67,7 +67,7 @@ def test_complex_colour_items_keep_their_shape():
 
 
 def test_chunks_change_nothing(monkeypatch):
-    monkeypatch.setattr(adapter, "PIXELS_PER_CALL", 3 * 16)
+    monkeypatch.setattr(image_prior, "PIXELS_PER_CALL", 3 * 16)
     prior = Traced()
     x = image(7, 4, 4)
     assert torch.equal(ImagePrior(prior, (4, 4), complex_=False)(x, 0.1), x + 1)
@@ -86,7 +86,7 @@ class Greedy(Traced):
 
 
 def test_out_of_memory_makes_smaller_chunks_and_remembers(monkeypatch):
-    monkeypatch.setattr(adapter, "PIXELS_PER_CALL", 8 * 16)
+    monkeypatch.setattr(image_prior, "PIXELS_PER_CALL", 8 * 16)
     prior = Greedy()
     images = ImagePrior(prior, (4, 4), complex_=False)
     x = image(5, 4, 4)
