@@ -6,6 +6,7 @@
 #   make test-kernels  the numerics tests as other processors would run them
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
+#   make mutants     changes of the numerics that no test sees, a sample of MINUTES=60
 #
 # Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder   MINUTES=60   SEED=1
 # pip uses the package index that the machine is configured for. Where that index offers torch with
@@ -22,7 +23,7 @@ READY := .venv/.ready
 PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help environment demo browser test test-kernels lint format slow gpu fuzz benchmarks peers clean
+.PHONY: help environment demo browser test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -97,6 +98,16 @@ gpu: $(READY)
 
 benchmarks:
 	@echo "Comparisons with other packages: make peers, then see benchmarks/README.md"
+
+# Cosmic Ray in an environment of its own that sees everything of .venv.
+mutants: $(READY)
+	$(BIN) -m venv --clear build/mutants/environment
+	@set -e; \
+	site=$$(build/mutants/environment/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	ours=$$($(BIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	echo "import site; site.addsitedir(r'$$ours')" > "$$site/restore_environment.pth"
+	build/mutants/environment/bin/python -m pip --disable-pip-version-check install -r benchmarks/requirements-mutants.txt
+	$(ONE_THREAD) build/mutants/environment/bin/python benchmarks/mutants.py --minutes $(MINUTES)
 
 # A second environment that sees everything of .venv and adds the packages we compare with.
 # --no-deps throughout: their own requirements would replace torch. See benchmarks/README.md.

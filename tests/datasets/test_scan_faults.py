@@ -47,7 +47,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ("Größe unbekannt\n".encode(), "a text file", "again"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer", "again"),
         (b"\x1f\x8b\x08rest", "gzip", "again"),
-        (gzip.compress(b"hello"), "a gzip archive of a text file", "unpack it first"),
+        (gzip.compress(b"hello", mtime=0), "a gzip archive of a text file", "unpack it first"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture, not a scan", "restore image"),
         (bytes(range(200)), "unknown kind", "expected CT measurement HDF5"),
         (b"MATLAB 5.0 MAT-file", "a MATLAB file, not a scan that is read here", "fastMRI HDF5"),
