@@ -32,7 +32,9 @@ ROOMS = {
     "samplers": "restore/samplers", "datasets": "datasets",
 }  # fmt: skip
 # Of datasets, the numerics alone: not the readers of formats.
-NUMERIC = {"datasets": ("simulate", "mri/noise_estimation.py", "median_deviation.py", "mri/masks.py", "ct")}
+NUMERIC = {
+    "datasets": ("simulate", "mri/noise_estimation.py", "median_deviation.py", "mri/masks.py", "ct")
+}
 CHANGES = [f"core/ReplaceBinaryOperator_{pair}" for pair in
            ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "FloorDiv_Div", "Mod_Mul")]  # fmt: skip
 CHANGES += [f"core/ReplaceComparisonOperator_{pair}" for pair in
