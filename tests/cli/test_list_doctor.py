@@ -47,7 +47,7 @@ def test_every_operator_class_is_listed():
             if ours and issubclass(value, LinearOperator | NonlinearOperator):
                 found.add(name)
     combining = {"LinearOperator", "NonlinearOperator", "Adjoint", "Compose", "Scale"}
-    combining |= {"Stack", "Sum", "BlockDiagonal"}
+    combining |= {"Several", "Stack", "Sum", "BlockDiagonal"}
     assert {record["name"] for record in listed("operators")} == found - combining
 
 
