@@ -147,7 +147,7 @@ class ADM(Family):
         assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
         return _WRAPPERS[meaning.prediction](
             Timed(network, scale, meaning.label), a, channels=config.in_channels, trained=meaning.range,
-            complex_mode=meaning.complex_mode or "separate", multiple=config.multiple, name=name,  # type: ignore[arg-type]
+            complex_mode=meaning.complex_mode or "separate", multiple=config.multiple, name=name,
         )  # fmt: skip
 
     def replay(
