@@ -78,13 +78,17 @@ class Family(ABC):
     def network(self, config: Any) -> nn.Module:
         """The network with exactly the official names. Called on the meta device."""
 
+    def settings_in(self, found: Checkpoint) -> Record:
+        """The constructor's arguments that stand in the file itself. None by default."""
+        return {}
+
     def stated(self, record: Record, found: Checkpoint) -> Meaning:
         """What the family's own settings, or files beside the weights, say of the meaning. Nothing by default."""
         return Meaning()
 
     @abstractmethod
     def kind(self, config: Any) -> str:
-        """What it makes: "denoiser", "conditional", "latent", or "autoencoder" (alone, which is no prior)."""
+        """What it makes: "denoiser", "conditional", "latent"; "autoencoder" and "part" are no priors by themselves."""
 
     @abstractmethod
     def unstated(self, config: Any, meaning: Meaning) -> list[str]:

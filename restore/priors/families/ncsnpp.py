@@ -145,8 +145,8 @@ class NCSNppFamily(Family):
             if named is not None and named[2] != which:
                 continue
             prefix = f"{named[1]}_" if named is not None and named[1] else ""
-            x = arrays.get(f"{prefix}x", beside(arrays, output, "x"))  # type: ignore[arg-type]
-            label = arrays.get(f"{prefix}sigma", beside(arrays, output, "sigma", "t"))  # type: ignore[arg-type]
+            x = arrays.get(f"{prefix}x", beside(arrays, output, "x"))
+            label = arrays.get(f"{prefix}sigma", beside(arrays, output, "sigma", "t"))
             if x is None or label is None or x.shape != reference.shape:
                 continue
             if x.shape[1] == config.num_channels:

@@ -78,13 +78,12 @@ class Attention(nn.Module):
         super().__init__()
         self.skip_rescale = skip_rescale
         self.GroupNorm_0 = normalised(channels)
-        for k in range(4):
-            setattr(self, f"NIN_{k}", NIN(channels, channels))
+        self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (NIN(channels, channels) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, channels, H, W)."""
         h = self.GroupNorm_0(x)
-        q, k, v = (getattr(self, f"NIN_{i}")(h).flatten(2) for i in range(3))
+        q, k, v = (to(h).flatten(2) for to in (self.NIN_0, self.NIN_1, self.NIN_2))
         return summed(x, self.NIN_3(attend(q, k, v).reshape(x.shape)), self.skip_rescale)
 
 
