@@ -24,6 +24,7 @@ from restore.cli import (
     evaluate,
     image,
     listing,
+    models,
     recon,
     report,
     signals,
@@ -45,6 +46,7 @@ VERBS = (
     "report",
     "data",
     "train",
+    "models",
     "list",
     "doctor",
     "demo",
@@ -99,6 +101,7 @@ app.add_typer(bench.app, name="bench")
 app.command("report")(report.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)

@@ -17,7 +17,9 @@ from restore.errors import ConfigError, WeightsError
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
 from restore.priors.base import ComplexMode
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
+from restore.priors.converted import converted_from
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
+from restore.priors.families.known import FAMILIES
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.unet import UNet, UNetConfig
 
@@ -182,8 +184,26 @@ class _Latent:
         return LatentEDM(auto, denoiser, shift, scale, name=str(card["name"]))
 
 
+class _Published:
+    """A network of another codebase under its own names: `families`. Made by `restore models convert` alone."""
+
+    def describe(self, model: Any) -> Card:
+        raise WeightsError("a converted model is not saved again; its file and card are the model")
+
+    def tensors(self, model: Any) -> Tensors:
+        raise WeightsError("a converted model is not saved again; its file and card are the model")
+
+    def expected(self, card: Card) -> Tensors:
+        return converted_from(card).shapes()
+
+    def build(self, card: Card, tensors: Tensors) -> Any:
+        found = converted_from(card)
+        return found.model(found.network(tensors))
+
+
 BLUEPRINTS: dict[str, Blueprint] = {
     "unet": _Denoiser(), "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
+    **dict.fromkeys(FAMILIES, _Published()),
 }  # fmt: skip
 _ARCHITECTURE_OF: dict[type, str] = {
     EDMDenoiser: "unet", BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",

@@ -161,9 +161,15 @@ def model_traits(model: Model) -> Traits:
 
 def card_traits(name: str | Path) -> Traits:
     """What the card of a bundled name or weight file says. Raises WeightsError."""
+    from restore.priors.converted import ALONE, converted_from, is_converted
     from restore.priors.store import kind_of, read_card
 
     card = read_card(name)
+    if is_converted(card):
+        kind = kind_of(name)  # the card makes sense
+        if kind in ALONE:
+            raise WeightsError(f"{name}: a converted {kind}, which is no prior by itself")
+        return model_traits(converted_from(card).model())
     try:
         low, high = map(float, card.get("sigma_range", (0.0, float("inf"))))
         dark, bright = map(float, card.get("intensity", (0.0, 1.0)))

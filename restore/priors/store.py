@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,13 @@ from restore.errors import ConfigError, InputError, NotFoundError, OutputError, 
 from restore.priors.autoencoder import Autoencoder
 from restore.priors.blueprints import BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
+from restore.priors.converted import ALONE, converted_from, is_converted
 from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.remote import fetched
 
 SCHEMA = 1
+T = TypeVar("T")
 
 
 def bundled() -> dict[str, Path]:
@@ -56,7 +59,10 @@ def read_card(name: str | Path) -> dict[str, Any]:
 def kind_of(name: str | Path) -> str:
     """What kind of prior a card describes: "denoiser", "conditional", "latent" or "". Raises WeightsError."""
     kinds = {"unet": "denoiser", "conditional-unet": "conditional", "latent": "latent"}
-    return kinds.get(str(read_card(name).get("architecture")), "")
+    card = read_card(name)
+    if is_converted(card):
+        return _as_card(name, lambda: converted_from(card).kind)
+    return kinds.get(str(card.get("architecture")), "")
 
 
 def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM:
@@ -64,6 +70,8 @@ def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM:
 
     Raises WeightsError: as `load_model`, and for an autoencoder without a denoiser of its codes.
     """
+    if (kind := kind_of(name)) in ALONE:
+        raise WeightsError(f"{name}: a converted {kind}, which is no prior by itself")
     model = load_model(name)
     if isinstance(model, Autoencoder):
         raise WeightsError(
@@ -88,6 +96,12 @@ def load_model(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | A
     Raises WeightsError: unknown name, card that says something impossible, wrong sha256, missing or extra tensors (the
     first five named), non-finite values.
     """
+    card, tensors = load_tensors(name)
+    return BLUEPRINTS[str(card["architecture"])].build(card, tensors)
+
+
+def load_tensors(name: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Card and tensors of a bundled name or weight file, checked against each other. Raises WeightsError."""
     path, card = _resolve(name), read_card(name)
     blueprint = BLUEPRINTS.get(str(card.get("architecture")))
     if blueprint is None:
@@ -105,15 +119,23 @@ def load_model(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | A
         tensors = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged weights ({error}); fetch them again") from error
-    try:
+
+    def expected() -> dict[str, Tensor]:
         str(card["name"])
-        expected = blueprint.expected(card)
+        return blueprint.expected(card)
+
+    _check_tensors(path, tensors, _as_card(path, expected))
+    return card, tensors
+
+
+def _as_card(name: str | Path, read: Callable[[], T]) -> T:
+    """What is read of a card. Raises WeightsError where it says something impossible."""
+    try:
+        return read()
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise WeightsError(
-            f"{path}: the card does not describe a prior ({type(error).__name__}: {error})"
+            f"{name}: the card does not describe a prior ({type(error).__name__}: {error})"
         ) from error
-    _check_tensors(path, tensors, expected)
-    return blueprint.build(card, tensors)
 
 
 def save_prior(path: Path, model: Any, card: dict[str, Any]) -> Path:
@@ -129,10 +151,14 @@ def save_prior(path: Path, model: Any, card: dict[str, Any]) -> Path:
         "schema": SCHEMA, "architecture": architecture,
         "parameters": sum(t.numel() for t in tensors.values()), **described, "sha256": digest,
     }  # fmt: skip
-    record = {"name": path.stem} | card | computed
+    write_card(path, {"name": path.stem} | card | computed)
+    return path
+
+
+def write_card(path: Path, record: dict[str, Any]) -> None:
+    """Write the card of a weight file beside it. Raises OutputError."""
     with atomic_file(path.with_suffix(".json")) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return path
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], record: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Networks of EDM and of codes that took them over (InverseBench and others): state dicts of the preconditioned network.
+"""Networks of EDM and of codes that took them over (InverseBench and others): state dicts with the preconditioner.
 
 Source of the names: Karras, Aittala, Aila, Laine, "Elucidating the design space of diffusion-based generative models",
 NeurIPS 2022, and the code that was published with it. Its `.pkl` snapshots hold pickled objects with the source text of
@@ -176,7 +176,7 @@ class EDMFamily(Family):
     def replay(
         self, network: nn.Module, config: PrecondConfig | BlockConfig, arrays: Mapping[str, Tensor], source: str
     ) -> Iterator[Case]:  # fmt: skip
-        """D_NAME_PRECOND[_nolabel|_aug]_sK and F_NAME_PRECOND_raw of this file's NAME; block_out; out of x and sigma."""
+        """D_NAME_PRECOND[_nolabel|_aug]_sK and F_NAME_PRECOND_raw of this file; block_out; out of x and sigma."""
         if isinstance(config, BlockConfig):
             yield from _block_cases(network, arrays)
             return
@@ -266,9 +266,8 @@ class _Stored:
             fourier = config.net.embedding_type == "fourier"
             tolerance = _PHASE_FOURIER if fourier else _PHASE_POSITIONAL
         if self.inner:
-            return Case(
-                output, reference, lambda: network.model(x, told, labels, augment), tolerance
-            )  # type: ignore[operator]
+            net = network.get_submodule("model")
+            return Case(output, reference, lambda: net(x, told, labels, augment), tolerance)
         return Case(
             output, reference, lambda: network(x, told, labels, augment, self.precond), tolerance
         )

@@ -8,9 +8,7 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.priors.families.base import Family
 
-FAMILIES = (
-    "adm", "ncsnpp", "edm", "diffusers", "ldm", "resshift", "rddm", "irsde", "drunet", "ffdnet",
-)  # fmt: skip
+FAMILIES = ("adm", "ncsnpp", "edm")
 
 
 def family_of(kind: str) -> Family:

@@ -132,11 +132,11 @@ class PositionalEmbedding(nn.Module):
 
     def __init__(self, width: int, endpoint: bool = False) -> None:
         super().__init__()
-        self.half, self.endpoint = width // 2, endpoint
+        self.count, self.endpoint = width // 2, endpoint
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N,). Returns (N, width)."""
-        steps = torch.arange(self.half, dtype=x.dtype, device=x.device)
-        steps = steps / max(self.half - int(self.endpoint), 1)
+        steps = torch.arange(self.count, dtype=x.dtype, device=x.device)
+        steps = steps / max(self.count - int(self.endpoint), 1)
         phase = x[:, None] * (1 / 10_000) ** steps[None]
         return torch.cat([phase.cos(), phase.sin()], dim=1)
