@@ -43,7 +43,7 @@ def main() -> None:
             works[f"import {peer}"] = call("-c", f"import {peer}")
     times = interleaved(works, args.rounds)
     torch_alone = times["import torch"]
-    for name in ("restore", "restore.front_door"):
+    for name in ("restore", "restore.solve"):
         times[f"{name} beyond torch"] = times[f"torch and {name}"].less(torch_alone)
     print(f"{'':28}{'CPU s':>9}{'wall s':>9}")
     for name, s in times.items():

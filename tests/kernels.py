@@ -47,8 +47,9 @@ LONGEST = (  # each costs seconds and repeats arithmetic that shorter tests of i
     "samplers/test_every_sampler.py", "samplers/test_contract.py", "samplers/test_diffusionmbir.py",
     "samplers/test_reddiff.py", "samplers/test_dds_gaussian.py", "samplers/test_diffpir.py",
     "samplers/test_guidance_gaussian.py", "samplers/test_ddrm.py", "samplers/test_flowchef.py",
-    "solvers/test_admm.py", "solvers/test_proximal_gradient.py", "operators/mri/test_trajectories.py",
-    "bench/test_fastmri_protocol.py",
+    "samplers/test_sigpy_samplers.py", "samplers/test_settings.py", "samplers/test_unsupervised_wiener.py",
+    "samplers/test_exact.py", "samplers/test_mrs.py", "priors/test_tiles.py", "solvers/test_admm.py",
+    "solvers/test_proximal_gradient.py", "operators/mri/test_trajectories.py", "bench/test_fastmri_protocol.py",
 )  # fmt: skip
 EXTENDED = ("torch without vectors", 1)  # the run that differs most from any other takes these too
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
