@@ -14,7 +14,7 @@ from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.options import Device, Overwrite, Sampling
 from restore.cli.output import check_output
-from restore.cli.picture_folder import fingerprint, restore_folder, result_name
+from restore.cli.picture_folder import fingerprint, is_done, restore_folder, result_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,16 +95,23 @@ def restore_picture(
     import torch
 
     from restore.datasets.open import read_image
-    from restore.datasets.sidecar import environment, foreign_note, output_record, write_sidecar
+    from restore.datasets.sidecar import environment, foreign_note
     from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
+    from restore.pipelines.work_folder import WorkFolder, outdated
 
     samples, preset = sampling.samples, sampling.preset
-    extra = [_beside(out, "std")] * (samples > 1) + [_beside(out, "degraded")] * simulate
-    _check_outputs([out, *extra], photo, mask, prior, kernel, overwrite=overwrite)
+    beside = {_beside(out, "std"): samples > 1, _beside(out, "degraded"): simulate}
+    outputs = [out, *(path for path, wanted in beside.items() if wanted)]
+    if not overwrite and is_done(out, mark):
+        console.result(f"{out}: already done with these settings; --overwrite does it again")
+        return
+    _check_outputs(outputs, photo, mask, prior, kernel, overwrite=overwrite, mark=mark)
+    old, left = outdated(out, [path for path, wanted in beside.items() if not wanted], overwrite)
     chosen = choose_device(device)
+    work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
     picture = read_image(photo)
     _check_size(picture, factor if task == "superres" and not simulate else 1)
     known = _read_mask(mask, picture)
@@ -119,24 +126,26 @@ def restore_picture(
         samples=samples, seed=seed, settings=values, device=chosen, alpha=alpha, luma=luma,
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
-    result = _with_progress(photo.name, samples, run)
-    clipped = _write_pictures(
-        result, picture, out, factor if task == "superres" and not simulate else 1, simulate
-    )
     file = None if mask == _ALPHA else mask
     told = {
         "task": task, "mask": None if file else mask, "kernel": "" if kernel_file else kernel, "factor": factor,
         "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
         "preset": preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
-    notes = [*_notes(picture, out), *kernel_notes, *result.record["notes"]]
-    record = _record(result.record, {"photo": photo, "mask": file, "kernel": kernel_file}, told) | {
-        "notes": notes, "outputs": [path.name for path in (out, *extra)], "fingerprint": mark,
-        "environment": environment(str(chosen)),
-        "clipped_values": clipped, "made": [output_record(path) for path in (out, *extra)],
-    }  # fmt: skip
-    write_sidecar(out, record)
-    console.notes([*notes, *filter(None, [foreign_note(out)])])
+    with work.locked():
+        if not work.ready():
+            result = _with_progress(photo.name, samples, run)
+            clipped, written = _write_pictures(
+                result, picture, outputs, factor if task == "superres" and not simulate else 1, work.folder
+            )  # fmt: skip
+            notes = [*_notes(picture, out), *kernel_notes, *result.record["notes"], *left]
+            sources = {"photo": photo, "mask": file, "kernel": kernel_file}
+            work.hold_ready(written, _record(result.record, sources, told) | {
+                "notes": notes, "outputs": [path.name for path in outputs], "fingerprint": mark,
+                "environment": environment(str(chosen)), "clipped_values": clipped,
+            }, old)  # fmt: skip
+        record = work.move()
+    console.notes([*record["notes"], *filter(None, [foreign_note(out)])])
     console.result_json(record) if json else _show(out, record)
 
 
@@ -153,11 +162,15 @@ def _with_progress(name: str, samples: int, run: Callable[..., ImageResult]) -> 
         return run(on_step=on_step)
 
 
-def _check_outputs(outputs: list[Path], *inputs: Path | str | None, overwrite: bool) -> None:
+def _check_outputs(
+    outputs: list[Path], *inputs: Path | str | None, overwrite: bool, mark: str
+) -> None:
     from restore.datasets.sidecar import check_record
+    from restore.pipelines.work_folder import unmoved
 
+    ready = unmoved(outputs[0], mark)
     for path in outputs:
-        check_output(path, *inputs, config_file(), overwrite=overwrite)
+        check_output(path, *inputs, config_file(), overwrite=overwrite or path in ready)
     check_record(outputs[0])
     _bits(outputs[0], 32)
 
@@ -191,22 +204,26 @@ def _refuse_pipes(*paths: Path) -> None:
 
 
 def _write_pictures(
-    result: ImageResult, picture: Picture, out: Path, enlarged: int, simulated: bool
-) -> int:
-    """Write the result with what its source carried, and what belongs beside it; how many values were clipped."""
-    from restore.datasets.picture.images import write_image
-    from restore.datasets.sidecar import drop_record
+    result: ImageResult, picture: Picture, outputs: list[Path], enlarged: int, folder: Path
+) -> tuple[int, dict[Path, Path]]:
+    """Write the result with what its source carried, and what belongs beside it, into a folder.
 
-    drop_record(out)
+    Returns how many values were clipped, and where the files lie, by their targets.
+    """
+    from restore.datasets.picture.images import write_image
+
+    out = outputs[0]
+    lying = {path: folder / f"result-{i}{path.suffix}" for i, path in enumerate(outputs)}
     clipped = write_image(
-        result.restored.numpy(), out, bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
+        result.restored.numpy(), lying[out], bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
         unit=picture.unit, alpha=None if result.alpha is None else result.alpha.numpy(),
     )  # fmt: skip
-    if result.std is not None:
-        write_image(result.std.numpy(), _beside(out, "std"))
-    if simulated:
-        write_image(result.measured.numpy(), _beside(out, "degraded"))
-    return clipped
+    more = {"std": result.std, "degraded": result.measured}
+    for what, image in more.items():
+        path = lying.get(_beside(out, what))
+        if path is not None and image is not None:
+            write_image(image.numpy(), path)
+    return clipped, lying
 
 
 def _notes(picture: Picture, out: Path) -> list[str]:

@@ -2,16 +2,15 @@
 
 Called by `restore image` alone. A picture whose record holds the same options, source and result is skipped, so that
 the same command goes on after an interruption; one that cannot be restored is named at the end, the others are done.
-While a picture is at work a hidden mark lies beside its result: by it the next call knows its own unfinished results.
+A picture that a killed call had finished but not yet moved is only moved (`work_folder`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from restore.errors import (
 
 SHEET = "contact_sheet"
 _NOT_OF_THE_RESULT = ("photo", "out", "mask", "prior", "overwrite", "json")
-_MARK = ".unfinished"
 _NAMED = 10
 """Of the failed pictures in the last sentence; each has its own line before."""
 
@@ -131,14 +129,13 @@ def _pictures(folder: Path, out: Path) -> tuple[list[Path], int]:
 def _one(run: Callable[..., None], options: dict[str, Any], file: Path, target: Path) -> str:
     """Restore one picture unless that is done: "done" or "done before"."""
     mine = options | {"photo": file, "out": target, "mask": _mask_of(options["mask"], file)}
-    if _is_done(target, fingerprint(mine)):
+    if is_done(target, fingerprint(mine)):
         return "done before"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise OutputError(f"{target.parent}: cannot be made ({cause.strerror})") from cause
-    with _marked(target) as own:
-        run(**mine | {"overwrite": mine["overwrite"] or own})
+    run(**mine)
     return "done"
 
 
@@ -152,22 +149,7 @@ def _mask_of(mask: Path | None, file: Path) -> Path | None:
     return found[0]
 
 
-@contextlib.contextmanager
-def _marked(target: Path) -> Iterator[bool]:
-    """Mark a result as at work; gives whether what lies there is an unfinished one of an earlier call."""
-    mark = target.with_name(f".{target.name}{_MARK}")
-    own = mark.exists()
-    try:
-        if not target.exists():
-            mark.touch()
-        yield own
-    except OSError as cause:
-        raise OutputError(f"{target}: cannot be written ({cause.strerror})") from cause
-    finally:
-        mark.unlink(missing_ok=True)
-
-
-def _is_done(target: Path, wanted: str) -> bool:
+def is_done(target: Path, wanted: str) -> bool:
     """Whether the record of a result has this mark and still tells the truth of every file it names."""
     from restore.datasets.content_hash import sha256_of
     from restore.datasets.sidecar import read_sidecar

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,7 +17,10 @@ from restore.cli.output import check_output
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_write import Undersampling
+    from restore.datasets.scan import Scan
     from restore.datasets.volume.volume import Volume
+
+S = TypeVar("S", bound="Scan")
 
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
 
@@ -64,8 +68,37 @@ class Simulation:
     json: Annotated[bool, typer.Option("--json", help="Say what was written as JSON.")] = False
 
     def check(self) -> None:
-        """Refuse an output that cannot be. Raises OutputError."""
-        check_output(self.out, self.volume, config_file(), overwrite=self.overwrite)
+        """Refuse an output that cannot be; a scan that was simulated is looked at later. Raises OutputError."""
+        from restore.pipelines.run_simulation import has_job
+
+        ours = not self.overwrite and self.out.is_file() and has_job(self.out)
+        check_output(self.out, self.volume, config_file(), overwrite=self.overwrite or ours)
+
+    def written(
+        self,
+        scan: S,
+        volume: Volume,
+        write: Callable[[S, Path], None],
+        measured: str,
+        **layout: Any,
+    ) -> bool:
+        """Compute and write a scan, or what an interruption left of it; False, and said, where that is done."""
+        from restore.pipelines.run_simulation import job_of, simulate
+
+        lines = console.progress_lines(self.out.name, "slices")
+        with console.progress(self.out.name, total=scan.n_slices) as advance:
+
+            def on_piece(finished: int, total: int) -> None:
+                advance(finished)
+                lines(finished, total)
+
+            made = simulate(
+                scan, self.out, job_of(volume, scan, **layout), write, measured=measured,
+                overwrite=self.overwrite, on_piece=on_piece,
+            )  # fmt: skip
+        if not made:
+            console.say(f"{self.out}: already done with these settings; --overwrite does it again")
+        return made
 
     def opened(self) -> tuple[Volume, slice]:
         """The volume and the wanted slices, which are checked before the long work starts."""
@@ -165,7 +198,7 @@ def mri(
         center_fraction=0.08 if center_fraction is None else center_fraction, mask=mask or "random",
         noise=noise, slices=chosen, seed=simulation.seed,
     )  # fmt: skip
-    write_fastmri(scan, simulation.out)
+    simulation.written(scan, source, write_fastmri, "kspace", layout="scan")
     measured = float(scan.mask.size / scan.mask.sum())
     count, coils, height, width = scan.shape
     simulation.report(
@@ -197,7 +230,7 @@ def ct(
     scan = simulate_ct(
         source, views=views, arc=arc, photons=photons, slices=chosen, seed=simulation.seed
     )
-    write_ct_measurement(scan, simulation.out)
+    simulation.written(scan, source, write_ct_measurement, "sinogram")
     count, views, detectors = scan.shape
     simulation.report(
         scan.notes,
@@ -260,13 +293,16 @@ def _write_stand_in(
     from restore.datasets.simulate.fastmri_files import simulate_fastmri
     from restore.errors import OutputError
 
-    scan = simulate_fastmri(**settings)
+    scan, out = simulate_fastmri(**settings), simulation.out
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: could not be made: {error.strerror}") from error
-    write_fastmri_file(scan, simulation.out, test)
+    simulation.written(
+        scan, settings["volume"], lambda s, path: write_fastmri_file(s, path, test, out.name), "kspace",
+        layout="fastmri", test=test, name=out.name,
+    )  # fmt: skip
     count, coils, height, width = scan.shape
     state = "complete" if test is None else f"test file at {test.acceleration} ({test.kind})"
     simulation.report(

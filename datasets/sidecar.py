@@ -73,17 +73,6 @@ def write_sidecar(result: str | Path, record: Mapping[str, Any], at: Path | None
     return target
 
 
-def drop_record(result: str | Path) -> None:
-    """Remove the record of a result that is about to be replaced, so that it vouches for no other (OutputError)."""
-    check_record(result)
-    try:
-        sidecar_path(result).unlink(missing_ok=True)
-    except OSError as cause:
-        raise OutputError(
-            f"{sidecar_path(result)}: cannot be replaced ({cause.strerror})"
-        ) from cause
-
-
 def read_sidecar(result: str | Path) -> dict[str, Any]:
     """Return the record of a result, also by the record's own path.
 

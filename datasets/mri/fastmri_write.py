@@ -39,22 +39,25 @@ class Undersampling:
     kind: str = "random"
 
 
-def write_fastmri_file(scan: MRIScan, path: str | Path, test: Undersampling | None = None) -> None:
+def write_fastmri_file(
+    scan: MRIScan, path: str | Path, test: Undersampling | None = None, name: str = ""
+) -> None:
     """Write a fully sampled scan slice by slice as published files are, atomically.
 
     scan: its mask (W,) holds one run of measured columns, the others are zero padding. Without
     `test`: the whole k-space, the target `reconstruction_rss` (one coil: `reconstruction_esc`) and
     its `max` and `norm`. With `test`: k-space cut by the mask that fastMRI gives a file of this
     name, the mask, `acceleration` and `num_low_frequency`, no target; the mask covers padding too,
-    as in published files. Group `restore` says where the slices lie and how they were made. Raises
-    ConfigError for a scan that is not fully sampled and as `fastmri_mask`, OutputError.
+    as in published files. name: the one that the file will have, by default that of `path`. Group
+    `restore` says where the slices lie and how they were made. Raises ConfigError for a scan that
+    is not fully sampled and as `fastmri_mask`, OutputError.
     """
     path = Path(path)
     columns = _measured(scan.mask)
     slices, coils, height, width = scan.shape
     if test is not None:
         mask, low = fastmri_mask(
-            test.kind, width, test.acceleration, test.center_fraction, path.name
+            test.kind, width, test.acceleration, test.center_fraction, name or path.name
         )
         if not (mask & scan.mask).any():
             raise ConfigError("no measured column is left by this mask")

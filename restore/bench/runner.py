@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.config import check_settings, shared
 from restore.datasets.atomic import check_writable
+from restore.datasets.locks import one_at_a_time
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import demand_of
 from restore.operators.base import LinearOperator
@@ -85,10 +87,30 @@ def run_benchmark(
         for method in methods:  # slips in names and values are found before any work
             method.sampler_for(setting.name, LinearOperator, check=False)
     work = _Work(protocol, tuple(methods), run, options, told, protocol.volumes())
+    _check_place(run, work.volumes)
+    run.mkdir(exist_ok=True)
+    with one_at_a_time(results.results_path(run, options.part)):
+        return _missing_rows(work)
+
+
+def _check_place(run: Path, volumes: Mapping[str, Path]) -> None:
+    """Refuse a folder that cannot hold the run, or that holds the data (OutputError)."""
     if not run.parent.is_dir():
         raise OutputError(f"{run.parent}: there is no such folder; make it first")
+    if os.path.lexists(run) and not run.is_dir():
+        raise OutputError(f"{run}: is no folder; give the run another name")
+    inside = [v for v in volumes.values() if run.exists() and run.resolve() in v.resolve().parents]
+    if inside:
+        raise OutputError(
+            f"{run}: holds the data ({inside[0].name}); give the run a folder of its own"
+        )
     check_writable(run if run.is_dir() else run.parent)
-    run.mkdir(exist_ok=True)
+
+
+def _missing_rows(work: _Work) -> Summary:
+    """Make the rows that are not there yet."""
+    protocol, methods, run, options = work.protocol, work.methods, work.run, work.options
+    told = work.told
     rows = results.load(run) if any(run.glob("results*.csv")) else []
     have = {row.key for row in rows if row.status == "done"}
     write_record(

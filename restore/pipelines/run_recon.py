@@ -44,7 +44,7 @@ from restore.front_door import demand_of
 from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
-from restore.pipelines.work_folder import WorkFolder, unmoved
+from restore.pipelines.work_folder import WorkFolder, outdated, unmoved
 from restore.priors.choosing import card_traits, check, name_of
 from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
@@ -92,7 +92,7 @@ class Planned:
     """A job after its checks, before any work: the opened scan and the configured sampler.
 
     identity: an empty result that holds the header and source of the series named by `like`. done: the results lie
-    there as their record says.
+    there as their record says. outdated: what an earlier job left that this one makes none of; notes: on it.
     """
 
     job: ReconJob
@@ -101,6 +101,8 @@ class Planned:
     fingerprint: str
     done: bool
     identity: Volume | None = None
+    outdated: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plan(job: ReconJob) -> Planned:
@@ -118,10 +120,14 @@ def plan(job: ReconJob) -> Planned:
     identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
     planned = Planned(job, scan, sampler, job.fingerprint(), False, identity)
     done = not job.overwrite and _is_done(planned)
+    old: list[Path] = []
+    notes: list[str] = []
     if not done:
         _check_place(planned)
+        beside = [] if job.options.samples > 1 else [std_path(job.out)]
+        old, notes = outdated(job.out, beside, job.overwrite)
     sweep(job.out.parent)
-    return dataclasses.replace(planned, done=done)
+    return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=tuple(notes))
 
 
 def run(
@@ -154,9 +160,9 @@ def run(
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
             **result.record,
         }  # fmt: skip
-        if note := foreign_note(job.out):
-            record["notes"] = [*record["notes"], note]
-        work.hold_ready(written, record)
+        said = filter(None, [foreign_note(job.out), *planned.notes])
+        record["notes"] = [*record["notes"], *said]
+        work.hold_ready(written, record, planned.outdated)
         return work.move()
 
 
@@ -172,7 +178,8 @@ def std_path(out: Path) -> Path:
 
 
 def _work(planned: Planned, device: torch.device) -> WorkFolder:
-    return WorkFolder(planned.job.out, planned.fingerprint, environment(str(device)))
+    job = planned.job
+    return WorkFolder(job.out, planned.fingerprint, environment(str(device)), job.overwrite)
 
 
 def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, Path]:

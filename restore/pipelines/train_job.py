@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
 from restore.datasets.atomic import check_writable
+from restore.datasets.locks import one_at_a_time
 from restore.errors import ConfigError, OutputError
 from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
@@ -44,6 +47,8 @@ from restore.training.families import family
 from restore.training.loop import Budget, Progress, Report, append_json_line
 from restore.training.sources import Source, check_learnable, load_source
 from restore.training.validation import denoising_psnr, validation_images
+
+P = ParamSpec("P")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +91,20 @@ class TrainJob:
         """Where an unfinished training is kept."""
         return self.out.with_suffix(".state.safetensors")
 
+    @property
+    def log(self) -> Path:
+        """The log beside the weights."""
+        return self.out.with_suffix(".log.jsonl")
+
     def load(self, channels: int) -> tuple[list[Source], list[Tensor]]:
         """Training sources and validation images, after the output was checked and before it is touched.
 
         Raises OutputError and what reading raises.
         """
         check_writable(self.out.parent)
+        for path in (self.out, self.state, self.log, self.out.with_suffix(".json")):
+            if os.path.lexists(path) and not path.is_file():
+                raise OutputError(f"{path}: is no file; move it away, or choose another name")
         if self.out.exists() and not self.state.exists() and not self.restart:
             raise OutputError(
                 f"{self.out}: exists, and no training state lies beside it to go on from; choose another name or "
@@ -115,10 +128,9 @@ class TrainJob:
     @property
     def report(self) -> Report:
         """Every record goes to the log beside the weights, and to whoever listens."""
-        log = self.out.with_suffix(".log.jsonl")
 
         def report(record: dict[str, Any]) -> None:
-            append_json_line(log, record)
+            append_json_line(self.log, record)
             self.say(record)
 
         return report
@@ -137,6 +149,20 @@ class TrainJob:
         }  # fmt: skip
 
 
+def _alone(
+    train: Callable[Concatenate[TrainJob, P], Path],
+) -> Callable[Concatenate[TrainJob, P], Path]:
+    """A training that holds the lock of its OUT: two at once would write over each other's states."""
+
+    @functools.wraps(train)
+    def alone(job: TrainJob, *given: P.args, **named: P.kwargs) -> Path:
+        with one_at_a_time(job.out):
+            return train(job, *given, **named)
+
+    return alone
+
+
+@_alone
 def train_denoiser_job(
     job: TrainJob, widths: tuple[int, ...], blocks: tuple[int, ...], init: str
 ) -> Path:
@@ -152,6 +178,7 @@ def train_denoiser_job(
     return save_prior(job.out, prior, job.card(sources, progress) | figures)
 
 
+@_alone
 def train_conditional_job(
     job: TrainJob, bridge: str, tasks: Sequence[str], widths: tuple[int, ...], blocks: tuple[int, ...], init: str
 ) -> Path:  # fmt: skip
@@ -171,6 +198,7 @@ def train_conditional_job(
     return save_prior(job.out, model, job.card(sources, progress) | figures)
 
 
+@_alone
 def train_autoencoder_job(
     job: TrainJob, widths: tuple[int, ...], blocks: tuple[int, ...], latent_channels: int
 ) -> Path:
@@ -186,6 +214,7 @@ def train_autoencoder_job(
     return save_prior(job.out, network, job.card(sources, progress) | figures)
 
 
+@_alone
 def train_latent_job(
     job: TrainJob, autoencoder: Path, widths: tuple[int, ...], blocks: tuple[int, ...]
 ) -> Path:

@@ -1,9 +1,10 @@
 """The hidden folder of one unfinished job beside its result: finished pieces, and results ready to be moved.
 
-Used by `run_recon` only. Its name has the marks of OUT's name and of the job, so that the same command finds it again
-and another one does not. It holds `slices-A-B.npy` with a small JSON each (the sha256 of the
-array, the log, remarks), written through to the disk, and at the end the results and the record under names of its own
-with `moves.json`, the list of what goes where. From then on the job only moves: whoever finds the list completes it.
+Used by `run_recon`, `run_simulation` and `restore image`. Its name has the marks of OUT's name and of the job, so that
+the same command finds it again and another one does not. It holds `slices-A-B.npy` with a small JSON each (the sha256
+of the array, the log, remarks), written through to the disk, and at the end the results and the record under names of
+its own with `moves.json`, the list of what goes where. From then on the job only moves: whoever finds the list
+completes it.
 """
 
 from __future__ import annotations
@@ -13,24 +14,29 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restore.datasets.atomic import PREFIX, atomic_file, flush, remove
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.json_text import read_json, write_json
-from restore.datasets.sidecar import check_record, output_record, sidecar_path, write_sidecar
+from restore.datasets.locks import holds
+from restore.datasets.open import is_filled
+from restore.datasets.sidecar import (
+    check_record,
+    name_bytes,
+    output_record,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
 from restore.errors import InputError, NotFoundError, OutputError
 from restore.pipelines.scan_to_volume import Piece
-
-try:
-    import fcntl
-except ImportError:  # Windows: two equal commands at once are not told apart there
-    fcntl = None  # type: ignore[assignment]
 
 MOVES, RECORD, LOCK = "moves.json", "record.json", "lock"
 _TOLD = ("logs", "curve", "notes", "remarks")
@@ -42,11 +48,13 @@ class WorkFolder:
     """The unfinished state of a job; `locked` while a process works in it.
 
     out: the main result. fingerprint: hash of everything that shapes the result. surroundings: what may change its last
-    bits, device and versions: pieces of others are not joined.
+    bits, device and versions: pieces of others are not joined. overwrite: whether other results may be replaced.
     """
 
-    def __init__(self, out: Path, fingerprint: str, surroundings: Mapping[str, Any]) -> None:
-        self.out = out
+    def __init__(
+        self, out: Path, fingerprint: str, surroundings: Mapping[str, Any], overwrite: bool = False
+    ) -> None:
+        self.out, self.overwrite = out, overwrite
         mark = _hash(json.dumps(surroundings, sort_keys=True))
         self.folder = out.with_name(f"{_family(out)}{fingerprint[:16]}-{mark[:8]}")
 
@@ -60,12 +68,12 @@ class WorkFolder:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             lock = (self.folder / LOCK).open("ab")
         with lock:
-            if not _held(lock):
+            if not holds(lock, self.folder / LOCK):
                 raise OutputError(
                     f"{self.out}: another process is at work on this very job; wait for it"
                 )
-            self._drop_others()
             try:
+                self._drop_others()
                 yield
             except BaseException:
                 self._leave()
@@ -73,24 +81,34 @@ class WorkFolder:
 
     def get(self, which: range) -> Piece | None:
         """A finished piece, whole and unchanged, or None."""
+        found = self.array(which)
+        try:
+            return None if found is None else Piece(found[0], *(found[1][n] for n in _TOLD))
+        except KeyError:
+            return None
+
+    def put(self, which: range, piece: Piece) -> None:
+        """Keep a finished piece. Raises OutputError."""
+        self.keep(which, piece.stack, {name: getattr(piece, name) for name in _TOLD})
+
+    def array(self, which: range) -> tuple[NDArray[Any], dict[str, Any]] | None:
+        """A kept array, whole and unchanged, and what was told with it, or None."""
         file = self._piece(which)
         try:
             told = read_json(file.with_suffix(".json"))
             if told.get("sha256") != sha256_of(file):
                 return None
-            stack = np.load(file, allow_pickle=False)
-            return Piece(stack, *(told[name] for name in _TOLD))
-        except (NotFoundError, InputError, OSError, ValueError, KeyError):
+            return np.load(file, allow_pickle=False), told
+        except (NotFoundError, InputError, OSError, ValueError):
             return None  # what was cut short is done again
 
-    def put(self, which: range, piece: Piece) -> None:
-        """Keep a finished piece. Raises OutputError."""
-        told = {name: getattr(piece, name) for name in _TOLD}
+    def keep(self, which: range, array: NDArray[Any], told: Mapping[str, Any]) -> None:
+        """Keep an array and what is told with it. Raises OutputError."""
         if not _is_finite(told):
             return  # infinite figures would come back as text: this piece is done again
         file = self._piece(which)
-        with atomic_file(file, piece.stack.nbytes) as partial, partial.open("wb") as stream:
-            np.save(stream, piece.stack, allow_pickle=False)
+        with atomic_file(file, array.nbytes) as partial, partial.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
         write_json(file.with_suffix(".json"), {**told, "sha256": sha256_of(file)})
 
     def pieces(self) -> int:
@@ -101,41 +119,71 @@ class WorkFolder:
         """The results that only have to be moved, with their sha256: all there, here or in their places; else none."""
         return _ready(self.folder)
 
-    def hold_ready(self, written: Mapping[Path, Path], record: Mapping[str, Any]) -> None:
+    def hold_ready(
+        self,
+        written: Mapping[Path, Path],
+        record: Mapping[str, Any] | None,
+        outdated: Sequence[Path] = (),
+    ) -> None:
         """Note that results are written: by their targets, the files or folders in this one. Raises OutputError.
 
-        The record gets `made`, what it vouches for: name, sha256 and bytes of every result.
+        record: gets `made`, what it vouches for: name, sha256 and bytes of every result; None for results without
+        one. outdated: results of the job before that this one has none of: removed when the new ones are moved.
         """
         made = [output_record(path, target.name) for target, path in written.items()]
-        write_sidecar(self.out, {**record, "made": made}, at=self.folder / RECORD)
+        if record is not None:
+            write_sidecar(self.out, {**record, "made": made}, at=self.folder / RECORD)
         lies = {target.name: path.name for target, path in written.items()}
-        write_json(self.folder / MOVES, {"results": made, "lies": lies})
+        write_json(self.folder / MOVES, {
+            "results": made, "lies": lies, "recorded": record is not None, "outdated": [p.name for p in outdated],
+        })  # fmt: skip
 
     def move(self) -> dict[str, Any]:
-        """Put results in their places, the record last, and remove this folder; returns the record.
+        """Put results in their places, the record last, and remove this folder; returns the record, if there is one.
 
         The record of what stood there before goes first, so that no record ever stands beside results that it does
-        not vouch for. May be called again after any interruption. Raises OutputError.
+        not vouch for. May be called again after any interruption. Raises OutputError, also for results of others that
+        have appeared in their places since the job began.
         """
-        check_record(self.out)
-        record, lies = sidecar_path(self.out), read_json(self.folder / MOVES)["lies"]
+        moves = read_json(self.folder / MOVES)
+        lies, recorded = moves["lies"], moves.get("recorded", True)
+        self._check_places(moves)
+        if recorded:
+            check_record(self.out)
+        record = sidecar_path(self.out)
         content = read_json(self.folder / RECORD) if (self.folder / RECORD).is_file() else None
         with _failures(self.out):
             if content is not None:
                 record.unlink(missing_ok=True)
             for name, lying in lies.items():
                 _move(self.folder / lying, self.out.with_name(name))
+            for name in moves.get("outdated", ()):
+                remove(self.out.with_name(name))
             flush(self.out.parent)
             if content is not None:
                 (self.folder / RECORD).replace(record)
                 flush(self.out.parent)
         remove(self.folder)
-        return read_json(record) if content is None else content
+        return content if content is not None else read_json(record) if recorded else {}
+
+    def _check_places(self, moves: Mapping[str, Any]) -> None:
+        """Refuse to replace what nobody allowed to be replaced (OutputError)."""
+        if self.overwrite:
+            return
+        wanted = {m["File"]: m["SHA256"] for m in moves["results"]}
+        for name, lying in moves["lies"].items():
+            target = self.out.with_name(name)
+            if not os.path.lexists(self.folder / lying) or not is_filled(target):
+                continue
+            if sha256_of(target) != wanted[name]:
+                raise OutputError(
+                    f"{target}: has appeared since this job began; the same command with --overwrite replaces it"
+                )
 
     def tidy(self) -> None:
         """Remove what is left of a job that is done, unless a process is at its end right now."""
         with contextlib.suppress(OSError), (self.folder / LOCK).open("ab") as lock:
-            if _held(lock):
+            if holds(lock, self.folder / LOCK):
                 remove(self.folder)
 
     def _piece(self, which: range) -> Path:
@@ -151,13 +199,44 @@ class WorkFolder:
                         count, self.folder.name)  # fmt: skip
 
     def _drop_others(self) -> None:
-        """Remove the folders of other jobs with this OUT, except those at work."""
+        """Remove the folders of other jobs with this OUT. Raises OutputError where one of them is at work."""
         for other in self.out.parent.glob(f"{_family(self.out)}*"):
             if other == self.folder:
                 continue
+            free = True
             with contextlib.suppress(OSError), (other / LOCK).open("ab") as lock:
-                if _held(lock):
+                free = holds(lock, other / LOCK)
+                if free:
                     remove(other)
+            if not free:
+                raise OutputError(
+                    f"{self.out}: another job with this name is at work; wait for it, or choose another name"
+                )
+
+
+def outdated(out: Path, beside: Sequence[Path], overwrite: bool) -> tuple[list[Path], list[str]]:
+    """What lies where this job makes nothing: results of an earlier job, by OUT's record, and notes on all of it.
+
+    Results of the earlier job go when OUT is replaced; files of others stay. Raises OutputError for results of an
+    earlier job that may not be replaced.
+    """
+    there = [path for path in beside if os.path.lexists(path) and is_filled(path)]
+    try:
+        named = read_sidecar(out).get("outputs") if there else None
+    except (InputError, NotFoundError):
+        named = None
+    names = [name_bytes(n) for n in named if isinstance(n, str)] if isinstance(named, list) else []
+    own = [path for path in there if name_bytes(path.name) in names]
+    if own and not overwrite:
+        raise OutputError(
+            f"{own[0]}: is of an earlier job with the same OUT, and this one makes none; choose another name, or add "
+            "--overwrite, which removes it"
+        )
+    return own, [
+        f"{path.name}, of the earlier job, was removed: this one makes none" if path in own
+        else f"{path.name} lies there and is not of this job"
+        for path in there
+    ]  # fmt: skip
 
 
 def unmoved(out: Path, fingerprint: str) -> dict[Path, str]:
@@ -207,18 +286,6 @@ def _move(prepared: Path, target: Path) -> None:
         remove(old)
         target.replace(old)
     prepared.replace(target)
-
-
-def _held(lock: IO[bytes]) -> bool:
-    """Take the lock of an open file; True also where the file system has none. Goes with the open file."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-    return True
 
 
 @contextmanager

@@ -83,16 +83,26 @@ def test_a_changed_result_option_or_source_is_done_again_where_that_is_allowed(
     assert "done before" not in other.stderr
 
 
-def test_what_a_killed_call_left_is_replaced(album, verb, tmp_path):
-    out = tmp_path / "out"
-    verb("image", album, "-o", out, *DENOISE)
-    right = (out / "a.png").read_bytes()
-    record = next(p for p in out.glob("a*.json") if read_sidecar(p)["outputs"] == ["a.png"])
-    record.unlink()  # as if killed between picture and record
-    (out / ".a.png.unfinished").touch()
-    assert verb("image", album, "-o", out, *DENOISE).exit_code == 0
-    assert (out / "a.png").read_bytes() == right
-    assert not (out / ".a.png.unfinished").exists()
+def test_what_a_killed_call_left_is_moved_or_done_again(album, verb, tmp_path, monkeypatch):
+    """Killed between the moves of picture and record, of one picture and of a folder."""
+    replace = Path.replace
+
+    def killed(self, target):
+        if self.name == "record.json":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    for source, out, made in (
+        (album, tmp_path / "out", tmp_path / "out" / "a.png"),
+        (album / "a.png", tmp_path / "b.png", tmp_path / "b.png"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", killed)
+            assert verb("image", source, "-o", out, *DENOISE).exit_code == 130
+        result = verb("image", source, "-o", out, *DENOISE)
+        assert result.exit_code == 0, result.stderr
+        assert read_sidecar(made)["outputs"] == [made.name]
+        assert not list(made.parent.glob(".*"))
 
 
 def test_one_bad_file_does_not_stop_the_rest_and_is_named_at_the_end(album, verb, tmp_path):
@@ -132,7 +142,10 @@ def test_out_as_a_folder_takes_the_name_and_a_pipe_is_refused(album, verb, tmp_p
     assert (out / "a.png").exists()
     assert (out / "a.json").exists()
     again = verb("image", album / "a.png", "-o", out, *DENOISE)
-    assert again.exit_code == 5
-    assert "a.png: exists already" in again.stderr
+    assert again.exit_code == 0
+    assert "already done" in again.stdout
+    other = verb("image", album / "a.png", "-o", out, *DENOISE, "--seed", 1)
+    assert other.exit_code == 5
+    assert "a.png: exists already" in other.stderr
     assert verb("image", "-", "-o", out / "b.png", *DENOISE).exit_code == 2
     assert "pipe" in verb("image", album / "a.png", "-o", "-", *DENOISE).stderr

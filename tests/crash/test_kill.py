@@ -33,11 +33,15 @@ VICTIMS = {
         ("recon", "{sources}/mri.h5", "-o", "{out}/a.nii.gz", "--steps", "4", "--device", "cpu"), 1
     ),
     "simulate": Victim(
-        ("simulate", "mri", "{sources}/volume.nii", "-o", "{out}/a.h5", "--coils", "12"), None
+        ("simulate", "mri", "{sources}/volume.nii", "-o", "{out}/a.h5", "--coils", "12"), 1
     ),
     "image": Victim(
         ("image", "{sources}/pictures/0.png", "-o", "{out}/a.png", "--task", "denoise", "--noise", "0.1",
          "--sampler", "dds", "--steps", "6", "--device", "cpu"), None,
+    ),
+    "folder": Victim(
+        ("image", "{sources}/pictures", "-o", "{out}/all", "--task", "denoise", "--noise", "0.1",
+         "--sampler", "dds", "--steps", "3", "--device", "cpu"), 1,
     ),
     "train": Victim(
         ("train", "denoiser", "{sources}/pictures", "-o", "{out}/a.safetensors", "--minutes", "1000", "--steps", "12",
@@ -48,7 +52,7 @@ VICTIMS = {
          "--noise", "0.1,0.2", "--crop", "32", "--device", "cpu"), 1,
     ),
 }  # fmt: skip
-QUICK = ("recon", "train", "bench")
+QUICK = ("recon", "simulate", "train", "bench")
 """Killed once in the default run; the others in `slow`."""
 
 

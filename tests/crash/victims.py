@@ -62,6 +62,8 @@ def run(arguments: list[str], log: str) -> None:
     """In the process: the verb with its output in a file, and every unit of work noted before it begins."""
     from restore import cli
     from restore.bench import runner
+    from restore.cli import image
+    from restore.datasets.simulate import mri
     from restore.pipelines import scan_to_volume
     from restore.training import loop
 
@@ -78,6 +80,8 @@ def run(arguments: list[str], log: str) -> None:
         setattr(place, name, noting)
 
     noted(scan_to_volume, "solve_problem", lambda problem: f"slices {problem.ids}")
+    noted(mri, "phased_slice", lambda volume, index, seed: f"slice {index}")
+    noted(image, "_with_progress", lambda name, *more: f"picture {name}")
     noted(loop, "_step", lambda network, loss, optimiser, step: f"step {step}")
     noted(runner._Work, "row", lambda *g: f"row {g[1].name} of {g[5]} under {g[6].name}")
     with (

@@ -223,6 +223,33 @@ def safetensors_header(content: bytes, rng: np.random.Generator) -> bytes:
     return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
 
+def safetensors_record(content: bytes, rng: np.random.Generator) -> bytes:
+    """The JSON text that a weight file's header holds as `record` changed as a tree, all lengths right."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    record = header["__metadata__"]["record"]
+    header["__metadata__"]["record"] = json_tree(record.encode(), rng).decode()
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+def number_table(content: bytes, rng: np.random.Generator) -> bytes:
+    """One number of a text table replaced, a line cut, or other bytes put in."""
+    lines = content.decode().splitlines()
+    at, kind = int(rng.integers(len(lines))), int(rng.integers(4))
+    words = lines[at].split()
+    if kind == 0:
+        words[int(rng.integers(len(words)))] = TEXTS[int(rng.integers(len(TEXTS)))]
+    elif kind == 1:
+        words = words[:-1]
+    elif kind == 2:
+        words = [str(VALUES[int(rng.integers(len(VALUES)))]) for _ in words]
+    else:
+        words = ["1"] * int(rng.integers(1, 100_000))
+    lines[at] = " ".join(words)
+    return "\n".join(lines).encode(errors="surrogatepass")
+
+
 def hdf5_objects(content: bytes, rng: np.random.Generator) -> bytes:
     """One data set or attribute replaced by another of odd type or shape, by a link, or left out; the file is whole."""
     with tempfile.TemporaryDirectory() as folder:

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+import h5py
 import numpy as np
+import tifffile
 import torch
+import typer
 from fuzz.mutators import (
     Mutator,
     csv_cells,
@@ -21,24 +25,35 @@ from fuzz.mutators import (
     hdf5_objects,
     inside_gzip,
     json_tree,
+    number_table,
     numpy_header,
     png_chunks,
     safetensors_header,
+    safetensors_record,
     text_fields,
     yaml_lines,
 )
 
 from restore.bench import results
+from restore.bench.method import parse_methods
+from restore.bench.record import read_records
+from restore.bench.tuning import read_tuned
+from restore.cli import app
 from restore.cli.replay import read_record
 from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.fetch_table import TABLES, entries
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import open_scan, read, read_image, write
 from restore.datasets.picture.images import write_image
+from restore.datasets.picture.kernel_files import read_kernel
 from restore.datasets.plain_yaml import read_plain_yaml
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.datasets.volume.volume import Volume
+from restore.errors import ConfigError
+from restore.operators.base import LinearOperator
+from restore.operators.image.kernels import given_kernel
 from restore.priors.edm import build_unet_denoiser, new_unet
 from restore.priors.store import load_model, save_prior
 from restore.priors.unet import UNetConfig
@@ -118,6 +133,97 @@ def _picture(name: str, bits: int = 8) -> Callable[[Path], Path]:
         return folder / name
 
     return make
+
+
+def _float_tiff(folder: Path) -> Path:
+    image = np.random.default_rng(0).random((12, 10)).astype(np.float32)
+    tifffile.imwrite(folder / "a.tif", image, photometric="minisblack")
+    return folder / "a.tif"
+
+
+def _lodopab(folder: Path) -> Path:
+    for name, shape in (("observation", (2, 12, 17)), ("ground_truth", (2, 11, 11))):
+        with h5py.File(folder / f"{name}_test_000.hdf5", "w") as file:
+            file["data"] = np.random.default_rng(0).random(shape).astype(np.float32)
+    return folder / "observation_test_000.hdf5"
+
+
+def _kernel(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        kernel = np.outer([1.0, 2, 1], [1, 2, 1]) / 16
+        np.save(folder / name, kernel) if name.endswith(".npy") else np.savetxt(
+            folder / name, kernel
+        )
+        return folder / name
+
+    return make
+
+
+def _table(folder: Path) -> Path:
+    lines = (
+        "data:", "  phantoms:", "    what: weekly phantom scans", "    licence: internal", "    files:",
+        "      - name: phantom.nii.gz", "        url: http://127.0.0.1:8000/phantom.nii.gz",
+        f'        sha256: "{"0a" * 32}"', "        bytes: 1234", "priors: null",
+    )  # fmt: skip
+    (folder / "a.yaml").write_text("\n".join(lines))
+    return folder / "a.yaml"
+
+
+def _entries(path: Path) -> None:
+    os.environ[TABLES] = str(path)
+    entries("data"), entries("priors")
+
+
+def _tuned(folder: Path) -> Path:
+    chosen = {
+        "setting": "denoise",
+        "method": "tv",
+        "name": "lam",
+        "value": "0.1",
+        "psnr": 30.0,
+        "tried": [["0.1", 30.0]],
+    }
+    record = {
+        "format": 1,
+        "kind": "tuned settings",
+        "protocol": "images",
+        "volumes": ["a"],
+        "chosen": [chosen],
+    }
+    (folder / "tuned.json").write_text(json.dumps(record))
+    return folder / "tuned.json"
+
+
+def _methods(path: Path) -> None:
+    values, _ = read_tuned(path, "images")
+    for method in parse_methods("tv", preset="tuned", prior="auto", assignments=(), tuned=values):
+        method.sampler_for("denoise", LinearOperator, check=False)
+
+
+def _run_record(folder: Path) -> Path:
+    record = {
+        "format": 1, "protocol": "images", "average_over": "volume", "headline": ["psnr"], "settings": ["denoise"],
+        "environment": {"Device": "cpu"}, "calls": [{"methods": [{"name": "tv"}], "options": {}, "seed": 0}],
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder / "run.json"
+
+
+def _dry(path: Path) -> None:
+    """What `restore recon --config FILE --dry-run` does with it."""
+    command = typer.main.get_command(app).commands["recon"]  # type: ignore[attr-defined]
+    arguments = [
+        str(path.parent / "none.h5"),
+        "-o",
+        str(path.parent / "b.nii"),
+        "--config",
+        str(path),
+        "--dry-run",
+    ]
+    try:
+        command.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        raise ConfigError(str(error)) from error
 
 
 def _record(folder: Path) -> Path:
@@ -216,11 +322,21 @@ TARGETS = (
     Target("jpeg", _picture("a.jpg"), read_image, (damaged_head, damaged_bytes)),
     Target("tiff", _picture("a.tif"), read_image, (damaged_head, damaged_bytes)),
     Target("tiff16", _picture("a.tif", 16), read_image, (damaged_head, damaged_bytes)),
+    Target("tiff-float", _float_tiff, read_image, (damaged_head, damaged_bytes)),
+    Target("lodopab", _lodopab, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("kernel-npy", _kernel("a.npy"), lambda p: given_kernel(read_kernel(p)), (numpy_header, damaged_bytes)),
+    Target("kernel-txt", _kernel("a.txt"), lambda p: given_kernel(read_kernel(p)), (number_table, damaged_bytes)),
+    Target("kernel-png", _picture("a.png", 16), lambda p: given_kernel(read_kernel(p)), (png_chunks, damaged_bytes)),
+    Target("fetch-table", _table, _entries, (yaml_lines, yaml_lines, damaged_bytes)),
+    Target("tuned", _tuned, _methods, (json_tree, damaged_bytes)),
+    Target("run-record", _run_record, lambda p: read_records(p.parent), (json_tree, damaged_bytes)),
     Target("record", _record, read_record, (json_tree, damaged_bytes)),
     Target("run-file", _run_file, lambda p: read_plain_yaml(p, 4), (yaml_lines, damaged_bytes)),
+    Target("config-yaml", _run_file, _dry, (yaml_lines, yaml_lines, damaged_bytes)),
+    Target("config-json", _record, _dry, (json_tree, json_tree, damaged_bytes)),
     Target("weights", _prior, _load_weights, (safetensors_header, damaged_bytes)),
     Target("card", _card, lambda p: load_model(p.with_suffix(".safetensors")), (json_tree, damaged_bytes)),
-    Target("training-state", _state, _load_state, (safetensors_header, damaged_bytes)),
+    Target("training-state", _state, _load_state, (safetensors_header, safetensors_record, damaged_bytes)),
     Target("results", _rows, lambda p: results.load(p.parent), (csv_cells, damaged_bytes)),
 )  # fmt: skip
 
