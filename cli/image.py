@@ -100,30 +100,27 @@ def restore_picture(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
-    from restore.pipelines.work_folder import WorkFolder, outdated
+    from restore.pipelines.work_folder import WorkFolder
 
     samples, preset = sampling.samples, sampling.preset
-    beside = {_beside(out, "std"): samples > 1, _beside(out, "degraded"): simulate}
-    outputs = [out, *(path for path, wanted in beside.items() if wanted)]
     if not overwrite and is_done(out, mark):
         console.result(f"{out}: already done with these settings; --overwrite does it again")
         return
-    _check_outputs(outputs, photo, mask, prior, kernel, overwrite=overwrite, mark=mark)
-    old, left = outdated(out, [path for path, wanted in beside.items() if not wanted], overwrite)
+    beside = {_beside(out, "std"): samples > 1, _beside(out, "degraded"): simulate}
+    inputs = (photo, mask, prior, kernel)
+    outputs, old, left = _places(out, beside, inputs, overwrite=overwrite, mark=mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
     picture = read_image(photo)
     _check_size(picture, factor if task == "superres" and not simulate else 1)
-    known = _read_mask(mask, picture)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
-    stated = _noise(noise, task, simulate)
     psf, kernel_file, kernel_notes = _kernel(kernel)
-    degradation = Degradation(cast(Task, task), known, psf, factor, boundary)
+    degradation = Degradation(cast(Task, task), _read_mask(mask, picture), psf, factor, boundary)
     values: dict[str, Any] = {**sampling.values(), "preset": preset}
     run = functools.partial(
         restore_image,
-        torch.from_numpy(picture.data), degradation, noise=stated, simulate=simulate, sampler=sampler, prior=prior,
-        samples=samples, seed=seed, settings=values, device=chosen, alpha=alpha, luma=luma,
+        torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
+        sampler=sampler, prior=prior, samples=samples, seed=seed, settings=values, device=chosen, alpha=alpha, luma=luma,
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
     file = None if mask == _ALPHA else mask
@@ -162,17 +159,24 @@ def _with_progress(name: str, samples: int, run: Callable[..., ImageResult]) -> 
         return run(on_step=on_step)
 
 
-def _check_outputs(
-    outputs: list[Path], *inputs: Path | str | None, overwrite: bool, mark: str
-) -> None:
+def _places(
+    out: Path,
+    beside: dict[Path, bool],
+    inputs: tuple[Path | str | None, ...],
+    *,
+    overwrite: bool,
+    mark: str,
+) -> tuple[list[Path], list[Path], list[str]]:
+    """OUT and what belongs beside it, checked; what an earlier job left there that goes; notes on it (OutputError)."""
     from restore.datasets.sidecar import check_record
-    from restore.pipelines.work_folder import unmoved
+    from restore.pipelines.work_folder import outdated, unmoved
 
-    ready = unmoved(outputs[0], mark)
+    outputs, ready = [out, *(p for p, wanted in beside.items() if wanted)], unmoved(out, mark)
     for path in outputs:
         check_output(path, *inputs, config_file(), overwrite=overwrite or path in ready)
-    check_record(outputs[0])
-    _bits(outputs[0], 32)
+    check_record(out)
+    _bits(out, 32)
+    return outputs, *outdated(out, [p for p, wanted in beside.items() if not wanted], overwrite)
 
 
 def _check_size(picture: Picture, factor: int) -> None:
