@@ -102,47 +102,46 @@ def restore_picture(
     from restore.pipelines.photograph import restore_image
     from restore.pipelines.work_folder import WorkFolder
 
-    samples, preset = sampling.samples, sampling.preset
+    samples = sampling.samples
     if not overwrite and is_done(out, mark):
         console.result(f"{out}: already done with these settings; --overwrite does it again")
         return
     beside = {_beside(out, "std"): samples > 1, _beside(out, "degraded"): simulate}
     inputs = (photo, mask, prior, kernel)
-    outputs, old, left = _places(out, beside, inputs, overwrite=overwrite, mark=mark)
+    outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
     picture = read_image(photo)
-    _check_size(picture, factor if task == "superres" and not simulate else 1)
+    enlarged = factor if task == "superres" and not simulate else 1
+    _check_size(picture, enlarged)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     psf, kernel_file, kernel_notes = _kernel(kernel)
     degradation = Degradation(cast(Task, task), _read_mask(mask, picture), psf, factor, boundary)
-    values: dict[str, Any] = {**sampling.values(), "preset": preset}
     run = functools.partial(
         restore_image,
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
-        sampler=sampler, prior=prior, samples=samples, seed=seed, settings=values, device=chosen, alpha=alpha, luma=luma,
+        sampler=sampler, prior=prior, samples=samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
+        settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
-    file = None if mask == _ALPHA else mask
+    files = {"photo": photo, "mask": None if mask == _ALPHA else mask, "kernel": kernel_file}
     told = {
-        "task": task, "mask": None if file else mask, "kernel": "" if kernel_file else kernel, "factor": factor,
+        "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel, "factor": factor,
         "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
-        "preset": preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
+        "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
-    with work.locked():
-        if not work.ready():
-            result = _with_progress(photo.name, samples, run)
-            clipped, written = _write_pictures(
-                result, picture, outputs, factor if task == "superres" and not simulate else 1, work.folder
-            )  # fmt: skip
-            notes = [*_notes(picture, out), *kernel_notes, *result.record["notes"], *left]
-            sources = {"photo": photo, "mask": file, "kernel": kernel_file}
-            work.hold_ready(written, _record(result.record, sources, told) | {
-                "notes": notes, "outputs": [path.name for path in outputs], "fingerprint": mark,
-                "environment": environment(str(chosen)), "clipped_values": clipped,
-            }, old)  # fmt: skip
-        record = work.move()
-    console.notes([*record["notes"], *filter(None, [foreign_note(out)])])
+
+    def make() -> tuple[dict[Path, Path], dict[str, Any]]:
+        result = _with_progress(photo.name, samples, run)
+        clipped, written = _write_pictures(result, picture, outputs, enlarged, work.folder)
+        return written, _record(result.record, files, told) | {
+            "notes": [*_notes(picture, out), *kernel_notes, *result.record["notes"], *left],
+            "outputs": [path.name for path in outputs], "fingerprint": mark,
+            "environment": environment(str(chosen)), "clipped_values": clipped,
+        }  # fmt: skip
+
+    record = work.complete(make, old)
+    console.notes(filter(None, [*record["notes"], foreign_note(out)]))
     console.result_json(record) if json else _show(out, record)
 
 

@@ -142,9 +142,8 @@ def run(
     """
     job = planned.job
     work = _work(planned, device)
-    with work.locked():
-        if work.ready():
-            return work.move()
+
+    def make() -> tuple[dict[Path, Path], dict[str, Any]]:
         with measured(device) as cost:
             prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
             result = reconstruct(
@@ -161,9 +160,9 @@ def run(
             **result.record,
         }  # fmt: skip
         said = filter(None, [foreign_note(job.out), *planned.notes])
-        record["notes"] = [*record["notes"], *said]
-        work.hold_ready(written, record, planned.outdated)
-        return work.move()
+        return written, record | {"notes": [*record["notes"], *said]}
+
+    return work.complete(make, planned.outdated)
 
 
 def tidy(planned: Planned, device: torch.device) -> None:

@@ -99,18 +99,19 @@ def simulate(
     stack: LazyStack = getattr(scan, measured)
     check_writable(out.parent, 0 if ready else ROOM * 8 * math.prod(stack.shape))
     work = WorkFolder(out, job, environment(), overwrite)
-    with work.locked():
-        if not work.ready():
-            kept = LazyStack(stack.shape, lambda index: _kept(stack, index, work))
-            for index in range(len(stack)):
-                kept.load(index)
-                on_piece(index + 1, len(stack))
-            lying = work.folder / f"result-0{name_suffix(out)}"
-            change: dict[str, Any] = {measured: kept}
-            write(dataclasses.replace(scan, **change), lying)
-            _sign(lying, job)
-            work.hold_ready({out: lying}, None)
-        work.move()
+
+    def make() -> tuple[dict[Path, Path], None]:
+        kept = LazyStack(stack.shape, lambda index: _kept(stack, index, work))
+        for index in range(len(stack)):
+            kept.load(index)
+            on_piece(index + 1, len(stack))
+        lying = work.folder / f"result-0{name_suffix(out)}"
+        change: dict[str, Any] = {measured: kept}
+        write(dataclasses.replace(scan, **change), lying)
+        _sign(lying, job)
+        return {out: lying}, None
+
+    work.complete(make)
     return True
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,20 @@ class WorkFolder:
             except BaseException:
                 self._leave()
                 raise
+
+    def complete(
+        self,
+        make: Callable[[], tuple[Mapping[Path, Path], Mapping[str, Any] | None]],
+        outdated: Sequence[Path] = (),
+    ) -> dict[str, Any]:
+        """Hold the folder, make the results unless that is done, and put them in their places; returns the record.
+
+        make: writes the results into the folder and gives what `hold_ready` takes.
+        """
+        with self.locked():
+            if not self.ready():
+                self.hold_ready(*make(), outdated)
+            return self.move()
 
     def get(self, which: range) -> Piece | None:
         """A finished piece, whole and unchanged, or None."""
