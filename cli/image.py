@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.datasets.picture.images import Picture
+    from restore.pipelines.degrade import Degradation
     from restore.pipelines.photograph import ImageResult
     from restore.problem import Step
 
@@ -96,7 +97,6 @@ def restore_picture(
 
     from restore.datasets.open import read_image
     from restore.datasets.sidecar import environment, foreign_note
-    from restore.pipelines.degrade import Degradation, Task
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
@@ -115,8 +115,9 @@ def restore_picture(
     enlarged = factor if task == "superres" and not simulate else 1
     _check_size(picture, enlarged)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
-    psf, kernel_file, kernel_notes = _kernel(kernel)
-    degradation = Degradation(cast(Task, task), _read_mask(mask, picture), psf, factor, boundary)
+    degradation, kernel_file, kernel_notes = _degradation(
+        picture, task, mask, kernel, factor, boundary
+    )
     run = functools.partial(
         restore_image,
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
@@ -126,8 +127,8 @@ def restore_picture(
     )  # fmt: skip
     files = {"photo": photo, "mask": None if mask == _ALPHA else mask, "kernel": kernel_file}
     told = {
-        "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel, "factor": factor,
-        "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
+        "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
+        "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
         "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
 
@@ -162,7 +163,6 @@ def _places(
     out: Path,
     beside: dict[Path, bool],
     inputs: tuple[Path | str | None, ...],
-    *,
     overwrite: bool,
     mark: str,
 ) -> tuple[list[Path], list[Path], list[str]]:
@@ -286,6 +286,17 @@ def _noise(text: str | None, task: str, simulate: bool) -> float | Literal["esti
     if not 0 <= value < math.inf:
         raise ConfigError(f"--noise is '{text}', expected a number of zero or more, or auto")
     return value
+
+
+def _degradation(
+    picture: Picture, task: str, mask: Path | None, kernel: str, factor: int, boundary: str
+) -> tuple[Degradation, Path | None, list[str]]:
+    """What was done to the picture, the file of its kernel, and notes on that. Raises InputError, ConfigError."""
+    from restore.pipelines.degrade import Degradation, Task
+
+    psf, file, notes = _kernel(kernel)
+    known = _read_mask(mask, picture)
+    return Degradation(cast(Task, task), known, psf, factor, boundary), file, notes
 
 
 def _kernel(text: str) -> tuple[str | Tensor, Path | None, list[str]]:
