@@ -95,7 +95,6 @@ def restore_picture(
     mark = fingerprint(dict(locals()))
     import torch
 
-    from restore.datasets.open import read_image
     from restore.datasets.sidecar import environment, foreign_note
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
@@ -111,9 +110,8 @@ def restore_picture(
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
-    picture = read_image(photo)
     enlarged = factor if task == "superres" and not simulate else 1
-    _check_size(picture, enlarged)
+    picture = _read(photo, enlarged)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     degradation, kernel_file, kernel_notes = _degradation(
         picture, task, mask, kernel, factor, boundary
@@ -128,8 +126,8 @@ def restore_picture(
     files = {"photo": photo, "mask": None if mask == _ALPHA else mask, "kernel": kernel_file}
     told = {
         "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
-        "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler, "prior": prior,
-        "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
+        "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler,
+        "prior": prior, "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
     }  # fmt: skip
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
@@ -178,12 +176,17 @@ def _places(
     return outputs, *outdated(out, [p for p, wanted in beside.items() if not wanted], overwrite)
 
 
-def _check_size(picture: Picture, factor: int) -> None:
-    """Refuse an enlargement that cannot be held: the result and as many copies of it as a sampler works with."""
+def _read(photo: Path, enlarged: int) -> Picture:
+    """The picture, unless its result cannot be held: that and as many copies of it as a sampler works with."""
     from restore.datasets.budget import check_result_size
+    from restore.datasets.open import read_image
 
-    size = picture.data.size * factor**2
-    check_result_size(4 * COPIES * size, f"a picture of {size:.4g} values, {factor} times larger,")
+    picture = read_image(photo)
+    size = picture.data.size * enlarged**2
+    check_result_size(
+        4 * COPIES * size, f"a picture of {size:.4g} values, {enlarged} times larger,"
+    )
+    return picture
 
 
 @functools.wraps(restore_picture)
