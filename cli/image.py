@@ -127,7 +127,8 @@ def restore_picture(
     told = {
         "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
         "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler,
-        "prior": prior, "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed, "device": str(chosen),
+        "prior": prior, "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed,
+        "device": str(chosen),
     }  # fmt: skip
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
