@@ -101,11 +101,10 @@ def restore_picture(
     from restore.pipelines.photograph import restore_image
     from restore.pipelines.work_folder import WorkFolder
 
-    samples = sampling.samples
     if not overwrite and is_done(out, mark):
         console.result(f"{out}: already done with these settings; --overwrite does it again")
         return
-    beside = {_beside(out, "std"): samples > 1, _beside(out, "degraded"): simulate}
+    beside = {_beside(out, "std"): sampling.samples > 1, _beside(out, "degraded"): simulate}
     inputs = (photo, mask, prior, kernel)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
@@ -119,7 +118,7 @@ def restore_picture(
     run = functools.partial(
         restore_image,
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
-        sampler=sampler, prior=prior, samples=samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
+        sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
         settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
@@ -127,12 +126,12 @@ def restore_picture(
     told = {
         "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
         "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler,
-        "prior": prior, "preset": sampling.preset, "samples": samples, "luma": luma, "seed": seed,
+        "prior": prior, "preset": sampling.preset, "samples": sampling.samples, "luma": luma, "seed": seed,
         "device": str(chosen),
     }  # fmt: skip
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
-        result = _with_progress(photo.name, samples, run)
+        result = _with_progress(photo.name, sampling.samples, run)
         clipped, written = _write_pictures(result, picture, outputs, enlarged, work.folder)
         return written, _record(result.record, files, told) | {
             "notes": [*_notes(picture, out), *kernel_notes, *result.record["notes"], *left],
