@@ -44,13 +44,21 @@ def command(
         int | None,
         typer.Option("--index", "--volume", help="Which volume of several in REF, from 0."),
     ] = None,
+    echo: Annotated[
+        int | None, typer.Option("--echo", help="Which echo of a DICOM series REF, from 1.")
+    ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Interpolate a tilted or uneven DICOM REF.")
     ] = False,
+    repair: Annotated[
+        str, typer.Option(help="'zero' puts 0 for voxels of REF that are NaN or infinite.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """PSNR, SSIM and NMSE of a result against its reference."""
-    which = {"series": series, "index": index, "resample": resample or None}
+    which = {
+        "series": series, "index": index, "echo": echo, "resample": resample or None, "repair": repair,
+    }  # fmt: skip
     found = _compare(
         out, reference, which, slices, rescale=rescale, data_range=data_range, align=align
     )

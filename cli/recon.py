@@ -67,6 +67,16 @@ def command(
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
+    series: Annotated[
+        str, typer.Option(help="Which series of the folder --like: number or UID's end.")
+    ] = "",
+    index: Annotated[
+        int | None,
+        typer.Option("--index", "--volume", help="Which volume of several in --like, from 0."),
+    ] = None,
+    echo: Annotated[
+        int | None, typer.Option("--echo", help="Which echo of the series --like, from 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -95,8 +105,10 @@ def command(
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
     })  # fmt: skip
+    which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
         scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
+        like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, overwrite=overwrite,
     )  # fmt: skip
     planned = plan(job)
@@ -104,6 +116,7 @@ def command(
         _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
+        console.notes(planned.scan.notes)
         console.result(
             f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}"
         )

@@ -55,12 +55,18 @@ class Simulation:
         int | None,
         typer.Option("--index", "--volume", help="Which volume of several (4-D, echoes), from 0."),
     ] = None
+    echo: Annotated[
+        int | None, typer.Option("--echo", help="Which echo of a DICOM series, from 1.")
+    ] = None
     resample: Annotated[
         bool,
         typer.Option(
             "--resample", help="Interpolate a tilted or uneven DICOM series to a straight volume."
         ),
     ] = False
+    repair: Annotated[
+        str, typer.Option(help="'zero' puts 0 for voxels that are NaN or infinite.")
+    ] = ""
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 7
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing SCAN.h5.")] = (
         False
@@ -107,8 +113,9 @@ class Simulation:
 
         chosen = parse_slices(":" if self.slices is None else self.slices)
         volume = read(
-            self.volume, series=self.series, index=self.index, resample=self.resample or None
-        )
+            self.volume, series=self.series, index=self.index, echo=self.echo, repair=self.repair,
+            resample=self.resample or None,
+        )  # fmt: skip
         slices_within(chosen, volume.n_slices, str(self.volume))
         return volume, chosen
 

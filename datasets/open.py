@@ -49,6 +49,7 @@ def read(
     path: str | Path,
     *,
     index: int | None = None,
+    echo: int | None = None,
     series: str = "",
     modality: str = "",
     repair: str = "",
@@ -56,12 +57,13 @@ def read(
 ) -> Volume:
     """Read a volume: NIfTI, NRRD, MetaImage, a DICOM file or a folder with a DICOM series.
 
-    index: which volume where a file or series holds several; series: which DICOM series of a folder (number, UID or its
-    end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
+    index: which volume where a file or series holds several; echo: which echo of a DICOM series, from 1, of which
+    `index` counts the volumes; series: which DICOM series of a folder (number, UID or its end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
     NIfTI voxels that are not finite. options: whatever else a format takes. Raises NotFoundError, InputError,
     ConfigError (an option that the file's format does not take).
     """
-    options |= {"index": index, "series": series, "modality": modality, "repair": repair}
+    options |= {"index": index, "echo": echo, "series": series, "modality": modality}
+    options |= {"repair": repair}
     volume: Volume = _open(path, "volume", options)
     return volume
 

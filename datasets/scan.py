@@ -175,13 +175,27 @@ class Scan(ABC):
         Raises ConfigError for options that mean nothing for this kind of scan, InputError for a measurement that
         cannot be used.
         """
+        self._require_taken(options)
+        return self._setup(options)
+
+    def check(self, options: SetupOptions = SetupOptions()) -> None:
+        """Refuse and note before any work what `setup` would, as far as a few slices tell it.
+
+        Raises ConfigError, InputError.
+        """
+        self._require_taken(options)
+        self._check(options)
+
+    def _check(self, options: SetupOptions) -> None:
+        """What a kind of scan can find out cheaply; nothing by default."""
+
+    def _require_taken(self, options: SetupOptions) -> None:
         for field in dataclasses.fields(SetupOptions):
             chosen = getattr(options, field.name)
             if chosen != field.default and field.name not in self.takes:
                 raise ConfigError(
                     f"{self.path}: {field.name}={chosen!r} means nothing for a {self.modality} scan; leave it out"
                 )
-        return self._setup(options)
 
     def problem(
         self, which: range, device: torch.device, options: SetupOptions = SetupOptions()

@@ -13,6 +13,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.plausibility import (
+    Finding,
+    dead_bins,
+    narrow_detector,
+    not_line_integrals,
+    odd_level,
+    odd_views,
+)
 from restore.datasets.median_deviation import std_by_median
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.redundancy import DISPLACED, displaced_weights, is_full_turn
@@ -26,15 +34,8 @@ _UNEVEN = 0.15  # spread of the views' sums: beam hardening and scatter stay bel
 _OFF_AXIS = 0.75  # bins: half a bin is a matter of convention, and no more than that blurs visibly
 _OFF_MIRROR = 2.0  # bins: the mirrored images of cut views tell an axis to about half a bin
 _STRAY = 0.25  # bins that centres of mass may leave their sinusoid, as a share of the detector's width (percent)
+_FEWEST = 3  # directions that are no tomography
 _BEYOND = 0.05  # share of attenuation outside the grid's shadow
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One fact found in the data. cause: a word for programs; sentence: for people, with what to do."""
-
-    cause: str
-    sentence: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,22 +53,29 @@ class Moments:
     stray_mm: float
 
 
-def findings(sinogram: Sinogram, geometry: ParallelBeam) -> tuple[Finding, ...]:
+def findings(
+    sinogram: Sinogram, geometry: ParallelBeam, mu_water: float | None = None
+) -> tuple[Finding, ...]:
     """Everything in one slice that contradicts its geometry; empty where the data are consistent.
 
-    sinogram: (views, n_det) line integrals. Where views are cut their sums and centres mean nothing, and nothing
-    further is looked for.
+    sinogram: (views, n_det) line integrals. mu_water: in 1/mm, for what the level of attenuation says. Where views are
+    cut their sums and centres mean nothing, and nothing further is looked for.
     """
     y = np.asarray(sinogram, np.float64)
-    if y.shape != geometry.sinogram_shape or geometry.views < 3 or not np.any(y > 0):
+    if y.shape != geometry.sinogram_shape or not np.any(y):
         return ()
+    none = not_line_integrals(y)
+    if none is not None or geometry.views < 3 or not np.any(y > 0):
+        return (none,) if none else ()
     found = [_degrees(y, geometry), _swapped(y)]
     if any(found):
         return tuple(f for f in found if f)
-    found = [_cut(y, geometry), _beyond_grid(y, geometry)]
+    found = [_cut(y, geometry), _beyond_grid(y, geometry), narrow_detector(geometry), dead_bins(y)]
     if _whole(y):
         astray = _stray(y, geometry)
-        found += [_uneven(y), astray or _off_axis(y, geometry)]
+        found += [odd_views(y) or _uneven(y), astray or _off_axis(y, geometry)]
+        if mu_water is not None:
+            found.append(odd_level(y, geometry, mu_water))
     else:
         found.append(_off_mirror(y, geometry))
     return tuple(f for f in found if f)
@@ -82,7 +90,13 @@ def unseen(geometry: ParallelBeam) -> Finding | None:
     folded = np.unique(np.round(np.mod(t, math.pi), 9))
     gaps = np.diff(folded, append=folded[0] + math.pi)
     widest, usual = float(gaps.max()), float(np.median(gaps))
-    if len(folded) <= 3 or widest <= max(math.radians(10), 4 * usual):
+    if len(folded) <= _FEWEST:
+        return Finding(
+            "unseen",
+            f"the views show {len(folded)} direction(s) only: what lies along them comes from the prior or is an "
+            "artefact",
+        )
+    if widest <= max(math.radians(10), 4 * usual):
         return None
     return Finding(
         "unseen",

@@ -128,9 +128,12 @@ def _read_geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> Paral
             "see docs/scan-files.md",
         )
     if angles.shape != (shape[1],):
+        turned = angles.shape == (shape[2],)
         raise InputError(
-            path, f"'angles_rad' has shape {angles.shape} but the sinogram has {shape[1]} views"
-        )
+            path, f"'angles_rad' has shape {angles.shape} but the sinogram {shape} has {shape[1]} views",
+            "it seems to be stored as (slices, detectors, views): swap its two last axes"
+            if turned else "expected one angle a view, the sinogram as (slices, views, detectors)",
+        )  # fmt: skip
     stored = {name: attribute(group, name) for name in ("kind", *GEOMETRY)}
     present = {name: value for name, value in stored.items() if value is not None}
     try:

@@ -133,6 +133,24 @@ class CTScan(Scan):
             scan=self, operator=operator, room=room if level else None,
         )  # fmt: skip
 
+    def _check(self, options: SetupOptions) -> None:
+        """Data that contradict their geometry, and a projector that cannot do this scan, from three slices."""
+        from restore.operators.ct.parallel_beam import ParallelBeamCT
+
+        geometry = self.geometry
+        if options.find_centre:
+            self._refuse(self._found(geometry))  # the centre itself takes all slices
+        else:
+            geometry, *_ = self._geometry(find_centre=False)
+        ParallelBeamCT(geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector)
+
+    def _found(self, geometry: ParallelBeam) -> list[Finding]:
+        """What the first, the middle and the last slice say against a geometry."""
+        return [f for y in self._looked_at() for f in findings(y, geometry, self.mu_water)]
+
+    def _looked_at(self) -> list[NDArray[np.float32]]:
+        return [self.sinogram[i] for i in sorted({0, self.n_slices // 2, self.n_slices - 1})]
+
     def _geometry(self, find_centre: bool) -> tuple[ParallelBeam, dict[str, object], Room | None]:
         """The geometry of the data, what of it differs from the file's, and the room that the object needs.
 
@@ -140,13 +158,12 @@ class CTScan(Scan):
         no picture could come of it; where they say that the object does not fit, the image is made larger.
         """
         geometry, record = self.geometry, dict[str, object]()
-        looked_at = [self.sinogram[i] for i in sorted({0, self.n_slices // 2, self.n_slices - 1})]
-        found = [f for y in looked_at for f in findings(y, geometry)]
+        found = self._found(geometry)
         self._refuse(found)
         if find_centre:
             geometry = self._centred()
             record["det_offset_mm"] = geometry.det_offset_mm
-            found = [f for y in looked_at for f in findings(y, geometry)]
+            found = self._found(geometry)
         said = {f.cause: f for f in (*found, unseen(geometry)) if f}
         for finding in said.values():
             self._note(finding.sentence)
@@ -154,7 +171,7 @@ class CTScan(Scan):
             return geometry, record, None
         from restore.datasets.ct.room import room_for
 
-        room = room_for(geometry, looked_at)
+        room = room_for(geometry, self._looked_at())
         if room.geometry.shape != geometry.shape:
             wide, cut = (" x ".join(map(str, g.shape)) for g in (room.geometry, geometry))
             self._note(
@@ -178,7 +195,7 @@ class CTScan(Scan):
 
     def _refuse(self, found: list[Finding]) -> None:
         for finding in found:
-            if finding.cause in ("degrees", "axes"):
+            if finding.cause in ("degrees", "axes", "intensities", "sign"):
                 raise InputError(self.path, finding.sentence)
 
     def _note(self, sentence: str) -> None:

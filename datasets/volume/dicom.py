@@ -47,21 +47,27 @@ from restore.datasets.volume.dicom_sort import (
     plane_of,
     sort_planes,
 )
-from restore.datasets.volume.dicom_volumes import one_volume
+from restore.datasets.volume.dicom_volumes import Wanted, one_volume
 from restore.datasets.volume.resampling import straightened
 from restore.datasets.volume.volume import Volume
 from restore.errors import InputError, NotFoundError
 
 
 def read(
-    path: str | Path, *, series: str = "", index: int | None = None, resample: bool = False
+    path: str | Path,
+    *,
+    series: str = "",
+    index: int | None = None,
+    echo: int | None = None,
+    resample: bool = False,
 ) -> Volume:
     """Read a series as one volume, (z, y, x): z along the slices' normal, intensities rescaled.
 
     path: a folder (searched to its bottom) or one file; series: which one, where there are several:
     its UID, the end of it, or its number. CT is in HU. Values are float32, float64 where 32 bits
     are stored. A Siemens mosaic is the volume of its tiles. index: which volume, from 0, where a series
-    holds several (times, echoes, weightings, as `dicom_volumes` tells them apart). resample: make a straight,
+    holds several (times, echoes, weightings, as `dicom_volumes` tells them apart). echo: which echo, from 1 in the
+    order of echo times; index then counts the volumes of that echo. resample: make a straight,
     even volume of a sheared or uneven stack, by interpolation. Raises NotFoundError, InputError.
     """
     source = Path(path)
@@ -72,7 +78,7 @@ def read(
         found = find_images(source)
         images = choose_series(found, series, source)
         chosen: list[str] = []
-        images = _slices(images, source, index, chosen)
+        images = _slices(images, source, Wanted(index, echo), chosen)
         volume = _volume(images, source, [*found.notes, *chosen], resample)
     if caught:
         note = f"{len(caught)} irregular value(s) in the headers"
@@ -87,33 +93,31 @@ def _claims(content: Content) -> bool:
     return content.kind == DICOM
 
 
-def _slices(images: list[Image], source: Path, index: int | None, notes: list[str]) -> list[Image]:
-    """The slices that a series' files hold: themselves, or the frames or tiles of the only one."""
+def _slices(images: list[Image], source: Path, wanted: Wanted, notes: list[str]) -> list[Image]:
+    """The slices of the wanted volume that a series' files hold: themselves, or their frames, or their tiles."""
     for image in images:
         refuse_colour(image)
     _refuse_unfit(images, source)
-    if len(images) == 1 and images[0].has_frames:
-        frames = _frames(images[0])
-        return one_volume(frames, [frame.header for frame in frames], index, source, notes)
-    mosaics = [image for image in images if is_mosaic(image.header, image.name)]
-    if mosaics and len(images) > 1:
-        return _tiles(_mosaic_of(mosaics, source, index, notes))
+    images = sorted(images, key=lambda image: (_instance(image), image.name))
+    if images[0].has_frames:
+        images = [frame for image in images for frame in _frames(image)]
+    mosaics = [i for i in images if i.frame is None and is_mosaic(i.header, i.name)]
+    if mosaics and len(images) > len(mosaics):
+        notes.append(f"{len(images) - len(mosaics)} image(s) beside the mosaics were left out")
     if mosaics:
-        return _tiles(mosaics[0])
-    return one_volume(images, [image.header for image in images], index, source, notes)
+        headers = [image.header for image in mosaics]
+        (mosaic,) = one_volume(mosaics, headers, wanted, source, notes, whole="Siemens mosaics")
+        if len(mosaics) > 1:
+            notes.append(f"read from {mosaic.name}")
+        return _tiles(mosaic)
+    return one_volume(images, [image.header for image in images], wanted, source, notes)
 
 
-def _mosaic_of(mosaics: list[Image], source: Path, index: int | None, notes: list[str]) -> Image:
-    """One of a time series of mosaics, in the order of their instance numbers."""
-    count = len(mosaics)
-    if index is None or not 0 <= index < count:
-        why = f"{count} Siemens mosaics, each a whole volume: a time series"
-        raise InputError(
-            source, why, f"choose one (--volume 0 to {count - 1}), or give one of the files"
-        )
-    ordered = sorted(mosaics, key=lambda m: (int(m.header.get("InstanceNumber") or 0), m.name))
-    notes.append(f"volume {index} of {count}: {ordered[index].name}")
-    return ordered[index]
+def _instance(image: Image) -> float:
+    try:
+        return float(image.header.get("InstanceNumber") or 0)
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _frames(image: Image) -> list[Image]:
@@ -143,11 +147,12 @@ def _volume(images: list[Image], source: Path, notes: list[str], resample: bool 
     rows, columns = planes[0].shape
     bits = max(check_stored(image, rows, columns) for image in images)
     kind = np.float32 if bits <= 16 else np.float64
-    stored_at_once = len(images) if images[0].frame is not None else 1
     voxels = rows * columns
-    check_budget(
-        voxels * (len(images) * np.dtype(kind).itemsize + stored_at_once * (bits // 8 + 8)), source
-    )
+    size = voxels * (len(images) * np.dtype(kind).itemsize + bits // 8 + 8)
+    if images[0].frame is not None:  # these are decoded file by file
+        files = {image.file for image in images}
+        size += len(images) * voxels * bits // 8 + max(file.stat().st_size for file in files)
+    check_budget(size, source)
     rescales = [rescale_of(image) for image in images]
     data = np.empty((len(images), rows, columns), kind)
     headers, more = [], [note for *_, note in rescales]
@@ -203,10 +208,10 @@ def _padding(
 
 
 def _refuse_unfit(images: list[Image], source: Path) -> None:
-    for image in images:
-        if len(images) > 1 and image.has_frames:
-            why = f"{image.name} has several frames and is one of {len(images)} files"
-            raise InputError(source, why, "read the multi-frame file alone")
+    framed = sum(image.has_frames for image in images)
+    if 0 < framed < len(images):
+        why = f"{framed} of {len(images)} files of the series hold several frames, the others one image each"
+        raise InputError(source, why, "give each kind of file its own folder")
     scouts = sum("LOCALIZER" in (image.header.get("ImageType") or ()) for image in images)
     if scouts:
         why = f"{scouts} of {len(images)} images are localizers (scouts)"
@@ -248,7 +253,7 @@ FORMAT = Format(
     rank=60,  # a folder is asked for files of other formats first
     claims=_claims,
     open=read,
-    options=("series", "index", "resample"),
+    options=("series", "index", "echo", "resample"),
     called="a DICOM series",
     save=dicom_write.write,
     suffixes=("",),

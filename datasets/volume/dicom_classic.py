@@ -49,6 +49,13 @@ VARIANTS = (
 Find = Callable[[str], Dataset | None]
 
 
+def put(frame: Dataset, keyword: str, value: Any) -> None:
+    """Set a tag by a new element: the old one may belong to other frames as well."""
+    if keyword in frame:
+        del frame[keyword]
+    setattr(frame, keyword, value)
+
+
 def fill_classic(frame: Dataset, find: Find) -> None:
     """Set what a classic image of the frame has to say, in place, and leave out what only enhanced images say.
 
@@ -70,7 +77,7 @@ def _copy(frame: Dataset, item: Dataset | None, names: dict[str, str]) -> None:
     for keyword, name in names.items():
         value = None if item is None else item.get(keyword)
         if value is not None and value != "":
-            setattr(frame, name, f"{value:.10g}" if isinstance(value, float) else value)
+            put(frame, name, f"{value:.10g}" if isinstance(value, float) else value)
 
 
 def _fill_mr(frame: Dataset, find: Find) -> None:
@@ -92,7 +99,7 @@ def _fill_mr(frame: Dataset, find: Find) -> None:
         frame.ImagedNucleus = str(frame.ResonantNucleus)
     direction = _word(geometry, "InPlanePhaseEncodingDirection")
     if direction in ("ROW", "COLUMN"):
-        frame.InPlanePhaseEncodingDirection = direction[:3]
+        put(frame, "InPlanePhaseEncodingDirection", direction[:3])
     _set_inversion_time(frame, modifier, inversion)
 
 
@@ -103,7 +110,7 @@ def _set_inversion_time(frame: Dataset, modifier: Dataset | None, inversion: boo
     times: Any = None if modifier is None else modifier.get("InversionTimes")
     if inversion and times is not None:
         first = times if isinstance(times, float | int) else times[0]
-        frame.InversionTime = f"{float(first):.10g}"
+        put(frame, "InversionTime", f"{float(first):.10g}")
 
 
 def _word(item: Dataset | None, keyword: str) -> str:

@@ -7,7 +7,7 @@ its own with the tags that a single-frame image carries at its top level, so tha
 
 from __future__ import annotations
 
-from copy import deepcopy
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -19,7 +19,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from restore.datasets.volume.dicom_classic import fill_classic
+from restore.datasets.volume.dicom_classic import Find, fill_classic, put
 from restore.errors import InputError
 
 SINGLE_FRAME_CLASS = {
@@ -37,6 +37,15 @@ MOVED_TAGS = {
 }
 """Functional group -> the tags that a single-frame image has at its top level."""
 
+TOLD_APART_BY = (
+    ("MRDiffusionSequence", "DiffusionBValue", "DiffusionBValue"),
+    ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
+)
+"""Functional group, its tag, and the single-frame tag by which volumes are told apart."""
+
+FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence")
+
 FRAME_TAGS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -53,7 +62,7 @@ def split_frames(header: Dataset, name: str) -> list[Dataset]:
     Raises InputError for an image without the functional groups that place its frames, of a class
     that has no single-frame counterpart, or whose groups do not match its number of frames.
     """
-    n_frames = int(header.NumberOfFrames)
+    n_frames = int(header.get("NumberOfFrames") or 1)
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame or header.get("SOPClassUID") not in SINGLE_FRAME_CLASS:
         why = f"{n_frames} frames in one file, without their places (functional groups)"
@@ -69,8 +78,9 @@ def split_frames(header: Dataset, name: str) -> list[Dataset]:
 
 
 def _frame(common: Dataset, shared: Dataset, groups: Dataset, k: int) -> Dataset:
-    frame = deepcopy(common)
-    frame.InstanceNumber = k + 1
+    frame = Dataset()
+    frame.update(common)  # elements are shared by the frames: replaced below, never changed
+    put(frame, "InstanceNumber", k + 1)
     for sequence, keywords in MOVED_TAGS.items():
         found = groups.get(sequence) or shared.get(sequence)
         for keyword in keywords:
@@ -82,4 +92,22 @@ def _frame(common: Dataset, shared: Dataset, groups: Dataset, k: int) -> Dataset
         return held[0] if held else None
 
     fill_classic(frame, item)
+    _tell_apart(frame, item)
     return frame
+
+
+def _tell_apart(frame: Dataset, find: Find) -> None:
+    """Set what tells the volumes of one file apart: weighting and its direction, time, kind of image."""
+    for group, keyword, name in TOLD_APART_BY:
+        held = find(group)
+        value: Any = None if held is None else held.get(keyword)
+        if value is not None:
+            put(frame, name, value)
+    weighting = find("MRDiffusionSequence")
+    gradient = weighting and weighting.get("DiffusionGradientDirectionSequence")
+    if gradient and gradient[0].get("DiffusionGradientOrientation"):
+        put(frame, "DiffusionGradientOrientation", gradient[0].DiffusionGradientOrientation)
+    for group in FRAME_TYPES:
+        kind = find(group)
+        if kind is not None and kind.get("FrameType"):
+            put(frame, "ImageType", list(kind.FrameType))

@@ -5,13 +5,15 @@ May be called by the DICOM reader only; reads the files of the images it is give
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.uid import JPEGExtended12Bit
 
 from restore.datasets.volume.dicom_files import Image, boundary, header_of
@@ -67,21 +69,18 @@ def _check_decoder(image: Image) -> None:
 def stored_pixels(images: list[Image]) -> Iterator[tuple[NDArray[Any], Dataset, str]]:
     """Of each image the stored numbers, (rows, columns), its whole header without pixels and private tags, and a note.
 
-    The images lie in files of their own, or are all frames or tiles of one file. Raises InputError.
+    The images lie in files of their own, or are frames or tiles of one or several files, of which only these are
+    decoded. Raises InputError.
     """
     if images[0].frame is not None:
-        stack, note = _decoded(header_of(images[0].file), images[0])
-        stack = stack.reshape(-1, *stack.shape[-2:])  # one frame has no frame axis
+        found = _decoded_parts(images)
         for image in images:
-            if image.tile is None:
-                yield stack[image.frame], image.header, note
-            else:
-                (y, x), header = image.tile, image.header
-                yield stack[0, y : y + header.Rows, x : x + header.Columns], header, note
+            pixels, note = found.pop(id(image))
+            yield pixels, image.header, note
         return
     for image in images:
         whole = header_of(image.file)
-        pixels, note = _decoded(whole, image)
+        ((pixels, note),) = _decoded(whole, image, [0])
         for keyword in PIXELS:
             if keyword in whole:
                 del whole[keyword]
@@ -90,7 +89,27 @@ def stored_pixels(images: list[Image]) -> Iterator[tuple[NDArray[Any], Dataset, 
         yield pixels, whole, note
 
 
-def _decoded(whole: Dataset, image: Image) -> tuple[NDArray[Any], str]:
+def _decoded_parts(images: list[Image]) -> dict[int, tuple[NDArray[Any], str]]:
+    """Pixels and a note of frames and tiles, by the identity of their images: one file after the other is held."""
+    files: dict[Path, list[Image]] = defaultdict(list)
+    for image in images:
+        files[image.file].append(image)
+    found: dict[int, tuple[NDArray[Any], str]] = {}
+    for file, parts in files.items():
+        frames = [0 if part.tile is not None else part.frame or 0 for part in parts]
+        wanted = sorted(set(frames))
+        decoded = dict(zip(wanted, _decoded(header_of(file), parts[0], wanted), strict=True))
+        for part, frame in zip(parts, frames, strict=True):
+            pixels, note = decoded[frame]
+            if part.tile is not None:
+                (y, x), header = part.tile, part.header
+                pixels = pixels[y : y + header.Rows, x : x + header.Columns]
+            found[id(part)] = pixels, note
+    return found
+
+
+def _decoded(whole: Dataset, image: Image, frames: list[int]) -> list[tuple[NDArray[Any], str]]:
+    """The stored numbers of these frames of a file, rising, each with a note."""
     held = [keyword for keyword in PIXELS if keyword in whole]
     if not held:
         raise InputError(image.file, "damaged: it has no pixels", "export it again")
@@ -99,16 +118,16 @@ def _decoded(whole: Dataset, image: Image) -> tuple[NDArray[Any], str]:
         if not compressed:
             _check_length(whole, len(whole[held[0]].value), image)
         # Done below: pydicom would take padding for a number.
-        whole.pixel_array_options(correct_unused_bits=False)
+        options = {"correct_unused_bits": False}
         try:
-            pixels = whole.pixel_array
+            planes = list(iter_pixels(whole, indices=frames, **options))
         except (RuntimeError, NotImplementedError) as cause:
             if not compressed:
                 raise
             name = whole.file_meta.TransferSyntaxUID.name
             why = f"pixels compressed as {name} that no installed plugin could decode"
             raise InputError(image.file, why, f"damaged, or {PLUGIN_HINT}") from cause
-        return _used_bits(pixels, whole)
+        return [_used_bits(pixels, whole) for pixels in planes]
 
 
 def _check_length(whole: Dataset, there: int, image: Image) -> None:

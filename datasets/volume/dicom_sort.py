@@ -160,7 +160,8 @@ def _refuse_gaps(names: Sequence[str], along: Vector, path: str | Path) -> None:
             f"missing slice: {lost} between {names[wide]} and {names[wide + 1]}, which are "
             f"{gaps[wide]:.4g} mm apart instead of {usual:.4g} mm"
         )
-        raise InputError(path, why, "export the series again, or give the parts their own folders")
+        todo = "export the series again, give the parts their own folders, or --resample to interpolate"
+        raise InputError(path, why, todo)
 
 
 def _refuse_tilt(step: Vector, normal: Vector, path: str | Path) -> None:

@@ -57,7 +57,8 @@ class ReconJob:
 
     prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
     preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
-    DICOM series to take identity from. repair: "zero" blanks samples that are not finite. kspace_order: of
+    DICOM series to take identity from; like_which: `series`, `index` and `echo` of `restore.read`, where that folder
+    holds several. repair: "zero" blanks samples that are not finite. kspace_order: of
     `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
     """
 
@@ -71,6 +72,7 @@ class ReconJob:
     repair: str = ""
     kspace_order: str = ""
     like: Path | None = None
+    like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
 
     def fingerprint(self) -> str:
@@ -84,6 +86,8 @@ class ReconJob:
             "repair": self.repair, "kspace_order": self.kspace_order,
             "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
+        if self.like_which:
+            record["like_which"] = self.like_which
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -117,8 +121,8 @@ def plan(job: ReconJob) -> Planned:
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
     _check_name(job)
-    identity = None if job.like is None else identity_from(scan.empty_volume(), read(job.like))
-    planned = Planned(job, scan, sampler, job.fingerprint(), False, identity)
+    scan.check(job.options)
+    planned = Planned(job, scan, sampler, job.fingerprint(), False, _identity(job, scan))
     done = not job.overwrite and _is_done(planned)
     old: list[Path] = []
     notes: list[str] = []
@@ -128,6 +132,16 @@ def plan(job: ReconJob) -> Planned:
         old, notes = outdated(job.out, beside, job.overwrite)
     sweep(job.out.parent)
     return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=tuple(notes))
+
+
+def _identity(job: ReconJob, scan: Scan) -> Volume | None:
+    """An empty result with the identity of the series named by `like`. Raises InputError, ConfigError."""
+    if job.like is not None:
+        return identity_from(scan.empty_volume(), read(job.like, **job.like_which))
+    if job.like_which:
+        names = ", ".join(f"--{'volume' if n == 'index' else n}" for n in job.like_which)
+        raise ConfigError(f"{names}: chooses from the series of --like, which is not given")
+    return None
 
 
 def run(
@@ -280,7 +294,7 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "projector": options.projector,
-            "find-centre": options.find_centre, "device": str(device),
+            "find-centre": options.find_centre, "device": str(device), **job.like_which,
         },
         job.prior if sampler.prior_kinds else None,
     )  # fmt: skip

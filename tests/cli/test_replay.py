@@ -40,7 +40,7 @@ IMAGE = [
     "gaussian:1",
     *FEW,
 ]
-OPTIONAL = {"recon": {"like", "kspace-order"}, "image": {"mask", "noise"}}
+OPTIONAL = {"recon": {"like", "series", "volume", "echo", "kspace-order"}, "image": {"mask", "noise"}}
 """What a run may do without; others show below that the record holds the files."""
 
 
