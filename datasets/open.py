@@ -58,8 +58,9 @@ def read(
     """Read a volume: NIfTI, NRRD, MetaImage, a DICOM file or a folder with a DICOM series.
 
     index: which volume where a file or series holds several; echo: which echo of a DICOM series, from 1, of which
-    `index` counts the volumes; series: which DICOM series of a folder (number, UID or its end); modality: "MR" or "CT" of a NIfTI file, which does not say; repair: "zero" puts 0 for
-    NIfTI voxels that are not finite. options: whatever else a format takes. Raises NotFoundError, InputError,
+    `index` counts the volumes; series: which DICOM series of a folder (number, UID or its end); modality: "MR" or "CT"
+    of a NIfTI file, which does not say; repair: "zero" puts 0 for NIfTI voxels that are not finite. options: whatever
+    else a format takes. Raises NotFoundError, InputError,
     ConfigError (an option that the file's format does not take).
     """
     options |= {"index": index, "echo": echo, "series": series, "modality": modality}

@@ -143,6 +143,11 @@ class Scan(ABC):
         """Of the reconstructed intensities; "" where unknown."""
 
     @property
+    def direct_explains(self) -> bool:
+        """Whether the direct reconstruction (`first_look`) of sound data leaves little of them over."""
+        return True
+
+    @property
     @abstractmethod
     def sampling(self) -> str:
         """What was measured, in words."""
@@ -186,7 +191,7 @@ class Scan(ABC):
         self._require_taken(options)
         self._check(options)
 
-    def _check(self, options: SetupOptions) -> None:
+    def _check(self, options: SetupOptions) -> None:  # noqa: B027 (a kind of scan may have nothing)
         """What a kind of scan can find out cheaply; nothing by default."""
 
     def _require_taken(self, options: SetupOptions) -> None:

@@ -17,11 +17,12 @@ from restore.datasets.ct.plausibility import (
     Finding,
     dead_bins,
     narrow_detector,
+    noise_of,
     not_line_integrals,
     odd_level,
     odd_views,
+    shows_an_object,
 )
-from restore.datasets.median_deviation import std_by_median
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.redundancy import DISPLACED, displaced_weights, is_full_turn
 
@@ -35,6 +36,7 @@ _OFF_AXIS = 0.75  # bins: half a bin is a matter of convention, and no more than
 _OFF_MIRROR = 2.0  # bins: the mirrored images of cut views tell an axis to about half a bin
 _STRAY = 0.25  # bins that centres of mass may leave their sinusoid, as a share of the detector's width (percent)
 _FEWEST = 3  # directions that are no tomography
+_CHANCE = 5.0  # deviations that the noise of no ray in a million exceeds
 _BEYOND = 0.05  # share of attenuation outside the grid's shadow
 
 
@@ -65,7 +67,7 @@ def findings(
     if y.shape != geometry.sinogram_shape or not np.any(y):
         return ()
     none = not_line_integrals(y)
-    if none is not None or geometry.views < 3 or not np.any(y > 0):
+    if none is not None or geometry.views < 3 or not shows_an_object(y):
         return (none,) if none else ()
     found = [_degrees(y, geometry), _swapped(y)]
     if any(found):
@@ -185,9 +187,7 @@ def _bright_ends(y: Sinogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | N
     """
     if y.shape[1] < 4 * _EDGE:
         return None
-    second = np.diff(y, 2, axis=1)
-    noise = float(std_by_median(second)) / math.sqrt(6)
-    limit = max(_EDGE_SHARE * float(y.max()), 6 * noise / math.sqrt(_EDGE))
+    limit = max(_EDGE_SHARE * float(y.max()), 6 * noise_of(y) / math.sqrt(_EDGE))
     return y[:, :_EDGE].mean(1) > limit, y[:, -_EDGE:].mean(1) > limit
 
 
@@ -321,7 +321,10 @@ def _beyond_grid(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | No
     t = np.asarray(geometry.angles)[:, None]
     reach = (nx * dx * np.abs(np.cos(t)) + ny * dy * np.abs(np.sin(t))) / 2
     outside = np.abs(_positions(geometry)[None]) > reach + geometry.det_spacing_mm
-    beyond = np.where(outside & (y > _EDGE_SHARE * y.max()), y, 0.0)
+    if not outside.any():
+        return None
+    limit = max(_EDGE_SHARE * float(y.max()), _CHANCE * noise_of(np.where(outside, y, np.nan)))
+    beyond = np.where(outside & (y > limit), y, 0.0)
     share = float(beyond.sum() / np.clip(y, 0, None).sum())
     if share <= _BEYOND / 10:
         return None

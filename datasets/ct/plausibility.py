@@ -30,7 +30,8 @@ _DEAD_VIEWS = (
 _ODD_SUM = 0.3  # of the median sum: beam hardening and scatter stay below a tenth
 _ODD_VIEWS = 0.1  # share of views; more are no exceptions
 _HEAVY, _LIGHT = 5.0, 0.1  # mean attenuation of an object, in that of water
-_TOLD = 10.0  # an object exceeds the noise (here of second differences) by so much, or has no level to speak of
+_ABOVE_AIR = 6.0  # deviations of the mean, which no bin of a thousand reaches by chance
+_TOLD = 20.0  # times the noise that the mean of three rays exceeds, or the object has no level to speak of
 _NOTHING = 0.02  # of the peak: below it a ray passes the object by
 _SEEN = 0.7  # of half the image's smaller side: the corners of a square are often left out
 _MOST_NAMED = 8
@@ -42,6 +43,22 @@ class Finding:
 
     cause: str
     sentence: str
+
+
+def noise_of(y: Sinogram) -> float:
+    """Standard deviation of white noise in (views, n_det), by second differences along the detector.
+
+    NaN where a ray does not count. An object is smooth: the median leaves its edges out.
+    """
+    second = np.diff(y, 2, axis=1)
+    second = second[np.isfinite(second)]
+    # A second difference of white noise has sqrt(6) times its deviation.
+    return float(std_by_median(second)) / math.sqrt(6) if second.size else 0.0
+
+
+def shows_an_object(y: Sinogram) -> bool:
+    """Whether some bin, in the mean over the views, lies above what the noise of air gives."""
+    return float(y.mean(0).max()) > _ABOVE_AIR * noise_of(y) / math.sqrt(len(y))
 
 
 def not_line_integrals(y: Sinogram) -> Finding | None:
@@ -90,13 +107,13 @@ def dead_bins(y: Sinogram) -> Finding | None:
 def odd_level(y: Sinogram, geometry: ParallelBeam, mu_water: float) -> Finding | None:
     """An object that attenuates far more or less than water; only where all views see the whole object.
 
-    The sum of a view times the bins' distance is the attenuation of the whole object; its area is that of a disc as wide
-    as its shadows.
+    The sum of a view times the bins' distance is the attenuation of the whole object; its area is that of a disc as
+    wide as its shadows.
     """
     whole = float(np.median(y.sum(1))) * geometry.det_spacing_mm
     # The mean over three bins: noise alone does not reach the limit.
     smooth = (y[:, :-2] + y[:, 1:-1] + y[:, 2:]) / 3
-    if smooth.max() < _TOLD * std_by_median(np.diff(y, 2, axis=1)):
+    if smooth.max() < _TOLD * noise_of(y):
         return None
     width = float(np.median((smooth > _NOTHING * smooth.max()).sum(1))) * geometry.det_spacing_mm
     if whole <= 0 or width <= 0:
@@ -120,8 +137,8 @@ def narrow_detector(geometry: ParallelBeam) -> Finding | None:
         return None
     return Finding(
         "narrow detector",
-        f"the detector sees {seen:.4g} mm to a side of the axis, the image reaches {half:.4g} mm: what lies further out "
-        "is not measured, or a pixel or bin size is wrong",
+        f"the detector sees {seen:.4g} mm to a side of the axis, the image reaches {half:.4g} mm: what lies further "
+        "out is not measured, or a pixel or bin size is wrong",
     )
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 RAYS_PER_BIN = 2
 """A detector bin has a width: model it (benchmarks/RESULTS.md)."""
 
+ENOUGH_VIEWS = 24
+"""From which filtered backprojection leaves below a tenth of sound views: 12 leave 6 %, 6 up to 95 %, 30 leave 1 %."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CTScan(Scan):
@@ -85,6 +88,11 @@ class CTScan(Scan):
     def units(self) -> str:
         """Hounsfield units."""
         return "HU"
+
+    @property
+    def direct_explains(self) -> bool:
+        """Filtered backprojection of few views is streaks, which do not project to the views."""
+        return self.shape[1] >= ENOUGH_VIEWS
 
     @property
     def sampling(self) -> str:

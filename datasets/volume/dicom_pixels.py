@@ -118,7 +118,7 @@ def _decoded(whole: Dataset, image: Image, frames: list[int]) -> list[tuple[NDAr
         if not compressed:
             _check_length(whole, len(whole[held[0]].value), image)
         # Done below: pydicom would take padding for a number.
-        options = {"correct_unused_bits": False}
+        options: dict[str, Any] = {"correct_unused_bits": False}
         try:
             planes = list(iter_pixels(whole, indices=frames, **options))
         except (RuntimeError, NotImplementedError) as cause:

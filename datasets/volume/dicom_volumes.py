@@ -69,7 +69,7 @@ def one_volume(
     *,
     whole: str = "",
 ) -> list[Item]:
-    """The items of the wanted volume, all where there is one. Without a choice several are refused, with a list of them.
+    """The items of the wanted volume, all where there is one. Without a choice several are refused, with a list.
 
     headers: one an item. whole: what an item is called that holds a whole volume by itself, "" where items are slices.
     Raises InputError.

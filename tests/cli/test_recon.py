@@ -286,6 +286,34 @@ def test_dry_run_does_nothing(scans, verb, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_volume_and_an_echo_of_the_series_named_by_like(patient, verb, tmp_path):
+    """The series holds two echoes; the second goes into the result, and the record repeats that."""
+    for file in list(patient.iterdir()):
+        image = pydicom.dcmread(file)
+        for number, time in ((1, 2.5), (2, 5)):
+            image.EchoTime, image.SOPInstanceUID = time, f"{image.SOPInstanceUID}.{number}"
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.save_as(file.with_name(f"{number}{file.name}"))
+        file.unlink()
+    scan, out = tmp_path / "scan.h5", tmp_path / "out"
+    simulate = ["simulate", "mri", patient, "-o", scan, "--coils", 2, "--slices", "1:8:3"]
+    assert verb(*simulate).exit_code == 4
+    assert verb(*simulate, "--echo", 2).exit_code == 0
+    command = ["recon", scan, "--sampler", "zerofilled"]
+    result = verb(*command, "-o", out, "--like", patient)
+    assert result.exit_code == 4
+    assert "--volume 0 to 1, or --echo 1 to 2" in result.stderr
+    result = verb(*command, "-o", out, "--like", patient, "--echo", 2)
+    assert result.exit_code == 0, result.stderr
+    assert pydicom.dcmread(out / "0001.dcm").EchoTime == 5
+    again = verb("recon", "--config", tmp_path / "out.json", "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.stderr
+    assert pydicom.dcmread(tmp_path / "again" / "0001.dcm").EchoTime == 5
+    result = verb(*command, "-o", tmp_path / "n.nii", "--volume", 1)
+    assert result.exit_code == 2
+    assert "--volume: chooses from the series of --like" in result.stderr
+
+
 def kspace_array(path: Path, scans: Path) -> Path:
     np.save(path, open_scan(scans / "mri.h5").kspace[:1])
     return path

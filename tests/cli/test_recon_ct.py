@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import h5py
@@ -113,6 +114,31 @@ def test_what_no_picture_can_come_of_is_refused(fault: dict, says: str, tmp_path
     assert result.exit_code == 4
     assert says in result.stderr
     assert not (tmp_path / "out.nii").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "code", "says"),
+    [
+        ({"degrees": 1}, [], 4, "store radians"),
+        ({"swap": 1, "views": 128}, [], 4, "swap its two last axes"),
+        ({"swap": 1}, [], 4, "swap its two last axes"),
+        ({"n_det": 60}, [], 0, "note: the object reaches beyond the detector"),
+        ({"shift_mm": 5}, [], 0, "--find-centre takes it"),
+        ({"shift_mm": 5}, ["--find-centre"], 0, ""),
+        ({}, ["--projector", "astra"], 2, "astra"),
+    ],
+    ids=str,
+)
+def test_a_dry_run_finds_it(fault, options, code, says, tmp_path: Path, verb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "astra", None)
+    scan = {"views": 90, "arc": 180, "n_det": 128, "side": 100} | fault
+    file = written(tmp_path / "scan.h5", **scan)
+    result = verb(
+        "recon", file, "-o", tmp_path / "out.nii", "--sampler", "fbp", "--dry-run", *options
+    )
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert ("note" in result.stderr) == (code == 0 and bool(says))
 
 
 @pytest.mark.parametrize("arc", [180.0, 360.0])

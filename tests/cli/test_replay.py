@@ -40,7 +40,10 @@ IMAGE = [
     "gaussian:1",
     *FEW,
 ]
-OPTIONAL = {"recon": {"like", "series", "volume", "echo", "kspace-order"}, "image": {"mask", "noise"}}
+OPTIONAL = {
+    "recon": {"like", "series", "volume", "echo", "kspace-order"},
+    "image": {"mask", "noise"},
+}
 """What a run may do without; others show below that the record holds the files."""
 
 

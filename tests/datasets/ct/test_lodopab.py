@@ -107,6 +107,33 @@ def test_backprojection_lies_on_the_reference(path: Path) -> None:
     assert np.linalg.norm(found - truth) < COARSE * np.linalg.norm(truth)
 
 
+def chest(views: int, bins: int, photons: float, sub: int = 3) -> np.ndarray:
+    """Body, lungs and spine as ellipses, x, y, half axes in m and 1/m, with Poisson noise, over mu_max."""
+    theta = (np.arange(views) + 0.5)[:, None] * np.pi / views
+    reach = HALF * 2**0.5
+    s = (2 * (np.arange(bins * sub) + 0.5) / (bins * sub) - 1) * reach
+    y = np.zeros((views, bins * sub))
+    for x0, y0, a, b, mu in (
+        (0, 0.01, 0.129, 0.115, 20), (-0.055, 0, 0.035, 0.06, -15), (0.055, 0, 0.035, 0.055, -15),
+        (0, 0.06, 0.012, 0.014, 12),
+    ):  # fmt: skip
+        width2 = (a * np.cos(theta)) ** 2 + (b * np.sin(theta)) ** 2
+        inside = np.clip(width2 - (s - x0 * np.cos(theta) - y0 * np.sin(theta)) ** 2, 0, None)
+        y += 2 * mu * a * b / width2 * np.sqrt(inside)
+    seen = np.exp(-y).reshape(views, bins, sub).mean(2)
+    counts = np.random.default_rng(4).poisson(photons * seen)
+    return -np.log(np.maximum(counts, 0.1) / photons) / MU_MAX
+
+
+def test_published_size_and_dose_raise_no_alarm(tmp_path: Path) -> None:
+    """An almost empty slice and one that fills the square, as the set has them: 1000 views of 513 bins."""
+    whole = chest(1000, 513, 4096)
+    scan = open_scan(write(tmp_path, np.stack([whole, whole * 0]), None))
+    scan.check()
+    (note,) = scan.notes
+    assert note.startswith("LoDoPaB-CT: slices of several patients")
+
+
 def test_negative_line_integrals_stay(tmp_path: Path) -> None:
     values = np.full((1, 4, 9), -0.001)
     scan = read_lodopab(write(tmp_path, values, None))
