@@ -45,7 +45,7 @@ class Finding:
     sentence: str
 
 
-def noise_of(y: Sinogram) -> float:
+def noise_of(y: NDArray[np.floating]) -> float:
     """Standard deviation of white noise in (views, n_det), by second differences along the detector.
 
     NaN where a ray does not count. An object is smooth: the median leaves its edges out.
