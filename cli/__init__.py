@@ -7,6 +7,7 @@ at once. This is also the only place where an error becomes an exit code.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -31,12 +32,19 @@ from restore.cli import (
     simulate,
     train,
 )
-from restore.errors import OutOfMemory, RestoreError, is_out_of_memory
+from restore.errors import (
+    InputError,
+    OutOfMemory,
+    OutputError,
+    RestoreError,
+    is_out_of_memory,
+)
 
 DEBUG = "RESTORE_DEBUG"
 INTERRUPTED = 130
 UNEXPECTED = 1
 LEFT = "no half-written file was left behind"
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 VERBS = (
     "recon",
     "image",
@@ -72,6 +80,10 @@ class Verbs(TyperGroup):
                 raise
             reason = "the memory is used up; close other programs or give fewer slices at a time"
             self._end(error, reason, OutOfMemory.exit_code)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            self._end(error, *_told(error))
         except signals.Ended as error:
             self._end(error, f"ended by {error.name}; {LEFT}", error.exit_code)
         except KeyboardInterrupt as error:
@@ -83,6 +95,13 @@ class Verbs(TyperGroup):
             raise cause
         console.error(sentence)
         raise typer.Exit(code) from cause
+
+
+def _told(error: OSError) -> tuple[str, int]:
+    """What a file system refused that no reader or writer expected, and its code: a full disk is no fault of ours."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    code = OutputError.exit_code if error.errno in _OUTPUT_ERRORS else InputError.exit_code
+    return f"{where}{error.strerror or error}", code
 
 
 app = typer.Typer(

@@ -107,18 +107,21 @@ def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def progress_lines(what: str, pieces: str) -> Callable[[int, int], None]:
+def progress_lines(what: str, pieces: str, every_s: float = 0.0) -> Callable[[int, int], None]:
     """A function that says, where no bar is drawn, how many of how many pieces are finished and the time gone by.
 
-    Nothing is said of work that is finished at once: the verb's own line tells of it.
+    Nothing is said of work that is finished at once: the verb's own line tells of it. every_s: seconds between lines.
     """
     begin, said = time.monotonic(), 0
+    last = begin
 
     def line(finished: int, total: int) -> None:
-        nonlocal said
-        if not sys.stderr.isatty() and (finished < total or said):
-            seconds = round(time.monotonic() - begin)
-            said += 1
+        nonlocal said, last
+        now = time.monotonic()
+        due = now - last >= every_s if finished < total else said > 0
+        if not sys.stderr.isatty() and due:
+            seconds = round(now - begin)
+            said, last = said + 1, now
             say(f"{what}: {finished} of {total} {pieces}, {seconds // 60}:{seconds % 60:02d} min")
 
     return line

@@ -9,6 +9,9 @@ import typer
 
 from restore.cli import console
 
+LARGEST_MB = 1e6
+"""A terabyte: no browser opens it."""
+
 
 def command(
     run: Annotated[
@@ -21,10 +24,12 @@ def command(
         int, typer.Option(min=0, help="Most pages of volumes; the tables hold all of them.")
     ] = 100,
     page_mb: Annotated[
-        float, typer.Option("--page-mb", min=0, help="Volume data in one page, in MB.")
+        float,
+        typer.Option("--page-mb", min=0, max=LARGEST_MB, help="Volume data in one page, in MB."),
     ] = 20,
     report_mb: Annotated[
-        float, typer.Option("--report-mb", min=0, help="Volume data in all pages, in MB.")
+        float,
+        typer.Option("--report-mb", min=0, max=LARGEST_MB, help="Volume data in all pages, in MB."),
     ] = 200,
 ) -> None:
     """Tables, charts, pictures and volume viewers of a benchmark, as static pages for any browser."""

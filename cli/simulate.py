@@ -75,8 +75,10 @@ class Simulation:
 
     def check(self) -> None:
         """Refuse an output that cannot be; a scan that was simulated is looked at later. Raises OutputError."""
+        from restore.datasets.atomic import check_name
         from restore.pipelines.run_simulation import has_job
 
+        check_name(self.out)
         ours = not self.overwrite and self.out.is_file() and has_job(self.out)
         check_output(self.out, self.volume, config_file(), overwrite=self.overwrite or ours)
 
@@ -91,7 +93,7 @@ class Simulation:
         """Compute and write a scan, or what an interruption left of it; False, and said, where that is done."""
         from restore.pipelines.run_simulation import job_of, simulate
 
-        lines = console.progress_lines(self.out.name, "slices")
+        lines = console.progress_lines(self.out.name, "slices", every_s=2.0)
         with console.progress(self.out.name, total=scan.n_slices) as advance:
 
             def on_piece(finished: int, total: int) -> None:
@@ -296,11 +298,13 @@ def _check_stand_in(simulation: Simulation, single: bool, test: bool) -> Path | 
 def _write_stand_in(
     simulation: Simulation, folder: Path | None, test: Undersampling | None, **settings: Any
 ) -> None:
-    from restore.datasets.mri.fastmri_write import write_fastmri_file
+    from restore.datasets.mri.fastmri_write import test_mask, write_fastmri_file
     from restore.datasets.simulate.fastmri_files import simulate_fastmri
     from restore.errors import OutputError
 
     scan, out = simulate_fastmri(**settings), simulation.out
+    if test is not None:
+        test_mask(scan, test, out.name)  # refused before the work
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)

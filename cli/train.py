@@ -53,8 +53,8 @@ class Training:
         str, typer.Option(help="Licence of the weights, for the card: that of the training data")
     ] = ""
     device: Device = "auto"
-    threads: Annotated[int, typer.Option(help="CPU threads, 0 for all")] = 0
-    seed: Annotated[int, typer.Option(help="Seed of crops and noise")] = 0
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="CPU threads, 0 for all")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of crops and noise")] = 0
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew where OUT or its state exist")
     ] = False

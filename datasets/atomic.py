@@ -108,6 +108,8 @@ def check_writable(folder: Path, nbytes: int = 0) -> None:
 
 def check_name(path: Path) -> None:
     """Refuse a name that no file system takes (OutputError)."""
+    if not path.name:
+        raise OutputError(f"{path}: names no file or folder to write; give it a name")
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME or "\0" in str(path):
         why = f"has {length} bytes, file systems take {LONGEST_NAME}"

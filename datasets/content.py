@@ -81,11 +81,15 @@ class Content:
 def look_at(path: str | Path) -> Content:
     """The content of a file or folder. Raises NotFoundError, InputError (empty, cannot be opened, damaged gzip)."""
     path = Path(path)
-    if not path.exists():
+    try:
+        there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    except OSError as cause:
+        raise NotFoundError(f"{path}: no such file ({cause.strerror})") from cause
+    if not there:
         raise NotFoundError(f"{path}: no such file or folder")
-    if path.is_dir():
+    if is_folder:
         return Content(path, is_folder=True)
-    if not path.is_file():
+    if not is_file:
         raise InputError(path, "neither a file nor a folder", "give the path of a file")
     try:
         with path.open("rb") as stream:

@@ -32,6 +32,9 @@ from numpy.typing import NDArray
 
 from restore.errors import ConfigError, ShapeError
 
+LARGEST_RANGE = 1e100
+"""Of a data range: its square is a number too."""
+
 SSIM_WINDOW = 7
 SSIM_VARIANT = "uniform 7x7, sample covariance, K1 0.01, K2 0.03, valid region"
 
@@ -170,6 +173,8 @@ def _real(value: Any, what: str) -> NDArray[np.float64]:
 
 
 def _positive(data_range: float) -> float:
-    if not (np.isfinite(data_range) and data_range > 0):
-        raise ConfigError(f"data_range must be a positive number, got {data_range}")
+    if not 0 < data_range <= LARGEST_RANGE:
+        raise ConfigError(
+            f"data_range must be a positive number of at most {LARGEST_RANGE:g}, got {data_range}"
+        )
     return float(data_range)

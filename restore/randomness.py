@@ -47,5 +47,13 @@ def _normal(shape: torch.Size, dtype: torch.dtype, generator: torch.Generator) -
 
 
 def _item_seed(seed: int, name: str) -> int:
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    digest = hashlib.sha256(_bytes(f"{seed}/{name}")).digest()
     return int.from_bytes(digest[:8], "big") >> 1  # 63 bits: what torch accepts as a positive seed
+
+
+def _bytes(name: str) -> bytes:
+    """A name as it stands on the disk, whatever the locale: names of files may be no UTF-8."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")

@@ -56,11 +56,7 @@ def write_fastmri_file(
     columns = _measured(scan.mask)
     slices, coils, height, width = scan.shape
     if test is not None:
-        mask, low = fastmri_mask(
-            test.kind, width, test.acceleration, test.center_fraction, name or path.name
-        )
-        if not (mask & scan.mask).any():
-            raise ConfigError("no measured column is left by this mask")
+        mask, low = test_mask(scan, test, name or path.name)
     shape = (slices, height, width) if coils == 1 else scan.shape
     # Only the size of this stack is looked at, for the room on the disk.
     target = None if test else LazyStack((slices, *scan.recon_shape), scan.kspace.load)
@@ -81,6 +77,16 @@ def write_fastmri_file(
         file.attrs["acquisition"] = str(scan.settings.get("acquisition", "MR"))
         file.attrs["patient_id"] = NO_PATIENT
         write_record(file, scan)
+
+
+def test_mask(scan: MRIScan, test: Undersampling, name: str) -> tuple[Mask, int]:
+    """The mask of the test file `name` of a scan and its number of central columns. Raises ConfigError."""
+    mask, low = fastmri_mask(
+        test.kind, scan.shape[-1], test.acceleration, test.center_fraction, name
+    )
+    if not (mask & scan.mask).any():
+        raise ConfigError("no measured column is left by this mask")
+    return mask, low
 
 
 def target_image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -38,6 +38,8 @@ BORDER = 1  # pixels of air around: the object fades to it linearly, as the proj
 
 MIN_COUNTS = 0.5
 MAX_PHOTONS = 1e15
+LONGEST_ARC = 3600.0
+"""Degrees: ten turns."""
 LOWEST_TOP_HU = 200.0
 """A volume of a patient in HU has bone above this; one below is probably in other units."""
 
@@ -61,8 +63,10 @@ def simulate_ct(
     """
     if not 0 < photons <= MAX_PHOTONS:
         raise ConfigError(f"photons must lie above 0 and at most {MAX_PHOTONS:g}, got {photons}")
-    if not (np.isfinite(arc) and arc != 0):
-        raise ConfigError(f"the arc must be a number of degrees, got {arc}")
+    if not 0 < abs(arc) <= LONGEST_ARC:
+        raise ConfigError(
+            f"the arc must be degrees other than 0, at most {LONGEST_ARC:g}, got {arc}"
+        )
     height, width = volume.data.shape[1:]
     indices = chosen_slices(volume, slices, seed)
     notes = [*volume.notes, *_remarks(volume)]

@@ -87,6 +87,11 @@ def run_benchmark(
         for method in methods:  # slips in names and values are found before any work
             method.sampler_for(setting.name, LinearOperator, check=False)
     work = _Work(protocol, tuple(methods), run, options, told, protocol.volumes())
+    if not work.mine:
+        k, n = options.part or (1, 1)
+        raise ConfigError(
+            f"part {k} of {n} has none of the {len(work.volumes)} volumes; choose fewer parts"
+        )
     _check_place(run, work.volumes)
     run.mkdir(exist_ok=True)
     with one_at_a_time(results.results_path(run, options.part)):

@@ -17,7 +17,7 @@ from restore.datasets.slices import slices_within
 from restore.datasets.volume.padding import padding_of
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
-from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim, ssim_counts
+from restore.metrics import LARGEST_RANGE, SSIM_VARIANT, nmse, psnr, ssim, ssim_counts
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.registration import Registered, register
 from restore.scaling import CT_MINIMUM_HU
@@ -198,10 +198,10 @@ def _figures(
     **described: Any,
 ) -> Evaluation:
     """where: the samples that count, all by default."""
-    if not (np.isfinite(data_range) and data_range > 0):
+    if not 0 < data_range <= LARGEST_RANGE:
         raise ConfigError(
-            f"the data range is {data_range:g} ({rule}), expected a positive number; give another "
-            "with --data-range"
+            f"the data range is {data_range:g} ({rule}), expected a positive number of at most {LARGEST_RANGE:g}; "
+            "give another with --data-range"
         )
     both = (x, y) if where is None else (x[where], y[where])
     factor = _least_squares_factor(*both) if rescale else None

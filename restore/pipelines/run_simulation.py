@@ -27,7 +27,7 @@ from restore.datasets.scan_record import GROUP
 from restore.datasets.sidecar import environment
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
-from restore.errors import OutputError, RestoreError
+from restore.errors import ConfigError, OutputError, RestoreError
 from restore.pipelines.scan_to_volume import OnPiece
 from restore.pipelines.work_folder import WorkFolder, unmoved
 from restore.version import __version__
@@ -89,7 +89,8 @@ def simulate(
     """Compute what an interruption left of a scan and put it at OUT; False where it lies there already.
 
     scan: slices computed when read. job: `job_of`. write: writes such a scan to a path. measured: the name of its
-    field with the measured samples. Raises OutputError, and what computing and writing raise.
+    field with the measured samples. Raises OutputError, ConfigError for samples that are not
+    finite, and what computing and writing raise.
     """
     if not overwrite and is_done(out, job):
         return False
@@ -121,7 +122,12 @@ def _kept(stack: LazyStack, index: int, work: WorkFolder) -> np.ndarray:
     found = work.array(which)
     if found is not None:
         return found[0]
-    values = np.asarray(stack.load(index))
+    with np.errstate(over="ignore"):
+        values = np.asarray(stack.load(index))
+    if not np.isfinite(values).all():
+        raise ConfigError(
+            f"slice {index} of the scan has numbers beyond single precision: the volume or its noise are too large"
+        )
     work.keep(which, values, {})
     return values
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import h5py
 import pytest
 
+from restore.cli import console
 from restore.datasets.open import write
 from restore.datasets.simulate import ct as ct_scans
 from restore.datasets.simulate import fastmri_files, mri
@@ -108,9 +110,20 @@ def test_a_scan_that_is_there_is_not_made_twice_and_a_changed_one_is_not_taken_f
     assert out.read_bytes() == right
 
 
-def test_progress_is_said_slice_by_slice(volumes, verb, tmp_path):
-    result = verb(*job("ct", volumes, tmp_path / "a.h5"))
-    assert f"a.h5: {SLICES - 1} of {SLICES} slices" in result.stderr
+def test_progress_of_long_work_is_said(volumes, verb, tmp_path, monkeypatch):
+    quick = verb(*job("ct", volumes, tmp_path / "a.h5"))
+    assert "slices," not in quick.stderr
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(hours)))
+    slow = verb(*job("ct", volumes, tmp_path / "b.h5"))
+    assert f"b.h5: {SLICES - 1} of {SLICES} slices" in slow.stderr
+
+
+def test_samples_beyond_single_precision_are_refused(volumes, verb, tmp_path):
+    result = verb(*job("mri", volumes, tmp_path / "a.h5", "--noise", "1e300"))
+    assert result.exit_code == 2
+    assert "beyond single precision" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_room_for_the_kept_slices_is_looked_for_before_the_work(
