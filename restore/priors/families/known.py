@@ -8,7 +8,7 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.priors.families.base import Family
 
-FAMILIES = ("adm", "ncsnpp", "edm")
+FAMILIES = ("adm", "ncsnpp", "edm", "diffusers")
 
 
 def family_of(kind: str) -> Family:

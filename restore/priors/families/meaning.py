@@ -96,9 +96,10 @@ def alphas_cumprod(schedule: str) -> Tensor:
 
     "linear": betas evenly spaced (Ho and others, 2020); "scaled_linear": their roots are (Rombach and others, 2022);
     "cosine": cos^2 of time, betas at most 0.999 (Nichol and Dhariwal, 2021). linear and scaled_linear take their ends,
-    all of them the number of steps last.
+    all of them the number of steps. ":zsnr" behind it: rescaled so that the last level is noise alone, a product of 0
+    (Lin and others, "Common diffusion noise schedules and sample steps are flawed", WACV 2024).
     """
-    word, *numbers = schedule.split(":")
+    word, *numbers = schedule.removesuffix(":zsnr").split(":")
     if word not in SCHEDULES:
         near = did_you_mean(word, SCHEDULES)
         raise ConfigError(
@@ -118,7 +119,11 @@ def alphas_cumprod(schedule: str) -> Tensor:
     betas = _cosine(int(steps)) if ends is None else _between(word, ends, int(steps))
     if not bool(((betas > 0) & (betas < 1)).all()):
         raise ConfigError(f"schedule '{schedule}': betas must lie between 0 and 1")
-    return torch.cumprod(1 - betas, 0)
+    found = torch.cumprod(1 - betas, 0)
+    if not schedule.endswith(":zsnr"):
+        return found
+    root = found.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
 _FORMS = {
