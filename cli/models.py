@@ -107,6 +107,9 @@ def convert(
     sidecar: Annotated[
         Path | None, typer.Option(help="JSON with range, schedule, prediction, complex_mode, ...")
     ] = None,
+    context: Annotated[
+        Path | None, typer.Option(help="Tensors that it is told beside the image (.npz, .safetensors).")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
@@ -117,7 +120,8 @@ def convert(
     meaning = _meaning(image_range, schedule, prediction, complex_mode, sigma_range, label, tasks)
     made = run(
         Conversion(
-            file, kind, out, config, entry, values_of(settings or ()), meaning, sidecar, weights, licence, overwrite
+            file, kind, out, config, entry, values_of(settings or ()), meaning, sidecar, context, weights, licence,
+            overwrite,
         )
     )  # fmt: skip
     console.result(str(out))

@@ -57,7 +57,7 @@ def replay(
     if not is_converted(read_card(path)):
         raise WeightsError(f"{path}: is no converted model")
     card, tensors = load_tensors(path)
-    found = converted_from(card)
+    found = converted_from(card).told(tensors)
     dtype = getattr(torch, precision)
     network = found.network(tensors).to(dtype)
     ready = {k: v.to(dtype) if v.is_floating_point() else v for k, v in arrays.items()}
@@ -97,15 +97,15 @@ def compare(case: Case, tolerance: float | None = None) -> Compared:
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
-    """The numbers of an .npz file by name. Raises NotFoundError, InputError."""
+    """The numbers of an .npz file by name, or of an .npy file by that of the file. Raises NotFoundError, InputError."""
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such file")
     try:
+        if path.suffix == ".npy":
+            return {path.stem: torch.from_numpy(np.load(path, allow_pickle=False))}
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError(path, "is a single array", "expected an .npz file of several")
             found = {name: np.asarray(file[name]) for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(path, f"is no .npz file of numbers ({error})") from error
     return {
         k: torch.from_numpy(np.ascontiguousarray(v)).reshape(v.shape)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import restore
 from restore.config import did_you_mean
 from restore.datasets.json_text import plain, read_json
 from restore.errors import ConfigError, InputError, OutputError
+from restore.pipelines.model_check import read_arrays
 from restore.priors.checkpoints.content import Checkpoint, Opaque, StoredTensor, leaves
 from restore.priors.checkpoints.reading import read_checkpoint
-from restore.priors.converted import Converted, converted_from, is_converted
+from restore.priors.converted import CONTEXT, Converted, converted_from, is_converted
 from restore.priors.families.base import Family, Weights
 from restore.priors.families.known import FAMILIES, family_of
 from restore.priors.families.meaning import Meaning, meaning_from
@@ -89,7 +91,8 @@ class Conversion:
 
     config: a JSON file with the constructor's arguments, by file name under "files" or plainly; entry: another name
     there. settings: arguments that win over it. meaning: what the weights do not tell; it wins over `sidecar`, a JSON
-    file of the same, and both over what the family's settings say. weights: "ema", "raw" or "" for the usual ones.
+    file of the same, and both over what the family's settings say. context: tensors that the network is told beside the
+    image (.npz, .safetensors; .npy by the file's name). weights: "ema", "raw" or "" for the usual ones.
     """
 
     path: Path
@@ -100,6 +103,7 @@ class Conversion:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     meaning: Meaning = dataclasses.field(default_factory=Meaning)
     sidecar: Path | None = None
+    context: Path | None = None
     weights: str = ""
     licence: str = ""
     overwrite: bool = False
@@ -131,6 +135,9 @@ def convert(job: Conversion) -> Converted:
     made = Converted(family, config, meaning, job.out.stem)
     _fits(job.path, weights, made)
     tensors = {name: tensor.read().contiguous() for name, tensor in weights.items()}
+    context = {} if job.context is None else _context(job.context)
+    tensors |= {CONTEXT + name: tensor for name, tensor in context.items()}
+    made = made.told(tensors)
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     if bad:
         raise InputError(job.path, f"holds values that are not finite ({', '.join(bad[:_SHOWN])})")
@@ -138,6 +145,7 @@ def convert(job: Conversion) -> Converted:
     write_card(job.out, {
         "name": job.out.stem, "schema": SCHEMA, "architecture": family.name, "kind": made.kind,
         "settings": plain(_without_remarks(record), "settings"), "meaning": plain(meaning.record(), "meaning"),
+        "context": {name: list(tensor.shape) for name, tensor in context.items()},
         "source": _source(job, found), "parameters": sum(t.numel() for t in tensors.values()),
         "licence": job.licence or "that of the source", "converted": f"restore {restore.__version__}",
         "sha256": digest,
@@ -182,6 +190,15 @@ def _arguments(job: Conversion, found: Checkpoint) -> dict[str, Any]:
             "--entry"
         )
     return dict(files[name])
+
+
+def _context(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, as float32. Raises NotFoundError, InputError."""
+    if path.suffix == ".safetensors":
+        found = {n: t.read() for n, t in read_checkpoint(path).tensors().items()}
+    else:
+        found = read_arrays(path)
+    return {n: t.float().contiguous() for n, t in found.items()}
 
 
 def _fits(path: Path, weights: Weights, made: Converted) -> None:

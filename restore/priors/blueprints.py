@@ -197,7 +197,7 @@ class _Published:
         return converted_from(card).shapes()
 
     def build(self, card: Card, tensors: Tensors) -> Any:
-        found = converted_from(card)
+        found = converted_from(card).told(tensors)
         return found.model(found.network(tensors))
 
 

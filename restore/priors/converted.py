@@ -31,6 +31,8 @@ OPTIONS = {
     "tasks": "--tasks deblur,superres,... (what it was trained on)",
 }
 """How each thing that a file does not tell is said, by its name in `Meaning` or among the settings."""
+CONTEXT = "context."
+"""Before the names of tensors that a network is told beside the image."""
 ALONE = ("autoencoder", "part", "tensors")
 """Kinds that are no priors by themselves."""
 
@@ -55,16 +57,25 @@ class Converted:
         return self.family.kind(self.config)
 
     def shapes(self) -> Tensors:
-        """Names and shapes of the network's tensors, on the meta device."""
+        """Names and shapes of the network's tensors and of what it is told beside the image, on the meta device."""
         with torch.device("meta"):
-            return self.family.network(self.config).state_dict()
+            found = self.family.network(self.config).state_dict()
+        return found | {CONTEXT + k: v for k, v in (self.meaning.context or {}).items()}
 
     def network(self, tensors: Tensors) -> nn.Module:
         """The network with these tensors, which fit it, in eval mode without gradients."""
         with torch.device("meta"):
             network = self.family.network(self.config)
-        network.load_state_dict(tensors, assign=True)
+        own = {k: v for k, v in tensors.items() if not k.startswith(CONTEXT)}
+        network.load_state_dict(own, assign=True)
         return network.eval().requires_grad_(False)
+
+    def told(self, tensors: Tensors) -> Converted:
+        """The same with the context that lies with the weights."""
+        context = {k.removeprefix(CONTEXT): v for k, v in tensors.items() if k.startswith(CONTEXT)}
+        return dataclasses.replace(
+            self, meaning=dataclasses.replace(self.meaning, context=context or None)
+        )
 
     def missing(self) -> list[str]:
         """What has to be said before it can be a prior; nothing for what is none by itself."""
@@ -93,6 +104,9 @@ class Converted:
 def converted_from(card: Card) -> Converted:
     """What a card says. Raises KeyError, TypeError, ValueError, ConfigError for impossible ones."""
     family = family_of(str(card["architecture"]))
-    return Converted(
-        family, family.config(card["settings"]), meaning_from(card.get("meaning", {})), str(card["name"])
-    )  # fmt: skip
+    meaning = meaning_from(card.get("meaning", {}))
+    sizes = {str(k): tuple(map(int, v)) for k, v in card.get("context", {}).items()}
+    if sizes:
+        shapes = {k: torch.empty(v, device="meta") for k, v in sizes.items()}
+        meaning = dataclasses.replace(meaning, context=shapes)
+    return Converted(family, family.config(card["settings"]), meaning, str(card["name"]))

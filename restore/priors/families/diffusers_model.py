@@ -75,7 +75,8 @@ class MeanCode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
-        return self.autoencoder.moments(x)[0]  # type: ignore[operator]
+        dtype = next(self.autoencoder.parameters()).dtype
+        return self.autoencoder.moments(x.to(dtype))[0].to(x.dtype)  # type: ignore[operator]
 
 
 class CodeImage(nn.Module):
@@ -87,4 +88,5 @@ class CodeImage(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z: (N, c, h, w)."""
-        return self.autoencoder.decode(z)  # type: ignore[operator]
+        dtype = next(self.autoencoder.parameters()).dtype
+        return self.autoencoder.decode(z.to(dtype)).to(z.dtype)  # type: ignore[operator]

@@ -31,7 +31,8 @@ class Meaning:
     Dhariwal, 2021). prediction: "eps", "x0" or "v". sigma_range: lowest and highest noise, in units of the training
     images. complex_mode: as `Denoiser.complex_mode`. label: the class that a class-conditional network is asked for.
     rescale_time: times are told as 1000 t / T. tasks: what a conditional network was trained on, as `Operator.task`.
-    None and "" where nothing is said.
+    context: tensors that it is told beside the image, by name, such as the embedding of an empty prompt. None and ""
+    where nothing is said.
     """
 
     range: tuple[float, float] | None = None
@@ -42,6 +43,7 @@ class Meaning:
     label: int | None = None
     rescale_time: bool = False
     tasks: tuple[str, ...] = ()
+    context: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         for name in ("range", "sigma_range"):
@@ -65,16 +67,18 @@ class Meaning:
     def over(self, other: Meaning) -> Meaning:
         """This meaning where it says something, the other one where it does not."""
         said = {k: v for k, v in self.record().items() if v not in (None, "", (), False)}
-        return dataclasses.replace(other, **said)
+        return dataclasses.replace(other, **said, context=self.context or other.context)
 
     def record(self) -> dict[str, Any]:
-        """For a card."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """For a card; the context's tensors lie with the weights."""
+        return {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "context"
+        }
 
 
 def meaning_from(record: Mapping[str, Any]) -> Meaning:
     """What a card or side-car says. Raises ConfigError for unknown words and wrong values."""
-    known = [f.name for f in dataclasses.fields(Meaning)]
+    known = [f.name for f in dataclasses.fields(Meaning) if f.name != "context"]
     for name in record:
         if name not in known:
             near = did_you_mean(str(name), known)
