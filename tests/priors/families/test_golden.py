@@ -65,7 +65,8 @@ def test_published_outputs_are_reproduced(
     assert len(found.compared) == count
     assert all(c.same for c in found.compared), found.compared
     exact = [c for c in found.compared if c.output.endswith("_f64")]
-    assert exact and max(c.difference for c in exact) < FLOAT64
+    assert exact
+    assert max(c.difference for c in exact) < FLOAT64
 
 
 @pytest.mark.parametrize(("folder", "name", "kind", "count"), MORE)
@@ -91,7 +92,8 @@ def test_the_raw_weights_are_another_entry(tmp_path: Path):
     )
     convert(raw)
     found = replay(tmp_path / "x.safetensors", GOLDEN / "ncsnpp" / "io.npz")
-    assert [c.output for c in found.compared] == ["ve_raw_f64"] and found.compared[0].same
+    assert [c.output for c in found.compared] == ["ve_raw_f64"]
+    assert found.compared[0].same
     assert found.others == ["ve_ema_f64"]
 
 
@@ -146,7 +148,8 @@ def test_settings_that_the_shapes_tell_may_be_left_out(tmp_path: Path):
         convert(plain)
     convert(dataclasses.replace(plain, settings={"num_heads": 2, "num_heads_upsample": 4}))
     found = replay(tmp_path / "x.safetensors", GOLDEN / "adm" / "io.npz")
-    assert len(found.compared) == 2 and all(c.same for c in found.compared)
+    assert len(found.compared) == 2
+    assert all(c.same for c in found.compared)
 
 
 def test_another_kind_is_named(tmp_path: Path):
