@@ -181,6 +181,12 @@ class FromX0(_VariancePreserving):
         return out
 
 
+BY_PREDICTION: dict[str, type[FromEps] | type[FromV] | type[FromX0]] = {
+    "eps": FromEps, "v": FromV, "x0": FromX0,
+}  # fmt: skip
+"""The wrapper of a variance-preserving network by what it predicts."""
+
+
 class FromScore(_Wrapped):
     """A variance-exploding score network s(x, sigma) = grad log p_sigma(x): x0 = x + sigma^2 s.
 

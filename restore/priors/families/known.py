@@ -8,7 +8,9 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.priors.families.base import Family
 
-FAMILIES = ("adm", "ncsnpp", "edm", "diffusers")
+FAMILIES = (
+    "adm", "ncsnpp", "edm", "diffusers", "ldm", "resshift", "rddm", "irsde", "drunet", "ffdnet",
+)  # fmt: skip
 
 
 def family_of(kind: str) -> Family:

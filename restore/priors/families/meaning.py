@@ -15,11 +15,13 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from restore.bridges.base import HEADS
 from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.priors.base import ComplexMode
+from restore.priors.families.bridge_schedules import bridge_levels, is_bridge_schedule
 
-PREDICTIONS = ("eps", "x0", "v")
+PREDICTIONS = ("eps", "v", *HEADS)
 SCHEDULES = ("linear", "scaled_linear", "cosine")
 _MOST_STEPS = 100_000
 
@@ -62,7 +64,8 @@ class Meaning:
             words = ", ".join(get_args(ComplexMode))
             raise ConfigError(f"complex_mode is '{self.complex_mode}', expected one of {words}")
         if self.schedule:
-            alphas_cumprod(self.schedule)
+            known = bridge_levels if is_bridge_schedule(self.schedule) else alphas_cumprod
+            known(self.schedule)
 
     def over(self, other: Meaning) -> Meaning:
         """This meaning where it says something, the other one where it does not."""

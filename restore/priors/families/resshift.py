@@ -1,0 +1,167 @@
+"""ResShift: state dicts of UNetModelSwin and of its VQ autoencoders (VQModelTorch).
+
+Yue, Wang, Loy, NeurIPS 2023. The degraded image, in its own size, joins the state as further channels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from restore.bridges.resshift import HEADS
+from restore.errors import ConfigError
+from restore.priors.checkpoints.content import Checkpoint
+from restore.priors.families.base import Case, Family, Record, Weights, arguments, needed, outputs
+from restore.priors.families.bridge_network import BridgeNetwork, head_of, times_of
+from restore.priors.families.first_stages import (
+    FirstStage,
+    first_stage,
+    first_stage_cases,
+    first_stage_config,
+    first_stage_weights,
+    guessed_first_stage,
+)
+from restore.priors.families.meaning import Meaning
+from restore.priors.families.unwrapping import state_dict_in
+from restore.priors.nets.first_stage import VQModel
+from restore.priors.nets.swin_unet import SwinUNet, SwinUNetConfig
+
+Config = SwinUNetConfig | FirstStage
+_PREDICT = {"xstart": "x0", "residual": "residual", "epsilon": "noise", "epsilon_scale": "scaled-noise"}  # fmt: skip
+
+
+class ResShift(Family):
+    """Residual shifting."""
+
+    name = "resshift"
+    what = "ResShift U-Nets with Swin layers, and their VQ autoencoders"
+    ignored = frozenset(("cls", "dropout", "dims", "use_fp16"))
+    inferred = (
+        "channels, widths, levels, window, Swin width and depth, halvings of the degraded image"
+    )
+    asked = "number of heads, sizes, where Swin layers sit; range, prediction, schedule, tasks"
+
+    def claims(self, found: Checkpoint) -> bool:
+        """Tables of relative positions; or a VQ autoencoder without what training leaves beside it."""
+        names = state_dict_in(found, "") or {}
+        alone = "quantize.embedding.weight" in names and all(
+            n in first_stage_weights(names) for n in names
+        )
+        return alone or any(n.endswith("relative_position_bias_table") for n in names)
+
+    def weights(self, found: Checkpoint, which: str) -> Weights:
+        """The flat dictionary, of the U-Net or of an autoencoder. Raises ConfigError."""
+        tensors = state_dict_in(found, which) or {}
+        if "quantize.embedding.weight" in tensors:
+            return first_stage_weights(tensors)
+        if not any(n.endswith("relative_position_bias_table") for n in tensors):
+            raise ConfigError(
+                f"{found.path}: holds no U-Net with Swin layers (input_blocks ... relative_position_bias_table) and no "
+                "VQ autoencoder (encoder, decoder, quantize)"
+            )
+        return tensors
+
+    def guess(self, weights: Weights) -> dict[str, Any]:
+        """What shapes determine."""
+        shapes = {n: t.shape for n, t in weights.items()}
+        if "quantize.embedding.weight" in shapes:
+            return guessed_first_stage(weights)
+        swin = "middle_block.1.blocks.0"
+        table = shapes[f"{swin}.attn.relative_position_bias_table"]
+        width = shapes[f"{swin}.attn.proj.weight"][0]
+        depth = len({m[1] for n in shapes if (m := re.match(r"middle_block\.1\.blocks\.(\d+)\.", n))})  # fmt: skip
+        found: dict[str, Any] = {
+            "model_channels": shapes["time_embed.0.weight"][1], "out_channels": shapes["out.2.weight"][0],
+            "swin_embed_dim": width, "swin_depth": depth,
+            "patch_norm": "middle_block.1.patch_embed.norm.weight" in shapes,
+            "mlp_ratio": shapes[f"{swin}.mlp.fc1.weight"][0] / width,
+        }  # fmt: skip
+        first = "input_blocks.1.0.emb_layers.1.weight"
+        if first in shapes:
+            out = shapes["input_blocks.1.0.out_layers.3.weight"][0]
+            found["use_scale_shift_norm"] = shapes[first][0] == 2 * out
+        found["num_head_channels"] = width // table[1]
+        return found
+
+    def config(self, record: Record) -> Config:
+        """Of the U-Net, or, where there is a `ddconfig`, of the autoencoder. Raises ConfigError."""
+        if {"ddconfig", "n_embed"} & set(record):
+            return first_stage_config(record)
+        values = dict(record)
+        if isinstance(values.get("num_res_blocks"), int):
+            count = len(values.get("channel_mult", (1, 2, 4, 8)))
+            values["num_res_blocks"] = (values["num_res_blocks"],) * count
+        return arguments(SwinUNetConfig, values, self.ignored)
+
+    def network(self, config: Config) -> nn.Module:
+        """The U-Net or the autoencoder."""
+        return SwinUNet(config) if isinstance(config, SwinUNetConfig) else first_stage(config)
+
+    def kind(self, config: Config) -> str:
+        """A conditional model, or an autoencoder alone."""
+        return "conditional" if isinstance(config, SwinUNetConfig) else "autoencoder"
+
+    def unstated(self, config: Config, meaning: Meaning) -> list[str]:
+        """Range, prediction and schedule of a U-Net."""
+        asked = ("range", "prediction", "schedule") if isinstance(config, SwinUNetConfig) else ()
+        return needed(meaning, *asked)
+
+    def model(self, network: nn.Module, config: Config, meaning: Meaning, name: str) -> Any:
+        """The network of a ResShift chain in pixels; an autoencoder as it is. Raises ConfigError."""
+        if isinstance(config, FirstStage):
+            return network
+        return ResShiftModel(network, config, meaning, name)
+
+    def replay(
+        self, network: nn.Module, config: Config, arrays: Mapping[str, Tensor], source: str
+    ) -> Iterator[Case]:
+        """`swin_same` and `swin_featext_mask`, or outputs of the autoencoder."""
+        if isinstance(network, VQModel):
+            assert isinstance(config, FirstStage)  # noqa: S101  (for the type checker)
+            yield from first_stage_cases(network, config, arrays)
+            return
+        assert isinstance(config, SwinUNetConfig)  # noqa: S101  (for the type checker)
+        x, t = arrays.get("x"), arrays.get("t", arrays.get("time"))
+        if x is None or t is None:
+            return
+        side = x.shape[2] * config.lq_size // config.image_size
+        shown = _of_side(arrays, ("lq", "lq_large", "cond"), side)
+        mask = _of_side(arrays, ("mask", "mask_large"), side) if config.cond_mask else None
+        for output, reference in outputs(arrays).items():
+            masked = "mask" in output
+            if shown is not None and output.startswith(("swin", "out")) and (
+                output.startswith("out") or (masked, "featext" in output) == (config.cond_mask, config.halvings > 0)
+            ):  # fmt: skip
+                yield Case(output, reference, lambda s=shown, m=mask: network(x, t, s, m))  # type: ignore[misc]
+
+
+class ResShiftModel(BridgeNetwork):
+    """The network of a ResShift chain whose state has the degraded image's size."""
+
+    def __init__(
+        self, network: nn.Module, config: SwinUNetConfig, meaning: Meaning, name: str
+    ) -> None:
+        if config.halvings or config.cond_mask:
+            raise ConfigError(
+                f"{name}: a network for states of {config.image_size} pixels beside images of {config.lq_size}"
+                f"{' and a mask' if config.cond_mask else ''}, which runs in the codes of an autoencoder; such weights "
+                "can be converted and checked only"
+            )
+        super().__init__(
+            network, channels=config.out_channels, head=head_of(meaning.prediction, HEADS), bridge="resshift",
+            meaning=meaning, name=name, multiple=config.multiple,
+        )  # fmt: skip
+
+    def _answers(self, x: Tensor, level: Any, degraded: Tensor) -> tuple[Tensor, ...]:
+        return (self.network(x, times_of(x, level.t), degraded),)
+
+
+def _of_side(arrays: Mapping[str, Tensor], names: tuple[str, ...], side: int) -> Tensor | None:
+    found = (arrays.get(n) for n in names)
+    return next((a for a in found if a is not None and a.shape[2] == side), None)
+
+
+FAMILY = ResShift()
