@@ -70,6 +70,8 @@ def inspect(
 
 
 def _print_found(found: Found, families: list[Any]) -> None:
+    from restore.pipelines.model_files import short
+
     console.result(f"{found.path}: {found.form}, {found.parameters:,} values in tensors")
     for name, what in found.entries[:40]:
         console.result(f"  {name or '.'}: {what}")
@@ -81,7 +83,7 @@ def _print_found(found: Found, families: list[Any]) -> None:
         console.result(f"--kind {family.name}: {family.what}")
         console.result(f"  the file tells: {family.inferred}")
         for name, value in found.settings[family.name].items():
-            console.result(f"    {name} = {value}")
+            console.result(f"    {name} = {short(str(value))}")
         console.result(f"  to be said: {family.asked}")
 
 
@@ -92,7 +94,7 @@ def convert(
     kind: Annotated[
         str,
         typer.Option(
-            help="adm, ncsnpp, edm, diffusers, ldm, resshift, rddm, irsde, drunet or ffdnet."
+            help="adm, ncsnpp, edm, diffusers, ldm, resshift, rddm, irsde, drunet, ffdnet; tensors for any."
         ),
     ],
     config: Annotated[

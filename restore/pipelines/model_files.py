@@ -25,11 +25,12 @@ from restore.priors.checkpoints.content import Checkpoint, Opaque, StoredTensor,
 from restore.priors.checkpoints.reading import read_checkpoint
 from restore.priors.converted import CONTEXT, Converted, converted_from, is_converted
 from restore.priors.families.base import Family, Weights
-from restore.priors.families.known import FAMILIES, family_of
+from restore.priors.families.known import FAMILIES, PLAIN, family_of
 from restore.priors.families.meaning import Meaning, meaning_from
 from restore.priors.store import SCHEMA, read_card, write_card, write_tensors
 
 _SHOWN = 5
+_LONGEST = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,7 @@ def inspect_file(path: Path) -> Found:
     found = read_checkpoint(path)
     tensors = [v for _, v in leaves(found.tree) if isinstance(v, StoredTensor)]
     kinds = tuple(k for k in FAMILIES if family_of(k).claims(found))
+    kinds = tuple(k for k in kinds if k != PLAIN) or kinds
     settings: dict[str, dict[str, Any]] = {}
     for kind in kinds:
         family = family_of(kind)
@@ -81,8 +83,12 @@ def _in_words(value: Any) -> str:
         return f"list of {len(value)}, {len(tensors)} tensors of {sum(map(_count, tensors))} values"
     if isinstance(value, Opaque):
         return f"an object of {value.name} (not built)"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(repr(value))
+
+
+def short(text: str) -> str:
+    """A text that fits on a line."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +162,7 @@ def convert(job: Conversion) -> Converted:
 def _claimed(found: Checkpoint, family: Family) -> None:
     if family.claims(found):
         return
-    others = [k for k in FAMILIES if family_of(k).claims(found)]
+    others = [k for k in FAMILIES if k != PLAIN and family_of(k).claims(found)]
     names = [".".join(p) for p, v in leaves(found.tree) if isinstance(v, StoredTensor)]
     there = f"; it looks like --kind {' or '.join(others)}" if others else ""
     raise InputError(

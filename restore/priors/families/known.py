@@ -9,8 +9,10 @@ from restore.errors import ConfigError
 from restore.priors.families.base import Family
 
 FAMILIES = (
-    "adm", "ncsnpp", "edm", "diffusers", "ldm", "resshift", "rddm", "irsde", "drunet", "ffdnet",
+    "adm", "ncsnpp", "edm", "diffusers", "ldm", "resshift", "rddm", "irsde", "drunet", "ffdnet", "tensors",
 )  # fmt: skip
+PLAIN = "tensors"
+"""Claims any file: offered where no other does."""
 
 
 def family_of(kind: str) -> Family:
