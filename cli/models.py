@@ -34,7 +34,8 @@ SigmaRange = Annotated[
     typer.Option(metavar="LOW:HIGH", help="Noise it was trained for, in units of its images."),
 ]
 Label = Annotated[
-    int | None, typer.Option(min=0, help="Class that a conditional network is asked for.")
+    int | None,
+    typer.Option(min=-1, help="Class that a conditional network is asked for; -1: none (EDM)."),
 ]
 Tasks = Annotated[str, typer.Option(help="Tasks that a restoration network was trained on.")]
 Set = Annotated[

@@ -25,7 +25,7 @@ OPTIONS = {
     "schedule": "--schedule linear:0.0001:0.02:1000 (or scaled_linear:..., cosine:...)",
     "prediction": "--prediction eps, x0 or v",
     "complex_mode": "--complex-mode separate, channels or magnitude (what becomes of complex images)",
-    "label": "--label N (the class to ask for)",
+    "label": "--label N (the class to ask for; -1 for none, in EDM)",
     "precond": "--set precond=EDMPrecond, VPPrecond or VEPrecond (the class that trained it)",
     "sigma_range": "--sigma-range LOW:HIGH (noise in units of the training images)",
     "tasks": "--tasks deblur,superres,... (what it was trained on)",

@@ -170,7 +170,9 @@ class EDMFamily(Family):
         }  # fmt: skip
         inner: nn.Module = network
         if config.net.label_dim:
-            inner = OfClass(network, config.net.label_dim, meaning.label or 0)
+            inner = OfClass(
+                network, config.net.label_dim, -1 if meaning.label is None else meaning.label
+            )
         return FromDenoiser(inner, sigma_min=low, sigma_max=high, sigma_as="vector", **images)
 
     def replay(
@@ -205,18 +207,21 @@ class _Outer:
 
 
 class OfClass(nn.Module):
-    """A class-conditional denoiser that is asked for one class."""
+    """A class-conditional denoiser that is asked for one class, or for none of them (-1: zeros, as in training)."""
 
     def __init__(self, network: nn.Module, classes: int, label: int) -> None:
         super().__init__()
-        if not 0 <= label < classes:
-            raise ConfigError(f"label {label}: there are the classes 0 to {classes - 1}")
+        if not -1 <= label < classes:
+            raise ConfigError(
+                f"label {label}: there are the classes 0 to {classes - 1}, and -1 for none of them"
+            )
         self.network, self.classes, self.label = network, classes, label
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: (N, C, H, W), sigma: (N,)."""
         labels = x.new_zeros(len(x), self.classes)
-        labels[:, self.label] = 1
+        if self.label >= 0:
+            labels[:, self.label] = 1
         return self.network(x, sigma, labels)
 
 
