@@ -24,7 +24,6 @@ CASES = [
     ("edm", "songunet_ddpmpp.pt", "edm", 6),
     ("edm", "unetblock_4heads.pt", "edm", 1),
     ("diffusers", "autoencoder_kl_old_names", "diffusers", 3),
-    ("diffusers", "sd_unet", "diffusers", 1),
 ]
 # Where the whole set lies beside the checkout: folder, file, outputs at least.
 MORE = [
