@@ -91,7 +91,7 @@ def find_dataset(
     """The data set at `name` ("a/b"), checked before use, or None where it is absent.
 
     sparse: parts may never have been written and count as zeros; for readers that know which.
-    pairs: compounds of two floating-point numbers are let through.
+    pairs: compounds of two real numbers are let through.
     Raises InputError for links, foreign storage, values that are not numbers, or impossible sizes.
     """
     found = _follow(file, name)
@@ -105,7 +105,9 @@ def find_dataset(
     if found.external:
         raise InputError(path, f"the values of '{name}' are stored in another file", _copy_hint())
     fields = [field[0].kind for field in (found.dtype.fields or {}).values()]
-    number = found.dtype.kind in NUMBERS or (pairs and fields == ["f", "f"])
+    number = found.dtype.kind in NUMBERS or (
+        pairs and len(fields) == 2 and fields[0] == fields[1] and fields[0] in "fiu"
+    )
     if found.shape is None or not number:
         raise InputError(path, f"'{name}' does not hold numbers (type {found.dtype})")
     if not _is_laid_out(found.id.get_type()):
@@ -152,7 +154,7 @@ def find_text(file: h5py.File, name: str) -> str | None:
     raw = value if isinstance(value, bytes) else str(value).encode()
     if len(raw) > MAX_TEXT_BYTES:
         raise InputError(path, f"'{name}' holds {len(raw)} bytes of text")
-    return raw.decode("utf-8")
+    return raw.decode("utf-8", errors="replace")  # a header in another encoding: names with accents
 
 
 def find_group(file: h5py.File, name: str) -> h5py.Group | None:

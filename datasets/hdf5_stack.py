@@ -39,17 +39,37 @@ def read_slice(path: Path, key: str, index: int, kind: type | None) -> NDArray[A
 
 
 def is_pair(dtype: np.dtype[Any]) -> bool:
-    """Whether values are a compound of two floating-point numbers, real and imaginary part by their order."""
+    """Whether values are a compound of two real numbers: real and imaginary part."""
     fields: Any = dtype.fields or {}
-    return len(fields) == 2 and all(field[0].kind == "f" for field in fields.values())
+    return len(fields) == 2 and all(field[0].kind in "fiu" for field in fields.values())
 
 
 def joined(values: NDArray[Any]) -> NDArray[Any]:
     """Compounds of real and imaginary part as complex numbers, anything else unchanged."""
     if not is_pair(values.dtype):
         return values
-    real, imaginary = (values[name].astype(np.float64) for name in values.dtype.names or ())
+    names = [str(name) for name in values.dtype.names or ()]
+    if names[0].lower().startswith("i") and names[1].lower().startswith("r"):
+        names.reverse()
+    real, imaginary = (values[name].astype(np.float64) for name in names)
     return real + 1j * imaginary
+
+
+def is_two_channel(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether an array of real numbers has real and imaginary parts along its last axis, behind two axes or more."""
+    return dtype.kind in "fiu" and len(shape) >= 3 and shape[-1] == 2
+
+
+def as_complex(values: NDArray[Any]) -> NDArray[np.complex64]:
+    """One slice of complex numbers, of pairs, or of (..., 2) real ones, in single precision.
+
+    A number too large for it becomes infinite, which the readers look for.
+    """
+    values = joined(values)
+    if is_two_channel((0, *values.shape), values.dtype):
+        values = values[..., 0].astype(np.float64) + 1j * values[..., 1]
+    with np.errstate(over="ignore"):
+        return values.astype(np.complex64)
 
 
 def companion(

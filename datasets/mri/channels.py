@@ -174,11 +174,12 @@ def _whitening(
     covariance: NDArray[Any], alive: NDArray[np.bool_], levels: NDArray[np.float64]
 ) -> Whitening:
     """covariance: of the living channels, per real channel."""
-    values, vectors = np.linalg.eigh(covariance)
-    values = np.maximum(values, 1e-6 * values[-1])
     own = np.sqrt(np.real(np.diag(covariance)))
+    # Of the correlation: levels may lie decades apart, and a channel stored twice has an eigenvalue of zero.
+    values, vectors = np.linalg.eigh(covariance / np.outer(own, own))
+    values = np.maximum(values, 1e-6 * values[-1])
     middle = float(np.median(own))
-    root = (vectors / np.sqrt(values)) @ vectors.conj().T * middle
+    root = (vectors / np.sqrt(values)) @ vectors.conj().T * (middle / own)
     matrix = np.zeros((len(root), alive.size), np.complex64)
     matrix[:, alive] = root
     by_coil = np.zeros(alive.size)

@@ -18,21 +18,31 @@ from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
     find_dataset,
-    find_text,
     names,
     open_hdf5,
     root_names,
 )
 from restore.datasets.hdf5_stack import (
+    as_complex,
     companion,
     is_pair,
+    is_two_channel,
     new_hdf5,
     read_slice,
     write_stack,
 )
-from restore.datasets.mri.fastmri_grid import along_z, image_size, note_matrix, require_cartesian
-from restore.datasets.mri.fastmri_header import Header, format_header, parse_header
-from restore.datasets.mri.kspace_order import order_of
+from restore.datasets.mri.axes import check_axes
+from restore.datasets.mri.fastmri_grid import (
+    along_z,
+    image_size,
+    note_columns,
+    note_factor,
+    note_matrix,
+    read_header,
+    require_cartesian,
+)
+from restore.datasets.mri.fastmri_header import Header, format_header
+from restore.datasets.mri.kspace_order import Order, order_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noise_scan import read_noise_scan
 from restore.datasets.mri.sampling import (
@@ -44,6 +54,7 @@ from restore.datasets.mri.sampling import (
     without_lost,
 )
 from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.mri.stored_maps import read_maps
 from restore.datasets.mri.stored_mask import fitted_mask
 from restore.datasets.scan_record import read_record, write_record
 from restore.datasets.stack import LazyStack, checked_slice
@@ -65,25 +76,22 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
     notes: list[str] = []
     with open_hdf5(path) as file:
         shape = _kspace_shape(file, path, notes)
-        header = _header(file, notes)
+        header = read_header(file, path, shape, notes)
         stored = find_dataset(file, "mask")
         stored_mask = None if stored is None else np.asarray(stored[()])
         reference = _reference(file, path, shape)
-        maps = companion(file, path, "sensitivity_maps", shape, 4, np.complex64)
+        maps = read_maps(file, path, shape, notes)
         noise_scan = read_noise_scan(file, path, shape[1])
         record = read_record(file, path, shape[0])
         noise = attribute(file, "noise_std")
-    require_cartesian(header, path)
-    note_matrix(shape, header, notes)
-    raw = LazyStack(shape, _raw_loader(path, shape))
-    order = order_of(raw, kspace_order, path, notes)
-    ordered = raw if order.usual else LazyStack(shape, lambda i: order.kspace(raw[i]))
+    order, ordered = _ordered(path, shape, header, kspace_order, notes)
     checked = LazyStack(shape, _checked_loader(path, ordered, repair, notes))
     stack = along_z(checked, header, path, notes)
     seen = ordered if stack is checked else stack
     if stored_mask is not None and any(order.corner):
         stored_mask = order.mask(stored_mask, (shape[-2], shape[-1]))
     mask = _mask(seen, stored_mask, path, header, repair, notes)
+    note_factor(mask, header, notes)
     kspace = LazyStack(shape, _masked_loader(stack, mask))
     estimated = noise is None
     if estimated and (noise := middle_noise_std(kspace, mask)) is not None:
@@ -148,7 +156,7 @@ def _kspace_shape(file: h5py.File, path: Path, notes: list[str]) -> tuple[int, i
     if kspace is None:
         raise InputError(path, f"no data set 'kspace'; the file holds {names(file)}")
     sizes = tuple(map(int, kspace.shape))
-    if kspace.dtype.kind == "f" and len(sizes) in (4, 5) and sizes[-1] == 2:
+    if is_two_channel(sizes, kspace.dtype) and len(sizes) >= 4:
         notes.append("'kspace' holds real and imaginary parts along its last axis: joined")
         sizes = sizes[:-1]
     elif is_pair(kspace.dtype):
@@ -160,13 +168,39 @@ def _kspace_shape(file: h5py.File, path: Path, notes: list[str]) -> tuple[int, i
             "magnitudes hold no image: store the complex samples, or real and imaginary parts along a last axis of two",
         )
     if len(sizes) not in (3, 4) or 0 in sizes:
+        several = "; choose one repetition, echo or average, or average them" * (len(sizes) > 4)
         raise InputError(
             path,
             f"'kspace' has shape {kspace.shape}",
-            "expected (slices, coils, H, W), or (slices, H, W) for a single coil",
+            f"expected (slices, coils, H, W), or (slices, H, W) for a single coil{several}",
         )
+    if "MATLAB_class" in kspace.attrs:
+        notes.append(
+            "'kspace' was written by MATLAB, which stores the axes the other way round: if rows and "
+            "columns of the image "
+            "are exchanged, transpose the last two"
+        )
+    if len(sizes) == 3 and find_dataset(file, "reconstruction_esc") is None:
+        notes.append(f"'kspace' has three axes {sizes}: read as slices of a single coil")
     coils = sizes[1] if len(sizes) == 4 else 1
     return sizes[0], coils, sizes[-2], sizes[-1]
+
+
+def _ordered(
+    path: Path,
+    shape: tuple[int, int, int, int],
+    header: Header | None,
+    kspace_order: str,
+    notes: list[str],
+) -> tuple[Order, LazyStack]:
+    """K-space with its zero frequency and its image in the middle, held against the header. Raises InputError."""
+    require_cartesian(header, path)
+    note_matrix(shape, header, notes)
+    raw = LazyStack(shape, _raw_loader(path, shape))
+    partitions = header is not None and header.encoded[2] > 1
+    check_axes(raw, path, notes, kspace_order, partitions)
+    order = order_of(raw, kspace_order, path, notes)
+    return order, raw if order.usual else LazyStack(shape, lambda i: order.kspace(raw[i]))
 
 
 def _reference(file: h5py.File, path: Path, shape: tuple[int, ...]) -> LazyStack | None:
@@ -176,18 +210,6 @@ def _reference(file: h5py.File, path: Path, shape: tuple[int, ...]) -> LazyStack
         if found is not None:
             return found
     return None
-
-
-def _header(file: h5py.File, notes: list[str]) -> Header | None:
-    text = find_text(file, "ismrmrd_header")
-    if text is None:
-        notes.append("no ismrmrd_header: the size of the pixels is unknown")
-        return None
-    try:
-        return parse_header(text)
-    except ValueError as error:
-        notes.append(f"ismrmrd_header left out ({error}): the size of the pixels is unknown")
-        return None
 
 
 def _mask(
@@ -212,12 +234,7 @@ def _mask(
     if repair:
         mask = without_lost(mask, kspace, notes)
     if stored is not None and header is not None and header.columns and header.encoded[1] == width:
-        # Columns beyond the encoding limits are zero padding, even where the mask counts them.
-        inside = np.zeros(width, bool)
-        inside[max(header.columns[0], 0) : header.columns[1]] = True
-        if (mask & ~inside).any():
-            notes.append(f"{int((~inside).sum())} zero-padded columns taken out of the mask")
-            mask = mask & inside
+        note_columns(mask, header.columns, notes)
     if not mask.any():
         raise InputError(path, "the sampling mask is empty", "there is nothing to reconstruct")
     return mask
@@ -225,12 +242,7 @@ def _mask(
 
 def _raw_loader(path: Path, shape: tuple[int, ...]) -> Load:
     def load(index: int) -> NDArray[Any]:
-        values = read_slice(path, "kspace", index, None)
-        if values.dtype.kind == "f":
-            values = values[..., 0] + 1j * values[..., 1]
-        # A number too large for single precision becomes infinite, which is looked for.
-        with np.errstate(over="ignore"):
-            return values.astype(np.complex64).reshape(shape[1:])
+        return as_complex(read_slice(path, "kspace", index, None)).reshape(shape[1:])
 
     return load
 

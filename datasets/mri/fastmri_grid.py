@@ -1,6 +1,6 @@
 """What the header of a fastMRI file means for its data: trajectory, matrix sizes, pixel pitch, kz.
 
-May be called by the fastMRI reader; touches nothing but its arguments.
+May be called by the fastMRI reader; touches nothing but its arguments and the open file it is given.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.budget import check_budget
-from restore.datasets.mri.fastmri_header import Header
-from restore.datasets.mri.sampling import measured_samples, share
+from restore.datasets.hdf5_guard import find_text
+from restore.datasets.mri.fastmri_header import Header, parse_header
+from restore.datasets.mri.sampling import Mask, measured_samples, share
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 
@@ -29,6 +31,85 @@ CONCENTRATED = 0.3
 
 FULL = 0.99
 """Share of the samples of all partitions that each must hold: one that vanishes by chance is none that was left out."""
+
+
+FIELD_MM = (1.0, 3000.0)
+"""The larger side of a field of view; what lies outside was hardly meant in mm."""
+
+FILLED = 0.8
+"""Share of the columns that are not zero from which a header that tells of parallel imaging is not followed by
+k-space."""
+
+
+def read_header(
+    file: h5py.File, path: Path, shape: tuple[int, int, int, int], notes: list[str]
+) -> Header | None:
+    """The header, turned where its readout lies along columns; None where it is missing or unusable, with a note.
+
+    Raises InputError where it says that the first axis of k-space, of `shape` (slices, coils, H, W), is that of coils.
+    """
+    text = find_text(file, "ismrmrd_header")
+    if text is None:
+        notes.append("no ismrmrd_header: the size of the pixels is unknown")
+        return None
+    size = shape[-2], shape[-1]
+    try:
+        header = parse_header(text, size)
+    except ValueError as error:
+        notes.append(f"ismrmrd_header left out ({error}): the size of the pixels is unknown")
+        return None
+    slices, coils = shape[:2]
+    if header.channels == slices and coils not in (1, slices):
+        raise InputError(
+            path,
+            f"'kspace' {shape} is read as {slices} slices of {coils} coils, and its header tells of {slices} channels: "
+            "the axes of coils and slices are exchanged",
+            "store (slices, coils, H, W): numpy.swapaxes(kspace, 0, 1); or correct receiverChannels of the header",
+        )
+    if header.encodings > 1:
+        notes.append(
+            f"the header describes {header.encodings} encodings: that of {header.encoded[0]} x "
+            f"{header.encoded[1]} taken"
+        )
+    if header.encoded[:2] == size[::-1] != size:
+        notes.append(
+            f"k-space is {size[0]} x {size[1]}, the header's matrix {size[1]} x {size[0]}: the readout lies along "
+            "columns, pixel sizes are taken accordingly"
+        )
+        header = header.turned()
+    largest = max(header.fov_mm[:2])
+    if not FIELD_MM[0] <= largest <= FIELD_MM[1]:
+        notes.append(
+            f"the header's field of view is {header.fov_mm[0]:g} x {header.fov_mm[1]:g} mm, which is "
+            "hardly meant in mm: "
+            "do not trust the size of the pixels"
+        )
+    return header
+
+
+def note_factor(mask: Mask, header: Header | None, notes: list[str]) -> None:
+    """Say where the header tells of parallel imaging and k-space has nearly all of its lines."""
+    if header is None or header.factor < 2:
+        return
+    lines = mask.reshape(-1, mask.shape[-1]).any(axis=0)
+    if lines.mean() > FILLED:
+        notes.append(
+            f"the header says {header.factor:g} times fewer lines were measured, and {lines.mean():.0%} of "
+            "them are not "
+            "zero: they were filled up before, or the header is of another scan; noise and fit are then not as told"
+        )
+
+
+def note_columns(mask: Mask, columns: tuple[int, int], notes: list[str]) -> None:
+    """Say where samples lie outside the columns that the header says were measured. Zero padding is no such sample."""
+    lines = np.asarray(mask.reshape(-1, mask.shape[-1]).any(axis=0))
+    outside: NDArray[np.bool_] = lines.copy()
+    outside[max(columns[0], 0) : max(columns[1], 0)] = False
+    if outside.any():
+        notes.append(
+            f"{int(outside.sum())} of {int(lines.sum())} measured columns lie outside those of the header's encoding "
+            "limits, and are not zero: kept"
+        )
 
 
 def require_cartesian(header: Header | None, path: Path) -> None:
@@ -108,10 +189,21 @@ def along_z(stack: LazyStack, header: Header | None, path: Path, notes: list[str
     energy = np.array([_energy(stack[i]) for i in range(len(stack))])
     middle = float(energy.max() / max(float(energy.sum()), np.finfo(float).tiny))
     centred = abs(int(energy.argmax()) - len(stack) // 2) <= 1
-    if not (centred and middle > max(CONCENTRATED, 2 / len(stack))):
+    gathered = middle > max(CONCENTRATED, 2 / len(stack))
+    if gathered and not centred and int(energy.argmax()) in (0, len(stack) - 1):
+        raise InputError(
+            path,
+            f"a three-dimensional scan whose energy lies in partition {int(energy.argmax())}: the zero "
+            "frequency of kz is "
+            f"not in the middle, at {len(stack) // 2}",
+            "store the partitions in the order of numpy.fft.fftshift along the first axis, or transform "
+            "them along z first",
+        )
+    if not (centred and gathered):
         notes.append(
-            f"a three-dimensional scan of {depth} partitions; the energy is spread over the {len(stack)} slices, so "
-            "they are taken to be transformed along z already"
+            f"a three-dimensional scan of {depth} partitions; no middle one of the {len(stack)} stored "
+            "holds most of the "
+            "energy, so they are taken to be transformed along z already"
         )
         return stack
     if len(stack) != depth:

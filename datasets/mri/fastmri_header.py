@@ -7,8 +7,10 @@ that nothing can be expanded or fetched.
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ class Header:
 
     encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm, encoded_fov_mm: their fields of
     view (x, y, z); columns: first and one past the last measured phase-encode column, or None;
-    trajectory: in small letters, "" where the header does not say.
+    trajectory: in small letters, "" where the header does not say. channels: receivers, factor: how many times fewer
+    phase-encode lines; None and 1 where the header does not say. encodings: how many it describes; this is one of them.
     """
 
     encoded: tuple[int, int, int]
@@ -31,6 +34,20 @@ class Header:
     columns: tuple[int, int] | None
     encoded_fov_mm: tuple[float, float, float]
     trajectory: str = ""
+    channels: int | None = None
+    factor: float = 1.0
+    encodings: int = 1
+
+    def turned(self) -> Header:
+        """With the readout along columns and the phase encoding along rows; measured columns are then not known."""
+
+        def turn(values: Any) -> Any:
+            return values[1], values[0], values[2]
+
+        return dataclasses.replace(
+            self, encoded=turn(self.encoded), recon=turn(self.recon), fov_mm=turn(self.fov_mm),
+            encoded_fov_mm=turn(self.encoded_fov_mm), columns=None,
+        )  # fmt: skip
 
     def pitch(self, size: tuple[int, int]) -> tuple[float, float]:
         """(row, column) distance of pixels in mm of images made from k-space of `size` (H, W).
@@ -63,30 +80,49 @@ class Header:
         return affine
 
 
-def parse_header(text: str) -> Header:
-    """Read the header. Raises ValueError with a reason for anything malformed."""
+def parse_header(text: str, size: tuple[int, int] | None = None) -> Header:
+    """Read the header. size: (H, W) of k-space: of several encodings the first of this matrix is taken, else the first.
+
+    Raises ValueError with a reason for anything malformed.
+    """
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise ValueError("document type or entity declarations are refused")
     try:
         root = ET.fromstring(text)  # noqa: S314 (declarations are refused above, the size is bounded)
     except ET.ParseError as error:
         raise ValueError(f"malformed XML: {error}") from error
-    encoded, recon = (
-        _triple(root, space, "matrixSize") for space in ("encodedSpace", "reconSpace")
+    parts = root.findall(_path("encoding"))
+    if not parts:
+        raise ValueError("encoding is missing")
+    if size is not None and len(parts) > 1:
+        fitting = [p for p in parts if _triple(p, "encodedSpace", "matrixSize")[:2] == size]
+        parts = [*fitting, *parts][: len(parts)]
+    found = _encoding(parts[0])
+    channels = root.findtext(_path("acquisitionSystemInformation", "receiverChannels"), "").strip()
+    return dataclasses.replace(
+        found, encodings=len(parts), channels=int(channels) if channels.isdecimal() else None
     )
-    fov = _triple(root, "reconSpace", "fieldOfView_mm")
-    told = root.find(_path("encoding", "encodedSpace", "fieldOfView_mm")) is not None
-    encoded_fov = _triple(root, "encodedSpace", "fieldOfView_mm") if told else fov
+
+
+def _encoding(part: ET.Element) -> Header:
+    encoded, recon = (_triple(part, s, "matrixSize") for s in ("encodedSpace", "reconSpace"))
+    fov = _triple(part, "reconSpace", "fieldOfView_mm")
+    told = part.find(_path("encodedSpace", "fieldOfView_mm")) is not None
+    encoded_fov = _triple(part, "encodedSpace", "fieldOfView_mm") if told else fov
     if min(encoded + recon) < 1 or not all(f > 0 for f in fov + encoded_fov):
         raise ValueError("matrix sizes and fields of view must be positive")
     columns = None
-    limit = root.find(_path("encoding", "encodingLimits", "kspace_encoding_step_1"))
+    limit = part.find(_path("encodingLimits", "kspace_encoding_step_1"))
     if limit is not None:
         centre, last = _number(limit, "center"), _number(limit, "maximum")
         start = int(encoded[1]) // 2 - int(centre)
         columns = (start, start + int(last) + 1)
-    trajectory = (root.findtext(_path("encoding", "trajectory")) or "").strip().lower()
-    return Header(_integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory)
+    trajectory = (part.findtext(_path("trajectory")) or "").strip().lower()
+    factors = part.find(_path("parallelImaging", "accelerationFactor"))
+    factor = 1.0 if factors is None else _number(factors, "kspace_encoding_step_1")
+    return Header(
+        _integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory, factor=factor
+    )
 
 
 def format_header(
@@ -130,8 +166,8 @@ def _path(*tags: str) -> str:
     return "/".join(f"{{*}}{tag}" for tag in tags)
 
 
-def _triple(root: ET.Element, space: str, tag: str) -> tuple[float, float, float]:
-    item = root.find(_path("encoding", space, tag))
+def _triple(part: ET.Element, space: str, tag: str) -> tuple[float, float, float]:
+    item = part.find(_path(space, tag))
     if item is None:
         raise ValueError(f"encoding/{space}/{tag} is missing")
     return _number(item, "x"), _number(item, "y"), _number(item, "z")

@@ -28,9 +28,19 @@ def checked_maps(maps: LazyStack, path: Path, notes: list[str]) -> LazyStack:
     """Maps (slices, coils, H, W) whose slices are refused where they are zero everywhere (InputError).
 
     A multiple of maps with sum |S|^2 = 1 is divided by its norm; others are used as they are, which is noted: the image
-    then has the brightness that they define. The middle slice is looked at.
+    then has the brightness that they define. The middle slice is looked at, all where its norm varies. Raises
+    InputError
+    for maps whose squares sum to one along the slices.
     """
-    factor = _norm(maps[len(maps) // 2], notes)
+    middle = maps[len(maps) // 2]
+    factor = _norm(middle, notes)
+    if factor is None and not _is_unit(middle) and len(maps) > 1 and _is_unit(_along_slices(maps)):
+        raise InputError(
+            path,
+            f"the squares of 'sensitivity_maps' {maps.shape} sum to one along their slices, not along their coils: the "
+            "axes of slices and coils are exchanged",
+            "store maps and k-space as (slices, coils, H, W): numpy.swapaxes(values, 0, 1)",
+        )
 
     def load(index: int) -> NDArray[Any]:
         values = maps[index]
@@ -43,6 +53,20 @@ def checked_maps(maps: LazyStack, path: Path, notes: list[str]) -> LazyStack:
         return values if factor is None else (values / factor).astype(values.dtype)
 
     return LazyStack(maps.shape, load)
+
+
+def _along_slices(maps: LazyStack) -> NDArray[Any]:
+    """The norm of each coil's map over all slices, (coils, H, W), of the middle coil alone: (1, H, W)."""
+    coil = maps.shape[1] // 2
+    squares = [np.square(np.abs(maps[i][coil]), dtype=float) for i in range(len(maps))]
+    return np.asarray(np.sqrt(np.sum(squares, axis=0)))[None]
+
+
+def _is_unit(maps: NDArray[Any]) -> bool:
+    """Whether the squares of maps (coils, H, W) sum to one wherever they are not tiny."""
+    norm = np.sqrt(np.square(np.abs(maps), dtype=float).sum(axis=0))
+    inside = norm[norm > SUPPORT * norm.max()]
+    return bool(inside.size) and float(np.mean(np.abs(inside - 1) > UNIT)) < EVEN
 
 
 def _norm(maps: NDArray[Any], notes: list[str]) -> np.float32 | None:

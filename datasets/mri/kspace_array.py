@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import DOWNLOAD_AGAIN, NUMPY, look_at
 from restore.datasets.formats import Format
+from restore.datasets.hdf5_stack import as_complex, is_pair, is_two_channel
+from restore.datasets.mri.axes import check_axes
 from restore.datasets.mri.kspace_order import order_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.sampling import (
@@ -28,20 +30,26 @@ from restore.errors import InputError
 
 
 def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = "") -> MRIScan:
-    """K-space of shape (H, W), (coils, H, W) or (slices, coils, H, W), complex, centred.
+    """K-space of shape (H, W), (coils, H, W) or (slices, coils, H, W), complex or (..., 2) real, centred.
 
     repair and kspace_order as in `fastmri.read_fastmri`. Spacing and orientation are unknown, so the scan has no
     affine. Raises NotFoundError, InputError, ConfigError.
     """
     path = Path(path)
-    array = _open(path)
-    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
-    shape = tuple(map(int, array.shape))
+    array, parts = _open(path)
+    three = array.ndim - parts == 3
+    array = array.reshape((1,) * (4 + parts - array.ndim) + array.shape)
+    shape = tuple(map(int, array.shape[:4]))
     notes = [
         "a bare array has no geometry: pixels of 1 mm are assumed in the output, NIfTI has "
         "sform and qform code 0"
     ]
-    raw = LazyStack(shape, lambda i: np.array(array[i], np.complex64))
+    if three:
+        notes.append(f"an array of three axes {shape[1:]}: read as one slice of {shape[1]} coils")
+    if parts:
+        notes.append("real and imaginary parts along the last axis: joined")
+    raw = LazyStack(shape, lambda i: as_complex(np.array(array[i])))
+    check_axes(raw, path, notes, kspace_order)
     order = order_of(raw, kspace_order, path, notes)
     ordered = LazyStack(shape, lambda i: order.kspace(raw[i]))
     measured = measured_samples(ordered, lost=bool(repair))
@@ -75,8 +83,11 @@ def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = ""
     )
 
 
-def _open(path: Path) -> NDArray[Any]:
-    """Memory-map the array after its header has been checked against the file's size."""
+def _open(path: Path) -> tuple[NDArray[Any], int]:
+    """Memory-map the array after its header has been checked against the file's size.
+
+    Also how many axes behind those of k-space it has: one where real and imaginary parts lie there.
+    """
     kind = look_at(path).kind
     if kind != NUMPY:
         raise InputError(path, f"is not a .npy file but {kind}")
@@ -91,17 +102,21 @@ def _open(path: Path) -> NDArray[Any]:
             f"damaged .npy file, or one of Python objects: {reason}",
             DOWNLOAD_AGAIN,
         ) from error
-    if array.dtype.kind != "c":
+    parts = int(is_two_channel(array.shape, array.dtype))
+    if array.dtype.kind != "c" and not parts and not is_pair(array.dtype):
         raise InputError(
-            path, f"k-space must be complex, found {array.dtype}", "join real and imaginary parts"
+            path,
+            f"k-space must be complex, found {array.dtype}",
+            "magnitudes hold no image: store the complex samples, or real and imaginary parts along a last axis of two",
         )
-    if not 2 <= array.ndim <= 4 or 0 in array.shape:
+    if not 2 <= array.ndim - parts <= 4 or 0 in array.shape:
+        several = "; choose one repetition, echo or average" * (array.ndim - parts > 4)
         raise InputError(
             path,
             f"k-space has shape {array.shape}",
-            "expected (H, W), (coils, H, W) or (slices, coils, H, W)",
+            f"expected (H, W), (coils, H, W) or (slices, coils, H, W){several}",
         )
-    return array
+    return array, parts
 
 
 FORMAT = Format(

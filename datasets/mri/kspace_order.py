@@ -37,6 +37,12 @@ STANDS_OUT = 20.0
 NEAR = 8
 """The peak may lie off the middle by this part of the side, or two samples."""
 
+OFF = 3
+"""Samples from the middle from which a peak that may lie there is spoken of."""
+
+LONE = 0.95
+"""Of the energy in the box, in one sample: k-space of an object falls off around its peak."""
+
 SURE = 0.3
 """How well neighbouring samples must agree before the place of the image is read from them: 0 noise, 1 a point."""
 
@@ -98,7 +104,7 @@ def order_of(kspace: LazyStack, asked: str, path: Path, notes: list[str]) -> Ord
         )
     if not values.any():
         return Order()
-    corner = _corner(values, path)
+    corner = _corner(values, path, notes)
     rolled = _rolled(Order(corner).kspace(values))
     order = Order(corner, rolled)
     if order.usual:
@@ -134,13 +140,24 @@ def _brightest(kspace: LazyStack) -> NDArray[Any]:
     return max(clean, key=lambda v: float(np.square(np.abs(v), dtype=float).sum()))
 
 
-def _corner(values: NDArray[Any], path: Path) -> tuple[bool, bool]:
-    """Whether the peak lies at index 0 along each axis. Raises InputError where it lies at neither end nor middle."""
+def _corner(values: NDArray[Any], path: Path, notes: list[str]) -> tuple[bool, bool]:
+    """Whether the peak lies at index 0 along each axis. Raises InputError where it lies at neither end nor middle.
+
+    A little off the middle it is only noted.
+    """
     energy = np.square(np.abs(values), dtype=float).sum(axis=0)
     boxed = ndimage.uniform_filter(energy, WINDOW, mode="wrap") * WINDOW**2
     peak = np.unravel_index(int(boxed.argmax()), boxed.shape)
     middle = tuple(n // 2 for n in boxed.shape)
-    if boxed[peak] < PEAK_SHARE * energy.sum() or boxed[peak] < STANDS_OUT * boxed[middle]:
+    if energy.max() > LONE * boxed[peak] and boxed[peak] > energy[middle]:
+        return False, False  # a spike, which the set-up speaks of
+    gathered = boxed[peak] >= PEAK_SHARE * energy.sum()
+    if not gathered or boxed[peak] < STANDS_OUT * boxed[middle]:
+        if gathered and any(abs(int(p) - m) >= OFF for p, m in zip(peak, middle, strict=True)):
+            notes.append(
+                f"the energy of k-space peaks at row {peak[0]}, column {peak[1]}, a little off the middle {middle}: an "
+                "echo beside the middle, or samples were cut off at one side (fill them up with zeros)"
+            )
         return False, False
     corner = []
     for at, n in zip(peak, boxed.shape, strict=True):

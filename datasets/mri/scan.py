@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.noise_estimation import kspace_noise_std
+from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
 from restore.datasets.mri.sampling import slice_mask
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
@@ -24,9 +24,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.datasets.mri.channels import Whitening
+    from restore.noise import Noise
     from restore.operators.mri.coil_maps import Region
     from restore.problem import Problem
     from restore.scaling import Scaling
+
+TOO_LOUD, TOO_QUIET = 3.0, 30.0
+"""Times the level that the corners of k-space show, where signal of small or sharp objects can be ten times
+the noise."""
+
+APART = 2.0
+"""Loudest over quietest slice from which each has a noise level of its own."""
+
+MOST_SHADE = 4.0
+"""Brightest over darkest place of maps of whitened channels in those of the real ones, which solvers can follow."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,12 +120,14 @@ class MRIScan(Scan):
     def _setup(self, options: SetupOptions) -> MRISetup:
         """Noise level (given, stored or estimated), channels, and one intensity scale: that of the brightest slice."""
         from restore.datasets.mri.channels import whitening_of
+        from restore.datasets.mri.exchanged import note_exchanged
         from restore.datasets.mri.given_maps import checked_maps
         from restore.noise import noise_model
 
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
-        level = self._noise_level() if options.noise_std is None else options.noise_std
+        level, apart = self._noise_level() if options.noise_std is None else (options.noise_std, ())
+        self._doubt(level)
         whitening = whitening_of(
             self.kspace, self.mask, self.noise_scan, level, self.path, self.notes
         )
@@ -125,13 +138,30 @@ class MRIScan(Scan):
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
         regions = self._regions(needed=maps is None)
+        if regions[0] is not None:
+            note_exchanged(self.kspace, regions[0], self.notes)
         if options.remove_phase and None in regions:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
+        levels = tuple(level * a for a in apart) if level else ()
         return MRISetup(
             scaling=self._scaling(regions, maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
+            levels=levels, shaded=whitening is None or maps is not None or self._is_shaded(whitening, regions),
         )  # fmt: skip
+
+    def _is_shaded(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> bool:
+        """Whether the brightness of the real channels can be kept: not where one of them outshines all others."""
+        region = regions[self.n_slices // 2 if len(regions) > 1 else 0]
+        if region is None:
+            return False
+        seen = whitening.shading(self.kspace[self.n_slices // 2], region)
+        even = float(seen.max() / seen.min()) < MOST_SHADE
+        if not even:
+            self.note(
+                "gains of the channels differ by much: the image has the brightness that the whitened channels give it"
+            )
+        return even
 
     def _regions(self, needed: bool) -> tuple[Region | None, ...]:
         """Calibration region of all slices, or of each where masks differ. Raises InputError where one is needed."""
@@ -167,13 +197,17 @@ class MRIScan(Scan):
         """By the calibration images, or the maps' images where slices have no calibration lines. Raises InputError."""
         import torch
 
+        from restore.datasets.mri.artefacts import faults_of
         from restore.datasets.mri.calibration import PEAK_QUANTILE, low_resolution_peak
         from restore.operators.mri.multicoil import MultiCoilMRI
         from restore.scaling import Scaling
 
         peaks, calibrated = [], None not in regions
         for i in range(self.n_slices):
-            kspace = self.kspace[i] if whitening is None else whitening.apply(self.kspace[i])
+            kspace = self.kspace[i]
+            for fault in faults_of(kspace, slice_mask(self.mask, i)):
+                self.note(f"slice {i}: {fault}")
+            kspace = kspace if whitening is None else whitening.apply(kspace)
             region = regions[i if len(regions) > 1 else 0]
             if calibrated and region is not None:
                 peaks.append(low_resolution_peak(kspace, region))
@@ -193,15 +227,43 @@ class MRIScan(Scan):
         if text not in self.notes:
             self.notes.append(text)
 
-    def _noise_level(self) -> float | None:
-        """The stored level, else the median of those that the slices tell."""
-        if self.noise_std:
-            return self.noise_std
-        levels = (
+    def _doubt(self, told: float | None) -> None:
+        """A note on a level that the corners of k-space contradict: they show noise, and signal besides."""
+        seen = middle_noise_std(self.kspace, self.mask)
+        if not told or not seen:
+            return
+        if told > TOO_LOUD * seen:
+            self.note(
+                f"the noise is said to be {told:.3g}, and the corners of k-space show {seen:.3g} at most: "
+                "details may be "
+                "lost for it; look at the level and its unit"
+            )
+        elif told < seen / TOO_QUIET:
+            self.note(
+                f"the noise is said to be {told:.3g}, and the corners of k-space show {seen:.3g}: look at "
+                "the level and "
+                "its unit"
+            )
+
+    def _noise_level(self) -> tuple[float | None, tuple[float, ...]]:
+        """The stored level, else that of the slices; and, where these differ by much, each one's over that."""
+        if self.noise_std and not self.noise_estimated:
+            return self.noise_std, ()
+        found = [
             kspace_noise_std(self.kspace[i], slice_mask(self.mask, i)) for i in range(self.n_slices)
+        ]
+        levels = [level for level in found if level]
+        if not levels:
+            return self.noise_std or None, ()
+        middle = float(np.median(levels))
+        if max(levels) < APART * min(levels):
+            return self.noise_std or middle, ()
+        self.note(
+            f"noise differs between slices, from {min(levels):.3g} to {max(levels):.3g} by the corners of "
+            "k-space: each "
+            "has its own level"
         )
-        found = [level for level in levels if level]
-        return float(np.median(found)) if found else None
+        return middle, tuple((level or middle) / middle for level in found)
 
 
 def unit_maps(shape: tuple[int, ...]) -> LazyStack:
@@ -216,7 +278,8 @@ class MRISetup(Setup):
 
     maps: of the scan, None to estimate them by ESPIRiT. regions: rows and columns of the fully sampled centre, one for
     all slices or one each, None where there is none. remove_phase: put the low-resolution phase into the maps, so that
-    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None.
+    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None; shaded: maps by
+    ESPIRiT then have the brightness of the real channels. levels: of the noise of each slice, empty for one of all.
     """
 
     scan: MRIScan
@@ -224,6 +287,8 @@ class MRISetup(Setup):
     regions: tuple[Region | None, ...]
     remove_phase: bool
     whitening: Whitening | None = None
+    levels: tuple[float, ...] = ()
+    shaded: bool = True
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
@@ -246,7 +311,17 @@ class MRISetup(Setup):
         mask = self.scan.mask
         mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
         operator = MultiCoilMRI(maps, torch.from_numpy(np.array(mask)).to(device))
-        return Problem(kspace, operator, self.noise, self.scaling, self.scan.ids(which))
+        return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
+
+    def _noise(self, which: range) -> Noise | None:
+        """That of all slices, or of these."""
+        import torch
+
+        from restore.noise import noise_model
+
+        if not self.levels:
+            return self.noise
+        return noise_model(torch.tensor([self.levels[i] for i in which])[:, None, None, None])
 
     def _maps(
         self, which: range, kspace: Tensor, measured: NDArray[Any], region: Region | None
@@ -258,7 +333,7 @@ class MRISetup(Setup):
 
         if self.maps is None:
             maps, _ = espirit(kspace, region)
-            if self.whitening is not None and region is not None:
+            if self.whitening is not None and region is not None and self.shaded:
                 maps = maps * self.whitening.shading(measured, region).to(maps.device).unsqueeze(-3)
         else:
             given = self.maps[which.start : which.stop]

@@ -17,8 +17,11 @@ from restore.errors import InputError
 MOST_LEFT_OUT = 0.1
 """Of the samples of an undersampled file that its mask may leave out; more, and one of the two is wrong."""
 
+MOST_ZEROS = 0.01
+"""Of the samples of a mask that may be exactly zero in every coil; noise never is, small whole numbers are at times."""
+
 FULL = 0.98
-"""Share of the lines' samples that are not zero from which k-space counts as fully sampled."""
+"""Share of the samples in the middle half of the lines that are not zero from which k-space counts as fully sampled."""
 
 
 def fitted_mask(
@@ -26,14 +29,13 @@ def fitted_mask(
 ) -> Mask:
     """A stored mask as `Mask`.
 
-    stored: 0 or 1 of shape (W,), (H, 1) for phase encoding along rows, (H, W), (slices, W), (slices, H, W), with axes
-    of length one anywhere and a coil axis where all coils agree. Where the shape allows two readings, as in a
-    square matrix, the one that leaves out least of what was measured is taken. measured: of `measured_samples`.
-    Lines in it that hold zeros alone are taken out. Raises InputError.
+    stored: zeros and one other whole number, of shape (W,), (H, 1) for phase encoding along rows, (H, W),
+    (slices, W), (slices, H, W), with axes of length one anywhere and a coil axis where all coils agree. Where the
+    shape allows two readings, as in a square matrix, the one that leaves out least of what was measured is taken.
+    measured: of `measured_samples`.
+    Lines in it that hold zeros alone are taken out, and all zeros where there are many. Raises InputError.
     """
-    if not np.isin(stored, (0, 1)).all():
-        raise InputError(path, "'mask' holds values other than 0 and 1")
-    readings = _readings(stored.astype(bool), measured.shape)
+    readings = _readings(_two_valued(stored, path, notes), measured.shape)
     if not readings:
         slices, height, width = measured.shape
         raise InputError(
@@ -56,8 +58,37 @@ def fitted_mask(
     if (claimed & ~lines).any():
         count = int((claimed & ~lines).any(axis=0).sum())
         notes.append(f"{count} places of 'mask' lie on lines of zeros: not measured, taken out")
-        return compact(claimed & lines)
-    return compact(claimed)
+        claimed = claimed & lines
+    return compact(_without_zeros(claimed, measured, notes))
+
+
+def _two_valued(stored: NDArray[Any], path: Path, notes: list[str]) -> NDArray[np.bool_]:
+    """Zeros as False, one other whole number as True. Raises InputError for weights and what is no number."""
+    other = np.unique(stored[stored != 0])
+    if other.size > 1 or not np.isfinite(other).all() or (other != np.round(other)).any():
+        raise InputError(
+            path,
+            f"'mask' holds values other than 0 and 1: {', '.join(f'{v:g}' for v in other[:5])}",
+            "a sample is measured or not: store 0 and 1; weights are no mask, divide k-space by them",
+        )
+    if other.size and other[0] != 1:
+        notes.append(f"'mask' holds 0 and {other[0]:g}: read as 0 and 1")
+    return np.asarray(stored != 0)
+
+
+def _without_zeros(
+    claimed: NDArray[np.bool_], measured: NDArray[np.bool_], notes: list[str]
+) -> NDArray[np.bool_]:
+    """The mask without samples that are zero in every coil, where these are more than chance or rounding makes."""
+    filled = measured.any(axis=(1, 2), keepdims=True)  # a slice of zeros is said elsewhere
+    zeros = claimed & ~measured & filled
+    found = share(zeros, claimed & filled)
+    if found <= MOST_ZEROS:
+        return claimed
+    notes.append(
+        f"{found:.1%} of the samples of 'mask' are zero in every coil: not measured, taken out"
+    )
+    return np.asarray(claimed & ~zeros)
 
 
 def _all(mask: NDArray[np.bool_], like: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -71,12 +102,17 @@ def _compare(
     left_out = 1 - share(mask, measured)
     if left_out == 0 or not mask.any():
         return
-    full = share(measured, whole_lines(measured) & measured.any(axis=0)) > FULL and _without_gaps(measured)  # fmt: skip
+    height, width = measured.shape[1:]
+    middle = np.zeros((height, width), bool)  # corners may be cut off
+    middle[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+    full = share(measured, whole_lines(measured) & middle) > FULL and _without_gaps(measured)
     told = f"{max(left_out, 1e-3):.1%} of the samples that are not zero lie outside 'mask'"
+    turned = ", or says 1 where nothing was measured" if share(~mask, measured) > FULL else ""
     if left_out > MOST_LEFT_OUT and not full:
         raise InputError(
             path,
-            f"{told}, though k-space is undersampled already: the mask is of another scan or along another axis",
+            f"{told}, though k-space is undersampled already: the mask is of another scan or along another "
+            f"axis{turned}",
             "correct the mask, or remove it: what is not zero is then taken as measured",
         )
     notes.append(f"{told}: left out")
