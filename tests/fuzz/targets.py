@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -178,7 +180,7 @@ def _tuned(folder: Path) -> Path:
     chosen = {
         "setting": "denoise",
         "method": "tv",
-        "name": "lam",
+        "name": "weight",
         "value": "0.1",
         "psnr": 30.0,
         "tried": [["0.1", 30.0]],
@@ -209,19 +211,21 @@ def _run_record(folder: Path) -> Path:
     return folder / "run.json"
 
 
+def _beside_a_scan(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    def both(folder: Path) -> Path:
+        _mri(folder)
+        return make(folder)
+
+    return both
+
+
 def _dry(path: Path) -> None:
     """What `restore recon --config FILE --dry-run` does with it."""
     command = typer.main.get_command(app).commands["recon"]  # type: ignore[attr-defined]
-    arguments = [
-        str(path.parent / "none.h5"),
-        "-o",
-        str(path.parent / "b.nii"),
-        "--config",
-        str(path),
-        "--dry-run",
-    ]
+    words = ["a.h5", "-o", "b.nii", "--config", path.name, "--dry-run"]
     try:
-        command.main(arguments, standalone_mode=False)
+        with contextlib.chdir(path.parent), contextlib.redirect_stdout(io.StringIO()):
+            command.main(words, standalone_mode=False)
     except click.ClickException as error:
         raise ConfigError(str(error)) from error
 
@@ -332,8 +336,8 @@ TARGETS = (
     Target("run-record", _run_record, lambda p: read_records(p.parent), (json_tree, damaged_bytes)),
     Target("record", _record, read_record, (json_tree, damaged_bytes)),
     Target("run-file", _run_file, lambda p: read_plain_yaml(p, 4), (yaml_lines, damaged_bytes)),
-    Target("config-yaml", _run_file, _dry, (yaml_lines, yaml_lines, damaged_bytes)),
-    Target("config-json", _record, _dry, (json_tree, json_tree, damaged_bytes)),
+    Target("config-yaml", _beside_a_scan(_run_file), _dry, (yaml_lines, yaml_lines, damaged_bytes)),
+    Target("config-json", _beside_a_scan(_record), _dry, (json_tree, json_tree, damaged_bytes)),
     Target("weights", _prior, _load_weights, (safetensors_header, damaged_bytes)),
     Target("card", _card, lambda p: load_model(p.with_suffix(".safetensors")), (json_tree, damaged_bytes)),
     Target("training-state", _state, _load_state, (safetensors_header, safetensors_record, damaged_bytes)),
