@@ -121,11 +121,22 @@ def read_record(path: Path) -> Record | None:
         )  # fmt: skip
     values = words_of(run)
     for source in _sources(content):
+        _check_name(path, source["File"])
         values |= words_of({source["Option"]: str(_found(path, source))})
     outputs = content.get("outputs")
     if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
+        _check_name(path, outputs[0])
         values |= words_of({"out": str(path.parent / Path(outputs[0]).name)})
     return Record(path, content, values)
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse a name that no file has (InputError)."""
+    from restore.datasets.atomic import LONGEST_NAME
+    from restore.datasets.sidecar import name_bytes
+
+    if not 0 < len(name_bytes(Path(name).name)) <= LONGEST_NAME or "\0" in name:
+        raise InputError(path, f"names a file '{name[:40]}', which no file system has")
 
 
 def _sources(content: dict[str, Any]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -69,3 +70,15 @@ def test_what_the_system_refuses_is_no_fault_of_the_program(verb, monkeypatch, n
     result = verb("list", "operators")
     assert result.exit_code == code
     assert f"somewhere: {os.strerror(number)}" in result.stderr
+
+
+@pytest.mark.parametrize("name", [LONG, "a\0b", "/"])
+def test_a_record_that_names_a_file_that_cannot_be(there, verb, name):
+    record = {
+        "IntendedUse": "Research use only, not for diagnosis.", "run": {"verb": "recon"},
+        "sources": [{"Option": "scan", "File": name, "SHA256": "ab" * 32}],
+    }  # fmt: skip
+    Path("r.json").write_text(json.dumps(record))
+    result = verb("recon", "--config", "r.json", "-o", "x.nii")
+    assert result.exit_code == 4
+    assert "which no file system has" in result.stderr
