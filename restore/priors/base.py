@@ -75,8 +75,9 @@ def check_level(
     intensity: tuple[float, float],
     name: str,
     asked: str = "",
+    what: str = "images",
 ) -> None:
-    """Raise ConfigError for a noise level at which a prior cannot be asked.
+    """Raise ConfigError for a noise level at which a prior cannot be asked. what: images or codes have the noise.
 
     Above the range it can where the range ends so high that images are drowned (`DROWNED`); below it is asked at the
     range's lower end, where that is low enough (`FAINT`). asked: who asks for what, in words.
@@ -85,7 +86,7 @@ def check_level(
     above = sigma > high * (1 + ROUNDING) and high < DROWNED * width
     below = sigma < low * (1 - ROUNDING) and low > FAINT * width
     if above or below:
-        images = f"images of {intensity[0]:g}..{intensity[1]:g}"
+        images = f"{what} of {intensity[0]:g}..{intensity[1]:g}"
         raise ConfigError(
             f"prior '{name}' is valid for noise of {low:.3g} to {high:.3g} in {images}, and "
             f"{asked or f'it was asked at {sigma:.3g}'}; set levels that it knows (sigma_start, sigma_end, sigma_max, "

@@ -21,7 +21,7 @@ from restore.priors.base import ROUNDING, Denoiser, check_level
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.door import recognised, tried
 from restore.priors.image_prior import ImagePrior
-from restore.priors.latent import LatentModel, LatentPrior
+from restore.priors.latent import CODES, LatentModel, LatentPrior
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
 
@@ -277,9 +277,10 @@ def _check_levels(model: Traits, demand: Demand, levels: tuple[float, float]) ->
     """Whether the noise levels of the sampler lie where the model is valid, up to rounding and what is invisible."""
     (low, high), least = levels, model.sigma_range[0]
     asked = f"{demand.sampler} asks for noise of {low:.3g} to {high:.3g}"
+    seen, what = (CODES, "codes") if model.kind == "latent" else (model.intensity, "images")
     for level in levels:
-        check_level(level, model.sigma_range, model.intensity, model.name, asked)
-    width = model.intensity[1] - model.intensity[0]
+        check_level(level, model.sigma_range, seen, model.name, asked, what)
+    width = seen[1] - seen[0]
     if low >= least * (1 - ROUNDING) or least <= _SEEN * width:
         return ()
     return (

@@ -22,14 +22,21 @@ Tensors = dict[str, Tensor]
 
 OPTIONS = {
     "range": "--range LOW:HIGH (intensities of the training images, such as -1:1 or 0:1)",
-    "schedule": "--schedule linear:0.0001:0.02:1000 (or scaled_linear:..., cosine:...)",
-    "prediction": "--prediction eps, x0 or v",
+    "schedule": "--schedule linear:0.0001:0.02:1000 (or scaled_linear:, cosine:, resshift:, rddm:, irsde: ...)",
+    "prediction": "--prediction eps, x0 or v (of a chain to a degraded image also residual, residual+noise, ...)",
     "complex_mode": "--complex-mode separate, channels or magnitude (what becomes of complex images)",
     "label": "--label N (the class to ask for; -1 for none, in EDM)",
     "precond": "--set precond=EDMPrecond, VPPrecond or VEPrecond (the class that trained it)",
     "sigma_range": "--sigma-range LOW:HIGH (noise in units of the training images)",
     "tasks": "--tasks deblur,superres,... (what it was trained on)",
-}
+    **{
+        f"context.{name}": f"converting again with --context FILE that holds a tensor '{name}' ({what})"
+        for name, what in (
+            ("prompt", "the text encoder's answer to the empty text, (words, width)"),
+            ("degradation", "what DA-CLIP says of the degradation"), ("image", "what DA-CLIP says of the image"),
+        )
+    },
+}  # fmt: skip
 """How each thing that a file does not tell is said, by its name in `Meaning` or among the settings."""
 CONTEXT = "context."
 """Before the names of tensors that a network is told beside the image."""
@@ -97,7 +104,7 @@ class Converted:
             )
         made = self.family.model(network or nn.Identity(), self.config, self.meaning, self.name)
         if self.kind == "denoiser":
-            made.local = False  # normalisation and attention see the whole image
+            made.local = self.family.local
         return made
 
 

@@ -16,6 +16,9 @@ from restore.priors.base import pad_sides
 from restore.priors.image_prior import ImagePrior
 from restore.priors.networks import copied_to
 
+CODES = (-2.0, 2.0)
+"""Range of codes as denoisers see them, two deviations: they are scaled to a deviation of about one."""
+
 
 class LatentModel(ABC):
     """Codes z of images x, and the denoiser E[z0 | z0 + sigma n] of the codes. All three maps are differentiable.
@@ -90,11 +93,12 @@ class LatentPrior:
         return x.reshape(*z.shape[:-3], *self.item_shape)
 
     def denoise(self, z: Tensor, sigma: float) -> Tensor:
-        """E[z0 | z0 + sigma n = z]. z: (*batch, *code)."""
+        """E[z0 | z0 + sigma n = z]. z: (*batch, *code). Below its noise range the model is asked at the lower end."""
         if self.pixels is not None:
             return self.pixels(z, sigma)
         assert isinstance(self.model, LatentModel)  # noqa: S101  (for the type checker)
         self._calls += 1
+        sigma = max(sigma, self.model.sigma_min)
         return self.model.denoise(z.reshape(-1, *z.shape[-3:]), sigma).reshape(z.shape)
 
     @property

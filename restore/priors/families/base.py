@@ -45,7 +45,8 @@ class Family(ABC):
     name: as in `--kind`. what: whose networks these are, one line. settings: the dataclass of the constructor's
     arguments under the family's own names; fields without a default must be given. ignored: arguments of the official
     constructors that do not change what the network computes; accepted and dropped. inferred, asked: for people, what
-    weights tell and what they do not.
+    weights tell and what they do not. local: an answer depends on a neighbourhood alone; not where there are
+    normalisations or attention over the whole image.
     """
 
     name: ClassVar[str]
@@ -53,6 +54,7 @@ class Family(ABC):
     ignored: ClassVar[frozenset[str]] = frozenset()
     inferred: ClassVar[str]
     asked: ClassVar[str]
+    local: ClassVar[bool] = False
 
     @abstractmethod
     def claims(self, found: Checkpoint) -> bool:

@@ -28,6 +28,7 @@ class DRUNetFamily(Family):
     what = "DRUNet denoisers of KAIR, DPIR and deepinv"
     ignored = frozenset(("cls", "pretrained", "device", "pretrained_2d_isotropic"))
     inferred = "channels, widths, blocks, biases, resampling (not: average or maximum)"
+    local = True
     asked = "activation (ReLU if not said, as published); range, sigma_range, complex_mode"
 
     def claims(self, found: Checkpoint) -> bool:

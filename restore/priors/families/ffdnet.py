@@ -35,6 +35,7 @@ class FFDNetFamily(Family):
     what = "FFDNet denoisers of KAIR and deepinv"
     ignored = frozenset(("cls", "out_nc", "orthogonal_init", "pretrained", "device"))
     inferred = "channels, width, number of convolutions, batch normalisation, whose naming"
+    local = True
     asked = (
         "instance normalisation and residual form of deepinv's; range, sigma_range, complex_mode"
     )
