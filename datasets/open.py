@@ -181,6 +181,8 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
         return InputError(content.path, why, INSTEAD[other.holds])
     names = ", ".join(f.name for f in wanted)
     kind = (raw_kind(content) if holds == "scan" else None) or content.kind
+    if content.is_folder:
+        kind += _held(content.path)
     hint = next((todo for word, todo in FOREIGN + HINTS if word in kind), "")
     expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
     return InputError(
@@ -188,6 +190,18 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
         f"{kind if kind != HDF5 else _told(content)}, not a {holds} that is read here",
         expected,
     )
+
+
+def _held(folder: Path) -> str:
+    """The first file of a folder, by name and kind, in words."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    if not files:
+        return " without files"
+    try:
+        kind = look_at(files[0]).kind
+    except InputError as cause:
+        kind = cause.why
+    return f" of {len(files)} file(s), such as {files[0].name} ({kind})"
 
 
 def _told(content: Content) -> str:

@@ -28,9 +28,10 @@ from restore.datasets.volume.dicom_files import (
     find_images,
     header_of,
     is_dicom,
+    without_screenshots,
 )
 from restore.datasets.volume.dicom_frames import split_frames
-from restore.datasets.volume.dicom_mosaic import is_mosaic, split_mosaic
+from restore.datasets.volume.dicom_mosaic import image_type, is_mosaic, split_mosaic
 from restore.datasets.volume.dicom_pixels import (
     check_stored,
     padding_range,
@@ -44,8 +45,10 @@ from restore.datasets.volume.dicom_sort import (
     LPS_TO_RAS,
     Plane,
     numbers,
+    optional_number,
     plane_of,
     sort_planes,
+    spacing_note,
 )
 from restore.datasets.volume.dicom_volumes import Wanted, one_volume
 from restore.datasets.volume.resampling import straightened
@@ -95,6 +98,7 @@ def _claims(content: Content) -> bool:
 
 def _slices(images: list[Image], source: Path, wanted: Wanted, notes: list[str]) -> list[Image]:
     """The slices of the wanted volume that a series' files hold: themselves, or their frames, or their tiles."""
+    images = without_screenshots(images, notes)
     for image in images:
         refuse_colour(image)
     _refuse_unfit(images, source)
@@ -109,7 +113,7 @@ def _slices(images: list[Image], source: Path, wanted: Wanted, notes: list[str])
         (mosaic,) = one_volume(mosaics, headers, wanted, source, notes, whole="Siemens mosaics")
         if len(mosaics) > 1:
             notes.append(f"read from {mosaic.name}")
-        return _tiles(mosaic)
+        return _tiles(mosaic, notes)
     return one_volume(images, [image.header for image in images], wanted, source, notes)
 
 
@@ -128,9 +132,9 @@ def _frames(image: Image) -> list[Image]:
     return [replace(image, header=header, frame=k) for k, header in enumerate(headers)]
 
 
-def _tiles(image: Image) -> list[Image]:
+def _tiles(image: Image, notes: list[str]) -> list[Image]:
     whole = header_of(image.file, stop_before_pixels=True)
-    tiles = split_mosaic(whole, image.file.name)
+    tiles = split_mosaic(whole, image.file.name, notes)
     return [
         replace(image, header=header, frame=k, tile=tile) for k, (header, tile) in enumerate(tiles)
     ]
@@ -144,6 +148,8 @@ def _volume(images: list[Image], source: Path, notes: list[str], resample: bool 
         notes = [*notes, note]
     order, affine = sort_planes(planes, source, thickness, resample)
     images = [images[i] for i in order]
+    told = optional_number(images[0].header, "SpacingBetweenSlices")
+    notes = [*notes, *spacing_note(planes, float(np.linalg.norm(affine[:3, 2])), told)]
     rows, columns = planes[0].shape
     bits = max(check_stored(image, rows, columns) for image in images)
     kind = np.float32 if bits <= 16 else np.float64
@@ -239,6 +245,10 @@ def _meaning(images: list[Image], notes: list[str]) -> tuple[str, str, list[str]
         notes = [*notes, "shown inverted in viewers (MONOCHROME1); values are as stored"]
     if header.get("PixelPaddingValue") is not None:
         notes = [*notes, "padding outside the field of view is kept as it is (PixelPaddingValue)"]
+    if header.get("RealWorldValueMappingSequence"):
+        notes = [*notes, "a mapping to real-world values was left aside (RealWorldValueMapping)"]
+    if {"P", "PHASE"} & set(image_type(header)):
+        notes = [*notes, "phase images, by their image type: no intensities"]
     if header.get("LossyImageCompression") == "01":
         notes = [*notes, "the source was once compressed with loss"]
     counted = Counter(note for note in notes if note)

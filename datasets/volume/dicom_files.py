@@ -37,8 +37,9 @@ LOOKED_AT: list[int | str | BaseTag] = [
         "PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames "
         "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope "
         "RescaleIntercept RescaleType ModalityLUTSequence PixelPaddingValue PixelPaddingRangeLimit "
-        "LossyImageCompression PerFrameFunctionalGroupsSequence EchoTime EchoNumbers TemporalPositionIdentifier "
-        "DiffusionBValue TriggerTime AcquisitionNumber AcquisitionTime "
+        "LossyImageCompression PerFrameFunctionalGroupsSequence RealWorldValueMappingSequence "
+        "EchoTime EchoNumbers TemporalPositionIdentifier "
+        "DiffusionBValue DiffusionGradientOrientation TriggerTime AcquisitionNumber AcquisitionTime "
         "InstanceNumber GantryDetectorTilt AcquisitionMatrix"
     ).split(),
     *map(Tag, MOSAIC_TAGS),
@@ -91,6 +92,7 @@ class Found:
     foreign: list[Path] = field(default_factory=list)
     imageless: Counter[str] = field(default_factory=Counter)
     unmarked: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
@@ -102,7 +104,7 @@ class Found:
             notes.append(
                 f"{self.unmarked} file(s) lack the DICOM mark and were read as if it stood there"
             )
-        return notes
+        return [*notes, *self.left_out]
 
 
 def is_dicom(file: Path) -> bool:
@@ -223,6 +225,8 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
     groups: dict[str, list[Image]] = {}
     for image in found.images:
         groups.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
+    if not series:
+        groups = _with_places(groups, found)
     fit = [
         group for uid, group in groups.items() if series in ("", uid, _series_number(group[0]))
     ] or [group for uid, group in groups.items() if uid.endswith(series)]
@@ -233,12 +237,44 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
             for uid, group in groups.items()
         )
         why = f"{len(fit) if fit else 'none'} of {len(groups)} series fit: {listing}"
-        raise InputError(source, why, "choose one with series=NUMBER or the end of its UID")
+        raise InputError(source, why, "choose one: --series NUMBER, or the end of its UID")
     folders = {image.file.parent for image in fit[0]}
     for file, why in found.broken.items():
         if file.parent in folders:
             raise InputError(file, why, "fetch or export it again, or take it out of the folder")
     return _without_copies(fit[0])
+
+
+def _with_places(groups: dict[str, list[Image]], found: Found) -> dict[str, list[Image]]:
+    """The only series whose images lie in the patient, where others have no place, such as screenshots."""
+    placed = {uid: group for uid, group in groups.items() if any(map(_is_placed, group))}
+    if len(placed) != 1:
+        return groups
+    for uid, group in groups.items():
+        if uid not in placed:
+            number = _series_number(group[0])
+            found.left_out.append(
+                f"skipped {len(group)} image(s) of series {number}, which have no place in the patient"
+            )
+    return placed
+
+
+def _is_placed(image: Image) -> bool:
+    return image.has_frames or bool(image.header.get("ImagePositionPatient"))
+
+
+def without_screenshots(images: list[Image], notes: list[str]) -> list[Image]:
+    """The images of a series without secondary captures that have no place, where others have one."""
+    kept = [image for image in images if not _is_screenshot(image)]
+    if not any(map(_is_placed, kept)) or len(kept) == len(images):
+        return images
+    notes.append(f"skipped {len(images) - len(kept)} secondary capture(s) without a place")
+    return kept
+
+
+def _is_screenshot(image: Image) -> bool:
+    storage = UID(str(image.header.get("SOPClassUID") or ""))
+    return "Secondary Capture" in storage.name and not _is_placed(image)
 
 
 def _series_number(image: Image) -> str:

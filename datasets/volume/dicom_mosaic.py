@@ -32,10 +32,10 @@ def is_mosaic(header: Dataset, name: str) -> bool:
     header: of a file of one frame: some scanners leave the word MOSAIC in enhanced files that are none.
     """
     tiles = _private(header, GRID, GRID_CREATOR, GRID_NAME)
-    if "VFRAME" in _image_type(header) or _count(tiles) > 1:
+    if "VFRAME" in image_type(header) or _count(tiles) > 1:
         why = f"a frame with the tiles of {_count(tiles) or 'several'} slices (United Imaging), which is not read"
         raise InputError(name, why, "convert it with dcm2niix, or export the slices one by one")
-    if "MOSAIC" in _image_type(header):
+    if "MOSAIC" in image_type(header):
         return True
     count = _count(_private(header, COUNT, COUNT_CREATOR, COUNT_NAME)) or _count(
         _csa(header, name).get("NumberOfImagesInMosaic")
@@ -46,11 +46,14 @@ def is_mosaic(header: Dataset, name: str) -> bool:
     return False
 
 
-def split_mosaic(header: Dataset, name: str) -> list[tuple[Dataset, tuple[int, int]]]:
+def split_mosaic(
+    header: Dataset, name: str, notes: list[str]
+) -> list[tuple[Dataset, tuple[int, int]]]:
     """The header of each slice in a mosaic, with row and column of its tile's first pixel.
 
-    header: whole, with private tags, which the result has not. Raises InputError where number or direction of the
-    slices are not told, or the tiles do not fit.
+    header: whole, with private tags, which the result has not. Where the direction in which slices follow one another
+    is not told, it is taken to be that of the normal, as dcm2niix does, with a note. Raises InputError where the number
+    of slices is not told, or the tiles do not fit.
     """
     csa = _csa(header, name)
     told = (
@@ -61,14 +64,21 @@ def split_mosaic(header: Dataset, name: str) -> list[tuple[Dataset, tuple[int, i
     if min(told) not in (0, count):
         why = f"a mosaic of {told[0]} slices by one private tag and of {told[1]} by another"
         raise InputError(name, why, "export it again")
-    normal = np.array(csa.get("SliceNormalVector") or [], dtype=np.float64)
-    if count < 1 or normal.shape != (3,) or not np.isfinite(normal).all():
+    if count < 1:
         why = (
             "a Siemens mosaic without the private tags (CSA header) that say how many of its tiles are "
             "slices and in which direction they follow one another"
         )
         raise InputError(name, why, CONVERT)
     plane = plane_of(header, name)
+    normal = np.array(csa.get("SliceNormalVector") or plane.normal, dtype=np.float64)
+    if normal.shape != (3,) or not np.isfinite(normal).all():
+        raise InputError(name, "its SliceNormalVector is no direction", CONVERT)
+    if not csa.get("SliceNormalVector"):
+        notes.append(
+            "the mosaic does not tell in which direction its slices follow one another (no CSA header): that of the "
+            "normal was taken; it may be the other one"
+        )
     side = isqrt(count - 1) + 1
     rows, columns = (size // side for size in plane.shape)
     if plane.shape != (rows * side, columns * side):
@@ -81,7 +91,7 @@ def split_mosaic(header: Dataset, name: str) -> list[tuple[Dataset, tuple[int, i
     common = deepcopy(header)
     common.remove_private_tags()
     common.Rows, common.Columns = rows, columns
-    common.ImageType = [word for word in _image_type(header) if word != "MOSAIC"]
+    common.ImageType = [word for word in image_type(header) if word != "MOSAIC"]
     slices = []
     for k in range(count):
         one = deepcopy(common)
@@ -138,6 +148,7 @@ def _count(value: Any) -> int:
         return 0
 
 
-def _image_type(header: Dataset) -> list[str]:
+def image_type(header: Dataset) -> list[str]:
+    """The words of ImageType, whether it has one or several."""
     found = header.get("ImageType") or []
     return [found] if isinstance(found, str) else [str(word) for word in found]

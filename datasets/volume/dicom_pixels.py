@@ -39,6 +39,12 @@ def check_stored(image: Image, rows: int, columns: int) -> int:
     header, file = image.header, image.file
     refuse_colour(image)
     bits = int(numbers(header, "BitsAllocated", 1, image.name)[0])
+    for keyword in ("SamplesPerPixel", "PhotometricInterpretation"):
+        if header.get(keyword) in (None, ""):
+            raise InputError(image.name, f"the DICOM tag {keyword} is missing", "export it again")
+    if bits < 32 and header.get("PixelRepresentation") not in (0, 1):
+        why = "the DICOM tag PixelRepresentation, which says whether there are signs, is missing or not 0 or 1"
+        raise InputError(image.name, why, "export it again")
     if bits not in (8, 16, 32, 64):
         raise InputError(file, f"{bits} bits per pixel, expected 8, 16, 32 or 64")
     _check_decoder(image)
@@ -165,7 +171,9 @@ def _used_bits(pixels: NDArray[Any], header: Dataset) -> tuple[NDArray[Any], str
     changed = not np.array_equal(moved, pixels)
     return (
         moved,
-        f"bits outside the {used} that are stored (overlays?) were left out" if changed else "",
+        f"bits outside the {used} that are stored (overlays, or values beyond?) were left out"
+        if changed
+        else "",
     )
 
 
@@ -189,7 +197,7 @@ def rescale_of(image: Image) -> tuple[float, float, str]:
     if header.get("ModalityLUTSequence"):
         why = "its intensities are given by a table (Modality LUT), not by slope and intercept"
         raise InputError(name, why, "export it with slope and intercept")
-    given = [keyword in header for keyword in ("RescaleSlope", "RescaleIntercept")]
+    given = [header.get(word) not in (None, "") for word in ("RescaleSlope", "RescaleIntercept")]
     if not any(given) and header.get("Modality") not in ("CT", "PT"):
         return 1.0, 0.0, "no rescale in the headers: stored values were taken"
     slope = numbers(header, "RescaleSlope", 1, name)[0]

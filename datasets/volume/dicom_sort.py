@@ -91,6 +91,15 @@ def numbers(dataset: Dataset, keyword: str, count: int, name: str) -> list[float
     return found
 
 
+def optional_number(dataset: Dataset, keyword: str) -> float:
+    """A number of a header that is not needed, 0 where there is none."""
+    try:
+        value = float(dataset.get(keyword) or 0)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return value if np.isfinite(value) else 0.0
+
+
 def sort_planes(
     planes: Sequence[Plane], path: str | Path, thickness_mm: float, resample: bool = False
 ) -> tuple[list[int], NDArray[np.float64]]:
@@ -120,6 +129,15 @@ def sort_planes(
     affine[:3, 2] = step
     affine[:3, 3] = positions[0]
     return order, LPS_TO_RAS @ affine
+
+
+def spacing_note(planes: Sequence[Plane], step_mm: float, told_mm: float) -> list[str]:
+    """A note where the header tells another distance of the slices than their places do; told_mm 0 tells nothing."""
+    if len(planes) < 2 or not told_mm or abs(abs(told_mm) - step_mm) <= SPACING_TOLERANCE * step_mm:
+        return []
+    return [
+        f"SpacingBetweenSlices is {told_mm:g} mm, the slices lie {step_mm:.4g} mm apart: their places were taken"
+    ]
 
 
 def _refuse_mixed(planes: Sequence[Plane], path: str | Path) -> None:
