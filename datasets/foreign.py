@@ -1,11 +1,11 @@
-"""Files of other programs that hold raw data and are not read here: what they are, and how to bring them over.
+"""Files of other programs with raw data or volumes that are not read here: what they are, how to bring them over.
 
 May be called by `open`, which names them in its refusal; looks at first bytes and names alone.
 """
 
 from __future__ import annotations
 
-from restore.datasets.content import HDF5, Content
+from restore.datasets.content import ANALYZE, HDF5, Content
 
 FOREIGN = (
     (
@@ -33,6 +33,29 @@ FOREIGN = (
     ("numbers in text", "save them by numpy.save as complex (slices, coils, H, W)"),
 )
 """What to do about such a file, by a word of what it is."""
+
+VOLUMES = (
+    (b"\0\0\0\1", "a FreeSurfer volume (MGH)"),
+    (b"CDF\1", "a MINC volume"),
+    (b"CDF\2", "a MINC volume"),
+    (b"# === DATA DESCRIPTION FILE", "the header of Philips PAR/REC"),
+    (b"# vtk DataFile", "a VTK file"),
+    (b"MATRIX7", "an ECAT volume"),
+    (b"INTERFILE", "an Interfile header"),
+    (b"!INTERFILE", "an Interfile header"),
+)
+"""First bytes of other programs' volumes."""
+
+VOLUMES_BY_SUFFIX = {
+    ".head": "an AFNI header (.HEAD)",
+    ".brik": "voxels of an AFNI volume (.BRIK)",
+    ".rec": "voxels of Philips PAR/REC (.REC)",
+    ".img": "voxels of an Analyze volume (.img), or of a NIfTI pair without its .hdr",
+    "2dseq": "voxels of a Bruker scan (2dseq)",
+    ".v": "an ECAT volume (.v)",
+}
+
+CONVERT_VOLUME = "convert it to NIfTI, with the program that wrote it or with nibabel"
 
 BY_SUFFIX = {
     ".cfl": "samples of a BART file (.cfl)",
@@ -71,6 +94,20 @@ def raw_kind(content: Content) -> str | None:
     if suffix in (".csv", ".txt"):
         return f"numbers in text ({suffix})"
     return BY_SUFFIX.get(suffix)
+
+
+def volume_kind(content: Content) -> str | None:
+    """What a volume of another program is called, None for anything else. Raises InputError."""
+    head, name = content.head, content.path.name.lower().removesuffix(".gz")
+    if content.kind == HDF5:
+        from restore.datasets.hdf5_guard import root_names
+
+        return "a MINC volume (HDF5)" if "minc-2.0" in root_names(content) else None
+    if content.kind == ANALYZE:
+        return "an Analyze header, which does not tell left from right, or NIfTI with a damaged one"
+    found = next((what for mark, what in VOLUMES if head.startswith(mark)), None)
+    ends = (what for end, what in VOLUMES_BY_SUFFIX.items() if name.endswith(end))
+    return found or next(ends, None)
 
 
 def _in_hdf5(content: Content) -> str | None:

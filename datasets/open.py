@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from restore.config import did_you_mean
 from restore.datasets.atomic import name_suffix
 from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at
-from restore.datasets.foreign import FOREIGN, raw_kind
+from restore.datasets.foreign import CONVERT_VOLUME, FOREIGN, raw_kind, volume_kind
 from restore.datasets.formats import Format, Holds, known_formats
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, OutputError
@@ -180,10 +180,15 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
         why = f"{other.called or content.kind}, not a {holds}"
         return InputError(content.path, why, INSTEAD[other.holds])
     names = ", ".join(f.name for f in wanted)
-    kind = (raw_kind(content) if holds == "scan" else None) or content.kind
+    foreign = {"scan": raw_kind, "volume": volume_kind}.get(holds, lambda _: None)(content)
+    kind = foreign or content.kind
     if content.is_folder:
         kind += _held(content.path)
-    hint = next((todo for word, todo in FOREIGN + HINTS if word in kind), "")
+    hint = (
+        CONVERT_VOLUME
+        if foreign and holds == "volume"
+        else next((todo for word, todo in FOREIGN + HINTS if word in kind), "")
+    )
     expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
     return InputError(
         content.path,

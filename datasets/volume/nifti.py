@@ -1,4 +1,4 @@
-"""NIfTI volumes (.nii, .nii.gz) read, with sizes checked before memory is taken.
+"""NIfTI volumes (.nii, .nii.gz, pairs of .hdr and .img) read, with sizes checked before memory is taken.
 
 May be called by `restore.datasets.open` and by anybody who knows the file is NIfTI. Touches the one
 file it is given. nibabel understands the header; the voxels are read here, so that a header that
@@ -17,15 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.budget import check_budget
-from restore.datasets.content import NIFTI
 from restore.datasets.formats import Format
 from restore.datasets.volume import nifti_write
-from restore.datasets.volume.nifti_header import HEADER_BYTES, affine_of
-from restore.datasets.volume.volume import Volume
+from restore.datasets.volume.nifti_header import HEADER_BYTES, affine_of, meaning_notes
+from restore.datasets.volume.nifti_pair import (
+    Opened,
+    claims,
+    header_of,
+    is_pair,
+    opened,
+    voxels_of,
+)
+from restore.datasets.volume.volume import REPAIR_HINT, Volume
 from restore.errors import ConfigError, InputError, NotFoundError, RestoreError
-
-MOST_PER_GZIP_BYTE = 1032
-"""No gzip stream unpacks to more bytes per byte than this."""
 
 TRAILING_BYTES = 1 << 24
 """How much may follow the voxels of a compressed file before it is taken for a bomb."""
@@ -62,59 +66,55 @@ def read(
 
 
 def _read(file: Path, index: int | None, modality: str, repair: str) -> Volume:
-    size = file.stat().st_size
-    if size == 0:
-        raise InputError(file, "empty: 0 bytes", "fetch or export it again")
-    with file.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        if not packed:
-            return _volume(file, raw, size, False, (index, modality, repair))
-        with gzip.GzipFile(fileobj=raw) as stream:
-            most = size * MOST_PER_GZIP_BYTE
-            return _volume(file, stream, most, True, (index, modality, repair))
+    header_file = header_of(file)
+    with opened(header_file) as part:
+        head = part.stream.read(HEADER_BYTES)
+    header = _parse(header_file, head)
+    pair = is_pair(head)
+    with opened(voxels_of(header_file) if pair else header_file) as part:
+        return _volume(file, header, part, pair, (index, modality, repair))
 
 
 def _volume(
-    file: Path,
-    stream: IO[bytes] | gzip.GzipFile,
-    most_bytes: int,
-    packed: bool,
-    options: tuple[int | None, str, str],
+    file: Path, header: Any, part: Opened, pair: bool, options: tuple[int | None, str, str]
 ) -> Volume:
     index, modality, repair = options
-    head = stream.read(HEADER_BYTES)
-    header = _parse(file, head)
+    stream = part.stream
     shape, n_volumes = _dimensions(file, header)
     dtype = _voxel_type(file, header)
     chosen = _chosen(file, n_volumes, index)
     voxels = int(np.prod(shape, dtype=object))
-    start = max(int(header["vox_offset"]), int(header["sizeof_hdr"]) + 4)
+    start = max(_offset(file, header), 0 if pair else int(header["sizeof_hdr"]) + 4)
     end = start + n_volumes * voxels * dtype.itemsize
-    if end > most_bytes:
-        asked = f"its header asks for {end} bytes, the file can hold {most_bytes} at most"
+    if end > part.most_bytes:
+        asked = f"its header asks for {end} bytes, the file can hold {part.most_bytes} at most"
         raise InputError(file, f"damaged: ended early: {asked}", "fetch or export it again")
     check_budget(voxels * (dtype.itemsize + 8 + dtype.itemsize * (dtype.kind == "c")), file)
     affine, notes = affine_of(file, header, shape)
     stream.seek(start + chosen * voxels * dtype.itemsize)
     buffer = _exactly(stream, voxels * dtype.itemsize)
-    if packed:
+    if part.packed:
         _to_the_end(file, stream, (n_volumes - chosen - 1) * voxels * dtype.itemsize)
     data, more = _scaled(file, header, np.frombuffer(buffer, dtype).reshape(shape), repair)
     if n_volumes > 1:
         notes.append(f"volume {chosen} of {n_volumes}")
     units = "HU" if modality == "CT" else ""
-    return Volume(data, affine, modality, units, _kept(header), file, (*notes, *more))
+    notes = [*notes, *more, *meaning_notes(header)]
+    return Volume(data, affine, modality, units, _kept(header), file, tuple(notes))
+
+
+def _offset(file: Path, header: Any) -> int:
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset):
+        raise InputError(file, f"its voxels begin at byte {offset}", "fetch or export it again")
+    return int(offset)
 
 
 def _parse(file: Path, head: bytes) -> Any:
     """Return a nibabel header of either version and byte order, untouched by its repairs."""
-    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        why = "a NIfTI header without its voxels (.hdr/.img pair)"
-        raise InputError(file, why, "convert the pair to one .nii file")
     for kind, length, magic in (
-        (nibabel.Nifti1Header, 348, head[344:348] == b"n+1\0"),
-        (nibabel.Nifti2Header, 540, head[4:8] == b"n+2\0"),
+        (nibabel.Nifti1Header, 348, head[344:348] in (b"n+1\0", b"ni1\0")),
+        (nibabel.Nifti2Header, 540, head[4:8] in (b"n+2\0", b"ni2\0")),
     ):
         for order in "<>":
             if magic and len(head) >= length:
@@ -156,9 +156,11 @@ def _voxel_type(file: Path, header: Any) -> np.dtype[Any]:
 def _chosen(file: Path, n_volumes: int, index: int | None) -> int:
     if index is None and n_volumes > 1:
         why = f"it holds {n_volumes} volumes"
-        raise InputError(file, why, f"choose one with index=0 to {n_volumes - 1}")
+        raise InputError(file, why, f"choose one: --volume 0 to {n_volumes - 1} (index=0 to ...)")
     if index is not None and not 0 <= index < n_volumes:
-        raise ConfigError(f"{file}: index={index}, the file has volumes 0 to {n_volumes - 1}")
+        raise ConfigError(
+            f"{file}: there is no volume {index} (index={index}), it has volumes 0 to {n_volumes - 1}"
+        )
     return index or 0
 
 
@@ -194,6 +196,10 @@ def _scaled(
         notes.append("the intensity scaling in the header is not finite; stored values were taken")
         slope = 0.0
     data = np.empty(raw.shape, _working_type(raw))
+    tiny = float(np.finfo(data.dtype).tiny)
+    if 0 < abs(slope) < tiny:
+        why = f"its scaling (scl_slope {slope:g}) is too small for {data.dtype.name}"
+        raise InputError(file, why, "export it again with its true scaling")
     if slope == 0 or (slope, inter) == (1.0, 0.0):  # 0 means "not scaled" in this format
         data[...] = raw
     else:
@@ -205,7 +211,10 @@ def _scaled(
     bad = int(data.size - finite.sum())
     if bad and repair != "zero":
         why = f"{bad} of {data.size} voxels are not finite (NaN or infinite)"
-        raise InputError(file, why, "repair='zero' sets them to 0")
+        if np.isfinite(raw).all():
+            why += f" once scaled (scl_slope {slope:g}, scl_inter {inter:g})"
+            raise InputError(file, why, "export it again with its true scaling")
+        raise InputError(file, why, REPAIR_HINT)
     if bad:
         data[~finite] = 0
         notes.append(f"{bad} of {data.size} voxels were not finite and were set to 0")
@@ -226,6 +235,8 @@ def _working_type(raw: NDArray[Any]) -> type[np.inexact[Any]]:
 def _kept(header: Any) -> Any:
     """Return the header as a little-endian copy without free text."""
     kept = header.as_byteswapped("<").copy()
+    if float(kept["pixdim"][0]) not in (1.0, -1.0):
+        kept["pixdim"][0] = 1  # as it was read
     for text in ("descrip", "aux_file", "intent_name"):
         kept[text] = b""
     for text in ("data_type", "db_name"):
@@ -237,10 +248,10 @@ def _kept(header: Any) -> Any:
 FORMAT = Format(
     name="NIfTI",
     holds="volume",
-    files=".nii, .nii.gz",
+    files=".nii, .nii.gz, .hdr with .img",
     ways="volume in and out",
     rank=10,
-    claims=lambda content: content.kind == NIFTI,
+    claims=claims,
     open=read,
     options=("index", "modality", "repair"),
     save=nifti_write.write,

@@ -21,6 +21,13 @@ HEADER_BYTES = 540
 APART_VOXELS = 0.01
 """Far above the rounding of single precision, in which the header holds both, far below what matters."""
 
+NO_INTENSITIES = (
+    (range(2, 25), "those of a statistic"),
+    (range(1002, 1003), "labels"),
+    (range(1003, 1010), "components of vectors or tensors"),
+)
+"""Intent codes of the format, and what they say that the values are."""
+
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres per unknown unit, metre, millimetre and micrometre, by the low bits of xyzt_units."""
 
@@ -50,7 +57,7 @@ def affine_of(
             fixed["pixdim"][1 + i] = 1
             notes.append(f"voxel size along {'xyz'[i]} is not given; it has one voxel, 1 was taken")
         if int(header["qform_code"]) > 0:
-            affine = np.array(fixed.get_qform(), dtype=np.float64)
+            affine = _qform(file, fixed, notes)
         else:
             affine = np.array(fixed.get_base_affine(), dtype=np.float64)
             notes.append("no orientation in the header (both codes 0): left and right are a guess")
@@ -61,7 +68,34 @@ def affine_of(
     unit = int(header["xyzt_units"]) & 7
     if unit in (1, 3):
         notes.append("positions were in " + ("metres" if unit == 1 else "micrometres"))
+    elif unit not in MM_PER_UNIT:
+        notes.append(f"the unit of length has a code without a meaning ({unit}): mm was taken")
     return affine, notes
+
+
+def _qform(file: Path, header: Any, notes: list[str]) -> NDArray[np.float64]:
+    """The affine of a quaternion; its third axis has the sign of pixdim[0], +1 where that is none, as the format says.
+
+    Raises InputError for a quaternion that is no rotation.
+    """
+    if float(header["pixdim"][0]) not in (1.0, -1.0):
+        notes.append(
+            "the qform does not say to which side its third axis points (pixdim[0]): +1 was taken"
+        )
+        header["pixdim"][0] = 1
+    try:
+        return np.array(header.get_qform(), dtype=np.float64)
+    except ValueError as cause:
+        parts = [float(header[f"quatern_{letter}"]) for letter in "bcd"]
+        why = f"its qform is no rotation: quaternion {parts}, longer than 1"
+        raise InputError(file, why, "set a qform or sform in the header") from cause
+
+
+def meaning_notes(header: Any) -> list[str]:
+    """A note where the values of a file are said to be no intensities: its intent code."""
+    code = int(header["intent_code"])
+    what = next((what for codes, what in NO_INTENSITIES if code in codes), "")
+    return [f"its values are {what}, not intensities (intent code {code})"] if what else []
 
 
 def mm_per_unit(header: Any) -> float:

@@ -22,6 +22,7 @@ from restore.errors import ConfigError, InputError, ShapeError
 MODALITIES = ("", "MR", "CT")
 DTYPES = ("float32", "float64", "complex64", "complex128")
 POSITION_TOLERANCE_VOXELS = 1e-3
+REPAIR_HINT = "--repair zero (repair='zero') sets them to 0"
 
 
 class GeometryError(InputError):

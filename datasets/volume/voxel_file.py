@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.budget import check_budget
+from restore.datasets.volume.volume import REPAIR_HINT
 from restore.errors import InputError
 
 EXPORT = "fetch or export it again"
@@ -97,9 +98,7 @@ def intensities(path: Path, stored: NDArray[Any], repair: str, notes: list[str])
     if not bad.any():
         return data
     if repair != "zero":
-        raise InputError(
-            path, f"{int(bad.sum())} voxels are not finite", "repair='zero' sets them to 0"
-        )
+        raise InputError(path, f"{int(bad.sum())} voxels are not finite", REPAIR_HINT)
     notes.append(f"{int(bad.sum())} voxels that were not finite are set to 0")
     return np.where(bad, 0, data).astype(data.dtype)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from restore.datasets.open import read
 from restore.datasets.volume import nifti, nifti_write
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, OutputError
@@ -17,6 +19,7 @@ SINGLE = 1e-5  # the header keeps numbers in float32, 6e-8 of each
 DOUBLE = 1e-12  # float64: one product
 
 AFFINE = np.array([[-1.5, 0.2, 0, 30], [0.1, 1.4, 0.3, -20], [0, -0.2, 2.5, 7], [0, 0, 0, 1.0]])
+AFFINE_RIGID = np.array([[0, -2.0, 0, 1], [1.5, 0, 0, 2], [0, 0, 3, 3], [0, 0, 0, 1]])
 SHAPE = (6, 5, 4)  # x, y, z
 
 
@@ -138,7 +141,7 @@ def test_complex_stays_complex(tmp_path):
 def test_series_of_volumes(tmp_path):
     series = values(shape=(*SHAPE, 3))
     path = saved(tmp_path / "s.nii.gz", series)
-    with pytest.raises(InputError, match="index=0 to 2"):
+    with pytest.raises(InputError, match=r"--volume 0 to 2 \(index=0"):
         nifti.read(path)
     for k in range(3):
         np.testing.assert_array_equal(nifti.read(path, index=k).data, series[..., k].T)
@@ -285,3 +288,99 @@ def test_real_volume(samples):
     np.testing.assert_array_equal(volume.affine, reference.affine)
     np.testing.assert_array_equal(volume.data, reference.get_fdata().T.astype(np.float32))
     np.testing.assert_allclose(volume.spacing_mm, reference.header.get_zooms(), rtol=SINGLE)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("given", [".hdr", ".img"])
+def test_a_pair_of_header_and_voxels(tmp_path, given, packed):
+    image = nibabel.Nifti1Pair(values().astype(np.int16), AFFINE)
+    nibabel.save(image, tmp_path / f"a.img{packed}")
+    volume = read(tmp_path / f"a{given}{packed}")
+    np.testing.assert_array_equal(volume.data, values().astype(np.int16).T)
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=SINGLE)
+    back = nifti.read(nifti_write.write(volume, tmp_path / "b.nii"))
+    np.testing.assert_array_equal(back.data, volume.data)
+    (tmp_path / f"a.img{packed}").unlink()
+    with pytest.raises(InputError, match=r"another file, of the same name and .img, which is not"):
+        read(tmp_path / f"a.hdr{packed}")
+
+
+def test_voxels_behind_an_offset_of_a_pair(tmp_path):
+    nibabel.save(nibabel.Nifti1Pair(values().astype(np.int16), AFFINE), tmp_path / "a.img")
+    head, voxels = (tmp_path / "a.hdr").read_bytes(), (tmp_path / "a.img").read_bytes()
+    header = nibabel.Nifti1Header(head[:348], check=False)
+    header["vox_offset"] = 16
+    (tmp_path / "a.hdr").write_bytes(header.structarr.tobytes() + head[348:])
+    (tmp_path / "a.img").write_bytes(b"x" * 16 + voxels)
+    np.testing.assert_array_equal(nifti.read(tmp_path / "a.hdr").data, values().astype(np.int16).T)
+
+
+@pytest.mark.parametrize("sign", [0.0, 5.0, np.nan])
+def test_a_qform_without_the_sign_of_its_third_axis(tmp_path, sign):
+    """The format takes it for +1, as nibabel's own repair does."""
+
+    def edit(header):
+        header.set_qform(AFFINE_RIGID, code=1)
+        header.set_sform(None, code=0)
+        header["pixdim"][0] = sign
+
+    volume = nifti.read(saved(tmp_path / "a.nii", values(), edit=edit))
+    np.testing.assert_allclose(volume.affine, AFFINE_RIGID, atol=SINGLE)
+    assert any("third axis" in note for note in volume.notes)
+    part = volume.select(slice(1, None))
+    back = nifti.read(nifti_write.write(part, tmp_path / "b.nii"))
+    np.testing.assert_allclose(back.affine, part.affine, atol=SINGLE)
+
+
+def unturned(header):
+    header.set_qform(AFFINE_RIGID, code=1)
+    header.set_sform(None, code=0)
+    header["quatern_b"] = header["quatern_c"] = 0.9
+
+
+REFUSED = {
+    "no rotation": (unturned, "its qform is no rotation"),
+    "huge scaling": (lambda h: fields(h, scl_slope=1e38, scl_inter=0), "once scaled .scl_slope 1e"),
+    "tiny scaling": (lambda h: fields(h, scl_slope=1e-44, scl_inter=0), "too small for float"),
+    "no offset": (lambda h: fields(h, vox_offset=np.nan), "voxels begin at byte nan"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_field(tmp_path, case):
+    edit, why = REFUSED[case]
+    with pytest.raises(InputError, match=why):
+        nifti.read(saved(tmp_path / "a.nii", values(), edit=edit))
+
+
+NOTED = {
+    "a statistic": ({"intent_code": 3}, "those of a statistic"),
+    "labels": ({"intent_code": 1002}, "labels, not intensities"),
+    "unit": ({"xyzt_units": 7}, "code without a meaning .7.: mm was taken"),
+}
+
+
+@pytest.mark.parametrize("case", NOTED)
+def test_noted(tmp_path, case):
+    changes, said = NOTED[case]
+    path = saved(tmp_path / "a.nii", values(), edit=lambda header: fields(header, **changes))
+    assert re.search(said, " ".join(nifti.read(path).notes))
+
+
+FOREIGN = {
+    "a.mgh": (b"\0\0\0\1" + b"\0" * 600, "FreeSurfer"),
+    "a.mnc": (b"CDF\1" + b"\0" * 600, "MINC"),
+    "a.par": (b"# === DATA DESCRIPTION FILE ===\n" * 30, "PAR/REC"),
+    "a+orig.HEAD": (b"type = string-attribute\n" * 30, "AFNI"),
+    "a.vtk": (b"# vtk DataFile Version 3.0\n" * 30, "VTK"),
+    "a.hdr": (b"\x5c\1\0\0" + b"\0" * 344, "Analyze header"),
+    "a.img": (b"\7\0\6\0" * 200, "Analyze volume"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_volumes_of_other_programs_are_named(tmp_path, name):
+    content, called = FOREIGN[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{called}.*convert it to NIfTI"):
+        read(tmp_path / name)
