@@ -25,7 +25,7 @@ from restore.errors import ConfigError
 SCANNER_CODE = 1
 """NIfTI's name for positions in the scanner, which is what DICOM gives."""
 
-UNPLACED = ("fastmri", "npy")
+UNPLACED = ("fastmri", "npy", "unplaced")
 """Kinds of measurements that know at most the size of their pixels."""
 
 PLACE_TOLERANCE = 1e-3
@@ -35,16 +35,15 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
     """Of a volume that is to be measured: kind, modality, units, zooms (x, y, z) in mm, codes.
 
     kind is "nifti" (then with `sform_code`, `qform_code` and, where both are set, `qform_from_sform`, 4 x 4 in mm),
-    "dicom" or "array".
+    "dicom", "array", or "unplaced" where the source tells no orientation.
     """
     import nibabel
 
     from restore.datasets.volume.nifti_header import qform_from_sform
 
+    kind = "unplaced" if isinstance(volume.header, Unplaced) else "dicom"
     record: dict[str, Any] = {
-        "kind": "array"
-        if volume.header is None or isinstance(volume.header, Unplaced)
-        else "dicom",
+        "kind": "array" if volume.header is None else kind,
         "modality": volume.modality,
         "units": volume.units,
         "zooms": list(volume.spacing_mm),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import Content
 from restore.datasets.formats import Format
-from restore.datasets.volume.volume import Volume
+from restore.datasets.volume.volume import Unplaced, Volume
 from restore.datasets.volume.voxel_file import (
     EXPORT,
     LPS,
@@ -33,6 +33,10 @@ TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
     "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+
+
+AXES = ("transformmatrix", "orientation", "rotation")
+MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR"}
 
 
 def read(
@@ -61,18 +65,33 @@ def read(
     where, name = path, needed(path, fields, "elementdatafile")
     if name.upper() != "LOCAL":
         where, start = beside(path, name), 0
-    skip = whole_number_of(path, fields, "headersize")
+    start = _start(path, fields, start, local=where == path)
     packing = "zlib" if _yes(fields, "compresseddata") else "raw"
     if not _yes(fields, "binarydata", default=True):
         packing = "text"
-    start = -1 if skip < 0 else start + skip
     stored = voxels(path, where, start, _dtype(path, fields), sizes[::-1], packing)
     if rank == 4:
         stored = stored[which]
         notes.append(f"volume {which} of {count}")
     data = intensities(path, stored[None] if stored.ndim == 2 else stored, repair, notes)
+    if {"elementtointensityfunctionslope", "elementtointensityfunctionoffset"} & fields.keys():
+        notes.append("its ElementToIntensityFunction was not applied, as ITK does not")
+    modality = modality or MODALITIES.get(fields.get("modality", ""), "")
     units = "HU" if modality == "CT" else ""
-    return Volume(data, affine, modality, units, None, path, tuple(notes))
+    header = None if any(key in fields for key in AXES) else Unplaced()
+    return Volume(data, affine, modality, units, header, path, tuple(notes))
+
+
+def _start(path: Path, fields: dict[str, str], behind: int, local: bool) -> int:
+    """The first byte of the voxels; HeaderSize counts from the beginning of their file, as ITK reads it.
+
+    behind: the byte behind the header, 0 in a file of voxels alone. Returns -1 for the last bytes. Raises InputError.
+    """
+    skip = whole_number_of(path, fields, "headersize")
+    if local and 0 < skip < behind:
+        why = f"its HeaderSize is {skip}, which lies in its header of {behind} bytes"
+        raise InputError(path, why, EXPORT)
+    return skip or behind
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -108,7 +127,7 @@ def _affine(path: Path, fields: dict[str, str], rank: int, notes: list[str]) -> 
     keys = {
         "spacing": ("elementspacing", "elementsize"),
         "place": ("offset", "position", "origin"),
-        "axes": ("transformmatrix", "orientation", "rotation"),
+        "axes": AXES,
     }
     given = {
         what: next((numbers_of(path, k, fields[k]) for k in names if k in fields), None)
@@ -124,7 +143,7 @@ def _affine(path: Path, fields: dict[str, str], rank: int, notes: list[str]) -> 
                 f"{keys[what][0]} is not in the header: the {what} is unknown, a default was taken"
             )
     spacing = np.ones(3)
-    spacing[:n] = np.abs((given["spacing"] or [1.0] * rank)[:n])
+    spacing[:n] = (given["spacing"] or [1.0] * rank)[:n]  # negative: the axis is turned round
     axes, place = np.eye(3), np.zeros(3)
     axes[:n, :n] = np.reshape(given["axes"] or np.eye(rank), (rank, rank))[:n, :n].T
     place[:n] = (given["place"] or [0.0] * rank)[:n]

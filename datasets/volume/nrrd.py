@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import Content
 from restore.datasets.formats import Format
-from restore.datasets.volume.volume import Volume
+from restore.datasets.volume.volume import Unplaced, Volume
 from restore.datasets.volume.voxel_file import (
     EXPORT,
     LPS,
@@ -46,6 +46,7 @@ PACKING = {
     "raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2",
     "txt": "text", "text": "text", "ascii": "text",
 }  # fmt: skip
+UNKNOWN_SPACE = "does not say where left and right are: taken as RAS"
 SPACES = {
     "right-anterior-superior": np.eye(3), "ras": np.eye(3),
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0]), "las": np.diag([-1.0, 1.0, 1.0]),
@@ -107,8 +108,14 @@ def read(
         stored = np.take(stored, which, axis=rank - 1 - along)
         notes.append(f"volume {which} of {count}")
     data = intensities(path, stored[None] if stored.ndim == 2 else stored, repair, notes)
+    if "old min" in fields or "old max" in fields:
+        notes.append(
+            "its values were mapped from others (old min, old max): those stored are taken"
+        )
     units = "HU" if modality == "CT" else ""
-    return Volume(data, affine, modality, units, None, path, tuple(notes))
+    known = fields.get("space directions") and not any(UNKNOWN_SPACE in note for note in notes)
+    header = None if known else Unplaced()
+    return Volume(data, affine, modality, units, header, path, tuple(notes))
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -146,16 +153,14 @@ def _series_axis(path: Path, fields: dict[str, str], rank: int) -> int | None:
             f"its axes are {', '.join(kinds)}: several numbers a voxel",
             "take one component of it",
         )
-    if rank in (2, 3):
-        return None
-    if rank != 4:
+    if rank not in (2, 3, 4):
         raise InputError(path, f"it has {rank} dimensions", "expected 2 to 4")
     directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
     for found, foreign in ((directions, ("none",)), (kinds, ("list", "time", "point", "stub"))):
         axes = [a for a, word in enumerate(found) if word in foreign]
-        if len(axes) == 1:
+        if len(axes) == 1 and rank > 2:
             return axes[0]
-    return 3
+    return 3 if rank == 4 else None
 
 
 def _affine(
@@ -168,21 +173,13 @@ def _affine(
         _spacings_alone(path, fields, rank, kept, affine, notes)
         return affine
     for column, axis in enumerate(kept):
-        found = numbers_of(path, "space directions", vectors[axis].strip("()").replace(",", " "))
-        if len(found) != 3:
-            raise InputError(path, f"a space direction has {len(found)} numbers, expected 3")
-        affine[:3, column] = found
+        affine[:3, column] = _vector(path, "space directions", vectors[axis], rank)
     if len(kept) == 2:
         across = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] = across / (np.linalg.norm(across) or 1.0)
         notes.append("one slice: a thickness of 1 mm was taken")
     if "space origin" in fields:
-        origin = numbers_of(
-            path, "space origin", fields["space origin"].strip("()").replace(",", " ")
-        )
-        if len(origin) != 3:
-            raise InputError(path, f"'space origin' has {len(origin)} numbers, expected 3")
-        affine[:3, 3] = origin
+        affine[:3, 3] = _vector(path, "space origin", fields["space origin"], rank, time=True)
     else:
         notes.append("no 'space origin' in the header: the place is unknown, 0 was taken")
     unit = (re.findall(r'"([^"]*)"', fields.get("space units", "")) or ["mm"])[0].strip().lower()
@@ -192,10 +189,18 @@ def _affine(
     if space in SPACES:
         affine[:3] = SPACES[space] @ affine[:3]
     else:
-        notes.append(
-            f"its space '{space or 'not named'}' does not say where left and right are: taken as RAS"
-        )
+        notes.append(f"its space '{space or 'not named'}' {UNKNOWN_SPACE}")
     return affine
+
+
+def _vector(path: Path, key: str, text: str, rank: int, time: bool = False) -> list[float]:
+    """Three numbers in space; of a space with time the first three, where the fourth is 0 or, with `time`, any."""
+    found = numbers_of(path, key, text.strip("()").replace(",", " "))
+    if len(found) == 4 and rank == 4 and (time or found[3] == 0):
+        found = found[:3]
+    if len(found) != 3:
+        raise InputError(path, f"'{key}' has {len(found)} numbers in a vector, expected 3")
+    return found
 
 
 def _spacings_alone(

@@ -118,6 +118,7 @@ def chosen(path: Path, count: int, index: int | None) -> int:
 
 def beside(path: Path, name: str) -> Path:
     """The file of voxels that a header names, in the header's own folder and nowhere else. Raises InputError."""
+    name = name.removeprefix("./")
     if Path(name).name != name or "%" in name or re.match(r"LIST\b", name):
         why = f"its voxels lie in '{name}': several files, or another folder"
         raise InputError(path, why, "put them into one file beside the header, or convert to NIfTI")

@@ -123,6 +123,11 @@ def test_metaimage(dtype: str, compressed: str, tmp_path: Path):
     assert volume.notes == ()
 
 
+def test_a_name_in_the_folder_of_the_header(tmp_path: Path):
+    path = nrrd(tmp_path / "v.nhdr", data_file="./v.raw")
+    np.testing.assert_array_equal(read(path).data, DATA)
+
+
 def test_voxels_beside_the_header(tmp_path: Path):
     for path in (
         nrrd(tmp_path / "v.nhdr", data_file="v.raw"),
@@ -183,6 +188,7 @@ def test_a_series_needs_a_choice(tmp_path: Path):
         (nrrd, {"space_directions": None, "spacings": "1 two 3"}, "'spacings' is 'two'"),
         (nrrd, {"sizes": "4 3 1", "packing": "ascii"}, "voxels for a shape"),
         (mha, {"HeaderSize": "some"}, "'headersize' is 'some'"),
+        (mha, {"HeaderSize": "10"}, "HeaderSize is 10, which lies in its header"),
         (mha, {"ElementNumberOfChannels": "3"}, "3 numbers a voxel"),
         (mha, {"ElementDataFile": "gone.raw"}, "not there"),
         (mha, {"ElementDataFile": "../up.raw"}, "another folder"),
@@ -203,6 +209,73 @@ def test_voxels_that_do_not_follow_the_header_at_once(tmp_path: Path):
         head, _, voxels = path.read_bytes().partition(b"\n\n")
         path.write_bytes(head + b"\n\nJUNK" + voxels)
         np.testing.assert_array_equal(read(path).data, DATA)
+
+
+def test_the_header_size_of_a_metaimage_counts_from_the_beginning_of_the_file(tmp_path: Path):
+    """As ITK reads it, in a file of voxels alone and in one with the header."""
+    path = mha(tmp_path / "v.mha", HeaderSize="1000")
+    head = path.read_bytes().partition(b"LOCAL\n")
+    path.write_bytes((head[0] + head[1]).ljust(1000, b"#") + head[2])
+    np.testing.assert_array_equal(read(path).data, DATA)
+    path = mha(tmp_path / "v.mhd", HeaderSize="4", ElementDataFile="v.raw")
+    (tmp_path / "v.raw").write_bytes(b"JUNK" + (tmp_path / "v.raw").read_bytes())
+    np.testing.assert_array_equal(read(path).data, DATA)
+
+
+def test_a_space_with_time(tmp_path: Path):
+    """Vectors of four numbers, as SimpleITK writes them."""
+    vectors = [f"({a},{b},{c},0)" for a, b, c in (TURN * PITCH).T]
+    path = nrrd(
+        tmp_path / "v.nrrd", data=np.stack([DATA, DATA + 100]), space="left-posterior-superior-time",
+        space_directions=" ".join([*vectors, "(0,0,0,1)"]), space_origin="(10,-20,30,5)", kinds=None,
+    )  # fmt: skip
+    volume = read(path, index=1)
+    np.testing.assert_array_equal(volume.data, DATA + 100)
+    np.testing.assert_array_equal(volume.affine, expected_affine())
+
+
+def test_a_slice_in_time(tmp_path: Path):
+    path = nrrd(
+        tmp_path / "v.nrrd", kinds="domain domain time", space_directions=None, spacings="2 3 nan"
+    )
+    with pytest.raises(InputError, match="2 volumes in one file"):
+        read(path)
+    np.testing.assert_array_equal(read(path, index=1).data, DATA[1:])
+
+
+def test_a_negative_spacing_turns_its_axis_round(tmp_path: Path):
+    """As ITK reads it."""
+    spacing = " ".join(map(str, PITCH * [-1, 1, 1]))
+    expected = expected_affine() @ np.diag([-1, 1, 1, 1])
+    np.testing.assert_allclose(
+        read(mha(tmp_path / "v.mha", ElementSpacing=spacing)).affine, expected
+    )
+
+
+def test_values_that_are_not_those_stored_are_said(tmp_path: Path):
+    path = mha(tmp_path / "v.mha", ElementToIntensityFunctionSlope="2")
+    assert "ElementToIntensityFunction was not applied" in read(path).notes[0]
+    path = nrrd(tmp_path / "v.nrrd", **{"old min": "0", "old max": "1"})
+    assert "mapped from others" in read(path).notes[0]
+    assert read(mha(tmp_path / "v.mha", Modality="MET_MOD_CT")).modality == "CT"
+
+
+@pytest.mark.parametrize("space", [None, "scanner-xyz"])
+def test_an_unknown_orientation_is_written_as_unknown(space: str | None, tmp_path: Path):
+    from restore.datasets.volume import nifti_write
+    from restore.datasets.volume.identity import geometry_record, header_of_source
+    from restore.datasets.volume.volume import Unplaced
+
+    changes = {"space": space} | ({} if space else {"space_directions": None, "spacings": "2 3 4"})
+    for path in (
+        nrrd(tmp_path / "v.nrrd", **changes),
+        mha(tmp_path / "v.mha", TransformMatrix=None),
+    ):
+        volume = read(path)
+        assert volume.notes
+        header = nibabel.load(nifti_write.write(volume, tmp_path / "o.nii")).header
+        assert (header["sform_code"], header["qform_code"]) == (0, 0)
+        assert isinstance(header_of_source(geometry_record(volume), volume.affine), Unplaced)
 
 
 def test_values_that_are_not_finite(tmp_path: Path):
