@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from restore.pipelines.photograph import ImageResult
     from restore.problem import Step
 
-COPIES = 4
-"""Of the result that a sampler holds at the least: estimate, state, gradient, and what is written."""
+FACTOR, BOUNDARY = 4, "reflect"
 _ALPHA = Path("alpha")
 """What --mask takes instead of a picture."""
 
@@ -55,8 +54,8 @@ def restore_picture(
             help="deblur: gaussian:SIGMA, motion:LENGTH:ANGLE, defocus:RADIUS or a file (PNG, TIFF, .npy, .txt)."
         ),
     ] = "",
-    factor: Annotated[int, typer.Option(min=2, help="superres: how many times larger.")] = 4,
-    boundary: Annotated[str, typer.Option(help="deblur: reflect, circular or valid.")] = "reflect",
+    factor: Annotated[int, typer.Option(min=2, help="superres: how many times larger.")] = FACTOR,
+    boundary: Annotated[str, typer.Option(help="deblur: reflect, circular or valid.")] = BOUNDARY,
     noise: Annotated[
         str | None,
         typer.Option(
@@ -95,14 +94,17 @@ def restore_picture(
     mark = fingerprint(dict(locals()))
     import torch
 
-    from restore.datasets.sidecar import environment, foreign_note
+    from restore.datasets.open import read_image
+    from restore.datasets.sidecar import environment, foreign_note, read_sidecar
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
     from restore.pipelines.work_folder import WorkFolder
 
+    _check_for_task(task, factor, boundary)
     if not overwrite and is_done(out, mark):
-        console.result(f"{out}: already done with these settings; --overwrite does it again")
+        said = f"{out}: already done with these settings; --overwrite does it again"
+        console.result_json(read_sidecar(out)) if json else console.result(said)
         return
     beside = {_beside(out, "std"): sampling.samples > 1, _beside(out, "degraded"): simulate}
     inputs = (photo, mask, prior, kernel)
@@ -110,9 +112,10 @@ def restore_picture(
     chosen = choose_device(device)
     work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
     enlarged = factor if task == "superres" and not simulate else 1
-    picture = _read(photo, enlarged)
+    picture = read_image(photo)
+    _check_kept(picture, mask, out)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
-    degradation, kernel_file, kernel_notes = _degradation(
+    degradation, kernel_file, given_notes = _degradation(
         picture, task, mask, kernel, factor, boundary
     )
     run = functools.partial(
@@ -134,7 +137,7 @@ def restore_picture(
         result = _with_progress(photo.name, sampling.samples, run)
         clipped, written = _write_pictures(result, picture, outputs, enlarged, work.folder)
         return written, _record(result.record, files, told) | {
-            "notes": [*_notes(picture, out), *kernel_notes, *result.record["notes"], *left],
+            "notes": [*_notes(picture, out), *given_notes, *result.record["notes"], *left],
             "outputs": [path.name for path in outputs], "fingerprint": mark,
             "environment": environment(str(chosen)), "clipped_values": clipped,
         }  # fmt: skip
@@ -174,19 +177,6 @@ def _places(
     check_record(out)
     _bits(out, 32)
     return outputs, *outdated(out, [p for p, wanted in beside.items() if not wanted], overwrite)
-
-
-def _read(photo: Path, enlarged: int) -> Picture:
-    """The picture, unless its result cannot be held: that and as many copies of it as a sampler works with."""
-    from restore.datasets.budget import check_result_size
-    from restore.datasets.open import read_image
-
-    picture = read_image(photo)
-    size = picture.data.size * enlarged**2
-    check_result_size(
-        4 * COPIES * size, f"a picture of {size:.4g} values, {enlarged} times larger,"
-    )
-    return picture
 
 
 @functools.wraps(restore_picture)
@@ -233,8 +223,16 @@ def _write_pictures(
 
 
 def _notes(picture: Picture, out: Path) -> list[str]:
+    """What of the source, or of its precision, OUT cannot hold; and what the reader said."""
+    kept = _bits(out, picture.bits)
     lost = picture.tags.exif and out.suffix.lower() in (".tif", ".tiff")
-    return [*picture.notes, *["the EXIF block is not carried over into TIFF"] * bool(lost)]
+    fewer = f"{picture.bits} bits per channel were read, {out.suffix.lower()} files hold {kept}"
+    unit = f", as shares of {picture.unit:g}" if picture.bits == 32 else ""
+    return [
+        *picture.notes,
+        *["the EXIF block is not carried over into TIFF"] * bool(lost),
+        *[f"{fewer}: rounded{unit}"] * (kept < picture.bits and picture.bits > 8),
+    ]
 
 
 def _show(out: Path, record: dict[str, Any]) -> None:
@@ -288,18 +286,22 @@ def _noise(text: str | None, task: str, simulate: bool) -> float | Literal["esti
         value = math.nan
     if not 0 <= value < math.inf:
         raise ConfigError(f"--noise is '{text}', expected a number of zero or more, or auto")
+    if value > 1:
+        raise ConfigError(
+            f"--noise is {value:g}, and 1 is white: {value:g} grey levels of 0..255 are --noise {value / 255:.3g}"
+        )
     return value
 
 
 def _degradation(
     picture: Picture, task: str, mask: Path | None, kernel: str, factor: int, boundary: str
 ) -> tuple[Degradation, Path | None, list[str]]:
-    """What was done to the picture, the file of its kernel, and notes on that. Raises InputError, ConfigError."""
+    """What was done to the picture, the file of its kernel, and notes. Raises InputError, ConfigError."""
     from restore.pipelines.degrade import Degradation, Task
 
     psf, file, notes = _kernel(kernel)
-    known = _read_mask(mask, picture)
-    return Degradation(cast(Task, task), known, psf, factor, boundary), file, notes
+    known, said = _read_mask(mask, picture)
+    return Degradation(cast(Task, task), known, psf, factor, boundary), file, [*said, *notes]
 
 
 def _kernel(text: str) -> tuple[str | Tensor, Path | None, list[str]]:
@@ -314,27 +316,44 @@ def _kernel(text: str) -> tuple[str | Tensor, Path | None, list[str]]:
     return kernel, file, notes
 
 
-def _read_mask(path: Path | None, photo: Picture) -> Tensor | None:
-    """A mask as (H, W) of 0 and 1, 1 where a pixel is known: white (at least half) of a picture, or what is not clear.
-
-    A mask picture with transparency is its own mask: clear pixels are missing. None where none is given.
-    """
+def _read_mask(path: Path | None, photo: Picture) -> tuple[Tensor | None, list[str]]:
+    """Which pixels are known, (H, W) of 0 and 1, and notes; None where no mask is given."""
     if path is None:
-        return None
+        return None, []
     import torch
 
-    from restore.datasets.open import read_image
+    from restore.datasets.picture.mask_files import read_mask
     from restore.errors import ConfigError
 
     if path == _ALPHA:
         if photo.alpha is None:
             raise ConfigError(f"{photo.source}: has no transparent pixels; give a mask picture")
-        return torch.from_numpy(photo.alpha[0] > 0).float()
-    picture = read_image(path)
-    known = torch.from_numpy(picture.data).mean(0) >= 0.5
-    if picture.alpha is not None:
-        known = torch.from_numpy(picture.alpha[0]) >= 0.5
-    return known.float()
+        return torch.from_numpy(photo.alpha[0] > 0).float(), []
+    known, notes = read_mask(path, photo)
+    return torch.from_numpy(known), notes
+
+
+def _check_for_task(task: str, factor: int, boundary: str) -> None:
+    """Refuse options that a task does not know; `Degradation` refuses a mask and a kernel."""
+    from restore.errors import ConfigError
+
+    for option, of, told in (
+        ("factor", "superres", factor != FACTOR),
+        ("boundary", "deblur", boundary != BOUNDARY),
+    ):
+        if told and task != of:
+            raise ConfigError(f"--{option} is for task {of}, not for {task}; leave it out")
+
+
+def _check_kept(picture: Picture, mask: Path | None, out: Path) -> None:
+    """Refuse a result whose transparency OUT cannot hold, before the work."""
+    from restore.datasets.picture.images import SUFFIXES
+    from restore.errors import ConfigError
+
+    if picture.alpha is not None and mask != _ALPHA and SUFFIXES[out.suffix.lower()] == "JPEG":
+        raise ConfigError(
+            f"{out}: JPEG holds no transparency, which {picture.source.name} has; write PNG or TIFF"
+        )
 
 
 def _beside(out: Path, what: str) -> Path:

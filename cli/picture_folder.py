@@ -53,7 +53,10 @@ def restore_folder(run: Callable[..., None], options: dict[str, Any]) -> None:
     files, others = _pictures(folder, out)
     out.mkdir(exist_ok=True)
     if others:
-        console.say(f"note: no pictures by name, left out: {others} of the files in {folder}")
+        kinds = ", ".join(sorted({p.suffix.lower() or p.name for p in others})[:_NAMED])
+        console.say(
+            f"note: left out: {len(others)} of the files in {folder}, whose names say no PNG, JPEG or TIFF ({kinds})"
+        )
     pairs, failed, done = list[Pair](), dict[Path, RestoreError](), 0
     with weights_kept():
         for i, file in enumerate(files):
@@ -108,8 +111,8 @@ def _check(folder: Path, out: Path, options: dict[str, Any]) -> None:
         raise OutputError(f"{out.parent}: there is no such folder; make it first")
 
 
-def _pictures(folder: Path, out: Path) -> tuple[list[Path], int]:
-    """The pictures of a folder and those in it, and how many files are none; hidden ones and OUT left out."""
+def _pictures(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder and those in it, and the files that are none; hidden ones and OUT left out."""
     from restore.datasets.picture.images import SUFFIXES
 
     inside = [
@@ -123,7 +126,7 @@ def _pictures(folder: Path, out: Path) -> tuple[list[Path], int]:
         raise InputError(
             folder, f"a folder without a picture ({len(inside)} files)", f"expected {names}"
         )
-    return found, len(inside) - len(found)
+    return found, [p for p in inside if p.suffix.lower() not in SUFFIXES]
 
 
 def _one(run: Callable[..., None], options: dict[str, Any], file: Path, target: Path) -> str:

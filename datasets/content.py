@@ -40,6 +40,30 @@ MAGIC = (
     (b"MM\0+", "a TIFF picture"),
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),
+    *(
+        (b"P%d" % n + white, f"a Netpbm picture (P{n})")
+        for n in range(1, 8)
+        for white in (b"\n", b" ", b"\r", b"\t")
+    ),
+    (b"8BPS", "a Photoshop picture (PSD)"),
+    (b"gimp xcf", "a GIMP picture (XCF)"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR picture"),
+    (b"#?RADIANCE", "a Radiance HDR picture"),
+    (b"#?RGBE", "a Radiance HDR picture"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"\0\0\1\0", "an icon (ICO picture)"),
+    (b"DDS ", "a DDS picture"),
+    (b"qoif", "a QOI picture"),
+    (b"AT&TFORM", "a DjVu document"),
+    (b"%!PS", "a PostScript document"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw picture (RAF)"),
+    (b"IIU\0", "a camera's raw picture (RW2)"),
+    (b"IIRO", "a camera's raw picture (ORF)"),
+    (b"IIRS", "a camera's raw picture (ORF)"),
+    (b"FOVb", "a camera's raw picture (X3F)"),
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"\x93NUMPY", NUMPY),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -53,6 +77,13 @@ MAGIC = (
     (b"\x7fELF", "a program"),
     (b"version https://git-lfs", "a git-lfs pointer, not the data"),
 )
+
+
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "a HEIC picture (HEIF)"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF picture"), b"crx ": "a camera's raw picture (CR3)",
+}  # fmt: skip
+"""What a file of boxes (ISO base media) is by its first brand; any other is a video."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,9 +151,17 @@ def kind_of_bytes(head: bytes) -> str:
         return ANALYZE
     if head[128:132] == b"DICM" or _is_unmarked_dicom(head):
         return DICOM
+    if head[8:11] == b"CR\2" and head[:2] == b"II":
+        return "a camera's raw picture (CR2)"
     for magic, name in MAGIC:
         if head.startswith(magic):
             return name
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], "a video")
+    if head[:4] == b"RIFF":
+        return "a WebP picture" if head[8:12] == b"WEBP" else "a RIFF file (sound or video)"
+    if head.lstrip()[:1] == b"<" and b"<svg" in head:
+        return "an SVG drawing"
     if head.lstrip()[:1] == b"<":
         return "a web page (HTML or XML)"
     return "a text file" if _is_text(head) else "a file of unknown kind"

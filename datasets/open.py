@@ -35,7 +35,11 @@ MOST_NAMES = 30
 
 HINTS = (
     ("archive", "unpack it first"),
+    ("camera's raw", "develop it, and save it as TIFF or PNG"),
     ("picture", "convert it to PNG or TIFF"),
+    ("SVG", "a drawing has no pixels yet: export it as PNG"),
+    ("document", "export the page as PNG or TIFF"),
+    ("a video", "export one frame as PNG or TIFF"),
     ("a folder", "give one file, or the folder of a DICOM series"),
     ("text file", DOWNLOAD_AGAIN),
     ("web page", DOWNLOAD_AGAIN),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import numbers
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,14 +24,16 @@ from restore.given_measurement import (
     check_gain,
     check_operator_values,
 )
-from restore.noise import Exact, Noise, noise_model
+from restore.noise import Exact, Gaussian, Noise, noise_model
 from restore.operators.base import Operator
+from restore.operators.own import check_own
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, name_of
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
+from restore.torch_state import plain_torch
 from restore.unknown_noise import contradictions, estimated_noise
 
 MOST_SAMPLES = 10_000
@@ -72,23 +75,25 @@ def solve(
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
     """
-    check_operator_values(operator)
-    measured, notes = as_measurement(y, operator)
-    problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
-    if scaling is None:
-        problem = dataclasses.replace(problem, scaling=default_scaling(problem.y, operator))
-    problem, told, said = _with_noise(problem)
-    found = solve_problem(
-        problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
-    )  # fmt: skip
-    kind = type(sampler) if isinstance(sampler, Sampler) else load_sampler(sampler)
-    x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
-    doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
-    return dataclasses.replace(
-        found,
-        notes=(*notes, *said, *found.notes, *doubts),
-        provenance=found.provenance | {"noise_is": told},
-    )
+    with plain_torch() as aside:
+        check_own(operator)
+        check_operator_values(operator)
+        measured, notes = as_measurement(y, operator)
+        problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
+        if scaling is None:
+            problem = dataclasses.replace(problem, scaling=default_scaling(problem.y, operator))
+        problem, told, said = _with_noise(problem)
+        found = solve_problem(
+            problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
+        )  # fmt: skip
+        kind = type(sampler) if isinstance(sampler, Sampler) else load_sampler(sampler)
+        x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
+        doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
+        return dataclasses.replace(
+            found,
+            notes=(*aside, *notes, *said, *found.notes, *doubts),
+            provenance=found.provenance | {"noise_is": told},
+        )
 
 
 def solve_problem(
@@ -103,9 +108,9 @@ def solve_problem(
     **settings: Any,
 ) -> Reconstruction:
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
-    if not 1 <= samples <= MOST_SAMPLES or samples != int(samples):
+    samples, seed = _whole("samples", samples), _whole("seed", seed)
+    if not 1 <= samples <= MOST_SAMPLES:
         raise ConfigError(f"samples must be at least 1 and at most {MOST_SAMPLES}, got {samples}")
-    samples = int(samples)
     problem, told, said = _with_noise(problem)
     _check_seen(problem)
     runner = _sampler(sampler, problem.operator, settings)
@@ -114,7 +119,9 @@ def solve_problem(
     with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):
         said += notes
         if model is not None:
-            said += check_brightness(problem.observed, problem.operator, problem.scaling)
+            level = problem.noise.std if isinstance(problem.noise, Gaussian) else 0.0
+            level = float(torch.as_tensor(level).max())
+            said += check_brightness(problem.observed, problem.operator, problem.scaling, level)
             said += check_gain(problem.operator)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
@@ -122,6 +129,11 @@ def solve_problem(
             results.append(problem.scaling.to_physical(x0))
             log += [{"sample": k, **record} for record in records]
     stacked = torch.stack(results)
+    if samples > 1 and bool((stacked == stacked[:1]).all()):
+        said.append(
+            f"all {samples} samples are the same: {name_of(type(runner))} draws nothing here, and their deviation of 0 "
+            "says nothing of how sure the result is"
+        )
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log,
         provenance={
@@ -132,6 +144,13 @@ def solve_problem(
         },
         notes=tuple(said),
     )  # fmt: skip
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number as it is, also numpy's; a seed that is none would give other draws, or none that come again."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
 
 
 def prior_for(model: Model | None, sampler: Sampler, problem: Problem) -> Prior | None:
@@ -231,6 +250,10 @@ def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any
     if inspect.isclass(sampler):
         raise ConfigError(
             f"sampler is the class {sampler.__name__}, expected an instance of it: {sampler.__name__}(...)"
+        )
+    if not isinstance(sampler, Sampler | str):
+        raise ConfigError(
+            f"sampler is {sampler!r}, expected a name (`restore list samplers`) or a configured sampler"
         )
     if isinstance(sampler, Sampler):
         if settings:

@@ -26,6 +26,12 @@ RAISED = {
 WHITE = {torch.uint8: 255, torch.uint16: 65535}
 """The value of white in pictures of whole numbers."""
 
+HALF_EMPTY = 4
+"""Of white: whole numbers that reach no further are of fewer bits, such as 12 or 14 in 16, or of 0 and 1."""
+
+DARK = -0.25
+"""Of white: a hundredth of the values below is more than noise makes, -1..1 for instance."""
+
 BRIGHT, FOREIGN = 2.0, 10.0
 """Times the white of a picture: values beyond the first are said, beyond the second they are in other units."""
 
@@ -58,7 +64,15 @@ def as_measurement(y: Any, operator: Operator) -> tuple[Tensor, list[str]]:
 
 def _tensor(y: Any) -> Tensor:
     if isinstance(y, Tensor):
-        if y.layout != torch.strided or y.is_quantized:
+        if y.is_nested:
+            raise ConfigError(
+                "the measurement is a nested tensor, pictures of several sizes perhaps; give them one by one"
+            )
+        if y.is_quantized:
+            raise ConfigError(
+                "the measurement is a quantized tensor; make it a plain one with .dequantize()"
+            )
+        if y.layout != torch.strided:
             raise ConfigError(
                 f"the measurement is a tensor of layout {y.layout}; make it a plain one with .to_dense()"
             )
@@ -106,24 +120,25 @@ def _whole_numbers(y: Tensor, operator: Operator) -> tuple[Tensor, list[str]]:
             "floating-point numbers (pictures: 0 is black, 1 is white; uint8 and uint16 are divided by 255 and 65535)"
         )
     note = f"the measurement is {_name(y.dtype)}: divided by {white}; noise counts in these units"
+    top = int(y.to(torch.int64).max()) if y.numel() else 0
+    if 0 < top <= white // HALF_EMPTY:
+        note += f"; its largest value is {top} of {white}: scale it where it has fewer bits than its type"
     return y.to(torch.float64).div(white).to(operator.dtype), [note]
 
 
-def check_brightness(picture: Tensor, operator: Operator, scaling: Scaling) -> list[str]:
-    """A note on a picture that is brighter than white, for priors that know 0..1 alone.
+def check_brightness(
+    picture: Tensor, operator: Operator, scaling: Scaling, level: float = 0.0
+) -> list[str]:
+    """A note on a picture that is brighter than white or far below black, for priors that know 0..1 alone.
 
-    picture: `Operator.picture` of the measurement. Only for restoration tasks, and where no scaling was stated.
-    Raises ConfigError for 0..255 and the like.
+    picture: `Operator.picture` of the measurement; level: deviation of its noise, 0 where that is no number. Only
+    for restoration tasks, and where no scaling was stated. Raises ConfigError for 0..255 and the like.
     """
     if scaling != Scaling() or operator.task not in PICTURES or operator.kind != "image":
         return []
-    values = picture.abs().flatten()
-    # Of at most a million values: more is beyond torch.quantile, and one in a hundred is enough.
-    brightest = (
-        float(values[:: 1 + values.numel() // 2**20].cpu().quantile(0.99))
-        if values.numel()
-        else 0.0
-    )
+    if picture.is_complex():
+        picture = picture.abs()
+    brightest = _quantile(picture.abs())
     if brightest > FOREIGN:
         raise ConfigError(
             f"{operator}: the measurement reaches {brightest:.4g}, and priors know pictures of 0 (black) to 1 (white); "
@@ -133,7 +148,21 @@ def check_brightness(picture: Tensor, operator: Operator, scaling: Scaling) -> l
         return [
             f"the measurement reaches {brightest:.3g}, and priors know pictures of 0 to 1; give scaling=Scaling(white)"
         ]
+    darkest = -_quantile(-picture)
+    if darkest < DARK - 3 * level:
+        return [
+            f"the measurement goes down to {darkest:.3g}, and priors know pictures of 0 (black) to 1 (white); of -1..1 "
+            "give (y + 1) / 2 and half the noise"
+        ]
     return []
+
+
+def _quantile(picture: Tensor) -> float:
+    """What one value in a hundred exceeds, of at most a million: more are beyond torch.quantile."""
+    values = picture.flatten()
+    if not values.numel():
+        return 0.0
+    return float(values[:: 1 + values.numel() // 2**20].cpu().quantile(0.99))
 
 
 def check_gain(operator: Operator) -> list[str]:

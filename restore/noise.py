@@ -128,8 +128,14 @@ def noise_model(value: Any) -> Noise | None:
     """
     if value is None or (isinstance(value, str) and value == "estimate"):
         return None
+    if isinstance(value, type):
+        raise ConfigError(
+            f"noise is the class {value.__name__}, expected an instance of it: {value.__name__}(...)"
+        )
     if hasattr(value, "precision") and hasattr(value, "sample"):
         return value
+    if isinstance(value, Tensor) and value.is_meta:
+        raise ConfigError("noise is a tensor on the device 'meta', which holds no numbers")
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         value = torch.as_tensor(value.astype(np.float64))
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():

@@ -177,7 +177,10 @@ def _against_estimate(problem: Problem, misfit: float) -> list[str]:
         return []
     level, unit = f"the noise is stated as {stated:.3g}", problem.scaling.scale
     if misfit < TOO_GOOD and found < TOO_GOOD * stated and stated > TWO_ROUNDINGS * unit:
-        return [f"{level}, and the measurement shows {found:.3g} at most: details were lost for it"]
+        unit_of_it = f"; of grey levels of 0..255 it is {stated / 255:.3g}" if stated > unit else ""
+        return [
+            f"{level}, and the measurement shows {found:.3g} at most: details were lost for it{unit_of_it}"
+        ]
     texture = FINE_TEXTURE * unit
     if problem.operator.task != "superres" and found > math.hypot(TOO_BAD * stated, texture):
         return [

@@ -170,6 +170,13 @@ def test_faulty_measurements_are_named(mri):
     ("arguments", "words"),
     [
         ({"samples": 0}, "samples must be at least 1"),
+        ({"samples": "3"}, "samples must be a whole number, got '3'"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": torch.Generator()}, "seed must be a whole number"),
+        ({"sampler": None}, "sampler is None, expected a name"),
+        ({"noise": Gaussian}, "noise is the class Gaussian"),
+        ({"noise": torch.tensor(0.1, device="meta")}, "holds no numbers"),
         ({"noise": -0.1}, "noise std must be zero or more"),
         ({"noise": math.inf}, "zero or more and finite"),
         ({"noise": "much"}, "noise is 'much', expected a standard deviation"),

@@ -83,6 +83,7 @@ def test_torch_default_of_double():
         ([[1.0], [1.0, 2.0]], "no array"),
         (None, "expected a tensor or array of numbers"),
         (PLAIN.to_sparse(), "to_dense"),
+        (torch.nested.nested_tensor([PLAIN, PLAIN]), "nested tensor"),
         (PLAIN.to("meta"), "meta"),
         (np.moveaxis(EIGHT / 255, 0, -1), "np.moveaxis"),
     ],
@@ -98,6 +99,20 @@ def test_a_stated_scale_is_believed_and_a_bright_picture_noted():
     )
     torch.testing.assert_close(found.image / 255, restored(PLAIN).image, rtol=0, atol=1e-4)
     assert any("reaches" in n for n in restored(4 * PLAIN).notes)
+
+
+def test_other_ranges_are_said():
+    assert any("(y + 1) / 2" in n for n in restored(2 * PLAIN - 1).notes)
+    deep = (PLAIN.numpy() * 4095).astype(np.uint16)
+    assert any(f"largest value is {deep.max()} of 65535" in n for n in restored(deep).notes)
+    assert any("grey levels of 0..255 it is 0.1" in n for n in restored(PLAIN, 25.5).notes)
+
+
+def test_samples_that_are_all_the_same_are_said():
+    found = solve(PLAIN, Identity(SHAPE), noise=0.05, sampler="tweedie", samples=2)
+    assert any("all 2 samples are the same: tweedie draws nothing" in n for n in found.notes)
+    drawn = solve(PLAIN, Identity(SHAPE), noise=0.05, sampler="dds", n_steps=2, samples=2)
+    assert not any("samples are the same" in n for n in drawn.notes)
 
 
 def test_kspace_is_complex_and_halves_of_it_are_raised():

@@ -37,7 +37,7 @@ LAYERS = (
     {"datasets", "bridges"},
     {"priors"},
     {"samplers"},
-    {"registry", "unknown_noise", "given_measurement"},
+    {"registry", "unknown_noise", "given_measurement", "torch_state"},
     {"front_door", "training"},
     {"pipelines"},
     {"bench"},

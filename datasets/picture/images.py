@@ -31,6 +31,10 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".ti
 JPEG_QUALITY = 95
 BYTES_PER_VALUE = 16
 """What a value takes on its way: stored, converted, as float32, and a copy."""
+_HALF_EMPTY = 2**14 - 1
+"""What 14 bits hold: cameras and microscopes write 10, 12 and 14 bits into 16."""
+_HEADERS = 2**20
+"""Bytes of a JPEG file in which its frame begins: profiles and thumbnails come before it."""
 DEFLATE_RATIO = 1040
 """Bytes that a byte of a PNG can stand for: zlib's format allows 1032, and some for rounding."""
 
@@ -74,9 +78,11 @@ def read_picture(path: str | Path) -> Picture:
     except RestoreError:
         raise
     except Image.UnidentifiedImageError as cause:
+        _refuse_rare_jpeg(file, cause)
         why = "damaged picture: what follows its first bytes is not of its kind"
         raise InputError(file, why, "fetch or export it again") from cause
     except Exception as cause:  # the one boundary: nothing else escapes this reader
+        _refuse_rare_jpeg(file, cause)
         why = f"damaged or unusual picture ({type(cause).__name__}: {cause})"
         raise InputError(file, why, "fetch or export it again") from cause
 
@@ -99,6 +105,16 @@ def _decoded(file: Path) -> Raster:
             why = f"its header says {width} x {height} pixels, more than {size} bytes can hold"
             raise InputError(file, why, "fetch or export it again")
         return _DECODERS[picture.format or ""](file, picture)
+
+
+def _refuse_rare_jpeg(file: Path, cause: Exception) -> None:
+    """Raise InputError for a JPEG that is sound, it may be, and of a kind that Pillow does not read."""
+    with file.open("rb") as stream:
+        kind = jpeg.unreadable_kind(stream.read(_HEADERS))
+    if kind:
+        raise InputError(
+            file, kind, "convert it to PNG or TIFF with the program it is from"
+        ) from cause
 
 
 def _opened_at_any_size(file: Path) -> ImageFile.ImageFile:
@@ -134,7 +150,18 @@ def _picture(file: Path, raster: Raster) -> Picture:
     if raster.has_alpha and alpha is None:
         notes.append("opaque alpha channel left out")
     if raster.pixels.dtype.kind == "f" and unit != 1:
-        notes.append(f"float values up to {unit:g}: divided by that")
+        notes.append(
+            f"values up to {unit:g}: divided by that; floats, and integers of 32 bits, have no white of their own"
+        )
+    elif (
+        raster.bits == 16
+        and not raster.inverted
+        and 0 < (top := int(raster.pixels.max())) <= _HALF_EMPTY
+    ):
+        notes.append(
+            f"the largest value is {top} of 65535, as of {top.bit_length()} bits in 16: restored as dark as it is; "
+            "scale it where that is not meant"
+        )
     return Picture(
         data, raster.bits, file, tuple(notes), alpha, unit, raster.tags, raster.quantisation
     )

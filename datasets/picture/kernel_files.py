@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.picture.images import SUFFIXES, read_picture
-from restore.errors import InputError
+from restore.errors import InputError, NotFoundError
 
 TABLES = (".txt", ".csv", ".tsv")
 KERNEL_SUFFIXES = (*SUFFIXES, ".npy", *TABLES)
@@ -24,9 +24,11 @@ LARGEST_BYTES = 64 * 2**20
 def read_kernel(path: str | Path) -> NDArray[np.float64]:
     """The values of a kernel file as they stand, (h, w): a grey picture, a 2-D .npy, or lines of numbers.
 
-    Colours are averaged; nothing is normalised (`given_kernel` of the operators does). Raises InputError.
+    Colours are averaged; nothing is normalised (`given_kernel` does). Raises NotFoundError, InputError.
     """
     file = Path(path)
+    if not file.exists():
+        raise NotFoundError(f"{file}: no such kernel file")
     suffix = file.suffix.lower()
     if suffix in SUFFIXES:
         return read_picture(file).data.mean(0, dtype=np.float64)
@@ -57,4 +59,7 @@ def _array(file: Path) -> NDArray[Any]:
 def _table(file: Path) -> NDArray[np.float64]:
     text = file.read_text(encoding="utf-8").replace(",", " ").replace(";", " ")
     rows = [[float(v) for v in line.split()] for line in text.splitlines() if line.strip()]
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1:
+        raise ValueError(f"its lines have {lengths[0]} to {lengths[-1]} numbers")
     return np.array(rows, dtype=np.float64)

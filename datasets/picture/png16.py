@@ -1,7 +1,7 @@
 """PNG pictures of 16 bits per channel, which Pillow would cut to 8.
 
 May be called by `png` (to read) and `images` (to write) only. Reads and writes bytes in memory, by the PNG
-specification (ISO/IEC 15948): grey, grey and alpha, RGB, RGB and alpha; not interlaced.
+specification (ISO/IEC 15948): grey, grey and alpha, RGB, RGB and alpha.
 """
 
 from __future__ import annotations
@@ -16,6 +16,16 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """PNG colour type -> channels."""
+ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
+"""First row, first column, and steps along both, of the passes of an interlaced file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,32 +50,47 @@ def header_of(content: bytes) -> Header:
 def decode(content: bytes) -> tuple[NDArray[np.uint16], bool]:
     """Values (H, W, C) and whether the last of the channels is alpha; one transparent colour becomes alpha.
 
-    Raises ValueError for a file that is damaged or interlaced.
+    Raises ValueError for a file that is damaged.
     """
     head = header_of(content)
     width, height, colour = head.width, head.height, head.colour
-    if head.bits != 16 or colour not in CHANNELS or head.interlaced:
-        raise ValueError("interlaced, or not 16 bits per channel")
-    pixel_bytes = 2 * CHANNELS[colour]
-    line = width * pixel_bytes
-    unpacker = zlib.decompressobj()
+    if head.bits != 16 or colour not in CHANNELS:
+        raise ValueError("not 16 bits per channel")
+    passes = ADAM7 if head.interlaced else ((0, 0, 1, 1),)
     chunks = _chunks(content)
+    sizes = [(-(-(height - r) // dr), -(-(width - c) // dc)) for r, c, dr, dc in passes]
+    sizes = [(h, w) if h > 0 and w > 0 else (0, 0) for h, w in sizes]
+    step = 2 * CHANNELS[colour]
+    expected = sum(h * (w * step + 1) for h, w in sizes)
     packed = b"".join(data for kind, data in chunks if kind == b"IDAT")
-    raw = unpacker.decompress(packed, height * (line + 1))
-    if len(raw) != height * (line + 1):
-        raise ValueError(f"ended early: {len(raw)} of {height * (line + 1)} bytes")
-    lines = np.frombuffer(raw, np.uint8).reshape(height, line + 1)
-    out = np.zeros((height + 1, line), np.uint8)
-    for k in range(height):
-        out[k + 1] = _unfilter(int(lines[k, 0]), lines[k, 1:], out[k], pixel_bytes)
-    pixels = out[1:].reshape(height, width, CHANNELS[colour], 2).astype(np.uint16)
-    high, low = pixels[..., 0], pixels[..., 1]
-    values = high * np.uint16(256) + low
+    raw = zlib.decompressobj().decompress(packed, expected)
+    if len(raw) != expected:
+        raise ValueError(f"ended early: {len(raw)} of {expected} bytes")
+    values = np.empty((height, width, CHANNELS[colour]), np.uint16)
+    at = 0
+    for (r, c, dr, dc), (h, w) in zip(passes, sizes, strict=True):
+        size = h * (w * step + 1)
+        if size:
+            values[r::dr, c::dc] = _unfiltered(raw[at : at + size], h, w, CHANNELS[colour])
+        at += size
     clear = next((data for kind, data in chunks if kind == b"tRNS"), b"")
     if colour in (0, 2) and len(clear) == 2 * CHANNELS[colour]:
         seen = (values != np.frombuffer(clear, ">u2")).any(-1, keepdims=True)
         return np.concatenate([values, seen * np.uint16(65535)], axis=-1), True
     return values, colour in (4, 6)
+
+
+def before_pixels(content: bytes) -> dict[bytes, bytes]:
+    """The chunks between header and pixels, by name; nothing where the file is damaged there."""
+    found, at = dict[bytes, bytes](), len(SIGNATURE)
+    while at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        kind = content[at + 4 : at + 8]
+        if kind in (b"IDAT", b"IEND"):
+            break
+        found[kind] = content[at + 8 : at + 8 + length]
+        at += 12 + length
+    return found
 
 
 def encode(pixels: NDArray[np.uint16], ancillary: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
@@ -115,8 +140,21 @@ def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
         if len(check) < 4 or struct.unpack(">I", check)[0] != zlib.crc32(kind + data):
             raise ValueError("a checksum is wrong")
         found.append((kind, data))
+        if kind == b"IEND":
+            break  # what follows is no part of the picture
         at += 12 + length
     return found
+
+
+def _unfiltered(raw: bytes, height: int, width: int, channels: int) -> NDArray[np.uint16]:
+    """The values (H, W, C) of a pass."""
+    line = width * channels * 2
+    lines = np.frombuffer(raw, np.uint8).reshape(height, line + 1)
+    out = np.zeros((height + 1, line), np.uint8)
+    for k in range(height):
+        out[k + 1] = _unfilter(int(lines[k, 0]), lines[k, 1:], out[k], 2 * channels)
+    pixels = out[1:].reshape(height, width, channels, 2).astype(np.uint16)
+    return pixels[..., 0] * np.uint16(256) + pixels[..., 1]
 
 
 def _unfilter(

@@ -19,6 +19,8 @@ _ABOUT_THE_PHOTOGRAPH = (
 )
 _MAKER_NOTE, _INTEROPERABILITY = 0x927C, 0xA005  # hold offsets into the old file
 
+PROFILE_KEPT = "the colour profile is carried over; the values are restored as they are stored"
+
 
 def tags_of(picture: Image.Image) -> tuple[Tags, int, tuple[str, ...]]:
     """Tags, orientation (1 to 8) and notes on what was left out."""
@@ -29,9 +31,7 @@ def tags_of(picture: Image.Image) -> tuple[Tags, int, tuple[str, ...]]:
     kept = _without_place(exif)
     profile = picture.info.get("icc_profile") or b""
     if profile:
-        notes.append(
-            "the colour profile is carried over; the values are restored as they are stored"
-        )
+        notes.append(PROFILE_KEPT)
     tags = Tags(profile, kept.tobytes() if len(kept) else b"", _resolution(picture))
     known = isinstance(orientation, int) and 1 <= orientation <= 8
     return tags, orientation if known else 1, tuple(notes)

@@ -1,10 +1,13 @@
 """TIFF files by tifffile, at every depth; compressions that need more than it has, by Pillow where that loses nothing.
 
+LZW at more than 8 bits by `tiff_lzw`. Cameras' raw files have a TIFF structure around a small picture: named, not read.
+
 Called by `images` only.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore.datasets.picture.raster import Raster
-from restore.datasets.picture.tags import tags_of
+from restore.datasets.picture import tiff_lzw
+from restore.datasets.picture.raster import TURNED, Raster, Tags
+from restore.datasets.picture.tags import PROFILE_KEPT, tags_of
 from restore.errors import InputError
 
 _WHITE, _BLACK, _RGB, _PALETTE = 0, 1, 2, 3
@@ -27,53 +31,125 @@ _NAMED = {
 _CONVERT = "convert it to RGB or grey"
 _BY_PILLOW = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "P": 1, "1": 1}
 _PREMULTIPLIED, _UNSPECIFIED = 1, 0
+_YCBCR, _CFA, _LINEAR_RAW = 6, 32803, 34892
+_ORIENTATION, _DNG_VERSION = 274, 50706
+_PALETTE_NOTE = "palette converted to RGB"
+_DEEPEST = 2
+"""Bytes of an integer up to which its largest value is white."""
+_PAGES = 16
+"""Looked at for a sensor's mosaic: cameras write a handful."""
 
 
 def decode(file: Path, picture: Image.Image) -> Raster:
-    """The first page. picture: the file opened by Pillow, for its tags. Raises InputError for what is not served."""
+    """The first page that is no thumbnail. picture: the file opened by Pillow, for its EXIF block.
+
+    Raises InputError for what is not served.
+    """
     with tifffile.TiffFile(file) as pages:
-        page = pages.pages.first
-        notes = _notes_on_pages(pages)
-        tags, orientation, found = tags_of(picture)
+        _refuse_raw(file, pages)
+        page, notes = _page(pages)
+        tags, orientation, found = _tags(picture, page)
+        notes += found
         kind = int(page.photometric)
         try:
-            values = page.asarray()
+            values = tiff_lzw.unpacked(file, page) if _is_deep_lzw(page) else page.asarray()
         except ValueError as cause:
             if "imagecodecs" not in str(cause):
                 raise
-            return _by_pillow(file, picture, page, (*notes, *found))
+            if kind in _NAMED and kind != _YCBCR:
+                raise InputError(file, _NAMED[kind], _CONVERT) from cause
+            return _by_pillow(file, picture, page, tuple(notes))
         if kind not in (_WHITE, _BLACK, _RGB, _PALETTE):
             raise InputError(file, _NAMED.get(kind, f"photometric interpretation {kind}"), _CONVERT)
         values, bits = _as_stored(file, page, values)
         if kind == _PALETTE:
-            table = np.asarray(page.colormap)  # (3, entries) of 16 bits
-            values, bits = table[:, values[..., 0]].transpose(1, 2, 0), 16
-            notes.append("palette converted to RGB")
+            values, bits = _through_palette(np.asarray(page.colormap), values[..., 0])
+            notes.append(_PALETTE_NOTE)
     colours = 1 if kind in (_WHITE, _BLACK) else 3
     extra = tuple(int(e) for e in (page.extrasamples or ()))
     has_alpha = values.shape[-1] == colours + 1
-    if values.shape[-1] not in (colours, colours + 1):
-        why = f"{values.shape[-1]} bands, expected grey or RGB, with or without alpha"
+    deep = page.dtype is not None and page.dtype.kind == "u" and page.dtype.itemsize > _DEEPEST
+    if values.shape[-1] not in (colours, colours + 1) or (has_alpha and deep):
+        why = (
+            f"{values.shape[-1]} bands of {page.dtype}, expected grey or RGB, with or without alpha"
+        )
         raise InputError(file, why, _CONVERT)
     if has_alpha and extra[:1] in ((), (_UNSPECIFIED,)):
         notes.append("the file does not say what its last band is: taken as alpha")
     return Raster(
         values, bits, has_alpha, premultiplied=extra[:1] == (_PREMULTIPLIED,), inverted=kind == _WHITE,
-        orientation=orientation, tags=tags, notes=(*notes, *found),
+        orientation=orientation, tags=tags, notes=tuple(notes),
     )  # fmt: skip
 
 
-def _notes_on_pages(pages: tifffile.TiffFile) -> list[str]:
-    """Pages that are no smaller copies of the first one."""
-    others = [p for p in list(pages.pages)[1:] if not int(getattr(p, "subfiletype", 0) or 0) & 1]
-    return [f"the file holds {len(others) + 1} pages: the first was taken"] if others else []
+def _refuse_raw(file: Path, pages: tifffile.TiffFile) -> None:
+    """Raise InputError for a camera's raw file (DNG, CR2, NEF, ARW ...), whose first page is a small picture."""
+    first = pages.pages.first
+    inside = [
+        q for p in list(pages.pages)[:_PAGES] for q in (p, *(getattr(p, "pages", None) or ()))
+    ]
+    mosaic = any(int(getattr(q, "photometric", 0) or 0) in (_CFA, _LINEAR_RAW) for q in inside)
+    with file.open("rb") as stream:
+        canon = stream.read(11)[8:10] == b"CR"
+    if mosaic or canon or _DNG_VERSION in first.tags:
+        why = "a camera's raw file (a sensor's raw mosaic, with a small picture before it)"
+        raise InputError(file, why, "develop it, and save it as TIFF or PNG")
+
+
+def _page(pages: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
+    """The first page that is no smaller copy of another, as a whole page, and notes on the others."""
+    every = list(pages.pages)
+    kinds = [int(getattr(p, "subfiletype", 0) or 0) for p in every]
+    whole = [i for i, kind in enumerate(kinds) if not kind & 1]
+    if not whole:
+        return pages.pages.first, []
+    notes = [f"the file begins with {whole[0]} smaller copies of it: left out"] * (whole[0] > 0)
+    if len(whole) > 1:
+        notes.append(f"the file holds {len(whole)} pages: the first was taken")
+    page = every[whole[0]]
+    return (page if isinstance(page, tifffile.TiffPage) else page.aspage()), notes
+
+
+def _tags(picture: Image.Image, page: tifffile.TiffPage) -> tuple[Tags, int, list[str]]:
+    """Tags, orientation and notes. Pillow opens no floats in colour: these come from the page itself."""
+    tags, _, found = tags_of(picture)
+    profile = page.iccprofile or b""
+    notes = [*found, *[PROFILE_KEPT] * bool(profile and not tags.profile)]
+    orientation = page.tags.valueof(_ORIENTATION, 1)
+    known = isinstance(orientation, int) and 1 <= orientation <= 8
+    tags = dataclasses.replace(
+        tags, profile=profile or tags.profile, dpi=tags.dpi or _resolution(page)
+    )
+    return tags, int(orientation) if known else 1, notes
+
+
+def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(int(page.resolutionunit or 0))
+    if unit is None or not all(math.isfinite(v) and v >= 1 for v in page.resolution):
+        return None
+    across, down = page.resolution
+    return float(across) * unit, float(down) * unit
+
+
+def _is_deep_lzw(page: tifffile.TiffPage) -> bool:
+    return tiff_lzw.is_lzw(page) and int(page.bitspersample) > 8
+
+
+def _through_palette(table: NDArray[Any], index: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """RGB of a table (3, entries). It has 16 bits; many programs write 8, as the upper byte or as they are."""
+    colours = table[:, index].transpose(1, 2, 0)
+    if not (table & 255).any():
+        return (colours >> 8).astype(np.uint8), 8
+    if int(table.max()) < 256:
+        return colours.astype(np.uint8), 8
+    return colours, 16
 
 
 def _as_stored(
     file: Path, page: tifffile.TiffPage, values: NDArray[Any]
 ) -> tuple[NDArray[Any], int]:
     """(H, W, C) and bits per value. Raises InputError for stacks, signed, complex and non-finite values."""
-    axes = page.axes
+    axes = "YXS" if values.ndim == 3 and _is_deep_lzw(page) else page.axes
     if axes == "SYX":
         values = np.moveaxis(values, 0, -1)
     elif axes == "YX":
@@ -89,6 +165,10 @@ def _as_stored(
         return values, 32
     if values.dtype.kind not in "ub":
         raise InputError(file, f"values of type {values.dtype}", "expected unsigned integers or floats")  # fmt: skip
+    if values.dtype.itemsize > _DEEPEST:
+        return values.astype(
+            np.float64
+        ), 32  # few programs use all of these bits: their unit is the largest value
     return values, min(int(page.bitspersample), 8 * values.dtype.itemsize)
 
 
@@ -97,11 +177,13 @@ def _by_pillow(
 ) -> Raster:
     """Pillow's reading of 8-bit pixels: it turns them upright and white-is-zero over by itself."""
     compression = getattr(page.compression, "name", page.compression)
-    tags, _, _ = tags_of(picture)
+    picture.seek(page.index)
+    tags, orientation, _ = _tags(picture, page)
     if picture.mode not in _BY_PILLOW or max(np.atleast_1d(page.bitspersample)) > 8:
         how = f"{page.bitspersample} bits in {compression} compression, which needs the package imagecodecs"
         raise InputError(file, how, "install imagecodecs, or save the picture uncompressed")
     picture.load()
+    notes += (TURNED,) * (orientation != 1) + (_PALETTE_NOTE,) * (picture.mode == "P")
     if picture.mode in ("P", "1"):
         picture = picture.convert("RGB" if picture.mode == "P" else "L")
     values = np.asarray(picture)

@@ -23,6 +23,7 @@ _SUM_TOLERANCE = (
     1e-3  # of a kernel's sum: rounding of 8-bit pictures of kernels, and of tables with four digits
 )
 _LEAST_SUM = 1e-6  # of the sum of magnitudes: below that the sum is rounding
+_OFF_CENTRE = 0.75  # pixels: even sides alone are half a pixel off
 _TAIL = 4.0  # standard deviations kept on each side of a Gaussian: 6e-5 of the mass lies outside
 _FINE = 16  # sub-samples per pixel and axis when the disk is rasterised
 
@@ -146,9 +147,23 @@ def given_kernel(values: Any, *, dtype: torch.dtype = torch.float32) -> tuple[Te
             f"the kernel has even sides ({height} x {width}): its centre is row {height // 2}, column {width // 2}, "
             "counted from 0; the other choice would shift the picture by a pixel"
         )
+    rows, columns = _beside_centre(kernel / total)
+    if max(abs(rows), abs(columns)) > _OFF_CENTRE:
+        notes.append(
+            f"the kernel's mass lies {rows:+.2g} rows and {columns:+.2g} columns beside its centre: the restored "
+            "picture is shifted against the measured one by as much the other way"
+        )
     if float(kernel.min()) < 0:
         notes.append(f"the kernel has negative values, down to {float(kernel.min()) / total:.3g}")
     return _normalised(kernel, dtype), notes
+
+
+def _beside_centre(kernel: Tensor) -> tuple[float, float]:
+    """Where the mass of a kernel of sum 1 lies, in rows and columns from (h // 2, w // 2)."""
+    height, width = kernel.shape
+    rows = torch.arange(height, dtype=kernel.dtype) - height // 2
+    columns = torch.arange(width, dtype=kernel.dtype) - width // 2
+    return float(kernel.sum(1) @ rows), float(kernel.sum(0) @ columns)
 
 
 def _positive(kind: str, name: str, value: float) -> None:

@@ -91,8 +91,12 @@ class Degradation:
         return channels, height * grow, width * grow
 
     def fit(self, clean: Tensor) -> Tensor:
-        """Crop a clean image so that it can be degraded: sides divisible by the factor."""
+        """Crop a clean image so that it can be degraded: sides divisible by the factor. Raises ShapeError."""
         unit = self.factor if self.task == "superres" else 1
+        if min(clean.shape[-2:]) < unit:
+            raise ShapeError(
+                f"the picture has {clean.shape[-1]} x {clean.shape[-2]} pixels, too few to be made {unit} times smaller"
+            )
         return clean[..., : clean.shape[-2] // unit * unit, : clean.shape[-1] // unit * unit]
 
 

@@ -28,6 +28,8 @@ _NOISE = 0.1
 _SAME = 1e-2
 """Relative difference of two answers that counts as the same: networks in bfloat16 on a GPU, whose sums have no fixed
 order, differ by some 1e-3; dropout of one in ten differs by 1e-1."""
+_IDLE = 0.97
+"""An answer as far from the clean image as the noisy one was: the smoothest filter brings that below 0.5."""
 _STRANGE = 3.0
 """An answer so many times the noise away from the clean image was no denoising: a denoiser takes noise away (below 1);
 a network that returns the noise itself, or zeros, is 5 and more away."""
@@ -146,6 +148,11 @@ def _remarks(
     model: Denoiser, out: Tensor, x: Tensor, clean: Tensor, sigma: float
 ) -> tuple[str, ...]:
     off = float(torch.linalg.vector_norm(out - clean) / torch.linalg.vector_norm(x - clean))
+    if _IDLE < off < 1 / _IDLE and model.sigma_min <= sigma <= model.sigma_max:
+        return (
+            f"the prior '{model.name}' took no noise of {sigma:.3g} out of a smooth picture: if it is told the noise "
+            "in other units (timesteps, -1..1, 0..255) or returns the noise, see restore.priors.wrappers",
+        )
     if off <= _STRANGE:
         return ()
     images = f"a smooth picture in {model.intensity[0]:g}..{model.intensity[1]:g}"

@@ -30,7 +30,7 @@ class DDRM(Chain):
     With A = U S V^H, ybar = S^-1 U^H y, whose noise has the deviation sigma_y/S, and bars for V^H, the state at the
     next level s' is (equations 4 and 5), with xh = D(x, s),
     - S = 0: xbar_h + s' (sqrt(1 - eta^2) ebar + eta n), e = (x - xh)/s;
-    - s' < sigma_y/S: xbar_h + s' (sqrt(1 - eta^2) (ybar - xbar_h) S/sigma_y + eta n);
+    - s' < sigma_y/S: xbar_h + s' (sqrt(1 - eta^2) (ybar - xbar_h) S/sigma_y + eta n), here with eta_a for eta;
     - s' >= sigma_y/S: (1 - eta_b) xbar_h + eta_b ybar + sqrt(s'^2 - eta_b^2 sigma_y^2/S^2) n,
     mode by mode. Unknown noise is taken as none: seen modes of the result are then those of y (A x = y up to `floor`).
 
@@ -41,7 +41,10 @@ class DDRM(Chain):
       "published"), so that its last step without noise returns the estimate, not the data.
     - "vp" begins as released code does, with the state divided by s instead of sqrt(1 + s^2): 2e-5 of it at t = 950.
     - the tuned presets start from the degraded image at a low noise level, draw all noise anew (eta 1; for blur 0.93)
-      and end at the noise of the data, where the estimate of a well seen mode is that of Tweedie's formula.
+      and end at the noise of the data, where the estimate of a well seen mode is that of Tweedie's formula. Not so for
+      super-resolution, whose best seen mode has the noise of a pixel many times: it goes on below, and keeps some of
+      the data's misfit in modes that are seen worse than the level (eta_a 0.9; released code has such a number of its
+      own, etaA). Two photographs of 96 x 96, x4, noise 0.03: 22.8 and 27.5 dB without, 24.5 and 29.4 with.
     - the network sees the image in another of its eight orientations at every step (turns).
     - on a Gaussian prior it is not the posterior: with eta < 1 a mode follows ybar below sigma_y/S, noise included, the
       more so the more steps there are. It is exact where the last level is sigma_y/S itself.
@@ -53,6 +56,7 @@ class DDRM(Chain):
         "tuned": {},
         "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
         "tuned deblur": {"eta": 0.93},
+        "tuned superres": {"eta_a": 0.9, "end_at_noise": False},
         "published": {
             "n_steps": 20, "schedule": "vp", "start": "noise", "eta": 0.85, "eta_b": 1.0, "strict": True,
             "end_at_noise": False, "turns": False,
@@ -64,6 +68,9 @@ class DDRM(Chain):
         "degraded", "unseen modes begin as pure noise (noise: the paper) or as the degraded image plus noise"
     )  # fmt: skip
     eta: float = setting(1.0, ETA, between=(0, 1))
+    eta_a: float | None = setting(
+        None, "the same in modes that are seen worse than the level (none: eta)", between=(0, 1)
+    )
     eta_b: float = setting(
         1.0, "share of the data in modes that are seen better than the level", between=(0, 1)
     )
@@ -125,16 +132,22 @@ class _Modes:
 
     def next(self, xh: Tensor, e: Tensor, n: Tensor, s: float) -> Tensor:
         """The state at level s > 0 from estimate xh, implied noise e and fresh noise n."""
-        eta, eta_b, vh = self.settings.eta, self.settings.eta_b, self.svd.vh
+        eta_b, vh = self.settings.eta_b, self.svd.vh
         x0, nbar, known = vh(xh), vh(n), self._better_seen(s)
         # Above the floor sigma_y/S is zero only without noise, where every mode is better seen.
         noisy = self.seen & ~known & (self.ybar_std > 0)
         misfit = (self.ybar - x0) / torch.where(noisy, self.ybar_std, 1)
-        kept = torch.where(noisy, misfit, vh(e))
-        other = x0 + s * ((1 - eta**2) ** 0.5 * kept + eta * nbar)
+        kept, eta = torch.where(noisy, misfit, vh(e)), self._fresh(noisy)
+        other = x0 + s * ((1 - eta**2).sqrt() * kept + eta * nbar)
         added = (s**2 - (eta_b * self.ybar_std) ** 2).clamp(min=0).sqrt()
         data = (1 - eta_b) * x0 + eta_b * self.ybar + added * nbar
         return self.svd.v(torch.where(known, data, other))
+
+    def _fresh(self, noisy: Tensor) -> Tensor:
+        """The share of fresh noise, mode by mode."""
+        eta, eta_a = self.settings.eta, self.settings.eta_a
+        share = torch.full_like(noisy, eta, dtype=self.ybar.real.dtype)
+        return share if eta_a is None else share.masked_fill(noisy, eta_a)
 
     def last(self, xh: Tensor) -> Tensor:
         """The state at level 0: the estimate, or the data where they are exact."""

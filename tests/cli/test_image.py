@@ -275,6 +275,20 @@ def test_files_that_cannot_be(pictures, verb, tmp_path):
     assert names(tmp_path) == ["out_degraded.png", "text.png"]
 
 
+def test_bits_that_out_cannot_hold_are_said(pictures, verb, tmp_path):
+    colour = read_image(pictures / "rgb.png").data
+    write_image(colour, tmp_path / "deep.tif", bits=16)
+    result = verb(
+        "image", tmp_path / "deep.tif", "-o", tmp_path / "d.jpg", *options("denoise", pictures)
+    )
+    assert "16 bits per channel were read, .jpg files hold 8: rounded" in result.stderr
+    write_image(colour, tmp_path / "float.tif", bits=32, unit=7.0)
+    result = verb(
+        "image", tmp_path / "float.tif", "-o", tmp_path / "d.png", *options("denoise", pictures)
+    )
+    assert "hold 16: rounded, as shares of" in result.stderr
+
+
 def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     colour = read_image(pictures / "rgb.png").data
     alpha = (np.random.default_rng(1).random((1, 64, 64)) < 0.9).astype(np.float32)
@@ -284,6 +298,9 @@ def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     kept = read_image(tmp_path / "d.png")
     assert kept.alpha is not None
     np.testing.assert_array_equal(kept.alpha, alpha)
+    refused = verb("image", tmp_path / "a.png", "-o", tmp_path / "d.jpg", *denoise)
+    assert refused.exit_code == 2
+    assert "JPEG holds no transparency" in refused.stderr
     arguments = ["--task", "inpaint", "--mask", "alpha", "--steps", STEPS]
     verb("image", tmp_path / "a.png", "-o", tmp_path / "f.png", *arguments)
     filled = read_image(tmp_path / "f.png")

@@ -105,6 +105,24 @@ def test_what_a_killed_call_left_is_moved_or_done_again(album, verb, tmp_path, m
         assert not list(made.parent.glob(".*"))
 
 
+def test_a_foreign_file_put_there_after_a_kill_stays(album, verb, tmp_path, monkeypatch):
+    replace, out = Path.replace, tmp_path / "b.png"
+
+    def killed(self, target):
+        if self.name == "record.json":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        assert verb("image", album / "a.png", "-o", out, *DENOISE).exit_code == 130
+    out.write_bytes(b"somebody else's")
+    again = verb("image", album / "a.png", "-o", out, *DENOISE)
+    assert again.exit_code == 5
+    assert "exists already" in again.stderr
+    assert out.read_bytes() == b"somebody else's"
+
+
 def test_one_bad_file_does_not_stop_the_rest_and_is_named_at_the_end(album, verb, tmp_path):
     (album / "aa.png").write_bytes((album / "a.png").read_bytes()[:200])
     result = verb("image", album, "-o", tmp_path / "out", *DENOISE)

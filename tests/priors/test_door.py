@@ -173,7 +173,10 @@ def test_a_sampler_that_follows_gradients_needs_them():
 def test_an_answer_that_is_no_denoised_picture_is_said():
     noise = at_the_door(lambda x, sigma: (x - 0.5) / sigma)[1]
     assert "times the noise away from it; a denoiser returns the clean picture" in noise[0]
-    assert at_the_door(lambda x, sigma: x)[1] == ()
+    idle = at_the_door(lambda x, sigma: x)[1]
+    assert "took no noise of 0.1 out of a smooth picture" in idle[0]
+    # Told timesteps of 0..1000 it would do something; told 0.1 it does nothing.
+    assert at_the_door(lambda x, t: x + (0.5 - x) * min(t / 1000, 1))[1] == idle
 
 
 def test_own_subclasses_are_tried_too():

@@ -54,8 +54,9 @@ def transition(
             left = max(s_next**2 - (std / value * eta_b) ** 2, 0)
             out[:, j] = 1 - eta_b, 0, eta_b, left**0.5
         else:
-            pull = s_next * (1 - eta**2) ** 0.5 * value / std
-            out[:, j] = 1 - pull, 0, pull, s_next * eta
+            share = eta if sampler.eta_a is None else sampler.eta_a
+            pull = s_next * (1 - share**2) ** 0.5 * value / std
+            out[:, j] = 1 - pull, 0, pull, s_next * share
     return tuple(out)
 
 

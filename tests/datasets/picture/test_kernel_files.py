@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from restore.datasets.picture.kernel_files import read_kernel
-from restore.errors import ConfigError, InputError
+from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.image.kernels import given_kernel
 
 
@@ -38,8 +38,15 @@ def test_tables_and_arrays(tmp_path):
 def test_what_is_no_kernel_file_is_refused_by_name(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(NotFoundError if content is None else InputError, match=name):
         read_kernel(tmp_path / name)
+
+
+def test_a_kernel_whose_mass_is_elsewhere_is_said():
+    kernel = np.zeros((7, 7))
+    kernel[3, 5] = 1
+    assert "+0 rows and +2 columns beside its centre" in given_kernel(kernel)[1][0]
+    assert not given_kernel(kernel.T[::-1].T + kernel.T[::-1].T[:, ::-1])[1][1:]
 
 
 def test_objects_and_cubes_are_refused(tmp_path):
