@@ -94,26 +94,21 @@ def restore_picture(
     mark = fingerprint(dict(locals()))
     import torch
 
-    from restore.datasets.open import read_image
-    from restore.datasets.sidecar import environment, foreign_note, read_sidecar
+    from restore.datasets.sidecar import environment, foreign_note
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
     from restore.pipelines.work_folder import WorkFolder
 
-    _check_for_task(task, factor, boundary)
     if not overwrite and is_done(out, mark):
-        said = f"{out}: already done with these settings; --overwrite does it again"
-        console.result_json(read_sidecar(out)) if json else console.result(said)
-        return
+        return _tell_done(out, json)
     beside = {_beside(out, "std"): sampling.samples > 1, _beside(out, "degraded"): simulate}
     inputs = (photo, mask, prior, kernel)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
     enlarged = factor if task == "superres" and not simulate else 1
-    picture = read_image(photo)
-    _check_kept(picture, mask, out)
+    picture = _read(photo, mask, out)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     degradation, kernel_file, given_notes = _degradation(
         picture, task, mask, kernel, factor, boundary
@@ -299,6 +294,7 @@ def _degradation(
     """What was done to the picture, the file of its kernel, and notes. Raises InputError, ConfigError."""
     from restore.pipelines.degrade import Degradation, Task
 
+    _check_for_task(task, factor, boundary)
     psf, file, notes = _kernel(kernel)
     known, said = _read_mask(mask, picture)
     return Degradation(cast(Task, task), known, psf, factor, boundary), file, [*said, *notes]
@@ -345,15 +341,27 @@ def _check_for_task(task: str, factor: int, boundary: str) -> None:
             raise ConfigError(f"--{option} is for task {of}, not for {task}; leave it out")
 
 
-def _check_kept(picture: Picture, mask: Path | None, out: Path) -> None:
-    """Refuse a result whose transparency OUT cannot hold, before the work."""
+def _read(photo: Path, mask: Path | None, out: Path) -> Picture:
+    """The picture. Raises InputError, and ConfigError where OUT cannot hold its transparency."""
+    from restore.datasets.open import read_image
     from restore.datasets.picture.images import SUFFIXES
     from restore.errors import ConfigError
 
+    picture = read_image(photo)
     if picture.alpha is not None and mask != _ALPHA and SUFFIXES[out.suffix.lower()] == "JPEG":
         raise ConfigError(
-            f"{out}: JPEG holds no transparency, which {picture.source.name} has; write PNG or TIFF"
+            f"{out}: JPEG holds no transparency, which {photo.name} has; write PNG or TIFF"
         )
+    return picture
+
+
+def _tell_done(out: Path, json: bool) -> None:
+    from restore.datasets.sidecar import read_sidecar
+
+    if json:
+        console.result_json(read_sidecar(out))
+    else:
+        console.result(f"{out}: already done with these settings; --overwrite does it again")
 
 
 def _beside(out: Path, what: str) -> Path:
