@@ -85,7 +85,11 @@ def command(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything, say what would be done, do nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Check the scan's slices and settings, say what would be done, do nothing. Maps are made of the "
+            "middle slice alone; whether the result explains its data shows in the run.",
+        ),
     ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the record of the run as JSON.")
@@ -94,7 +98,7 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, plan, std_path, tidy
+    from restore.pipelines.run_recon import ReconJob, plan, rehearse, std_path, tidy
     from restore.pipelines.scan_to_volume import ReconOptions
 
     chosen = choose_device(device)
@@ -116,7 +120,7 @@ def command(
         _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
-        console.notes(planned.scan.notes)
+        console.notes(planned.scan.notes if planned.done else rehearse(planned))
         console.result(
             f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}"
         )

@@ -124,8 +124,7 @@ class MRIScan(Scan):
         from restore.datasets.mri.given_maps import checked_maps
         from restore.noise import noise_model
 
-        if options.maps == "file" and self.maps is None:
-            raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
+        maps = self._given_maps(options)
         level, apart = self._noise_level() if options.noise_std is None else (options.noise_std, ())
         self._doubt(level)
         whitening = whitening_of(
@@ -134,7 +133,6 @@ class MRIScan(Scan):
         if whitening is not None and level:
             told = options.noise_std is not None or not self.noise_estimated
             level = whitening.level_of(level, told)
-        maps = self.maps if options.maps != "espirit" else None
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
         regions = self._regions(needed=maps is None)
@@ -149,6 +147,16 @@ class MRIScan(Scan):
             scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
             levels=levels, shaded=whitening is None or maps is not None or self._is_shaded(whitening, regions),
         )  # fmt: skip
+
+    def _check(self, options: SetupOptions) -> None:
+        """Whether there are maps, or lines to estimate them from; reads nothing."""
+        self._regions(needed=self._given_maps(options) is None)
+
+    def _given_maps(self, options: SetupOptions) -> LazyStack | None:
+        """Those of the file, None where they are to be estimated. Raises ConfigError."""
+        if options.maps == "file" and self.maps is None:
+            raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
+        return None if options.maps == "espirit" else self.maps
 
     def _is_shaded(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> bool:
         """Whether the brightness of the real channels can be kept: not where one of them outshines all others."""

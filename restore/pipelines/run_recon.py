@@ -179,6 +179,18 @@ def run(
     return work.complete(make, planned.outdated)
 
 
+def rehearse(planned: Planned) -> list[str]:
+    """What a run would say of its scan, found without reconstructing: the set-up of all slices, one slice's problem.
+
+    Every slice is read once. Raises what the set-up and the middle slice raise in a run: InputError, ConfigError.
+    """
+    scan = planned.scan
+    setup = scan.setup(planned.job.options)
+    middle = scan.n_slices // 2
+    setup.problem(range(middle, middle + 1), torch.device("cpu"))
+    return list(scan.notes)
+
+
 def tidy(planned: Planned, device: torch.device) -> None:
     """Remove what a job that is done has left, where it was killed in its last moment."""
     _work(planned, device).tidy()

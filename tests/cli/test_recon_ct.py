@@ -124,7 +124,7 @@ def test_what_no_picture_can_come_of_is_refused(fault: dict, says: str, tmp_path
         ({"swap": 1}, [], 4, "swap its two last axes"),
         ({"n_det": 60}, [], 0, "note: the object reaches beyond the detector"),
         ({"shift_mm": 5}, [], 0, "--find-centre takes it"),
-        ({"shift_mm": 5}, ["--find-centre"], 0, ""),
+        ({"shift_mm": 5}, ["--find-centre"], 0, "note: centre of rotation found"),
         ({}, ["--projector", "astra"], 2, "astra"),
     ],
     ids=str,
