@@ -30,6 +30,9 @@ AIR = 0.06
 CORNERS = 0.02
 """Share of the measured samples, those farthest from the middle of k-space, that tell noise without full readouts."""
 
+OUTSKIRTS = 0.2
+"""The same share where those samples are no louder than the outermost: they then are noise alone."""
+
 WHITE = 1.35
 """The level of the next lines over that of the quietest from which the object and not noise is seen there."""
 
@@ -100,11 +103,18 @@ class Whitening:
         quiet = min(quiet, floor)
         return torch.sqrt(((after - quiet).clamp_min(0) + floor) / ((before - floor).clamp_min(0) + floor))  # fmt: skip
 
+    def gain(self, kspace: NDArray[Any], region: Region) -> float:
+        """`shading` of the whole image (coils, H, W): one number, the root of the energies' ratio."""
+        centre = kspace[(..., *region)]
+        energies = (np.square(np.abs(v), dtype=float).sum() for v in (self.apply(centre), centre))
+        return float(np.sqrt(next(energies) / next(energies)))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
     """Of each channel: noise samples (coils, n), their level, whether they are noise (not signal), the root mean square
-    of the middle of k-space, whether anything was received. air: the samples are of air, else of corners."""
+    of the middle of k-space, whether anything was received. air: the samples are of air, else of corners. trusted: they
+    are noise alone, so that small differences and correlations between channels count."""
 
     samples: NDArray[Any]
     levels: NDArray[np.float64]
@@ -112,6 +122,7 @@ class _Seen:
     peaks: NDArray[np.float64]
     alive: NDArray[np.bool_]
     air: bool
+    trusted: bool
 
 
 def whitening_of(
@@ -138,7 +149,7 @@ def whitening_of(
     if noise_scan is not None:
         levels = np.sqrt(np.square(np.abs(noise_scan)).mean(axis=1) / 2)
         seen = dataclasses.replace(
-            seen, samples=noise_scan, levels=levels, white=levels > 0, air=True
+            seen, samples=noise_scan, levels=levels, white=levels > 0, air=True, trusted=True
         )
     known = seen.white & alive
     signal = np.where(known, seen.peaks / np.where(known, seen.levels, 1), np.inf)
@@ -204,13 +215,13 @@ def _covariance(seen: _Seen, alive: NDArray[np.bool_]) -> tuple[NDArray[Any], st
     count = unit.shape[1]
     linked = np.eye(own.size, dtype=complex)
     largest = 0.0
-    if seen.air and known[alive].all() and count >= 4 * own.size:
+    if seen.trusted and known[alive].all() and count >= 4 * own.size:
         linked = unit @ unit.conj().T / count
         size = np.sqrt(np.real(np.diag(linked)))
         linked = linked / np.outer(size, size)
         largest = float(np.abs(linked - np.eye(own.size)).max())
     correlated = largest > LINKED + 4 / max(count, 1) ** 0.5
-    unequal = ratio > (UNEQUAL if seen.air else UNEQUAL_CORNERS)
+    unequal = ratio > (UNEQUAL if seen.trusted else UNEQUAL_CORNERS)
     if not unequal and not correlated:
         return None
     if not correlated:
@@ -223,7 +234,7 @@ def _covariance(seen: _Seen, alive: NDArray[np.bool_]) -> tuple[NDArray[Any], st
 def _look(stack: LazyStack, masks: Mask) -> _Seen:
     """What some slices show of the channels."""
     quiet, wider, peaks = [], [], []
-    alive, air = np.zeros(stack.shape[1], bool), True
+    alive, air, trusted = np.zeros(stack.shape[1], bool), True, True
     for index in np.unique(np.linspace(0, len(stack) - 1, SLICES).astype(int)):
         kspace = stack[int(index)]
         mask = np.broadcast_to(slice_mask(masks, int(index)), kspace.shape[1:])
@@ -232,25 +243,26 @@ def _look(stack: LazyStack, masks: Mask) -> _Seen:
             continue
         alive |= (kspace != 0).any(axis=(1, 2))
         radius = _radius(kspace.shape[1:])
-        inner, far = np.quantile(radius[measured], [CORNERS, 1 - CORNERS])
+        inner = np.quantile(radius[measured], CORNERS)
         centre = np.square(np.abs(kspace[:, measured & (radius <= inner)]), dtype=float)
         peaks.append(centre.mean(axis=1) / 2)
         lines = _air(kspace, mask)
         if lines is None:
-            air = False
-            lines = kspace[:, measured & (radius >= far)], np.zeros((stack.shape[1], 0), complex)
+            samples, alone = _outer(kspace, measured, radius)
+            air, trusted = False, trusted and alone
+            lines = samples, samples[:, :0]
         quiet.append(lines[0])
         wider.append(lines[1])
     if not quiet:
         none = np.zeros(stack.shape[1])
-        return _Seen(np.zeros((stack.shape[1], 0)), none, none > 0, none, alive, air)
+        return _Seen(np.zeros((stack.shape[1], 0)), none, none > 0, none, alive, air, trusted)
     samples, after = np.concatenate(quiet, axis=1), np.concatenate(wider, axis=1)
     if samples.shape[1] < LEAST_SAMPLES:
         none = np.zeros(stack.shape[1])
-        return _Seen(samples, none, none > 0, none, alive, False)
+        return _Seen(samples, none, none > 0, none, alive, False, False)
     levels = _levels(samples)
     white = (levels > 0) & ((_levels(after) <= WHITE * levels) if after.size else True)
-    return _Seen(samples, levels, white, np.sqrt(np.mean(peaks, axis=0)), alive, air)
+    return _Seen(samples, levels, white, np.sqrt(np.mean(peaks, axis=0)), alive, air, trusted)
 
 
 def _air(kspace: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -275,6 +287,18 @@ def _air(kspace: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], N
     count = max(2, round(AIR * order.size))
     parts = (hybrid[:, order[:count]], hybrid[:, order[count : 2 * count]])
     return parts[0].reshape(len(kspace), -1), parts[1].reshape(len(kspace), -1)
+
+
+def _outer(
+    kspace: NDArray[Any], measured: NDArray[np.bool_], radius: NDArray[np.float64]
+) -> tuple[NDArray[Any], bool]:
+    """The outermost samples of a slice; of many where those further in are no louder, and whether that is so."""
+    near, far = np.quantile(radius[measured], [1 - OUTSKIRTS, 1 - CORNERS])
+    corners, many = (kspace[:, measured & (radius >= r)] for r in (far, near))
+    if corners.shape[1] < LEAST_SAMPLES:
+        return corners, False
+    alone = bool((_levels(many) <= WHITE * _levels(corners)).all())
+    return (many, True) if alone else (corners, False)
 
 
 def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -36,8 +36,9 @@ the noise."""
 APART = 2.0
 """Loudest over quietest slice from which each has a noise level of its own."""
 
-MOST_SHADE = 4.0
-"""Brightest over darkest place of maps of whitened channels in those of the real ones, which solvers can follow."""
+MOST_SHADE = 12.0
+"""Brightest over darkest place of maps of whitened channels in those of the real ones, which solvers can follow. Linked
+channels reach 7, one of ten times the gain 10."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,7 +146,7 @@ class MRIScan(Scan):
             scaling=self._scaling(regions, maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
-            levels=levels, shaded=whitening is None or maps is not None or self._is_shaded(whitening, regions),
+            levels=levels, shade=None if whitening is None or maps is not None else self._shade(whitening, regions),
         )  # fmt: skip
 
     def _check(self, options: SetupOptions) -> None:
@@ -158,18 +159,22 @@ class MRIScan(Scan):
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
         return None if options.maps == "espirit" else self.maps
 
-    def _is_shaded(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> bool:
-        """Whether the brightness of the real channels can be kept: not where one of them outshines all others."""
+    def _shade(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> float | None:
+        """None where the brightness of the real channels can be kept, else that of the whole image in theirs.
+
+        It cannot where one of them outshines all others.
+        """
         region = regions[self.n_slices // 2 if len(regions) > 1 else 0]
         if region is None:
-            return False
-        seen = whitening.shading(self.kspace[self.n_slices // 2], region)
-        even = float(seen.max() / seen.min()) < MOST_SHADE
-        if not even:
-            self.note(
-                "gains of the channels differ by much: the image has the brightness that the whitened channels give it"
-            )
-        return even
+            return None
+        kspace = self.kspace[self.n_slices // 2]
+        seen = whitening.shading(kspace, region)
+        if float(seen.max() / seen.min()) < MOST_SHADE:
+            return None
+        self.note(
+            "gains of the channels differ by much: the image's brightness follows the whitened channels"
+        )
+        return whitening.gain(kspace, region)
 
     def _regions(self, needed: bool) -> tuple[Region | None, ...]:
         """Calibration region of all slices, or of each where masks differ. Raises InputError where one is needed."""
@@ -286,8 +291,9 @@ class MRISetup(Setup):
 
     maps: of the scan, None to estimate them by ESPIRiT. regions: rows and columns of the fully sampled centre, one for
     all slices or one each, None where there is none. remove_phase: put the low-resolution phase into the maps, so that
-    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None; shaded: maps by
-    ESPIRiT then have the brightness of the real channels. levels: of the noise of each slice, empty for one of all.
+    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None; shade: what maps
+    by ESPIRiT are then multiplied by, None for the brightness of the real channels at each place. levels: of the noise
+    of each slice, empty for one of all.
     """
 
     scan: MRIScan
@@ -296,7 +302,7 @@ class MRISetup(Setup):
     remove_phase: bool
     whitening: Whitening | None = None
     levels: tuple[float, ...] = ()
-    shaded: bool = True
+    shade: float | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
@@ -341,7 +347,9 @@ class MRISetup(Setup):
 
         if self.maps is None:
             maps, _ = espirit(kspace, region)
-            if self.whitening is not None and region is not None and self.shaded:
+            if self.shade is not None:
+                maps = maps * self.shade
+            elif self.whitening is not None and region is not None:
                 maps = maps * self.whitening.shading(measured, region).to(maps.device).unsqueeze(-3)
         else:
             given = self.maps[which.start : which.stop]

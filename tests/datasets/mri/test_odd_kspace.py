@@ -321,13 +321,13 @@ def test_a_level_that_the_samples_contradict_is_noted(
     assert any("the noise is said to be" in note for note in scan.notes) == noted
 
 
-@pytest.mark.parametrize("gain", [10, 1e4])
+@pytest.mark.parametrize("gain", [100, 1e4])
 def test_one_channel_of_another_gain(tmp_path: Path, gain: float) -> None:
     kspace = MEASURED.copy()
     kspace[:, 3] *= gain
     image = solved(opened(write(tmp_path / "a.h5", kspace)))
     factor = np.vdot(image, TRUTH) / np.vdot(image, image)
-    assert psnr(factor * image, TRUTH) > 38
+    assert psnr(factor * image, TRUTH) > 34  # with its brightness kept 12 and 22
 
 
 def test_maps_of_more_than_32_coils_are_those_of_their_principal_components() -> None:
@@ -344,3 +344,23 @@ def test_maps_of_more_than_32_coils_are_those_of_their_principal_components() ->
     overlap = np.abs((maps.numpy() * truth.conj()).sum(0))[inside]
     assert overlap.min() > 0.999
     assert values.numpy()[inside].min() > 0.95
+
+
+LINKED = np.eye(COILS) + 0.6 * (1 - np.eye(COILS))
+
+
+@pytest.mark.parametrize("sampled", [PLANE, MASK], ids=["points", "columns"])
+@pytest.mark.parametrize(
+    ("mix", "with_maps", "least"),
+    [(LINKED, True, 44), (LINKED, False, 42), (np.diag([1, 1, 2.5, 1, 1, 1]), True, 43)],
+    ids=["linked, maps", "linked", "one louder"],
+)
+def test_noise_of_the_channels_by_points_and_by_lines(
+    tmp_path: Path, sampled: np.ndarray, mix: np.ndarray, with_maps: bool, least: float
+) -> None:
+    noisy = CLEAN + np.einsum("ab,bhw->ahw", mix, noise(CLEAN.shape, STD, seed=3))
+    items = {"sensitivity_maps": MAPS} if with_maps else {}
+    scan = opened(write(tmp_path / "a.h5", (noisy * sampled)[None], **items))
+    # Without whitening 38, 36 and 42 dB or less.
+    assert psnr(solved(scan), TRUTH) > least
+    assert any("channels whitened" in note for note in scan.notes)
