@@ -118,4 +118,7 @@ def _compare(
         pair = read_image(out), read_image(reference)
         found = evaluate_photograph(*(p.data for p in pair), **how)
         return replace(found, notes=(*found.notes, *_said_of(*pair)))
-    return evaluate_volume(read(out), read(reference, **which), slices=chosen, **how)
+    volumes = read(out), read(reference, **which)
+    found = evaluate_volume(*volumes, slices=chosen, **how)
+    said = [f"{v.source.name}: {note}" for v in volumes if v.source for note in v.notes]
+    return replace(found, notes=(*found.notes, *said))

@@ -19,8 +19,10 @@ from restore.datasets.ct.plausibility import (
     narrow_detector,
     noise_of,
     not_line_integrals,
+    odd_air,
     odd_level,
     odd_views,
+    saturated,
     shows_an_object,
 )
 from restore.operators.ct.geometry import ParallelBeam
@@ -72,7 +74,11 @@ def findings(
     found = [_degrees(y, geometry), _swapped(y)]
     if any(found):
         return tuple(f for f in found if f)
-    found = [_cut(y, geometry), _beyond_grid(y, geometry), narrow_detector(geometry), dead_bins(y)]
+    air = odd_air(y)
+    if air:
+        return (air,)  # what else there is to see would be misread
+    found = [_cut(y, geometry), _beyond_grid(y, geometry), narrow_detector(geometry)]
+    found += [dead_bins(y), saturated(y)]
     if _whole(y):
         astray = _stray(y, geometry)
         found += [odd_views(y) or _uneven(y), astray or _off_axis(y, geometry)]

@@ -22,11 +22,14 @@ _FLAT = 0.2  # spread of air, of its level: counts of 25 photons
 _DIP = 0.03  # by which the object must darken the detector, of the level of air
 _NO_LINE_INTEGRAL = 20.0  # exp(-20) lets two photons of a thousand million pass
 _NORMALISED = 0.02  # how near 1 the air of intensities lies that were divided by the flat field
+_OFF_AIR = 0.05  # of the peak: below it stray light, scatter and the bias of few counts lie
+_FLAT_AIR = 0.02  # of its level: ends of air, in which an object's shadow falls off by more
 _NEGATIVE = 3.0  # times deeper than high: noise around air is as high as it is deep
 _DEAD = 0.05  # of the peak, by which a bin must leave its neighbours in the mean
 _DEAD_VIEWS = (
     0.9  # share of views in which it does; by chance a bin is the lowest of five in a fifth of them
 )
+_AT_TOP = 0.01  # share of rays with one and the same largest value
 _ODD_SUM = 0.3  # of the median sum: beam hardening and scatter stay below a tenth
 _ODD_VIEWS = 0.1  # share of views; more are no exceptions
 _HEAVY, _LIGHT = 5.0, 0.1  # mean attenuation of an object, in that of water
@@ -66,6 +69,26 @@ def not_line_integrals(y: Sinogram) -> Finding | None:
     return _negative(y) or _intensities(y)
 
 
+def odd_air(y: Sinogram) -> Finding | None:
+    """Air at both ends of the detector that is not 0: flat along them, as the shadow of an object is not."""
+    if y.shape[1] < 4 * _EDGE:
+        return None
+    ends = np.stack([y[:, :_EDGE], y[:, : -_EDGE - 1 : -1]])  # (sides, views, bins inwards)
+    air, peak = float(np.median(ends)), float(np.abs(y).max())
+    chance = noise_of(y) / math.sqrt(len(y))
+    if abs(air) <= max(_OFF_AIR * peak, _ABOVE_AIR * chance):
+        return None
+    profile = ends.mean(1)
+    flat = max(_ABOVE_AIR * chance, _FLAT_AIR * abs(air))
+    if np.ptp(profile) > flat or float(std_by_median(ends - air)) > 2 * noise_of(y) + flat:
+        return None
+    return Finding(
+        "air",
+        f"the rays at both ends of the detector read {air:.3g} all alike, where air reads 0: I0 was another one, by a "
+        f"factor of {math.exp(min(abs(air), 50.0)):.3g}; subtract {air:.3g} from all line integrals",
+    )
+
+
 def odd_views(y: Sinogram) -> Finding | None:
     """Single views whose sum is not that of the others; only where all views see the whole object."""
     sums = y.sum(1)
@@ -101,6 +124,19 @@ def dead_bins(y: Sinogram) -> Finding | None:
         "dead bins",
         f"detector bin(s) {_named(bins)} read otherwise than their neighbours in nearly all views (dead, hot or badly "
         "calibrated): they make rings; store NaN there, and --repair zero bridges them",
+    )
+
+
+def saturated(y: Sinogram) -> Finding | None:
+    """Many rays with the very same largest value: cut off, or without a photon."""
+    values, counts = np.unique(y, return_counts=True)
+    at_top = int(counts[-1])
+    if at_top <= _AT_TOP * y.size or (len(counts) > 1 and at_top < 10 * counts[-2]):
+        return None
+    return Finding(
+        "saturated",
+        f"{100 * at_top / y.size:.0f} % of the rays have the same largest value, {values[-1]:.4g}: they were cut off "
+        "there, or no photon came through; what lies along them is not measured",
     )
 
 

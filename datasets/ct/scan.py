@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.ct.consistency import Finding, centre_of_rotation, findings, unseen
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.plausibility import narrow_detector
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
@@ -91,8 +92,12 @@ class CTScan(Scan):
 
     @property
     def direct_explains(self) -> bool:
-        """Filtered backprojection of few views is streaks, which do not project to the views."""
-        return self.shape[1] >= ENOUGH_VIEWS
+        """Filtered backprojection is streaks, which do not project to the views, where these are few or an arc.
+
+        The same holds beyond the reach of the detector.
+        """
+        odd = unseen(self.geometry) or narrow_detector(self.geometry)
+        return self.shape[1] >= ENOUGH_VIEWS and odd is None
 
     @property
     def sampling(self) -> str:

@@ -43,6 +43,9 @@ LONGEST_ARC = 3600.0
 LOWEST_TOP_HU = 200.0
 """A volume of a patient in HU has bone above this; one below is probably in other units."""
 
+HIGHEST_BOTTOM_HU = -200.0
+"""Nor is there a slice without air or fat; values without any were probably shifted, such as by 1024."""
+
 
 def simulate_ct(
     volume: Volume,
@@ -143,8 +146,11 @@ def _remarks(volume: Volume) -> list[str]:
     below = int(np.count_nonzero(volume.data < AIR_HU))
     if below:
         notes.append(f"{below} voxels below {AIR_HU:g} HU are taken as air ({AIR_HU:g} HU)")
-    top = float(np.max(volume.data))
-    if volume.modality not in ("CT", "", None) or top < LOWEST_TOP_HU:
-        found = f"modality {volume.modality}, maximum {top:g}"
-        notes.append(f"the volume may not be in HU ({found}): taken as HU")
+    top, bottom = float(np.max(volume.data)), float(np.min(volume.data))
+    odd = top < LOWEST_TOP_HU or bottom > HIGHEST_BOTTOM_HU
+    if volume.modality not in ("CT", "", None) or odd:
+        found = f"modality {volume.modality or 'unknown'}, values {bottom:g} to {top:g}"
+        notes.append(
+            f"the volume may not be in HU ({found}; air is -1000, bone above 200): taken as HU"
+        )
     return notes

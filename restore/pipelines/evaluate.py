@@ -22,6 +22,9 @@ from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.registration import Registered, register
 from restore.scaling import CT_MINIMUM_HU
 
+OTHER_UNITS = 20.0
+"""Times the spread of the other: no restoration is that wrong, units are."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
@@ -208,12 +211,26 @@ def _figures(
     if factor is not None:
         x = factor * x
         notes.append(f"image multiplied by {factor:.6g}, the least-squares fit to the reference")
+    else:
+        notes += _unlike(*both)
     return Evaluation(
         psnr=psnr(x, y, data_range=data_range, where=where),
         ssim=ssim(x, y, data_range=data_range, where=where), nmse=nmse(x, y, where=where),
         data_range=float(data_range), data_range_rule=rule,
         rescale_factor=factor, notes=tuple(notes), **described,
     )  # fmt: skip
+
+
+def _unlike(x: NDArray[Any], y: NDArray[Any]) -> list[str]:
+    """A note where the spreads of image and reference are those of different units."""
+    spreads = [float(np.std(a, dtype=np.float64)) for a in (x, y)]
+    low, high = min(spreads), max(spreads)
+    if high <= OTHER_UNITS * low or low == 0:
+        return []
+    return [
+        f"the image's values spread by {spreads[0]:.3g}, the reference's by {spreads[1]:.3g}: are both in one unit "
+        "(HU, 1/mm)? --rescale fits a factor"
+    ]
 
 
 def _measured(image: Volume, reference: Volume, notes: list[str]) -> NDArray[np.bool_] | None:

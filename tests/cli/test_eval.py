@@ -210,6 +210,27 @@ def test_a_complex_volume_is_compared_by_magnitude(pair, tmp_path):
     assert found["notes"] == ["complex.nii is complex: its magnitude was compared"]
 
 
+def test_other_units_are_said(pair, tmp_path):
+    """Attenuation in 1/mm against a reference in HU, and the other way round."""
+    _, ref, _, _ = pair
+    reference = np.asarray(nibabel.load(ref).dataobj)
+    small = save(tmp_path / "small.nii", reference * 1e-4)
+    for files in ((small, ref), (ref, small)):
+        assert "are both in one unit" in figures(files[0], "--reference", files[1])["notes"][0]
+    half = save(tmp_path / "half.nii", reference / 2)
+    assert figures(half, "--reference", ref)["notes"] == []
+
+
+def test_what_reading_the_volumes_changed_is_said(pair, tmp_path):
+    out, ref, _, _ = pair
+    spoilt = np.asarray(nibabel.load(ref).dataobj).copy()
+    spoilt[0, 0, 0] = np.nan
+    broken = save(tmp_path / "broken.nii", spoilt)
+    assert "--repair zero" in judge(out, "--reference", broken).stderr
+    notes = figures(out, "--reference", broken, "--repair", "zero")["notes"]
+    assert notes[0].startswith("broken.nii: 1 of")
+
+
 def test_nan_in_out_is_an_error(pair, tmp_path):
     _, ref, _, _ = pair
     broken = np.asarray(nibabel.load(ref).dataobj).copy()

@@ -173,6 +173,22 @@ def test_directions_that_are_not_seen_are_said(tmp_path: Path, verb):
     assert "unseen from half of the sides" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "scan",
+    [
+        {"views": 6, "arc": 180, "n_det": 128, "side": 100},
+        {"views": 60, "arc": 60, "n_det": 128, "side": 100},
+        {"views": 90, "arc": 180, "n_det": 128, "side": 240},
+    ],
+    ids=["few views", "an arc", "a large image"],
+)
+def test_streaks_of_backprojection_are_no_alarm(scan: dict, tmp_path: Path, verb):
+    file = written(tmp_path / "scan.h5", **scan)
+    result = verb("recon", file, "-o", tmp_path / "out.nii", "--sampler", "fbp")
+    assert result.exit_code == 0
+    assert "does not explain" not in result.stderr
+
+
 def test_find_centre_means_nothing_for_k_space(scans: Path, tmp_path: Path, verb):
     result = verb(
         "recon",

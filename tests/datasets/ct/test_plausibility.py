@@ -66,6 +66,9 @@ WRONG = {
     "dead bin": (dead, "dead bins", r"bin\(s\) 60 read otherwise"),
     "hot bin": (hot, "dead bins", r"bin\(s\) 70 read otherwise"),
     "flat field as first view": (flat_first, "odd views", r"view\(s\) 0 of 90 differ.*100 %"),
+    "air above zero": (lambda y: y + 0.7, "air", "read 0.* all alike.*factor of 2"),
+    "air below zero": (lambda y: y - 0.3, "air", "read -0.* all alike"),
+    "cut off": (lambda y: np.minimum(y, 1.0), "saturated", r"same largest value, 1:"),
     "lengths in cm": (lambda y: 10 * y, "level", "10 times as much as water|9.* times"),
 }  # fmt: skip
 

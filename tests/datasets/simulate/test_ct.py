@@ -120,8 +120,11 @@ def test_round_trip(volume: Volume, tmp_path: Path) -> None:
 
 
 def test_odd_units_are_noted(volume: Volume) -> None:
-    notes = simulate_ct(make_volume(volume.data / 1e4), views=2).notes
-    assert any("may not be in HU" in note for note in notes)
+    for odd in (volume.data / 1e4, volume.data + 1024):
+        notes = simulate_ct(make_volume(odd.astype(np.float32)), views=2).notes
+        assert any("may not be in HU" in note for note in notes)
+    notes = simulate_ct(volume, views=2).notes
+    assert not any("may not be in HU" in note for note in notes)
 
 
 def test_refusals(volume: Volume) -> None:
