@@ -55,10 +55,9 @@ class ADM(Family):
 
     def claims(self, found: Checkpoint) -> bool:
         """input_blocks and time_embed without a first stage beside them."""
-        names = state_dict_in(found, "")
-        return names is not None and {"input_blocks.0.0.weight", "time_embed.0.weight"} <= set(
-            names
-        )
+        names = state_dict_in(found, "") or {}
+        swin = any(n.endswith("relative_position_bias_table") for n in names)  # ResShift's
+        return not swin and {"input_blocks.0.0.weight", "time_embed.0.weight"} <= set(names)
 
     def weights(self, found: Checkpoint, which: str) -> Weights:
         """The flat dictionary; `ema` and `raw` where a trainer keeps both in one file."""

@@ -16,7 +16,7 @@ from restore.priors.nets.first_stage import AutoencoderKL, DDConfig, VQModel
 IGNORED = frozenset(
     "cls dropout lossconfig monitor ckpt_path ignore_keys image_key colorize_nlabels remap sane_index_shape "
     "batch_resize_range scheduler_config lr_g_factor use_ema tanh_out give_pre_end use_linear_attn use_timestep "
-    "rank lora_alpha lora_tune_decoder padding_mode".split()
+    "rank lora_alpha lora_tune_decoder padding_mode stored_scale_factor".split()
 )
 _FALSE = ("tanh_out", "give_pre_end", "use_linear_attn", "remap", "lora_tune_decoder")
 _NAMES = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
@@ -50,6 +50,8 @@ def first_stage_config(record: Record) -> FirstStage:
     if given.ddconfig.get("padding_mode", "zeros") != "zeros":
         raise ConfigError(f"padding_mode is {given.ddconfig['padding_mode']!r}, known is 'zeros'")
     dd = arguments(DDConfig, given.ddconfig, IGNORED)
+    if dd.attn_type == "vanilla-xformers":  # the same with another kernel
+        dd = dataclasses.replace(dd, attn_type="vanilla")
     if dd.attn_type not in ("vanilla", "none"):
         raise ConfigError(f"attn_type is '{dd.attn_type}', known are 'vanilla' and 'none'")
     if not isinstance(dd.num_res_blocks, int) and len(dd.num_res_blocks) != len(dd.ch_mult):

@@ -46,6 +46,8 @@ _DDPM = frozenset(
 )
 _SCHEDULES = {"linear": "scaled_linear", "sqrt_linear": "linear"}
 """What the official code calls the schedules of `meaning.alphas_cumprod`."""
+_ROUNDED = 1e-4
+"""Products of a thousand float32 numbers, and settings that were printed with six digits."""
 _UNET = frozenset(
     "image_size dropout dims use_checkpoint use_fp16 n_embed num_attention_blocks disable_self_attentions "
     "disable_middle_self_attn".split()
@@ -77,6 +79,7 @@ class _Arguments:
     linear_end: float | None = None
     timesteps: int = 1000
     parameterization: str = ""
+    stored_scale_factor: float | None = None
 
 
 Config = LDMConfig | FirstStage | Parts
@@ -173,7 +176,7 @@ class LDM(Family):
         if "KL" in target:
             params.pop("n_embed", None)
         return LDMConfig(
-            unet, first_stage_config(params), values.scale_factor, values.linear_start, values.linear_end,
+            unet, first_stage_config(params), _scale_factor(values, record), values.linear_start, values.linear_end,
             values.timesteps,
         )  # fmt: skip
 
@@ -184,13 +187,28 @@ class LDM(Family):
         return LatentDiffusion(config) if isinstance(config, LDMConfig) else first_stage(config)
 
     def stated(self, record: Record, found: Checkpoint) -> Meaning:
-        """Schedule and prediction, where the settings say them."""
+        """Schedule and prediction, where the settings say them; the schedule also from its buffer `betas`.
+
+        Raises ConfigError where both do and differ.
+        """
         start, end = record.get("linear_start"), record.get("linear_end")
         word = _SCHEDULES.get(str(record.get("beta_schedule", "linear")))
-        schedule = ""
+        schedule, betas = "", _flat(found).get("betas")
         if start is not None and end is not None and word is not None:
             schedule = f"{word}:{start:g}:{end:g}:{record.get('timesteps', 1000)}"
+        if betas is not None and (stored := _schedule_of(betas.read(), schedule)) != schedule:
+            if schedule:
+                raise ConfigError(
+                    f"{found.path}: the settings say the schedule {schedule}, and the file's own betas are "
+                    f"{stored or 'others'}; correct linear_start, linear_end and timesteps"
+                )
+            schedule = stored
         return Meaning(schedule=schedule, prediction=str(record.get("parameterization", "")))
+
+    def settings_in(self, found: Checkpoint) -> dict[str, Any]:
+        """The factor of the codes, where training measured it and kept it with the weights."""
+        stored = _flat(found).get("scale_factor")
+        return {} if stored is None else {"stored_scale_factor": float(stored.read())}
 
     def kind(self, config: Config) -> str:
         """A latent prior, or an autoencoder alone."""
@@ -290,6 +308,30 @@ def _flat(found: Checkpoint) -> Weights:
     tree = found.entry("state_dict")
     tree = tree if isinstance(tree, Mapping) else found.tree
     return {n.removeprefix("module."): t for n, t in tree.items() if isinstance(t, StoredTensor)}
+
+
+def _scale_factor(values: _Arguments, record: Record) -> float:
+    """The factor of the codes: that of the file where it has one. Raises ConfigError where the settings say another."""
+    stored, said = values.stored_scale_factor, values.scale_factor
+    if stored is None:
+        return said
+    if "scale_factor" in record and abs(said - stored) > _ROUNDED * stored:
+        raise ConfigError(
+            f"scale_factor is {said}, and the file itself says {stored:.6g}; leave it out of the settings"
+        )
+    return stored
+
+
+def _schedule_of(betas: Tensor, expected: str) -> str:
+    """The schedule in words of these betas; `expected` where that is it, "" for none that is known."""
+    ends = f"{float(betas[0]):.6g}:{float(betas[-1]):.6g}:{len(betas)}"
+    for words in (expected, f"scaled_linear:{ends}", f"linear:{ends}"):
+        if words and len(betas) > 1:
+            own = alphas_cumprod(words)
+            stored = torch.cumprod(1 - betas.double(), 0)
+            if own.shape == stored.shape and float((own - stored).abs().max()) < _ROUNDED:
+                return words
+    return ""
 
 
 def _without_dots(name: str) -> str:

@@ -218,6 +218,40 @@ def test_inspection_names_the_family(latent: Conversion) -> None:
     assert inspect_file(latent.path).kinds == ("ldm",)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [({}, 0.25), ({"scale_factor": 0.25}, 0.25), ({"scale_factor": 0.18215}, None)],
+)
+def test_a_factor_that_training_measured_is_the_one_that_counts(
+    tmp_path: Path, said: dict[str, float], kept: float | None
+) -> None:
+    weights, _ = stored("ldm_vq_uncond")
+    content = {"state_dict": weights | {"scale_factor": torch.tensor(0.25)}}
+    job = saved(tmp_path, "ldm.ckpt", content, LDM | said)
+    if kept is None:
+        with pytest.raises(ConfigError, match=r"itself says 0\.25"):
+            convert(job)
+    else:
+        assert convert(job).config.scale_factor == kept
+
+
+def test_the_schedule_is_that_of_the_files_own_betas(tmp_path: Path) -> None:
+    weights, _ = stored("ldm_vq_uncond")
+    roots = torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64)
+    content = {"state_dict": weights | {"betas": roots.square().float()}}
+    silent = {k: v for k, v in LDM.items() if not k.startswith("linear_")}
+    made = convert(saved(tmp_path, "silent.ckpt", content, silent))
+    assert made.meaning.schedule == "scaled_linear:0.0015:0.0195:1000"
+    with pytest.raises(ConfigError, match=r"own betas are scaled_linear:0\.0015:0\.0195:1000"):
+        convert(saved(tmp_path, "other.ckpt", content, LDM | {"linear_end": 0.012}))
+
+
+def test_a_network_with_swin_layers_is_not_taken_for_another(tmp_path: Path) -> None:
+    names = ("input_blocks.0.0.weight", "time_embed.0.weight", "x.relative_position_bias_table")
+    torch.save({n: torch.zeros(2, 2) for n in names}, tmp_path / "swin.pth")
+    assert inspect_file(tmp_path / "swin.pth").kinds == ("resshift",)
+
+
 FOLDERS = {
     "5_latent_diffusion": "ldm", "6_resshift": "resshift", "7_rddm": "rddm", "8_irsde": "irsde",
 }  # fmt: skip
