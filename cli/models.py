@@ -131,6 +131,21 @@ def convert(
     _say_missing(made, out)
 
 
+@app.command("join")
+def join(
+    network: Annotated[Path, typer.Argument(metavar="NETWORK.safetensors")],
+    autoencoder: Annotated[Path, typer.Argument(metavar="AUTOENCODER.safetensors")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.safetensors")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a converted network of codes and its converted autoencoder (ResShift) the one model that they are."""
+    from restore.pipelines.model_join import join_models
+
+    made = join_models(network, autoencoder, out, overwrite=overwrite)
+    console.result(str(out))
+    _say_missing(made, out)
+
+
 @app.command("state")
 def state(
     file: Annotated[Path, typer.Argument(metavar="NAME.safetensors")],

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
 from restore.priors.base import ROUNDING, Denoiser, check_level
+from restore.priors.coded_bridge import CodedConditional, CodedConditionalPrior
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.door import recognised, tried
 from restore.priors.image_prior import ImagePrior
@@ -77,6 +78,7 @@ class Traits:
     bridge: str = ""
     head: str = "x0"
     local: bool = True
+    coded: bool = False
 
 
 class Chosen(NamedTuple):
@@ -116,6 +118,8 @@ def fit(model: Model | None, demand: Demand) -> Prior | None:
     """The prior that a sampler calls, with counters of its own: one a run and sample."""
     if model is None:
         return None
+    if isinstance(model, CodedConditional):
+        return CodedConditionalPrior(model, demand.item_shape, demand.intensity)
     if isinstance(model, ConditionalModel):
         return ConditionalPrior(model, demand.item_shape, demand.intensity)
     if isinstance(model, LatentModel):
@@ -148,7 +152,7 @@ def model_traits(model: Model) -> Traits:
     if isinstance(model, ConditionalModel):
         return Traits(
             model.name, model.kind, model.channels, intensity=model.intensity, tasks=model.tasks,
-            bridge=model.bridge, head=model.head,
+            bridge=model.bridge, head=model.head, coded=model.coded,
         )  # fmt: skip
     noise = (model.sigma_min, model.sigma_max)
     if isinstance(model, LatentModel):
@@ -244,6 +248,11 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
             f"prior '{model.name}' has {model.channels} channels and cannot serve {kind} images of shape {item}; "
             + _advice(channels)
         )
+    if model.coded and (channels != model.channels or demand.is_complex):
+        raise ConfigError(
+            f"prior '{model.name}' works on codes of {model.channels}-channel real images and cannot serve images of "
+            f"shape {item}; " + _advice(channels)
+        )
     if model.kind == "latent" and demand.is_complex:
         raise ConfigError(
             f"prior '{model.name}' encodes real images; use a pixel prior such as 'medical' for complex ones"
@@ -257,7 +266,7 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
 
 def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
     height, width = demand.item_shape[-2:]
-    if model.kind == "latent" or not model.local or height * width <= TILED_ABOVE:
+    if model.kind == "latent" or model.coded or not model.local or height * width <= TILED_ABOVE:
         return ()
     return (
         f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {SIDE} x {SIDE} that "

@@ -28,10 +28,12 @@ class ConditionalModel(ABC):
 
     `channels`: of both images. `head`: what it returns (`restore.bridges.base.Head`). `intensity`: range of
     its images, stated, never enforced. `bridge`: the chain that it was trained for ("resshift", "rddm", "mrs"), or ""
-    for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any.
+    for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any. `coded`: its
+    states are codes (`priors.coded_bridge`).
     """
 
     kind: ClassVar[str] = "conditional"
+    coded: ClassVar[bool] = False
     channels: int = 3
     head: Head = "x0"
     intensity: tuple[float, float] = (0.0, 1.0)
@@ -74,6 +76,10 @@ class ConditionalPrior:
     def head(self) -> Head:
         """What `__call__` returns."""
         return self.model.head
+
+    def degraded(self, observed: Tensor, y: Tensor) -> Tensor:
+        """The degraded image in the chain's range. observed: it in unit intensities; y: the measurement itself."""
+        return self.in_range(observed)
 
     def in_range(self, x: Tensor) -> Tensor:
         """Unit intensities to the chain's range; re and im each."""

@@ -26,6 +26,8 @@ OPTIONS = {
     "prediction": "--prediction eps, x0 or v (of a chain to a degraded image also residual, residual+noise, ...)",
     "complex_mode": "--complex-mode separate, channels or magnitude (what becomes of complex images)",
     "label": "--label N (the class to ask for; -1 for none, in EDM)",
+    "latent_flag": "--set latent_flag=false for a network of pixels; one of codes is joined with its autoencoder by "
+    "`restore models join`",
     "precond": "--set precond=EDMPrecond, VPPrecond or VEPrecond (the class that trained it)",
     "sigma_range": "--sigma-range LOW:HIGH (noise in units of the training images)",
     "tasks": "--tasks deblur,superres,... (what it was trained on)",

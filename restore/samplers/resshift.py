@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from restore.bridges.base import HEADS, clean_estimate
 from restore.bridges.resshift import InputScaling, Respacing, ResShiftSchedule
 from restore.config import setting, shared
+from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -88,11 +89,13 @@ class ResShift(BridgeSampler):
     def steps(self, problem: Problem, prior: ConditionalPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate after clamp and data consistency, sigma in unit intensities.
 
-        Raises ConfigError (`clip` of complex images), DivergenceError.
+        Raises ConfigError (`clip` of complex images or codes), DivergenceError.
         """
-        y = prior.in_range(problem.observed)
+        y = prior.degraded(problem.observed, problem.y)
         if self.clip:
             self.require_real(y, "clip=False")
+            if prior.model.coded:
+                raise ConfigError("ResShift: codes have no range to clip to; set clip=False")
         consistent = self.consistency(problem, prior)
         x = self.first(y, problem, draws, self.schedule.level(-1).c)
         width = prior.intensity[1] - prior.intensity[0]

@@ -46,7 +46,7 @@ class BridgeNetwork(ConditionalModel):
 
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """The head's tensors. x, degraded: (N, channels, H, W). Raises ConfigError at a level that is not its own."""
-        self._check(level)
+        check_known(self.known, level, self.name)
         dtype = next(self.network.parameters()).dtype
         grown = [pad_sides(p, self.multiple).to(dtype) for p in (x * level.scale, degraded)]
         answers = self._answers(grown[0], level, grown[1])
@@ -56,17 +56,19 @@ class BridgeNetwork(ConditionalModel):
     def _answers(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """What the network says, in its own precision."""
 
-    def _check(self, level: Level) -> None:
-        if self.known is None:
-            return
-        own = self.known.level(level.t)
-        if own is not None and max(abs(own.a - level.a), abs(own.c - level.c)) <= _SAME:
-            return
-        theirs = "no such time" if own is None else f"a = {own.a:.4f} and c = {own.c:.4f}"
-        raise ConfigError(
-            f"prior '{self.name}' was trained with {self.known.words}, where time {level.t:g} has {theirs}; the "
-            f"sampler is at a = {level.a:.4f} and c = {level.c:.4f}. Set {self.known.settings}"
-        )
+
+def check_known(known: Known | None, level: Level, name: str) -> None:
+    """Raise ConfigError for a level that is not one of a network's own, where those are known."""
+    if known is None:
+        return
+    own = known.level(level.t)
+    if own is not None and max(abs(own.a - level.a), abs(own.c - level.c)) <= _SAME:
+        return
+    theirs = "no such time" if own is None else f"a = {own.a:.4f} and c = {own.c:.4f}"
+    raise ConfigError(
+        f"prior '{name}' was trained with {known.words}, where time {level.t:g} has {theirs}; the sampler is at "
+        f"a = {level.a:.4f} and c = {level.c:.4f}. Set {known.settings}"
+    )
 
 
 def times_of(x: Tensor, t: float) -> Tensor:

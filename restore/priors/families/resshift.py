@@ -5,6 +5,7 @@ Yue, Wang, Loy, NeurIPS 2023. The degraded image, in its own size, joins the sta
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,12 +26,22 @@ from restore.priors.families.first_stages import (
     guessed_first_stage,
 )
 from restore.priors.families.meaning import Meaning
+from restore.priors.families.resshift_joined import Joined, JoinedNetwork, ResShiftCodes
 from restore.priors.families.unwrapping import state_dict_in
 from restore.priors.nets.first_stage import VQModel
 from restore.priors.nets.swin_unet import SwinUNet, SwinUNetConfig
 
-Config = SwinUNetConfig | FirstStage
+Config = SwinUNetConfig | FirstStage | Joined
 _PREDICT = {"xstart": "x0", "residual": "residual", "epsilon": "noise", "epsilon_scale": "scaled-noise"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetAlone(SwinUNetConfig):
+    """A U-Net without an autoencoder. latent_flag: as the released code calls it, whether its states are codes; None
+    where nothing is said.
+    """
+
+    latent_flag: bool | None = None
 
 
 class ResShift(Family):
@@ -88,37 +99,58 @@ class ResShift(Family):
 
     def config(self, record: Record) -> Config:
         """Of the U-Net, or, where there is a `ddconfig`, of the autoencoder. Raises ConfigError."""
+        if {"unet", "autoencoder"} <= set(record):
+            unet = self.config(record["unet"])
+            assert isinstance(unet, SwinUNetConfig)  # noqa: S101  (for the type checker)
+            return Joined(unet, first_stage_config(record["autoencoder"]))
         if {"ddconfig", "n_embed"} & set(record):
             return first_stage_config(record)
         values = dict(record)
         if isinstance(values.get("num_res_blocks"), int):
             count = len(values.get("channel_mult", (1, 2, 4, 8)))
             values["num_res_blocks"] = (values["num_res_blocks"],) * count
-        return arguments(SwinUNetConfig, values, self.ignored)
+        return arguments(UNetAlone, values, self.ignored)
 
     def network(self, config: Config) -> nn.Module:
         """The U-Net or the autoencoder."""
+        if isinstance(config, Joined):
+            return JoinedNetwork(config)
         return SwinUNet(config) if isinstance(config, SwinUNetConfig) else first_stage(config)
 
     def kind(self, config: Config) -> str:
         """A conditional model, or an autoencoder alone."""
-        return "conditional" if isinstance(config, SwinUNetConfig) else "autoencoder"
+        return "autoencoder" if isinstance(config, FirstStage) else "conditional"
 
     def unstated(self, config: Config, meaning: Meaning) -> list[str]:
         """Range, prediction and schedule of a U-Net."""
-        asked = ("range", "prediction", "schedule") if isinstance(config, SwinUNetConfig) else ()
-        return needed(meaning, *asked)
+        asked = () if isinstance(config, FirstStage) else ("range", "prediction", "schedule")
+        alone = isinstance(config, UNetAlone) and config.latent_flag is None
+        return [*needed(meaning, *asked), *(["latent_flag"] if alone else [])]
 
     def model(self, network: nn.Module, config: Config, meaning: Meaning, name: str) -> Any:
-        """The network of a ResShift chain in pixels; an autoencoder as it is. Raises ConfigError."""
+        """The network of a ResShift chain in pixels, or, joined, in codes; an autoencoder as it is.
+
+        Raises ConfigError.
+        """
         if isinstance(config, FirstStage):
             return network
+        if isinstance(config, Joined):
+            return ResShiftCodes(network, config, meaning, name)
+        if isinstance(config, UNetAlone) and config.latent_flag:
+            raise ConfigError(
+                f"{name}: a network of codes without their autoencoder; join both by `restore models join`"
+            )
         return ResShiftModel(network, config, meaning, name)
 
     def replay(
         self, network: nn.Module, config: Config, arrays: Mapping[str, Tensor], source: str
     ) -> Iterator[Case]:
         """`swin_same` and `swin_featext_mask`, or outputs of the autoencoder."""
+        if isinstance(network, JoinedNetwork):
+            assert isinstance(config, Joined)  # noqa: S101  (for the type checker)
+            yield from first_stage_cases(network.autoencoder, config.autoencoder, arrays)
+            yield from self.replay(network.model, config.unet, arrays, source)
+            return
         if isinstance(network, VQModel):
             assert isinstance(config, FirstStage)  # noqa: S101  (for the type checker)
             yield from first_stage_cases(network, config, arrays)
@@ -147,8 +179,7 @@ class ResShiftModel(BridgeNetwork):
         if config.halvings or config.cond_mask:
             raise ConfigError(
                 f"{name}: a network for states of {config.image_size} pixels beside images of {config.lq_size}"
-                f"{' and a mask' if config.cond_mask else ''}, which runs in the codes of an autoencoder; such weights "
-                "can be converted and checked only"
+                f"{' and a mask' if config.cond_mask else ''}: that is none of pixels (latent_flag)"
             )
         super().__init__(
             network, channels=config.out_channels, head=head_of(meaning.prediction, HEADS), bridge="resshift",

@@ -225,5 +225,5 @@ def test_further_images_that_nobody_has_are_refused() -> None:
     with pytest.raises(ConfigError, match="third image"):
         RDDM.model(torch.nn.Identity(), shadows, Meaning(range=(-1, 1)), "shadows")
     masked = SwinUNetConfig(**{**_SWIN.__dict__, "cond_mask": True})
-    with pytest.raises(ConfigError, match="a mask"):
+    with pytest.raises(ConfigError, match="and a mask"):
         RESSHIFT.model(torch.nn.Identity(), masked, Meaning(range=(-1, 1), prediction="x0"), "m")
