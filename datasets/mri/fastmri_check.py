@@ -25,8 +25,11 @@ from restore.datasets.hdf5_guard import (
     names,
     open_hdf5,
 )
+from restore.datasets.mri.axes import check_axes
 from restore.datasets.mri.fastmri_folder import find_files
 from restore.datasets.mri.fastmri_header import Header, parse_header
+from restore.datasets.mri.kspace_order import order_of
+from restore.datasets.stack import LazyStack
 from restore.errors import InputError, NotFoundError
 
 ACQUISITIONS = (
@@ -159,12 +162,20 @@ def _check_kspace(file: h5py.File, report: FileReport) -> None:
         )  # fmt: skip
     report.coils = "multicoil" if kspace.ndim == 4 else "singlecoil"
     report.shape = sizes if kspace.ndim == 4 else (sizes[0], 1, *sizes[1:])
-    for index in sorted({0, sizes[0] // 2, sizes[0] - 1}):
-        values = kspace[index]
+    looked_at = {i: kspace[i] for i in sorted({0, sizes[0] // 2, sizes[0] - 1})}
+    for index, values in looked_at.items():
         if not np.isfinite(values).all():
             report.problems.append(f"'kspace' holds NaN or infinite values in slice {index}")
         elif not values.any():
             report.notes.append(f"slice {index} of 'kspace' is zero everywhere")
+    stack = np.stack(list(looked_at.values())).astype(np.complex64)
+    stack = stack.reshape(len(stack), *report.shape[1:])
+    lazy = LazyStack(stack.shape, lambda i: stack[i])
+    try:
+        check_axes(lazy, report.path, report.notes)
+        order_of(lazy, "", report.path, report.notes)
+    except InputError as error:
+        report.problems.append(error.why)
 
 
 def _check_header(file: h5py.File, report: FileReport) -> Header | None:

@@ -20,6 +20,7 @@ from restore.datasets.scan import MapsSource, Scan
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.choosing import Model
 from restore.problem import Step
+from restore.registry import name_of
 from restore.samplers.base import OperatorTraits, Sampler
 
 OnProgress = Callable[[float], None]
@@ -82,6 +83,10 @@ class Case(ABC):
     operator: OperatorTraits
     prior_names: dict[str, str] | None = None
 
+    def remarks(self) -> list[str]:
+        """What must be known of the measurement and of the images made so far, in sentences."""
+        return []
+
     @abstractmethod
     def first_look(self) -> NDArray[Any]:
         """The measurement as an image of the reference's shape: zero-filled, FBP, the degraded photograph."""
@@ -115,6 +120,11 @@ class Case(ABC):
 FOREGROUND = 0.05
 """Part of the reference's maximum above which a magnitude is an object's: below it the noise floor rules."""
 
+ROUTINE = (
+    "no mask in the file", "noise_std ", "the file tells no orientation", "no ismrmrd_header",
+)  # fmt: skip
+"""How notes begin that say nothing of a benchmark's figures."""
+
 Score = Callable[[NDArray[Any]], Figures]
 
 
@@ -132,6 +142,11 @@ class ScanCase(Case):
     maps: MapsSource = "auto"
     noise_std: float | None = None
     divisor: NDArray[Any] | None = None
+    said: list[str] = dataclasses.field(default_factory=list)
+
+    def remarks(self) -> list[str]:
+        """The notes of the scan and of the reconstructions, without those that every published file has."""
+        return [note for note in self.said if not note.startswith(ROUTINE)]
 
     @property
     def operator(self) -> OperatorTraits:  # type: ignore[override]
@@ -169,6 +184,10 @@ class ScanCase(Case):
             samples=samples, seed=seed, maps=self.maps, noise_std=self.noise_std, trace=True
         )
         result = reconstruct(self.scan, sampler, prior, options, device=device, on_step=on_step)
+        # Of the image that is looked at first nobody expects that it explains its data.
+        first = name_of(type(sampler)) == self.scan.first_look
+        notes = self.scan.notes if first else result.record["notes"]
+        self.said.extend(note for note in notes if note not in self.said)
         chunks = result.record["chunks"]
         weights = [len(chunk["slices"]) for chunk in chunks]
         misfit = np.average([chunk["misfit"] ** 2 for chunk in chunks], weights=weights) ** 0.5

@@ -30,6 +30,7 @@ from restore.datasets.mri.fastmri import read_fastmri
 from restore.datasets.mri.fastmri_folder import find_volumes
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
+from restore.datasets.mri.fastmri_write import target_image
 from restore.datasets.mri.oversampling import remove_readout_oversampling
 from restore.datasets.mri.sampling import Mask, slice_mask
 from restore.datasets.mri.scan import MRIScan, unit_maps
@@ -48,6 +49,9 @@ TARGETS = {
     "reconstruction_esc": "magnitude of the full single-coil k-space (reconstruction_esc)",
     "": "none in the file",
 }
+APART = 0.05
+"""Of the target's norm, by which it may differ from the image of its k-space; published ones agree to rounding."""
+
 RANGE_RULE = "maximum of the target volume, as evaluated"
 
 
@@ -236,9 +240,12 @@ class FastMRIVolume(FastMRIFolder):
             scan, maps=_maps(scan, facts, maps_path(run, volume, setting.name))
         )
         reference = _reference(full, facts)
+        if reference is not None and not facts.own_mask:
+            _compare_target(full, reference)
         slices = scan.slice_indices
         details = {
             **_details(full, scan, facts, setting), "central_columns": low, "split": self.split,
+            "notes": scan.notes,  # grows while methods run
         }  # fmt: skip
         kind = "stored in the file" if facts.own_mask else f"fastMRI {self._kind(volume, facts)}"
         conditions = Conditions(
@@ -331,12 +338,17 @@ def _maps(scan: MRIScan, facts: FileFacts, path: Path) -> LazyStack:
     """One everywhere for a single coil, else ESPIRiT from the calibration region of the undersampled scan, cached."""
     if facts.single_coil:
         return unit_maps(scan.shape)
-    region = calibration_lines(scan.mask, scan.shape[-2:])
+    masks = scan.mask if scan.mask.ndim == 3 else scan.mask[None]
+    regions = [calibration_lines(mask, scan.shape[-2:]) for mask in masks]
+    calib = [[[part.start, part.stop] for part in region] for region in regions]
     key = cache_key(
         content=sha256_of(scan.path), shape=scan.shape, mask=scan.mask.astype(int).tolist(),
-        calib=[[part.start, part.stop] for part in region],
+        calib=calib if len(calib) > 1 else calib[0],
     )  # fmt: skip
-    return cached_maps(path, scan.shape, key, lambda i: slice_maps(scan.kspace[i], region))
+    return cached_maps(
+        path, scan.shape, key,
+        lambda i: slice_maps(scan.kspace[i], regions[i if len(regions) > 1 else 0]),
+    )  # fmt: skip
 
 
 def _reference(full: MRIScan, facts: FileFacts) -> NDArray[np.float32] | None:
@@ -349,6 +361,20 @@ def _reference(full: MRIScan, facts: FileFacts) -> NDArray[np.float32] | None:
     if not target.max() > 0:
         raise InputError(full.path, f"'{facts.target}' is zero everywhere, so it has no range")
     return target
+
+
+def _compare_target(full: MRIScan, reference: NDArray[np.float32]) -> None:
+    """Note a target that is not the root sum of squares of its own complete k-space, by the middle slice."""
+    middle = full.n_slices // 2
+    own, target = target_image(full.kspace[middle], full.recon_shape), reference[middle]
+    size = float(np.linalg.norm(target))
+    apart = float(np.linalg.norm(target - own)) / size if size else 0.0
+    if apart > APART:
+        factor = float(np.vdot(own, target)) / max(float(np.vdot(own, own)), 1e-300)
+        left = float(np.linalg.norm(target - factor * own)) / size
+        full.note(
+            f"the target is not what its k-space shows: {factor:.3g} times it, and {left:.0%} of it differs besides"
+        )
 
 
 def _details(full: MRIScan, scan: MRIScan, facts: FileFacts, setting: Setting) -> dict[str, Any]:

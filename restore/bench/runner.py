@@ -132,6 +132,12 @@ def _missing_rows(work: _Work) -> Summary:
             made, failed = made + 1, failed + (row.status == "failed")
             told.row(row, found + made, total)
     work.check_every_method_served()
+    if not made + found:
+        names = ", ".join(s.name for s in protocol.settings())
+        raise ConfigError(
+            f"none of the {len(work.mine)} volumes takes part in the settings {names}; test files are measured at "
+            "their own acceleration: name that"
+        )
     return Summary(made, failed, found)
 
 
@@ -148,6 +154,7 @@ class _Work:
     unfit: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
     models: dict[str, Model] = dataclasses.field(default_factory=dict)
     marks: dict[str, str] = dataclasses.field(default_factory=dict)
+    remarked: set[tuple[str, str]] = dataclasses.field(default_factory=set)
 
     @property
     def mine(self) -> list[str]:
@@ -197,6 +204,10 @@ class _Work:
             return
         for method, sampler, prior in jobs:
             yield self.row(method, sampler, prior, case, volume, setting)
+            for text in case.remarks():
+                if (volume, text) not in self.remarked:
+                    self.remarked.add((volume, text))
+                    self.told.note(f"{volume}: {text}")
         self.protocol.close(volume, setting, self.run)
 
     def job(
