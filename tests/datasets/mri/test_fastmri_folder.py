@@ -22,7 +22,7 @@ def volume(path: Path, coils: int = 3, **changes: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = np.random.default_rng(0).normal(size=(2, 4, coils, 24, 20))
     kspace = (parts[0] + 1j * parts[1]).astype(np.complex64)
-    kspace[..., kspace.shape[-2] // 2, kspace.shape[-1] // 2] += 50  # a middle, as every object gives it
+    kspace[..., 12, 10] += 50  # a middle, as every object gives it
     target = np.random.default_rng(1).random((4, 12, 12)).astype(np.float32)
     items: dict[str, Any] = {
         "kspace": kspace if coils > 1 else kspace[:, 0],
