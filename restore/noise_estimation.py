@@ -2,7 +2,7 @@
 
 May be called by any layer above the noise models; takes arrays and tensors, touches nothing but its
 arguments and draws nothing. scikit-image's wavelet estimate does the work and is imported on first
-use.
+use; where a picture has smooth parts, these are asked as well.
 
 All figures are standard deviations per real channel, in the units of the argument, so that they can
 be given as `noise=` to `restore.solve`. White noise is what they measure: noise that a camera, a
@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pywt
 from numpy.typing import NDArray
 
 from restore.errors import ConfigError, ShapeError
@@ -24,6 +26,12 @@ from restore.gaussian import MAD_TO_STD
 
 LEAST_SIDE = 8
 """Pixels along a side below which a picture has too few wavelet coefficients to take a median of."""
+
+PART, PARTS, SMOOTH = 6, 16, 0.2
+"""Coefficients along a side of a part; parts that there must be; the share of them that is taken for smooth."""
+
+CLIPPED = 0.02
+"""Of the pixels of a part, at the picture's darkest or brightest value: light that was cut off has lost its noise."""
 
 LEAST_VALUES = 64
 """Values that a median must rest on: its own deviation is then a tenth of what it measures."""
@@ -41,9 +49,13 @@ def white_noise_std(image: Any, *, known: Any = None) -> NDArray[np.float64]:
     `known` those of Haar over squares of 2 x 2 known pixels. Complex: root mean square of the real
     and the imaginary part's. A constant channel has none, 0.
 
-    The estimate errs upwards, by the picture's own texture: on photographs by 3 to 15 % of a
-    deviation of 0.05 (intensities in [0, 1]), by up to a third of 0.02; a lawn that fills the
-    picture has 0.04 of its own. Raises ShapeError, ConfigError (values that are not finite, too few
+    Noise is everywhere and texture is not: the smoothest fifth of the parts of 6 x 6 coefficients
+    gives a second estimate, corrected for being the smoothest of noise too, and the lower one
+    holds. Parts with clipped pixels do not count.
+
+    The estimate errs upwards, by the picture's own texture: on photographs by 1 to 5 % of a
+    deviation of 0.05 (intensities in [0, 1]), by up to an eighth of 0.02; gravel or a lawn that
+    fills the picture has 0.02 to 0.04 of its own. Raises ShapeError, ConfigError (values that are not finite, too few
     known squares).
     """
     values = _finite(image, "picture")
@@ -90,19 +102,66 @@ def _by_wavelet(plane: NDArray[np.float64]) -> float:
         # A plane without any detail has no coefficient to take the median of: NaN with a warning.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = float(estimate_sigma(plane))
-    return found if math.isfinite(found) else 0.0
+    if not found > 0:
+        return 0.0
+    finest = pywt.dwtn(plane, wavelet="db2")["dd"]
+    # A coefficient stands for 2 x 2 pixels; its filter reaches one of them further.
+    clipped = (plane == plane.min()) | (plane == plane.max())
+    return min(found, _of_smooth_parts(finest, None, _share(clipped, finest.shape)))
+
+
+def _share(flags: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """For every coefficient of an array of `shape` the share of flagged pixels among its four."""
+    rows, columns = (
+        np.minimum(np.arange(2 * n).reshape(n, 2), size - 1)
+        for n, size in zip(shape, flags.shape, strict=True)
+    )
+    return flags[rows[:, None, :, None], columns[None, :, None, :]].mean((2, 3))
+
+
+def _of_smooth_parts(
+    detail: NDArray[np.float64],
+    seen: NDArray[np.bool_] | None,
+    clipped: NDArray[np.float64],
+) -> float:
+    """The deviation of coefficients (h, w) in the smoothest parts; infinite where there are too few."""
+    h, w = (n // PART for n in detail.shape)
+    if h * w < PARTS:
+        return math.inf
+
+    def parts(values: NDArray[Any]) -> NDArray[np.float64]:
+        cut = values[: h * PART, : w * PART].astype(np.float64)
+        return cut.reshape(h, PART, w, PART).sum((1, 3)).ravel()
+
+    counts = parts(np.ones(detail.shape) if seen is None else seen)
+    energy = parts(detail**2 if seen is None else np.where(seen, detail, 0) ** 2)
+    good = (counts >= PART * PART / 4) & (parts(clipped) <= CLIPPED * PART * PART)
+    # Parts without any noise are flat by hand, or by compression; what is left there is rounding.
+    good &= energy > counts * (1e-9 * np.abs(detail).max()) ** 2
+    if good.sum() < PARTS:
+        return math.inf
+    deviations = np.sqrt(energy[good] / counts[good])
+    # The deviation of n numbers scatters by 1 / sqrt(2 n) of itself, and of many the lowest fifth lies so far below.
+    # Squares overlap: of those with holes between them half are worth counting.
+    free = float(np.median(counts[good])) / (1 if seen is None else 2)
+    below = 1 + NormalDist().inv_cdf(SMOOTH) / math.sqrt(2 * free)
+    return float(np.quantile(deviations, SMOOTH)) / below
 
 
 def _by_squares(plane: NDArray[np.float64], known: NDArray[np.bool_]) -> float:
     """The diagonal Haar coefficient of every square of 2 x 2 pixels that were all measured."""
     whole = known[:-1, :-1] & known[:-1, 1:] & known[1:, :-1] & known[1:, 1:]
-    detail = (plane[:-1, :-1] - plane[:-1, 1:] - plane[1:, :-1] + plane[1:, 1:])[whole] / 2
-    if detail.size < LEAST_VALUES:
+    detail = (plane[:-1, :-1] - plane[:-1, 1:] - plane[1:, :-1] + plane[1:, 1:]) / 2
+    count = int(whole.sum())
+    if count < LEAST_VALUES:
         raise ConfigError(
-            f"{detail.size} squares of 2 x 2 known pixels are too few to tell the noise from "
+            f"{count} squares of 2 x 2 known pixels are too few to tell the noise from "
             f"(at least {LEAST_VALUES}); state the noise"
         )
-    return float(MAD_TO_STD * np.median(np.abs(detail)))
+    found = float(MAD_TO_STD * np.median(np.abs(detail[whole])))
+    seen = plane[known]
+    clipped = known & ((plane == seen.min()) | (plane == seen.max()))
+    return min(found, _of_smooth_parts(detail, whole, clipped[:-1, :-1].astype(np.float64)))
 
 
 def _of_samples(samples: NDArray[Any]) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.open import read_image
 from restore.datasets.picture.images import Picture
+from restore.datasets.picture.raster import TURNED
 from restore.errors import InputError
 
 KNOWN = 0.5
@@ -40,6 +41,10 @@ def read_mask(path: str | Path, photo: Picture) -> tuple[NDArray[np.float32], li
         )
     elif (picture.data != picture.data[:1]).any():
         notes.append("the mask has colours: pixels whose mean is half of white or more are known")
+    if TURNED in photo.notes and TURNED not in picture.notes:
+        notes.append(
+            "the picture was turned upright as its tag says; the mask has no such tag and was taken as upright"
+        )
     between = float(((values > BLACK) & (values < WHITE)).mean())
     if between:
         notes.append(

@@ -77,6 +77,10 @@ class ImageFolder(Protocol):
         good = [math.isfinite(s) and s >= 0 for s in self.noises]
         if not all(good) or len(set(self.noises)) < len(self.noises):
             raise ConfigError(f"noises must be different numbers, zero or more, got {self.noises}")
+        if max(self.noises, default=0) > 1:
+            raise ConfigError(
+                f"noises are shares of white, 1 at most, got {self.noises}; 25 grey levels of 0..255 are 0.098"
+            )
         if self.crop and self.crop < max(SSIM_WINDOW, self.factor):
             raise ConfigError(f"a crop of {self.crop} pixels is too small; 0 is the whole photograph")  # fmt: skip
         if not 0 < self.keep <= 1:
@@ -173,8 +177,13 @@ class ImageFolder(Protocol):
             target=f"the photograph, its centre of {shape[2]} x {shape[1]} pixels", mask=told[task],
             mask_seed=str(seed) if task == "inpaint" else "", noise_std=noise,
             noise_rule="white Gaussian noise that was added, intensities in [0, 1]",
-            details={"task": task, "noise_seed": seed, "bits": picture.bits, "notes": list(picture.notes)},
+            details={"task": task, "noise_seed": seed, "bits": picture.bits, "notes": _notes(picture)},
         )  # fmt: skip
+
+
+def _notes(picture: Picture) -> list[str]:
+    clear = "partly transparent: its colours are degraded and restored as if nothing were clear"
+    return [*picture.notes, *[clear] * (picture.alpha is not None)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

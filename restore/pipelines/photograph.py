@@ -26,13 +26,16 @@ from restore.pipelines.degrade import (
     reckoned_noise,
 )
 from restore.pipelines.lightness import restore_lightness
+from restore.priors.choosing import card_traits
 from restore.priors.tiles import TILED_ABOVE
 from restore.problem import Step
+from restore.registry import load_sampler
 
 IMAGES_AT_ONCE = 12
 """Images of the result's size in float32 that reading, a sampler with its data step, and writing hold together."""
-NETWORK_BYTES = 1000
-"""Activations of the bundled networks, a pixel of what is shown to them at once."""
+NETWORK_BYTES, WITH_GRADIENTS, OF_CODES = 1000, 5500, 2500
+"""Activations of the bundled networks, a pixel of what is shown to them at once: of pixels, of pixels with gradients,
+and of the autoencoder with gradients, which is shown the whole picture. Measured at 512 x 512: 5.5 and 2.5 kB."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,16 +85,16 @@ def restore_image(
     photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
-    check_memory(shape, samples)
+    asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
+    if sampler == "auto":
+        sampler = default_sampler(degradation.task, asked, samples)
+    check_memory(shape, samples, sampler, prior)
     operator = degradation.operator(shape)
     measured = photo if truth is None else add_noise(operator(truth), _number(noise), seed)
     if degradation.mask is not None:
         measured = measured * degradation.mask
     stated = _number(noise) if simulate else noise
     level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
-    asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
-    if sampler == "auto":
-        sampler = default_sampler(degradation.task, asked, samples)
     how = {
         "noise": level, "prior": prior, "sampler": sampler, "samples": samples, "seed": seed,
         "on_step": on_step, **asked,
@@ -123,15 +126,27 @@ def restore_image(
     return ImageResult(restored, std, measured, classical, record, seen)
 
 
-def check_memory(shape: tuple[int, ...], samples: int) -> None:
+def check_memory(
+    shape: tuple[int, ...], samples: int, sampler: str = "dds", prior: str = "auto"
+) -> None:
     """Refuse a result of `shape` (C, H, W) that does not fit into memory, before any work. Raises OutOfMemory."""
     channels, height, width = shape
     images = channels * height * width * 4 * (IMAGES_AT_ONCE + 2 * samples)
-    network = NETWORK_BYTES * min(height * width, TILED_ABOVE)
-    check_work(
-        images + network, f"a restored picture of {width} x {height} pixels",
-        "cut the picture into pieces, or ask for a smaller factor or fewer samples",
-    )  # fmt: skip
+    kind = load_sampler(sampler)
+    at_once, each = min(height * width, TILED_ABOVE), NETWORK_BYTES
+    hint = "cut the picture into pieces, or ask for a smaller factor or fewer samples"
+    if "latent" in kind.prior_kinds and _is_latent(prior):
+        at_once, each = height * width, OF_CODES
+        hint += f"; '{prior}' sees pictures whole, priors of pixels such as 'natural' in tiles"
+    elif kind.gradients:
+        each = WITH_GRADIENTS
+        hint += f"; {sampler} follows gradients through the network, dds does not"
+    network = each * at_once if kind.prior_kinds else 0
+    check_work(images + network, f"a restored picture of {width} x {height} pixels", hint)
+
+
+def _is_latent(prior: str) -> bool:
+    return prior != "auto" and card_traits(prior).kind == "latent"
 
 
 def _number(noise: float | str | None) -> float:

@@ -28,6 +28,8 @@ _NOISE = 0.1
 _SAME = 1e-2
 """Relative difference of two answers that counts as the same: networks in bfloat16 on a GPU, whose sums have no fixed
 order, differ by some 1e-3; dropout of one in ten differs by 1e-1."""
+_MULTIPLES = (8, 16, 32, 64)
+"""Of sides in pixels that networks ask for."""
 _IDLE = 0.97
 """An answer as far from the clean image as the noisy one was: the smoothest filter brings that below 0.5."""
 _STRANGE = 3.0
@@ -70,7 +72,32 @@ def tried(
         again = _answer(candidate, x[:1], sigma, gradients=gradients)
         _check(candidate.name, first, again, gradients)
         return candidate, _remarks(candidate, first, x, clean, sigma)
-    raise ConfigError("; ".join(dict.fromkeys(failures)))
+    raise ConfigError(
+        "; ".join(dict.fromkeys(failures)) + _on_other_sides(model, item_shape, is_complex, like)
+    )
+
+
+def _on_other_sides(
+    model: Denoiser, item_shape: tuple[int, ...], is_complex: bool, like: Tensor
+) -> str:
+    """What to do, where the denoiser answers pictures whose sides are multiples of a power of two."""
+    if isinstance(model, FromDenoiser) and model.multiple > 1:
+        return ""
+    for multiple in _MULTIPLES:
+        if all(n % multiple == 0 for n in item_shape[-2:]):
+            continue
+        sides = (3 * multiple, 5 * multiple)  # multiples of no higher power of two
+        for candidate in _candidates(model, (*item_shape[:-2], *sides), is_complex):
+            _, x, sigma = _picture(candidate, (*item_shape[:-2], *sides), is_complex, like)
+            try:
+                _answer(candidate, x, sigma)
+            except (ConfigError, ShapeError):
+                continue
+            return (
+                f"; it answers pictures whose sides are multiples of {multiple}: FromDenoiser(network, "
+                f"multiple={multiple}), as every wrapper, grows them to that and cuts the answer"
+            )
+    return ""
 
 
 def _candidates(model: Denoiser, item_shape: tuple[int, ...], is_complex: bool) -> list[Denoiser]:

@@ -77,6 +77,7 @@ def test_settings(folder: Path) -> None:
         {"tasks": ("deblur", "deblur")},
         {"tasks": ("denoise",), "noises": (0.0,)},
         {"noises": (-0.1,)},
+        {"noises": (25.0,)},
         {"noises": (math.nan,)},
         {"noises": (0.1, 0.1)},
         {"crop": 5},

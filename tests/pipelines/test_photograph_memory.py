@@ -26,3 +26,21 @@ def test_the_estimate_grows_with_samples_and_lets_a_photograph_of_24_megapixels_
     check_memory((3, 4000, 6000), 1)
     with pytest.raises(OutOfMemory):
         check_memory((3, 4000, 6000), 10)
+
+
+def test_priors_of_codes_see_the_whole_picture_and_gradients_take_memory(monkeypatch):
+    monkeypatch.setenv("RESTORE_MAX_MEMORY_GB", "8")
+    check_memory((3, 1000, 1500), 1, "stsl", "natural-latent")
+    with pytest.raises(OutOfMemory, match="'natural-latent' sees pictures whole"):
+        check_memory((3, 2000, 3000), 1, "stsl", "natural-latent")
+    with pytest.raises(OutOfMemory, match="stsl follows gradients through the network"):
+        check_memory((3, 2000, 3000), 1, "stsl")
+    check_memory((3, 2000, 3000), 1, "dds")
+    with pytest.raises(OutOfMemory, match="'natural-latent' sees pictures whole"):
+        restore_image(
+            torch.zeros(3, 2000, 3000),
+            Degradation("denoise"),
+            noise=0.1,
+            sampler="stsl",
+            prior="natural-latent",
+        )

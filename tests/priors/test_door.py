@@ -179,6 +179,19 @@ def test_an_answer_that_is_no_denoised_picture_is_said():
     assert at_the_door(lambda x, t: x + (0.5 - x) * min(t / 1000, 1))[1] == idle
 
 
+def test_sides_that_a_network_asks_for_are_found():
+    def halved(x: Tensor, sigma: float) -> Tensor:
+        return nn.functional.interpolate(nn.functional.avg_pool2d(x, 16), scale_factor=16.0)
+
+    with pytest.raises(
+        RestoreError, match=r"multiples of 16: FromDenoiser\(network, multiple=16\)"
+    ):
+        at_the_door(halved, (30, 31))
+    with pytest.raises(RestoreError) as found:
+        at_the_door(lambda x, sigma: x[..., 1:], (30, 31))
+    assert "multiple" not in str(found.value)
+
+
 def test_own_subclasses_are_tried_too():
     class Mine(Denoiser):
         name = "mine"

@@ -62,6 +62,19 @@ def test_odd_masks_are_said(tmp_path: Path):
     assert "is it inverted?" in notes[0]
 
 
+def test_a_picture_that_was_turned_and_a_mask_that_was_not(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(RAMP).save(tmp_path / "photo.jpg", exif=exif)
+    Image.fromarray(WHITE).save(tmp_path / "m.png")
+    Image.fromarray(WHITE).save(tmp_path / "m.jpg", exif=exif, quality=100)
+    turned = read_image(tmp_path / "photo.jpg")
+    assert "taken as upright" in read_mask(tmp_path / "m.png", turned)[1][0]
+    known, notes = read_mask(tmp_path / "m.jpg", turned)
+    np.testing.assert_array_equal(known, KNOWN[::-1, ::-1])
+    assert not notes
+
+
 @pytest.mark.parametrize("top", [0, 1])
 def test_a_mask_of_0_and_1_knows_no_pixel(tmp_path: Path, top: int):
     Image.fromarray((KNOWN * top).astype(np.uint8)).save(tmp_path / "m.png")
