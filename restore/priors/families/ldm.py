@@ -57,7 +57,7 @@ _UNET = frozenset(
 @dataclasses.dataclass(frozen=True)
 class LDMConfig:
     """U-Net, first stage, and the factor from the first stage's codes to the U-Net's. linear_start, linear_end: ends of
-    the schedule where the settings say them.
+    the schedule where the settings say them. averaged: the file has an average of the U-Net's weights beside them.
     """
 
     unet: LDMUNetConfig
@@ -66,6 +66,7 @@ class LDMConfig:
     linear_start: float | None = None
     linear_end: float | None = None
     timesteps: int = 1000
+    averaged: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,7 @@ class _Arguments:
     timesteps: int = 1000
     parameterization: str = ""
     stored_scale_factor: float | None = None
+    averaged: bool = True
 
 
 Config = LDMConfig | FirstStage | Parts
@@ -177,7 +179,7 @@ class LDM(Family):
             params.pop("n_embed", None)
         return LDMConfig(
             unet, first_stage_config(params), _scale_factor(values, record), values.linear_start, values.linear_end,
-            values.timesteps,
+            values.timesteps, values.averaged,
         )  # fmt: skip
 
     def network(self, config: Config) -> nn.Module:
@@ -206,9 +208,14 @@ class LDM(Family):
         return Meaning(schedule=schedule, prediction=str(record.get("parameterization", "")))
 
     def settings_in(self, found: Checkpoint) -> dict[str, Any]:
-        """The factor of the codes, where training measured it and kept it with the weights."""
-        stored = _flat(found).get("scale_factor")
-        return {} if stored is None else {"stored_scale_factor": float(stored.read())}
+        """Whether there is an average of the U-Net; the factor of the codes, where training measured and kept it."""
+        names = _flat(found)
+        if not any(n.startswith(UNET) for n in names):
+            return {}
+        own: dict[str, Any] = {"averaged": any(n.startswith(AVERAGE) for n in names)}
+        if "scale_factor" in names:
+            own["stored_scale_factor"] = float(names["scale_factor"].read())
+        return own
 
     def kind(self, config: Config) -> str:
         """A latent prior, or an autoencoder alone."""
@@ -258,7 +265,9 @@ class LDM(Family):
         yield from first_stage_cases(
             network.first_stage_model, config.first_stage, arrays, config.scale_factor
         )
-        yield from _unet_cases(network, config, arrays, source.partition(":")[2])
+        yield from _unet_cases(
+            network, config, arrays, source.partition(":")[2] if config.averaged else "raw"
+        )
         yield from _schedule_cases(config, arrays)
 
 

@@ -46,7 +46,7 @@ def guessed_parts(weights: Weights) -> dict[str, Any]:
 
 def parts_config(record: Mapping[str, Any]) -> Parts:
     """From what `guessed_parts` found."""
-    return arguments(Parts, record, frozenset(("stored_scale_factor",)))
+    return arguments(Parts, record, frozenset(("stored_scale_factor", "averaged")))
 
 
 def parts_cases(network: nn.Module, config: Parts, arrays: Mapping[str, Tensor]) -> Iterator[Case]:
