@@ -67,8 +67,11 @@ class Converted:
 
     def shapes(self) -> Tensors:
         """Names and shapes of the network's tensors and of what it is told beside the image, on the meta device."""
-        with torch.device("meta"):
-            found = self.family.network(self.config).state_dict()
+        try:
+            with torch.device("meta"):
+                found = self.family.network(self.config).state_dict()
+        except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+            raise ConfigError(f"no network has these settings ({error})") from error
         return found | {CONTEXT + k: v for k, v in (self.meaning.context or {}).items()}
 
     def network(self, tensors: Tensors) -> nn.Module:

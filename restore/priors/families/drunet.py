@@ -68,7 +68,10 @@ class DRUNetFamily(Family):
         """In KAIR's form (in_nc counts the noise map) or deepinv's. Raises ConfigError."""
         values = dict(record)
         if "in_nc" in values:
-            values["in_channels"] = values.pop("in_nc") - 1
+            given = values.pop("in_nc")
+            if type(given) is not int:
+                raise ConfigError(f"argument 'in_nc' is {given!r}, expected int")
+            values["in_channels"] = given - 1
         if "out_nc" in values:
             values["out_channels"] = values.pop("out_nc")
         if str(values.pop("dim", 2)).lower() not in ("2", "2d"):

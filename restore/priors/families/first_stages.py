@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from restore.errors import ConfigError
 from restore.priors.families.base import Case, Record, Weights, arguments
 from restore.priors.nets.first_stage import AutoencoderKL, DDConfig, VQModel
+from restore.priors.nets.sizes import check_sizes
 
 IGNORED = frozenset(
     "cls dropout lossconfig monitor ckpt_path ignore_keys image_key colorize_nlabels remap sane_index_shape "
     "batch_resize_range scheduler_config lr_g_factor use_ema tanh_out give_pre_end use_linear_attn use_timestep "
     "rank lora_alpha lora_tune_decoder padding_mode stored_scale_factor".split()
 )
+_LARGEST_BOOK = 2**24
 _FALSE = ("tanh_out", "give_pre_end", "use_linear_attn", "remap", "lora_tune_decoder")
 _NAMES = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
 
@@ -29,6 +31,11 @@ class FirstStage:
     dd: DDConfig
     embed_dim: int
     n_embed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "embed_dim")
+        if self.n_embed is not None:
+            check_sizes(self, "n_embed", largest=_LARGEST_BOOK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +61,6 @@ def first_stage_config(record: Record) -> FirstStage:
         dd = dataclasses.replace(dd, attn_type="vanilla")
     if dd.attn_type not in ("vanilla", "none"):
         raise ConfigError(f"attn_type is '{dd.attn_type}', known are 'vanilla' and 'none'")
-    if not isinstance(dd.num_res_blocks, int) and len(dd.num_res_blocks) != len(dd.ch_mult):
-        raise ConfigError(
-            f"num_res_blocks {dd.num_res_blocks} and ch_mult {dd.ch_mult} must have one entry a level"
-        )
     return FirstStage(dd, given.embed_dim, given.n_embed)
 
 

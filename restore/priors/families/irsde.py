@@ -23,8 +23,10 @@ from restore.priors.families.meaning import Meaning
 from restore.priors.families.unwrapping import state_dict_in
 from restore.priors.nets.irsde_nafnet import ConditionalNAFNet, NAFNetConfig
 from restore.priors.nets.irsde_unet import ConditionalUNet, UNetConfig
+from restore.priors.nets.sizes import check_sizes
 
 Config = UNetConfig | NAFNetConfig
+_MOST_LEVELS = 10
 _CONTEXTS = ("degradation", "image")
 
 
@@ -115,6 +117,7 @@ class IRSDE(Family):
                 told and given.use_degra_context, told and given.use_image_context,
             )  # fmt: skip
         plain = arguments(_IRSDEUNet, record, self.ignored)
+        check_sizes(plain, "depth", largest=_MOST_LEVELS)
         mult = tuple(2 ** (i + 1) for i in range(plain.depth))
         return UNetConfig(plain.in_nc, plain.out_nc, plain.nf, mult)
 

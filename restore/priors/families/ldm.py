@@ -8,6 +8,7 @@ a network is told of a text, of the empty one as a rule, is given as a tensor.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,6 +68,10 @@ class LDMConfig:
     linear_end: float | None = None
     timesteps: int = 1000
     averaged: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale_factor < math.inf:
+            raise ConfigError(f"scale_factor is {self.scale_factor}, expected a number above 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -109,6 +109,9 @@ class RDDM(Family):
 
     def config(self, record: Record) -> RDDMNetworks:
         """From {"unet": ..., "diffusion": ..., "time": ...}, or from one row of arguments. Raises ConfigError."""
+        for name in ("unet", "diffusion"):
+            if not isinstance(record.get(name, {}), Mapping):
+                raise ConfigError(f"{name} is {record[name]!r}, expected the arguments by name")
         flat = {k: v for k, v in record.items() if k not in ("unet", "diffusion", "time", "cls")}
         values = {**flat, **dict(record.get("unet", {}))}
         diffusion = {k: v for k, v in dict(record.get("diffusion", {})).items() if k in _DIFFUSION}
@@ -129,10 +132,13 @@ class RDDM(Family):
                 "time='pair' as in experiments 0, 4 and 5"
             )
         unet = arguments(RDDMConfig, values, self.ignored)
-        return RDDMNetworks(
-            unet, form, time.startswith("pair"), str(said.get("objective", "")),
-            int(said.get("timesteps", 1000)),
-        )  # fmt: skip
+        objective, steps = said.get("objective", ""), said.get("timesteps", 1000)
+        if objective not in ("", *_HEADS) or type(steps) is not int or steps < 2:
+            raise ConfigError(
+                f"objective is {objective!r}, timesteps {steps!r}; expected 2 or more and one of {', '.join(_HEADS)} "
+                "(of an automatic objective the one that training decided for)"
+            )
+        return RDDMNetworks(unet, form, time.startswith("pair"), objective, steps)
 
     def network(self, config: RDDMNetworks) -> nn.Module:
         """The networks under their official names."""

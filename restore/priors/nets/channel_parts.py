@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 HEADS, HEAD_WIDTH = 4, 32
+LEAST_WIDTH = 4
+"""Of an embedding of time by sines and cosines: two frequencies."""
 
 
 def floor_of(x: Tensor) -> float:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.errors import ConfigError
+from restore.priors.nets.sizes import MOST, check_sizes
 
 _ACTIVATIONS = {"R": nn.ReLU, "L": nn.LeakyReLU, "E": nn.ELU, "s": nn.Softplus}
 _LEAK = 0.2
@@ -38,6 +39,8 @@ class DRUNetConfig:
     bias: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self, "in_channels", "out_channels", "nc")
+        check_sizes(self, "nb", largest=MOST)
         if len(self.nc) != LEVELS:
             raise ConfigError(f"nc has one width for each of {LEVELS} levels, got {self.nc}")
         for name, known in (

@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.errors import ConfigError
+from restore.priors.nets.sizes import check_sizes
 
 FORMS = ("kair", "deepinv")
 NORMS = ("batch_norm", "instance_norm")
+_MOST_CONVOLUTIONS = 1024
 _NORM_EPS = {"kair": 1e-4, "deepinv": 1e-5}
 
 
@@ -35,10 +37,10 @@ class FFDNetConfig:
     residual: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self, "channels", "width")
+        check_sizes(self, "convolutions", least=2, largest=_MOST_CONVOLUTIONS)
         if self.form not in FORMS or self.norm not in ("", *NORMS):
             raise ConfigError(f"{self}: form is one of {FORMS}, norm empty or one of {NORMS}")
-        if self.convolutions < 2:
-            raise ConfigError(f"{self}: FFDNet has a first and a last convolution")
 
 
 class FFDNet(nn.Module):

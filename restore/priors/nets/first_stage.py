@@ -12,7 +12,9 @@ import dataclasses
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.errors import ConfigError
 from restore.priors.nets.parts import attend
+from restore.priors.nets.sizes import MOST, check_groups, check_sizes
 
 NORM_EPS = 1e-6
 LOG_VARIANCES = (-30.0, 20.0)  # what those of the KL encoder are clipped to
@@ -38,6 +40,19 @@ class DDConfig:
     double_z: bool = True
     resamp_with_conv: bool = True
     attn_type: str = "vanilla"
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "ch", "z_channels", "ch_mult", "resolution", "in_channels", "out_ch")
+        check_sizes(self, "num_res_blocks", least=0, largest=MOST)
+        check_groups(
+            f"ch {self.ch} with ch_mult {self.ch_mult}",
+            (self.ch * m for m in (1, *self.ch_mult)),
+            32,
+        )
+        if len(self.blocks) != len(self.ch_mult):
+            raise ConfigError(
+                f"num_res_blocks {self.num_res_blocks} and ch_mult {self.ch_mult} must have one entry a level"
+            )
 
     @property
     def factor(self) -> int:

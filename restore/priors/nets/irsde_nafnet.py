@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.priors.nets.channel_parts import ChannelNorm, SinusoidalEmbedding
+from restore.errors import ConfigError
+from restore.priors.nets.channel_parts import LEAST_WIDTH, ChannelNorm, SinusoidalEmbedding
+from restore.priors.nets.sizes import LARGEST, check_sizes
+
+_MOST_BLOCKS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,17 @@ class NAFNetConfig:
     enc_blk_nums: tuple[int, ...] = ()
     dec_blk_nums: tuple[int, ...] = ()
     ending_skip: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "img_channel", "middle_blk_num")
+        check_sizes(self, "width", least=LEAST_WIDTH)
+        check_sizes(self, "enc_blk_nums", "dec_blk_nums", least=0, largest=_MOST_BLOCKS)
+        levels = len(self.enc_blk_nums)
+        if levels != len(self.dec_blk_nums) or self.width * 2**levels > LARGEST:
+            raise ConfigError(
+                f"enc_blk_nums {self.enc_blk_nums} and dec_blk_nums {self.dec_blk_nums} must have one entry a level, "
+                f"and width {self.width} doubles at each, up to {LARGEST}"
+            )
 
 
 class Gate(nn.Module):

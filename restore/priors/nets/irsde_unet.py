@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.errors import ConfigError
 from restore.priors.base import pad_sides
 from restore.priors.nets.channel_parts import (
+    LEAST_WIDTH,
     LinearAttention,
     Normed,
     Residual,
@@ -23,9 +25,10 @@ from restore.priors.nets.channel_parts import (
     downsample,
     upsample,
 )
+from restore.priors.nets.sizes import LARGEST, check_sizes
 from restore.priors.nets.spatial_transformer import SpatialTransformer
 
-HEAD_WIDTH = 32
+HEAD_WIDTH = GROUPS = 32
 _FINE_LEVELS = 3  # the first levels never attend to the image's context
 
 
@@ -44,6 +47,22 @@ class UNetConfig:
     context_dim: int = 0
     use_degra_context: bool = False
     use_image_context: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "in_nc", "out_nc", "ch_mult")
+        check_sizes(self, "nf", least=LEAST_WIDTH)
+        check_sizes(self, "context_dim", least=0)
+        widths = [b for _, b in self.steps]
+        if max(widths) > LARGEST:
+            raise ConfigError(
+                f"nf {self.nf} with {self.ch_mult} has {max(widths)} channels, at most {LARGEST}"
+            )
+        seen = [w for pair in self.steps[_FINE_LEVELS:] for w in pair] + [widths[-1]]
+        if self.use_image_context and any(w % GROUPS for w in seen):
+            raise ConfigError(
+                f"nf {self.nf} with {self.ch_mult}: levels that see the image's context need a multiple of "
+                f"{GROUPS} channels"
+            )
 
     @property
     def steps(self) -> list[tuple[int, int]]:

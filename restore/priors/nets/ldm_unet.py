@@ -13,6 +13,7 @@ from torch import nn
 from restore.errors import ConfigError
 from restore.priors.nets.adm_blocks import AttentionBlock
 from restore.priors.nets.adm_unet import ADMConfig, ADMUNet
+from restore.priors.nets.sizes import MOST, check_sizes
 from restore.priors.nets.spatial_transformer import SpatialTransformer
 
 
@@ -33,6 +34,9 @@ class LDMUNetConfig(ADMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "transformer_depth", largest=MOST)
+        if self.context_dim is not None:
+            check_sizes(self, "context_dim")
         if self.num_heads == -1 and self.num_head_channels == -1:
             raise ConfigError("either num_heads or num_head_channels has to be set")
         if self.use_spatial_transformer != (self.context_dim is not None):

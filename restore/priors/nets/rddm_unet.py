@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.errors import ConfigError
 from restore.priors.nets.channel_parts import (
+    LEAST_WIDTH,
     Attention,
     LearnedEmbedding,
     LinearAttention,
@@ -25,6 +27,7 @@ from restore.priors.nets.channel_parts import (
     floor_of,
     upsample,
 )
+from restore.priors.nets.sizes import check_groups, check_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,20 @@ class RDDMConfig:
     learned_sinusoidal_dim: int = 16
     condition: bool = False
     input_condition: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "dim_mults", "channels", "resnet_block_groups", "learned_sinusoidal_dim")
+        check_sizes(self, "dim", least=LEAST_WIDTH)
+        for name in ("init_dim", "out_dim"):
+            if getattr(self, name) is not None:
+                check_sizes(self, name)
+        widths = [self.dim, self.first, *(self.dim * m for m in self.dim_mults)]
+        check_groups(f"dim {self.dim} with {self.dim_mults}", widths, self.resnet_block_groups)
+        if self.first != self.dim or self.learned_sinusoidal_dim % 2:
+            raise ConfigError(
+                f"init_dim {self.init_dim} is not dim {self.dim}, or learned_sinusoidal_dim "
+                f"{self.learned_sinusoidal_dim} is odd: the released network knows neither"
+            )
 
     @property
     def given(self) -> int:

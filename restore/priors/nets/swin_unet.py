@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from restore.errors import ConfigError
 from restore.priors.nets.adm_blocks import (
+    GROUPS,
     Downsample,
     EmbeddedSequential,
     ResBlock,
@@ -20,6 +21,7 @@ from restore.priors.nets.adm_blocks import (
     group_norm,
 )
 from restore.priors.nets.parts import timestep_embedding
+from restore.priors.nets.sizes import MOST, check_groups, check_sizes
 from restore.priors.nets.swin import SwinLayer
 
 _COLOURS, _FEATURES = 3, 16  # of the degraded image, and of the first layer that reads a large one
@@ -56,6 +58,20 @@ class SwinUNetConfig:
     lq_size: int = 256
 
     def __post_init__(self) -> None:
+        check_sizes(
+            self, "image_size", "in_channels", "model_channels", "out_channels", "num_heads", "swin_depth",
+            "swin_embed_dim", "window_size", "lq_size",
+        )  # fmt: skip
+        check_sizes(self, "num_res_blocks", least=0, largest=MOST)
+        widths = [int(m * self.model_channels) for m in self.channel_mult]
+        check_groups("model_channels with channel_mult", widths, GROUPS)
+        check_groups("swin_embed_dim", [self.swin_embed_dim], GROUPS)
+        if self.heads < 1 or self.swin_embed_dim % self.heads or self.mlp_ratio <= 0:
+            raise ConfigError(
+                f"swin_embed_dim {self.swin_embed_dim} is not divided by {self.heads} heads (num_heads "
+                f"{self.num_heads}, num_head_channels {self.num_head_channels}), or mlp_ratio "
+                f"{self.mlp_ratio} is not above 0"
+            )
         if len(self.num_res_blocks) != len(self.channel_mult):
             raise ConfigError(
                 f"num_res_blocks {self.num_res_blocks} and channel_mult {self.channel_mult} must have one entry a level"
@@ -80,7 +96,8 @@ class SwinUNetConfig:
         """Attention heads of the Swin layers."""
         if self.num_head_channels == -1:
             return self.num_heads
-        return self.swin_embed_dim // self.num_head_channels
+        width = self.num_head_channels
+        return self.swin_embed_dim // width if width > 0 else 0
 
     @property
     def multiple(self) -> int:
