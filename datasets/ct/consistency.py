@@ -145,6 +145,20 @@ def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
     return geometry.det_offset_mm - moments(y, geometry).offset_mm
 
 
+def centre_deviation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
+    """Standard deviation, in mm, of what `centre_of_rotation` finds in one slice; infinite where nothing tells it.
+
+    Of centres of mass it follows from how far they lie from their sinusoid: over a short arc an offset is hardly told
+    from a shift of the object. Of mirrored views half a bin.
+    """
+    y = np.asarray(sinogram, np.float64)
+    if not shows_an_object(y):
+        return math.inf
+    if not _whole(y):
+        return geometry.det_spacing_mm / 2 if _opposite_views(geometry) else math.inf
+    return moments(y, geometry).deviation_mm if geometry.views > _FEWEST else math.inf
+
+
 def _positions(geometry: ParallelBeam) -> NDArray[np.float64]:
     bins = np.arange(geometry.n_det) - (geometry.n_det - 1) / 2
     return np.asarray(bins * geometry.det_spacing_mm + geometry.det_offset_mm, np.float64)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.consistency import Finding, centre_of_rotation, findings, unseen
+from restore.datasets.ct.consistency import (
+    Finding,
+    centre_deviation,
+    centre_of_rotation,
+    findings,
+    unseen,
+)
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.plausibility import narrow_detector
 from restore.datasets.scan import Scan, Setup, SetupOptions
@@ -194,15 +200,31 @@ class CTScan(Scan):
         return geometry, record, room
 
     def _centred(self) -> ParallelBeam:
-        """The geometry with the axis of rotation where the data say: the median over all slices."""
-        stored = self.geometry.det_offset_mm
-        offsets = [
-            centre_of_rotation(self.sinogram[i], self.geometry) for i in range(self.n_slices)
+        """The geometry with the axis of rotation where the data say: the median over the slices that tell it.
+
+        Raises InputError where it is not told to a bin.
+        """
+        stored, bin_mm = self.geometry.det_offset_mm, self.geometry.det_spacing_mm
+        slices = (self.sinogram[i] for i in range(self.n_slices))
+        told = [
+            (centre_of_rotation(y, self.geometry), centre_deviation(y, self.geometry))
+            for y in slices
         ]
+        offsets = [offset for offset, deviation in told if np.isfinite(deviation)]
+        deviations = [deviation for _, deviation in told if np.isfinite(deviation)]
+        # That of a mean; a median's is a quarter larger.
+        doubt = float(np.median(deviations)) / len(deviations) ** 0.5 if deviations else np.inf
+        if 2 * doubt > bin_mm:
+            raise InputError(
+                self.path,
+                f"its views do not tell the centre of rotation (to {doubt / bin_mm:.2g} bins only): few views, a short "
+                "arc, much noise, or cut views without opposite ones",
+                "leave --find-centre out and store det_offset_mm",
+            )
         found = float(np.median(offsets))
         self._note(
-            f"centre of rotation found: det_offset_mm {found:.3f} instead of {stored:.3f} "
-            f"({(found - stored) / self.geometry.det_spacing_mm:+.2f} bins), the median of {len(offsets)} slice(s)"
+            f"centre of rotation found: det_offset_mm {found:.3f} (to {doubt:.2g}) instead of {stored:.3f} "
+            f"({(found - stored) / bin_mm:+.2f} bins), the median of {len(offsets)} slice(s)"
         )
         return dataclasses.replace(self.geometry, det_offset_mm=found)
 

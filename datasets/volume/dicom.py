@@ -221,7 +221,8 @@ def _refuse_unfit(images: list[Image], source: Path) -> None:
     scouts = sum("LOCALIZER" in (image.header.get("ImageType") or ()) for image in images)
     if scouts:
         why = f"{scouts} of {len(images)} images are localizers (scouts)"
-        raise InputError(source, why, "give the folder of the series itself")
+        todo = "take them out of the folder" if scouts < len(images) else "give the series itself"
+        raise InputError(source, why, todo)
 
 
 def _thickness(image: Image) -> tuple[float, str]:

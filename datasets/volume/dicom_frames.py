@@ -11,6 +11,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
@@ -64,9 +65,13 @@ def split_frames(header: Dataset, name: str) -> list[Dataset]:
     """
     n_frames = int(header.get("NumberOfFrames") or 1)
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    if not per_frame or header.get("SOPClassUID") not in SINGLE_FRAME_CLASS:
+    if not per_frame:
         why = f"{n_frames} frames in one file, without their places (functional groups)"
         raise InputError(name, why, "export the series as single-frame MR or CT images")
+    if header.get("SOPClassUID") not in SINGLE_FRAME_CLASS:
+        storage = UID(str(header.get("SOPClassUID") or "")).name or "without a class"
+        why = f"{n_frames} frames of {storage}; of multi-frame images those of MR and CT are read"
+        raise InputError(name, why, "export the series as single-frame images")
     if len(per_frame) != n_frames:
         why = f"it announces {n_frames} frames and places {len(per_frame)}"
         raise InputError(name, why, "export it again")

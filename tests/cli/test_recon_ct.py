@@ -164,6 +164,22 @@ def test_the_centre_of_rotation_is_asked_for_and_found(arc: float, tmp_path: Pat
     np.testing.assert_array_equal(repeated, first)
 
 
+@pytest.mark.parametrize(
+    "scan",
+    [
+        {"views": 3, "arc": 180, "n_det": 128, "side": 100},
+        {"views": 12, "arc": 20, "n_det": 128, "side": 100},
+        {"views": 90, "arc": 160, "n_det": 64, "side": 60},
+    ],
+    ids=["three views", "a short arc", "cut without opposite views"],
+)
+def test_a_centre_that_the_views_do_not_tell(scan: dict, tmp_path: Path, verb):
+    file = written(tmp_path / "scan.h5", **scan)
+    result = verb("recon", file, "-o", tmp_path / "o.nii", "--sampler", "fbp", "--find-centre")
+    assert result.exit_code == 4
+    assert "do not tell the centre of rotation" in result.stderr
+
+
 def test_directions_that_are_not_seen_are_said(tmp_path: Path, verb):
     limited = written(tmp_path / "limited.h5", views=60, arc=120, n_det=128, side=100)
     result = verb("recon", limited, "-o", tmp_path / "limited.nii", "--sampler", "fbp")
