@@ -19,6 +19,7 @@ from restore.datasets.open import write
 from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom
+from restore.priors.families.known import FAMILIES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarking.md"
 
@@ -104,3 +105,22 @@ def test_the_table_of_the_page_on_fetching_is_one(
     monkeypatch.setenv("RESTORE_TABLES", str(tmp_path / "table.yaml"))
     assert "phantoms" in CliRunner().invoke(app, ["data", "fetch"]).stdout
     assert [f.name for f in entries("priors")["knee"].files] == ["knee.safetensors", "knee.json"]
+
+
+def test_the_page_on_priors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its commands, in order, on the sample of an NCSN++ checkpoint; its table has every kind that there is."""
+    text = DOCS.with_name("priors.md").read_text(encoding="utf-8")
+    samples = Path(__file__).parent / "golden" / "checkpoints" / "ncsnpp"
+    for path in samples.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    scan = simulate_fastmri(head_phantom((2, 24, 22)), coils=2, columns=22)
+    write_fastmri_file(scan, tmp_path / "scan.h5")
+    monkeypatch.chdir(tmp_path)
+    commands = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    assert [c.split()[:3] for c in commands[:3]] == [
+        ["restore", "models", v] for v in ("inspect", "convert", "check")
+    ]
+    for command in commands:
+        result = CliRunner().invoke(app, command.split()[1:])
+        assert result.exit_code == 0, (command, result.stderr)
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(FAMILIES)

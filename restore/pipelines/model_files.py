@@ -144,6 +144,8 @@ def convert(job: Conversion) -> Converted:
     context = {} if job.context is None else _context(job.context)
     tensors |= {CONTEXT + name: tensor for name, tensor in context.items()}
     made = made.told(tensors)
+    if not made.missing():
+        made.model()  # what is said fits the network, before anything is written
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     if bad:
         raise InputError(job.path, f"holds values that are not finite ({', '.join(bad[:_SHOWN])})")

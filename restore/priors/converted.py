@@ -75,10 +75,17 @@ class Converted:
         return found | {CONTEXT + k: v for k, v in (self.meaning.context or {}).items()}
 
     def network(self, tensors: Tensors) -> nn.Module:
-        """The network with these tensors, which fit it, in eval mode without gradients."""
+        """The network with these tensors, which fit it, in eval mode without gradients.
+
+        Weights in half precision are computed with in float32, which every device is good at.
+        """
         with torch.device("meta"):
             network = self.family.network(self.config)
-        own = {k: v for k, v in tensors.items() if not k.startswith(CONTEXT)}
+        own = {
+            k: v.float() if v.dtype in (torch.float16, torch.bfloat16) else v
+            for k, v in tensors.items()
+            if not k.startswith(CONTEXT)
+        }
         network.load_state_dict(own, assign=True)
         return network.eval().requires_grad_(False)
 

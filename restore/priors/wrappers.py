@@ -181,10 +181,17 @@ class FromX0(_VariancePreserving):
         return out
 
 
-BY_PREDICTION: dict[str, type[FromEps] | type[FromV] | type[FromX0]] = {
+_BY_PREDICTION: dict[str, type[FromEps] | type[FromV] | type[FromX0]] = {
     "eps": FromEps, "v": FromV, "x0": FromX0,
 }  # fmt: skip
-"""The wrapper of a variance-preserving network by what it predicts."""
+
+
+def wrapper_of(prediction: str, name: str = "") -> type[FromEps] | type[FromV] | type[FromX0]:
+    """The wrapper of a variance-preserving network by what it predicts: eps, v or x0. Raises ConfigError for others."""
+    if prediction not in _BY_PREDICTION:
+        words = ", ".join(_BY_PREDICTION)
+        raise ConfigError(f"prior '{name}': predicts '{prediction}', expected one of {words}")
+    return _BY_PREDICTION[prediction]
 
 
 class FromScore(_Wrapped):

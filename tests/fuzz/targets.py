@@ -56,6 +56,8 @@ from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
 from restore.operators.image.kernels import given_kernel
+from restore.priors.checkpoints.content import StoredTensor, leaves
+from restore.priors.checkpoints.reading import read_checkpoint
 from restore.priors.edm import build_unet_denoiser, new_unet
 from restore.priors.store import load_model, save_prior
 from restore.priors.unet import UNetConfig
@@ -258,6 +260,25 @@ def _prior(folder: Path) -> Path:
     return save_prior(folder / "a.safetensors", build_unet_denoiser(TINY, name="a"), {"data": []})
 
 
+def _checkpoint(zipped: bool) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        content = {
+            "state_dict": {"a.w": torch.ones(3, 4), "b": torch.arange(5)},
+            "step": 3,
+            "lr": np.float64(1),
+        }
+        torch.save(content, folder / "a.pt", _use_new_zipfile_serialization=zipped)
+        return folder / "a.pt"
+
+    return make
+
+
+def _tensors(path: Path) -> None:
+    for _, value in leaves(read_checkpoint(path).tree):
+        if isinstance(value, StoredTensor):
+            value.read()
+
+
 def _card(folder: Path) -> Path:
     return _prior(folder).with_suffix(".json")
 
@@ -339,6 +360,8 @@ TARGETS = (
     Target("config-yaml", _beside_a_scan(_run_file), _dry, (yaml_lines, yaml_lines, damaged_bytes)),
     Target("config-json", _beside_a_scan(_record), _dry, (json_tree, json_tree, damaged_bytes)),
     Target("weights", _prior, _load_weights, (safetensors_header, damaged_bytes)),
+    Target("torch-zip", _checkpoint(True), _tensors, (damaged_bytes, damaged_head)),
+    Target("torch-older", _checkpoint(False), _tensors, (damaged_bytes, damaged_head)),
     Target("card", _card, lambda p: load_model(p.with_suffix(".safetensors")), (json_tree, damaged_bytes)),
     Target("training-state", _state, _load_state, (safetensors_header, safetensors_record, damaged_bytes)),
     Target("results", _rows, lambda p: results.load(p.parent), (csv_cells, damaged_bytes)),

@@ -23,7 +23,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-MEMORY_BYTES = 6 << 30
+MEMORY_BYTES = 4 << 30
 CPU_SECONDS = 300
 MOST_NODES = 3_000_000
 DEEPEST = 200

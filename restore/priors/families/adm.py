@@ -8,7 +8,7 @@ constructor's (`model_channels`, factors).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from restore.priors.families.base import (
 from restore.priors.families.meaning import Meaning, alphas_cumprod
 from restore.priors.families.unwrapping import state_dict_in
 from restore.priors.nets.adm_unet import ADMConfig, ADMUNet
-from restore.priors.wrappers import FromEps, FromV, FromX0
+from restore.priors.wrappers import wrapper_of
 
 CLASSES = 1000
 """The official code knows ImageNet's number of classes only."""
@@ -37,7 +37,8 @@ _MULTS: dict[int, tuple[float, ...]] = {
     512: (0.5, 1, 1, 2, 2, 4, 4), 256: (1, 1, 2, 2, 4, 4), 128: (1, 1, 2, 3, 4), 64: (1, 2, 3, 4),
 }  # fmt: skip
 """channel_mult where it is left out, by image_size."""
-_WRAPPERS: dict[str, Callable[..., Denoiser]] = {"eps": FromEps, "x0": FromX0, "v": FromV}
+_OTHERS = ("relative_position_bias_table", "attn2.to_k.weight")
+"""Of ResShift's Swin layers and of latent diffusion's transformers."""
 
 
 class ADM(Family):
@@ -54,10 +55,10 @@ class ADM(Family):
     asked = "heads, attention order; range, schedule, prediction, complex mode, class"
 
     def claims(self, found: Checkpoint) -> bool:
-        """input_blocks and time_embed without a first stage beside them."""
-        names = state_dict_in(found, "") or {}
-        swin = any(n.endswith("relative_position_bias_table") for n in names)  # ResShift's
-        return not swin and {"input_blocks.0.0.weight", "time_embed.0.weight"} <= set(names)
+        """input_blocks and time_embed, and none of the layers that its descendants have put between them."""
+        names = set(state_dict_in(found, "") or ())
+        others = any(n.endswith(_OTHERS) for n in names)
+        return {"input_blocks.0.0.weight", "time_embed.0.weight"} <= names and not others
 
     def weights(self, found: Checkpoint, which: str) -> Weights:
         """The flat dictionary; `ema` and `raw` where a trainer keeps both in one file."""
@@ -144,7 +145,7 @@ class ADM(Family):
         a = alphas_cumprod(meaning.schedule)
         scale = 1000 / len(a) if meaning.rescale_time else 1.0
         assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
-        return _WRAPPERS[meaning.prediction](
+        return wrapper_of(meaning.prediction, name)(
             Timed(network, scale, meaning.label), a, channels=config.in_channels, trained=meaning.range,
             complex_mode=meaning.complex_mode or "separate", multiple=config.multiple, name=name,
         )  # fmt: skip

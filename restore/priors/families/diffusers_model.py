@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,9 +11,7 @@ from restore.priors.families.codes import CodedModel
 from restore.priors.families.meaning import Meaning, alphas_cumprod
 from restore.priors.nets.diffusers_unet import UNet2DConfig
 from restore.priors.nets.diffusers_vae import VAEConfig
-from restore.priors.wrappers import FromEps, FromV, FromX0
-
-WRAPPERS: dict[str, Callable[..., Denoiser]] = {"eps": FromEps, "x0": FromX0, "v": FromV}
+from restore.priors.wrappers import wrapper_of
 
 
 class OfClass(nn.Module):
@@ -63,7 +60,8 @@ def _wrapped(network: nn.Module, meaning: Meaning, **images: Any) -> Denoiser:
     a = (
         a[:-1] if a[-1] <= 0 else a
     )  # where the last level is pure noise nothing can be told of the image
-    return WRAPPERS[meaning.prediction](OfClass(network, meaning.label), a, **images)
+    wrapper = wrapper_of(meaning.prediction, images["name"])
+    return wrapper(OfClass(network, meaning.label), a, **images)
 
 
 class MeanCode(nn.Module):

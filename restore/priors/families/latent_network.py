@@ -11,7 +11,7 @@ from restore.priors.base import Denoiser
 from restore.priors.families.meaning import Meaning
 from restore.priors.latent import LatentModel
 from restore.priors.nets.first_stage import DDConfig
-from restore.priors.wrappers import BY_PREDICTION
+from restore.priors.wrappers import wrapper_of
 
 
 class LatentNetwork(LatentModel):
@@ -36,7 +36,7 @@ class LatentNetwork(LatentModel):
         assert meaning.range is not None  # noqa: S101  (for the type checker: the family asks for it)
         self.network, self.scale, self.name, self._range = network, scale, name, meaning.range
         self.channels, self.latent_channels, self.factor = dd.in_channels, code, dd.factor
-        self.denoiser: Denoiser = BY_PREDICTION[meaning.prediction](
+        self.denoiser: Denoiser = wrapper_of(meaning.prediction, name)(
             ToldUNet(network, prompt, meaning.label), alphas, channels=code, multiple=multiple, name=name
         )  # fmt: skip
         self.sigma_min, self.sigma_max = self.denoiser.sigma_min, self.denoiser.sigma_max

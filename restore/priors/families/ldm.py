@@ -122,7 +122,10 @@ class LDM(Family):
         """A U-Net beside a first stage; or an autoencoder with what its training leaves beside it."""
         names = _flat(found)
         whole = any(n.startswith(UNET) for n in names)
-        alone = "quant_conv.weight" in names and "post_quant_conv.weight" in names
+        own = any("encoder.down.0." in n for n in names) or any(
+            "encoder.mid.block_1" in n for n in names
+        )
+        alone = own and "quant_conv.weight" in names and "post_quant_conv.weight" in names
         return whole or alone
 
     def weights(self, found: Checkpoint, which: str) -> Weights:

@@ -69,7 +69,11 @@ class Meaning:
 
     def over(self, other: Meaning) -> Meaning:
         """This meaning where it says something, the other one where it does not."""
-        said = {k: v for k, v in self.record().items() if v not in (None, "", (), False)}
+        said = {
+            k: v
+            for k, v in self.record().items()
+            if v is not None and v is not False and v not in ("", ())  # class 0 is said
+        }
         return dataclasses.replace(other, **said, context=self.context or other.context)
 
     def record(self) -> dict[str, Any]:

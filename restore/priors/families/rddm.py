@@ -25,7 +25,7 @@ from restore.priors.families.bridge_network import BridgeNetwork, head_of, times
 from restore.priors.families.meaning import Meaning, alphas_cumprod
 from restore.priors.families.unwrapping import state_dict_in, without_prefix
 from restore.priors.nets.rddm_unet import RDDMConfig, SharedUnet, TwoUnets, Unet
-from restore.priors.wrappers import BY_PREDICTION
+from restore.priors.wrappers import wrapper_of
 
 _FORMS = {1: "shared", 0: "two", -1: "one"}  # by share_encoder
 _HEADS = {objective: head for head, objective in rddm.HEADS.items()}
@@ -177,7 +177,7 @@ class RDDM(Family):
             )
         if self.kind(config) == "denoiser":
             assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
-            return BY_PREDICTION[meaning.prediction](
+            return wrapper_of(meaning.prediction, name)(
                 network, alphas_cumprod(meaning.schedule), channels=config.unet.channels, trained=meaning.range,
                 complex_mode=meaning.complex_mode or "separate", multiple=config.unet.multiple, name=name,  # type: ignore[arg-type]
             )  # fmt: skip
