@@ -186,7 +186,7 @@ _BY_PREDICTION: dict[str, type[FromEps] | type[FromV] | type[FromX0]] = {
 }  # fmt: skip
 
 
-def wrapper_of(prediction: str, name: str = "") -> type[FromEps] | type[FromV] | type[FromX0]:
+def wrapper_of(prediction: str, name: str = "") -> Callable[..., Denoiser]:
     """The wrapper of a variance-preserving network by what it predicts: eps, v or x0. Raises ConfigError for others."""
     if prediction not in _BY_PREDICTION:
         words = ", ".join(_BY_PREDICTION)
