@@ -179,7 +179,7 @@ class RDDM(Family):
             assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
             return wrapper_of(meaning.prediction, name)(
                 network, alphas_cumprod(meaning.schedule), channels=config.unet.channels, trained=meaning.range,
-                complex_mode=meaning.complex_mode or "separate", multiple=config.unet.multiple, name=name,  # type: ignore[arg-type]
+                complex_mode=meaning.complex_mode or "separate", multiple=config.unet.multiple, name=name,
             )  # fmt: skip
         return RDDMModel(network, config, meaning, name)
 
