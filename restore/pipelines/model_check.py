@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from restore.errors import InputError, NotFoundError, ShapeError, WeightsError
+from restore.errors import InputError, NotFoundError, ShapeError, WeightsError, is_out_of_memory
 from restore.priors.converted import converted_from, is_converted
 from restore.priors.families.base import Case, outputs
 from restore.priors.store import load_tensors, read_card
@@ -61,8 +61,7 @@ def replay(
     dtype = getattr(torch, precision)
     network = found.network(tensors).to(dtype)
     ready = {k: v.to(dtype) if v.is_floating_point() else v for k, v in arrays.items()}
-    which = card.get("source", {}).get("weights", "usual")
-    source = f"{Path(card.get('source', {}).get('file', path.name)).stem}:{'ema' if which == 'usual' else which}"
+    source = _source(card, path)
     with torch.inference_mode():
         compared = [
             compare(c, tolerance) for c in found.family.replay(network, found.config, ready, source)
@@ -77,10 +76,26 @@ def replay(
     return Replayed(compared, [name for name in stored if name not in done])
 
 
+def _source(card: dict[str, Any], path: Path) -> str:
+    """What a model was converted from, NAME:ema or NAME:raw, as far as its card says so."""
+    said = card.get("source")
+    record = said if isinstance(said, dict) else {}
+    which = "raw" if record.get("weights") == "raw" else "ema"
+    return f"{Path(str(record.get('file', path.name))).stem}:{which}"
+
+
 def compare(case: Case, tolerance: float | None = None) -> Compared:
     """One case computed and compared. Raises ShapeError where the shapes differ."""
     limit = case.tolerance if tolerance is None else tolerance
-    computed, reference = case.compute(), case.reference
+    reference = case.reference
+    try:
+        computed = case.compute()
+    except (RuntimeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ShapeError(
+            f"{case.output}: the network cannot be run on the stored inputs ({error}); are they those of this network?"
+        ) from error
     if computed.shape != reference.shape:
         raise ShapeError(
             f"{case.output}: computed {tuple(computed.shape)}, stored {tuple(reference.shape)}"

@@ -23,7 +23,7 @@ from restore.errors import ConfigError, InputError, OutputError
 from restore.pipelines.model_check import read_arrays
 from restore.priors.checkpoints.content import Checkpoint, Opaque, StoredTensor, leaves
 from restore.priors.checkpoints.reading import read_checkpoint
-from restore.priors.converted import CONTEXT, Converted, converted_from, is_converted
+from restore.priors.converted import ALONE, CONTEXT, Converted, converted_from, is_converted
 from restore.priors.families.base import Family, Weights
 from restore.priors.families.known import FAMILIES, PLAIN, family_of
 from restore.priors.families.meaning import Meaning, meaning_from
@@ -130,21 +130,24 @@ def convert(job: Conversion) -> Converted:
     found, family = read_checkpoint(job.path), family_of(job.kind)
     _claimed(found, family)
     weights = family.weights(found, job.weights)
-    given = {**_arguments(job, found), **job.settings}
-    record = {**_guess(family, weights, found), **family.settings_in(found), **given}
     try:
-        config = family.config(record)
+        given = {**family.plain(_arguments(job, found)), **job.settings}
+        record = {**_guess(family, weights, found), **family.settings_in(found), **given}
+        made = Converted(family, family.config(record), _meaning(job, record, found), job.out.stem)
+        shapes = made.shapes()
     except ConfigError as error:
         raise ConfigError(f"{job.path}: {error}") from error
-    side = meaning_from(read_json(job.sidecar)) if job.sidecar is not None else Meaning()
-    meaning = job.meaning.over(side).over(family.stated(record, found))
-    made = Converted(family, config, meaning, job.out.stem)
-    _fits(job.path, weights, made)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        # Settings that each may be, and that make no network together; torch's layers say so in their own ways.
+        raise ConfigError(
+            f"{job.path}: no network of '{family.name}' has these settings ({type(error).__name__}: {error})"
+        ) from error
+    _fits(job.path, weights, shapes)
     tensors = {name: tensor.read().contiguous() for name, tensor in weights.items()}
     context = {} if job.context is None else _context(job.context)
     tensors |= {CONTEXT + name: tensor for name, tensor in context.items()}
     made = made.told(tensors)
-    if not made.missing():
+    if made.kind not in ALONE and not made.missing():
         made.model()  # what is said fits the network, before anything is written
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     if bad:
@@ -152,13 +155,19 @@ def convert(job: Conversion) -> Converted:
     digest = write_tensors(job.out, tensors)
     write_card(job.out, {
         "name": job.out.stem, "schema": SCHEMA, "architecture": family.name, "kind": made.kind,
-        "settings": plain(_without_remarks(record), "settings"), "meaning": plain(meaning.record(), "meaning"),
+        "settings": plain(_without_remarks(record), "settings"), "meaning": plain(made.meaning.record(), "meaning"),
         "context": {name: list(tensor.shape) for name, tensor in context.items()},
         "source": _source(job, found), "parameters": sum(t.numel() for t in tensors.values()),
         "licence": job.licence or "that of the source", "converted": f"restore {restore.__version__}",
         "sha256": digest,
     })  # fmt: skip
     return made
+
+
+def _meaning(job: Conversion, record: Mapping[str, Any], found: Checkpoint) -> Meaning:
+    """What is said by options, by the side-car, by the family's own settings, in this order."""
+    side = meaning_from(read_json(job.sidecar)) if job.sidecar is not None else Meaning()
+    return job.meaning.over(side).over(family_of(job.kind).stated(record, found))
 
 
 def _claimed(found: Checkpoint, family: Family) -> None:
@@ -209,9 +218,8 @@ def _context(path: Path) -> dict[str, Tensor]:
     return {n: t.float().contiguous() for n, t in found.items()}
 
 
-def _fits(path: Path, weights: Weights, made: Converted) -> None:
+def _fits(path: Path, weights: Weights, expected: Mapping[str, Tensor]) -> None:
     """Raise InputError unless the names and shapes of a file are those of the network that the settings describe."""
-    expected = made.shapes()
     wrong = [f"{n} is missing" for n in expected if n not in weights]
     wrong += [f"{n} is not of this network" for n in weights if n not in expected]
     wrong += [
@@ -262,7 +270,7 @@ def state(path: Path, meaning: Meaning, settings: Mapping[str, Any]) -> Converte
         raise ConfigError(
             f"{path}: these settings are of another network ({', '.join(changed[:_SHOWN])}); convert the file again"
         )
-    if made.missing() == []:
+    if made.kind not in ALONE and not made.missing():
         made.model()
     write_card(path, card)
     return made

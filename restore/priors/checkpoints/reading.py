@@ -170,6 +170,12 @@ def _folder(path: Path) -> Checkpoint:
             )
     if (path / "model_index.json").is_file():
         configs["model_index"] = read_json(path / "model_index.json")
+    several = [p for p in tree if p]
+    if several and "" not in tree and "model_index" not in configs:
+        raise InputError(
+            path, f"is no pipeline (no model_index.json), but has folders of models: {', '.join(several)}",
+            "name one of them",
+        )  # fmt: skip
     if not tree and not configs:
         raise InputError(
             path, "no folder of diffusers (config.json with diffusion_pytorch_model.safetensors, or model_index.json)",

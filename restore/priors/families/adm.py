@@ -115,7 +115,11 @@ class ADM(Family):
 
     def stated(self, record: Record, found: Checkpoint) -> Meaning:
         """Schedule, prediction and times, where the settings of the diffusion stand beside those of the network."""
-        steps = int(record.get("diffusion_steps", 1000))
+        steps = record.get("diffusion_steps", 1000)
+        if type(steps) is not int or steps < 2:
+            raise ConfigError(
+                f"argument 'diffusion_steps' is {steps!r}, expected a number of 2 or more"
+            )
         schedule = str(record.get("noise_schedule", ""))
         if schedule == "linear":  # the ends hold for 1000 steps
             schedule = f"linear:{1e-4 * 1000 / steps:g}:{0.02 * 1000 / steps:g}:{steps}"
@@ -187,7 +191,9 @@ def _constructor_form(values: dict[str, Any]) -> dict[str, Any]:
         if not mult and size not in _MULTS:
             raise ConfigError(f"channel_mult is empty, and image_size {size} has no usual one")
         values["channel_mult"] = list(_numbers("channel_mult", mult)) if mult else _MULTS[size]  # type: ignore[index]
-    if isinstance(where := values.get("attention_resolutions"), str):
+    where = values.get("attention_resolutions")
+    if isinstance(where, str | int):
+        where = str(where)
         if not isinstance(size, int) or size < 1:
             raise ConfigError(
                 f"attention_resolutions '{where}' are in pixels, and image_size is {size!r}; give both, or a list of "

@@ -80,6 +80,10 @@ class Family(ABC):
     def network(self, config: Any) -> nn.Module:
         """The network with exactly the official names. Called on the meta device."""
 
+    def plain(self, record: Record) -> Record:
+        """What people give as settings without sections, so that single ones can win over it. As it is by default."""
+        return record
+
     def settings_in(self, found: Checkpoint) -> Record:
         """The constructor's arguments that stand in the file itself. None by default."""
         return {}

@@ -16,7 +16,7 @@ def guessed(weights: Weights) -> dict[str, Any]:
     """All arguments of the network, and the preconditioning where a table of levels tells it; nothing for a block."""
     names = {n.removeprefix("model."): t.shape for n, t in weights.items()}
     if "map_layer0.weight" not in names:
-        return {}
+        return _of_block(names) if "affine.weight" in names else {}
     song = "out_conv.weight" not in names
     sides = sorted({int(m[1]) for n in names if (m := re.match(r"enc\.(\d+)x", n))}, reverse=True)
     first = next(s for n, s in names.items() if re.fullmatch(r"enc\.\d+x\d+_conv\.weight", n))
@@ -39,6 +39,15 @@ def guessed(weights: Weights) -> dict[str, Any]:
     if "u" in names:
         found |= {"precond": IDDPM, "M": names["u"][0] - 1}
     return found | (_of_song(names, noise // width) if song else {})
+
+
+def _of_block(names: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    out, channels = names["conv0.weight"][:2]
+    rows, emb = names["affine.weight"]
+    return {
+        "cls": "UNetBlock", "in_channels": channels, "out_channels": out, "emb_channels": emb,
+        "attention": "qkv.weight" in names, "adaptive_scale": rows == 2 * out,
+    }  # fmt: skip
 
 
 def _of_song(names: dict[str, tuple[int, ...]], noise: int) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class NCSNppFamily(Family):
             found["num_scales"] = weights["sigmas"].shape[0]
         return found
 
-    def config(self, record: Record) -> NCSNppConfig:
-        """With sections or without; other sections and entries of the official configuration do not matter."""
+    def plain(self, record: Record) -> Record:
+        """Without sections; other sections and entries of the official configuration do not matter."""
         values = {k: v for k, v in record.items() if not isinstance(v, Mapping)}
         for section in _SECTIONS:
             inner = record.get(section, {})
@@ -92,6 +92,11 @@ class NCSNppFamily(Family):
             values |= {k: v for k, v in inner.items() if section == "model" or k in _NAMES}
         if values.pop("name", "ncsnpp") != "ncsnpp":
             raise ConfigError("model.name is not 'ncsnpp': another network of score_sde")
+        return values
+
+    def config(self, record: Record) -> NCSNppConfig:
+        """With sections or without. Raises ConfigError."""
+        values = dict(self.plain(record))
         for word in ("progressive", "progressive_input", "progressive_combine", "nonlinearity"):
             if isinstance(values.get(word), str):
                 values[word] = values[word].lower()
@@ -103,9 +108,7 @@ class NCSNppFamily(Family):
 
     def stated(self, record: Record, found: Checkpoint) -> Meaning:
         """The range follows from `centered`."""
-        data = record.get("data", {})
-        centered = data.get("centered") if isinstance(data, Mapping) else None
-        centered = record.get("centered", centered)
+        centered = self.plain(record).get("centered")
         ranges = {True: (-1.0, 1.0), False: (0.0, 1.0)}
         return Meaning(range=ranges[centered] if isinstance(centered, bool) else None)
 
@@ -114,9 +117,14 @@ class NCSNppFamily(Family):
         return "denoiser"
 
     def unstated(self, config: NCSNppConfig, meaning: Meaning) -> list[str]:
-        """Range, and what becomes of complex images where there are one or two channels."""
-        complex_mode = ["complex_mode"] if config.num_channels in (1, 2) else []
-        return needed(meaning, "range", *complex_mode)
+        """Range, noise where the settings do not have it, and what becomes of complex images of one or two channels."""
+        missing = needed(meaning, "range")
+        if config.num_channels in (1, 2):
+            missing += needed(meaning, "complex_mode")
+        stated = config.sigma_min is not None and config.sigma_max is not None
+        return missing + (
+            needed(meaning, "sigma_range") if config.sde == "vesde" and not stated else []
+        )
 
     def model(
         self, network: nn.Module, config: NCSNppConfig, meaning: Meaning, name: str
@@ -127,7 +135,7 @@ class NCSNppFamily(Family):
             "complex_mode": meaning.complex_mode or "separate",
         }  # fmt: skip
         if config.sde == "vesde":
-            low, high = meaning.sigma_range or (config.sigma_min, config.sigma_max)
+            low, high = meaning.sigma_range or (config.sigma_min or 0.0, config.sigma_max or 0.0)
             return FromScore(Exploding(network, config), sigma_min=low, sigma_max=high, **images)
         a = _preserving(config)
         return FromEps(

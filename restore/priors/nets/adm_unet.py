@@ -55,9 +55,16 @@ class ADMConfig:
         widths = [int(m * self.model_channels) for m in self.channel_mult]
         counts = (self.in_channels, self.out_channels, self.model_channels, *widths)
         if not widths or not all(1 <= n <= LARGEST_WIDTH for n in counts):
-            raise ConfigError(f"{self}: expected widths and channels in 1..{LARGEST_WIDTH}")
+            raise ConfigError(
+                f"in_channels, out_channels, model_channels and widths {counts} (channel_mult {self.channel_mult}): "
+                f"expected 1..{LARGEST_WIDTH}"
+            )
         if not 0 <= self.num_res_blocks <= MOST_BLOCKS or len(widths) > MOST_BLOCKS:
-            raise ConfigError(f"{self}: expected at most {MOST_BLOCKS} levels and blocks a level")
+            raise ConfigError(
+                f"num_res_blocks {self.num_res_blocks}, {len(widths)} levels: expected at most {MOST_BLOCKS} of each"
+            )
+        if self.num_classes is not None and not 1 <= self.num_classes <= LARGEST_WIDTH:
+            raise ConfigError(f"num_classes {self.num_classes}: expected 1..{LARGEST_WIDTH}")
         if bad := [w for w in widths if w % GROUPS]:
             raise ConfigError(
                 f"widths {bad} (model_channels {self.model_channels} x channel_mult {self.channel_mult}) cannot be "

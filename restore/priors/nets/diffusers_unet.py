@@ -185,6 +185,8 @@ def check_common(config: UNetConfigs) -> None:
     )
     if not all(1 <= n <= _LARGEST for n in sizes):
         raise ConfigError(f"channels and layers {sizes}: expected 1..{_LARGEST}")
+    if config.norm_num_groups < 1:
+        raise ConfigError(f"norm_num_groups is {config.norm_num_groups}, expected 1 or more")
     if bad := [c for c in config.block_out_channels if c % config.norm_num_groups]:
         raise ConfigError(f"norm_num_groups {config.norm_num_groups} does not divide {bad}")
 

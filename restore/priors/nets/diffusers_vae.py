@@ -64,7 +64,12 @@ class VAEConfig:
             *self.block_out_channels,
         )
         if not all(1 <= n <= 65_536 for n in sizes) or not 1 <= self.layers_per_block <= 64:
-            raise ConfigError(f"{self}: expected channels in 1..65536, 1 to 64 layers")
+            raise ConfigError(
+                f"channels {sizes}, layers_per_block {self.layers_per_block}: expected channels in 1..65536, 1 to 64 "
+                "layers"
+            )
+        if self.norm_num_groups < 1:
+            raise ConfigError(f"norm_num_groups is {self.norm_num_groups}, expected 1 or more")
         if bad := [c for c in self.block_out_channels if c % self.norm_num_groups]:
             raise ConfigError(f"norm_num_groups {self.norm_num_groups} does not divide {bad}")
 

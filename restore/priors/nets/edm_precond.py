@@ -46,7 +46,15 @@ class PrecondConfig:
                     f"precond is '{word}', expected one of {', '.join(PRECONDS)} (by the class that trained it)"
                 )
         if not 0 < self.sigma_data < math.inf or not 1 <= self.M <= 100_000:
-            raise ConfigError(f"{self}: expected sigma_data above 0, M in 1..100000")
+            raise ConfigError(
+                f"sigma_data {self.sigma_data}, M {self.M}: expected sigma_data above 0, M in 1..100000"
+            )
+        if not (
+            0 < self.beta_d < math.inf and 0 <= self.beta_min < math.inf and self.epsilon_t > 0
+        ):
+            raise ConfigError(
+                f"beta_d {self.beta_d}, beta_min {self.beta_min}, epsilon_t {self.epsilon_t}: expected numbers above 0"
+            )
 
     def noise_range(self) -> tuple[float, float]:
         """Lowest and highest noise that it was trained for: as stated, else as the official class or sampler has it."""

@@ -66,12 +66,19 @@ class EDMNetConfig:
             self.channel_mult_noise, *self.channel_mult,
         )  # fmt: skip
         if not all(1 <= n <= _LARGEST for n in sizes) or not 1 <= len(self.channel_mult) <= 16:
-            raise ConfigError(f"{self}: expected sizes in 1..{_LARGEST} and 1 to 16 levels")
+            raise ConfigError(
+                f"img_resolution, img_channels, model_channels and multiples {sizes}: expected 1..{_LARGEST} and 1 to "
+                "16 levels"
+            )
         if not 0 <= self.num_blocks <= 64 or self.label_dim < 0 or self.augment_dim < 0:
-            raise ConfigError(f"{self}: expected at most 64 blocks a level, labels not below 0")
+            raise ConfigError(
+                f"num_blocks {self.num_blocks}, label_dim {self.label_dim}, augment_dim {self.augment_dim}: expected "
+                "at most 64 blocks, labels not below 0"
+            )
         if self.img_resolution >> (len(self.channel_mult) - 1) < 1 or not self.resample_filter:
             raise ConfigError(
-                f"{self}: more levels than the image has sides to halve, or no filter"
+                f"img_resolution {self.img_resolution} cannot be halved for channel_mult {self.channel_mult}, or "
+                f"resample_filter {self.resample_filter} has no taps"
             )
 
     @property

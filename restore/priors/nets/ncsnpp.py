@@ -24,7 +24,7 @@ ACTS: dict[str, layers.Act] = {
 _WORDS = {
     "embedding_type": ("fourier", "positional"), "resblock_type": ("biggan", "ddpm"),
     "progressive": ("none", "output_skip", "residual"), "progressive_input": ("none", "input_skip", "residual"),
-    "progressive_combine": ("sum", "cat"), "nonlinearity": tuple(ACTS), "sde": ("vesde", "vpsde", "subvpsde"),
+    "progressive_combine": ("sum", "cat"), "nonlinearity": tuple(ACTS), "sde": ("vesde", "vpsde"),
 }  # fmt: skip
 _LARGEST, _MOST_LEVELS = 65_536, 16
 
@@ -58,8 +58,8 @@ class NCSNppConfig:
     nonlinearity: str = "swish"
     conditional: bool = True
     resamp_with_conv: bool = True
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
+    sigma_min: float | None = None
+    sigma_max: float | None = None
     beta_min: float = 0.1
     beta_max: float = 20.0
 
@@ -71,9 +71,27 @@ class NCSNppConfig:
                 )
         sizes = (self.num_channels, self.image_size, self.nf, *self.ch_mult, self.num_scales)
         if not all(1 <= n <= _LARGEST for n in sizes) or not 0 <= self.num_res_blocks <= 64:
-            raise ConfigError(f"{self}: expected sizes in 1..{_LARGEST}, at most 64 blocks a level")
+            raise ConfigError(
+                f"num_channels, image_size, nf, ch_mult, num_scales {sizes}: expected 1..{_LARGEST}, and at most 64 "
+                "blocks a level"
+            )
         if not 1 <= len(self.ch_mult) <= _MOST_LEVELS or self.nf < 4:
-            raise ConfigError(f"{self}: expected 1 to {_MOST_LEVELS} levels and nf of 4 or more")
+            raise ConfigError(
+                f"ch_mult {self.ch_mult}, nf {self.nf}: expected 1 to {_MOST_LEVELS} levels, nf of 4 or more"
+            )
+        low, high = self.sigma_min, self.sigma_max
+        if low is not None and high is not None and not 0 < low < high < math.inf:
+            raise ConfigError(
+                f"sigma_min {self.sigma_min}, sigma_max {self.sigma_max}: expected two that rise, above 0"
+            )
+        if not 0 <= self.beta_min < self.beta_max < math.inf:
+            raise ConfigError(
+                f"beta_min {self.beta_min}, beta_max {self.beta_max}: expected two that rise, from 0"
+            )
+        if self.fir and not (len(self.fir_kernel) >= 2 and sum(self.fir_kernel) > 0):
+            raise ConfigError(
+                f"fir_kernel {self.fir_kernel}: expected two taps or more with a sum above 0"
+            )
 
     @property
     def taps(self) -> tuple[float, ...]:
@@ -91,6 +109,10 @@ class NCSNppConfig:
 
     def sigmas(self) -> Tensor:
         """Noise levels of the discrete chain, highest first, float64."""
+        if self.sigma_min is None or self.sigma_max is None:
+            raise ConfigError(
+                "the noise levels follow from sigma_min and sigma_max; say them by --set"
+            )
         ends = (math.log(self.sigma_max), math.log(self.sigma_min))
         return torch.linspace(*ends, self.num_scales, dtype=torch.float64).exp()
 
