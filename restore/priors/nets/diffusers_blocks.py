@@ -113,8 +113,8 @@ class Attention(nn.Module):
             f(s).reshape(n, s.shape[1], self.heads, -1).transpose(1, 2)
             for f, s in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
         )
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(c // self.heads)).softmax(dim=-1)
-        return self.to_out[0]((weights @ v).transpose(1, 2).reshape(n, t, c))
+        h = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out[0](h.transpose(1, 2).reshape(n, t, c))
 
 
 class GatedLinear(nn.Module):

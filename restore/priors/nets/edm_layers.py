@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.priors.nets.parts import attend
+
 
 class ResampledConv(nn.Module):
     """A convolution (kernel 0: none) that halves or doubles the sides through a filter, which is a buffer.
@@ -108,8 +110,7 @@ class UNetBlock(nn.Module):
     def _attended(self, x: Tensor) -> Tensor:
         n, c = x.shape[:2]
         q, k, v = self.qkv(self.norm2(x)).reshape(n * self.heads, c // self.heads, 3, -1).unbind(2)
-        weights = torch.einsum("ncq,nck->nqk", q, k / math.sqrt(k.shape[1])).softmax(dim=2)
-        return self.proj(torch.einsum("nqk,nck->ncq", weights, v).reshape(x.shape))
+        return self.proj(attend(q, k, v).reshape(x.shape))
 
 
 class FourierEmbedding(nn.Module):
