@@ -23,6 +23,7 @@ from restore.priors.families.base import (
     Weights,
     arguments,
     beside,
+    check_label,
     needed,
     outputs,
 )
@@ -147,6 +148,7 @@ class ADM(Family):
     def model(self, network: nn.Module, config: ADMConfig, meaning: Meaning, name: str) -> Denoiser:
         """A network of noise, clean image or velocity with its schedule."""
         a = alphas_cumprod(meaning.schedule)
+        check_label(meaning.label, config.num_classes)
         scale = 1000 / len(a) if meaning.rescale_time else 1.0
         assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
         return wrapper_of(meaning.prediction, name)(

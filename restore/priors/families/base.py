@@ -124,6 +124,12 @@ def needed(meaning: Meaning, *names: str) -> list[str]:
     return [n for n in names if getattr(meaning, n) in (None, "", ())]
 
 
+def check_label(label: int | None, classes: int | None) -> None:
+    """Raise ConfigError for a class that a network with so many does not know; None knows any, or is none."""
+    if label is not None and classes is not None and not 0 <= label < classes:
+        raise ConfigError(f"label {label}: there are the classes 0 to {classes - 1}")
+
+
 def beside(arrays: Mapping[str, Tensor], output: str, *names: str) -> Tensor | None:
     """The first input of these names that is stored for an output NAME_f64: NAME_x before x."""
     own = output.rpartition("_")[0]

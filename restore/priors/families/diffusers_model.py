@@ -6,12 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from restore.errors import ConfigError
 from restore.priors.base import Denoiser
+from restore.priors.families.base import check_label
 from restore.priors.families.codes import CodedModel
-from restore.priors.families.meaning import Meaning, alphas_cumprod
+from restore.priors.families.meaning import EDM, Meaning, alphas_cumprod, sigma_data
 from restore.priors.nets.diffusers_unet import UNet2DConfig
 from restore.priors.nets.diffusers_vae import VAEConfig
-from restore.priors.wrappers import wrapper_of
+from restore.priors.wrappers import FromDenoiser, wrapper_of
 
 
 class OfClass(nn.Module):
@@ -30,6 +32,7 @@ class OfClass(nn.Module):
 
 def denoiser(network: nn.Module, config: UNet2DConfig, meaning: Meaning, name: str) -> Denoiser:
     """A pixel denoiser."""
+    check_label(meaning.label, config.num_class_embeds)
     return _wrapped(
         network, meaning, channels=config.in_channels, trained=meaning.range, multiple=config.multiple, name=name,
         complex_mode=meaning.complex_mode or "separate",
@@ -55,7 +58,35 @@ def latent(
     )  # fmt: skip
 
 
+class Preconditioned(nn.Module):
+    """D(x, sigma) of EDM around a network that is told ln(sigma)/4 (Karras and others, 2022, table 1).
+
+    sign: -1 for networks of velocity, whose answers have the other sign.
+    """
+
+    def __init__(self, network: nn.Module, data: float, sign: float) -> None:
+        super().__init__()
+        self.network, self.data, self.sign = network, data, sign
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x: (N, C, H, W), sigma: (N,)."""
+        s = sigma[:, None, None, None]
+        total = s**2 + self.data**2
+        f = self.network(x / total.sqrt(), sigma.log() / 4)
+        return self.data**2 / total * x + self.sign * s * self.data / total.sqrt() * f
+
+
 def _wrapped(network: nn.Module, meaning: Meaning, **images: Any) -> Denoiser:
+    if meaning.schedule.startswith(EDM):
+        if meaning.prediction not in ("eps", "v"):
+            raise ConfigError(
+                f"prior '{images['name']}': predicts '{meaning.prediction}', which EDM's schedulers do not have"
+            )
+        inner = OfClass(network, meaning.label)
+        sign = 1.0 if meaning.prediction == "eps" else -1.0
+        made = Preconditioned(inner, sigma_data(meaning.schedule), sign)
+        low, high = meaning.sigma_range or (0.002, 80.0)
+        return FromDenoiser(made, sigma_min=low, sigma_max=high, sigma_as="vector", **images)
     a = alphas_cumprod(meaning.schedule)
     a = (
         a[:-1] if a[-1] <= 0 else a

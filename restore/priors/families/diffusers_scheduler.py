@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restore.priors.families.meaning import Meaning
+from restore.priors.families.meaning import EDM, Meaning
 
 _PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 _SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
@@ -13,8 +13,13 @@ _PRESERVING = ("DDPM", "DDIM", "PNDM", "DPMSolver", "UniPC", "DEIS", "LMS", "Eul
 
 
 def meaning_of(config: Mapping[str, Any]) -> Meaning:
-    """What a scheduler of a variance-preserving chain says; nothing for others and for betas by a list."""
+    """What a scheduler says of a variance-preserving chain or of EDM's preconditioning; nothing of betas in a list."""
     name = str(config.get("_class_name", ""))
+    if name.startswith("EDM"):
+        low, high = float(config.get("sigma_min", 0.002)), float(config.get("sigma_max", 80.0))
+        said = _PREDICTIONS.get(str(config.get("prediction_type", "epsilon")), "")
+        data = float(config.get("sigma_data", 0.5))
+        return Meaning(schedule=f"{EDM}{data:g}", prediction=said, sigma_range=(low, high))
     schedule = _SCHEDULES.get(str(config.get("beta_schedule", "linear")), "")
     if not name.startswith(_PRESERVING) or not schedule or config.get("trained_betas") is not None:
         return Meaning()

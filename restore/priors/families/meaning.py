@@ -23,6 +23,8 @@ from restore.priors.families.bridge_schedules import bridge_levels, is_bridge_sc
 
 PREDICTIONS = ("eps", "v", *HEADS)
 SCHEDULES = ("linear", "scaled_linear", "cosine")
+EDM = "edm:"
+"""Before the sigma_data of a network that is preconditioned as EDM's are, which has no chain of levels."""
 _MOST_STEPS = 100_000
 
 
@@ -30,11 +32,12 @@ _MOST_STEPS = 100_000
 class Meaning:
     """range: lowest and highest intensity of the training images. schedule: of a variance-preserving chain,
     "linear:1e-4:0.02:1000", "scaled_linear:0.00085:0.012:1000" (roots of beta evenly spaced), "cosine:1000" (Nichol and
-    Dhariwal, 2021). prediction: "eps", "x0" or "v". sigma_range: lowest and highest noise, in units of the training
-    images. complex_mode: as `Denoiser.complex_mode`. label: the class that a class-conditional network is asked for.
-    rescale_time: times are told as 1000 t / T. tasks: what a conditional network was trained on, as `Operator.task`.
-    context: tensors that it is told beside the image, by name, such as the embedding of an empty prompt. None and ""
-    where nothing is said.
+    Dhariwal, 2021); of a chain to a degraded image (`bridge_schedules.py`); or "edm:0.5", EDM's preconditioning with
+    that sigma_data. prediction: "eps", "x0", "v", or a head of conditional models. sigma_range: lowest and highest
+    noise, in units of the training images. complex_mode: as `Denoiser.complex_mode`. label: the class that a
+    class-conditional network is asked for. rescale_time: times are told as 1000 t / T. tasks: what a conditional network
+    was trained on, as `Operator.task`. context: tensors that it is told beside the image, by name, such as the embedding
+    of an empty prompt. None and "" where nothing is said.
     """
 
     range: tuple[float, float] | None = None
@@ -64,8 +67,11 @@ class Meaning:
             words = ", ".join(get_args(ComplexMode))
             raise ConfigError(f"complex_mode is '{self.complex_mode}', expected one of {words}")
         if self.schedule:
-            known = bridge_levels if is_bridge_schedule(self.schedule) else alphas_cumprod
-            known(self.schedule)
+            if self.schedule.startswith(EDM):
+                sigma_data(self.schedule)
+            else:
+                known = bridge_levels if is_bridge_schedule(self.schedule) else alphas_cumprod
+                known(self.schedule)
 
     def over(self, other: Meaning) -> Meaning:
         """This meaning where it says something, the other one where it does not."""
@@ -100,6 +106,17 @@ def meaning_from(record: Mapping[str, Any]) -> Meaning:
         return Meaning(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"meaning: {error}") from error
+
+
+def sigma_data(schedule: str) -> float:
+    """The number behind "edm:". Raises ConfigError."""
+    try:
+        value = float(schedule.removeprefix(EDM))
+    except ValueError as error:
+        raise ConfigError(f"schedule '{schedule}': {error}") from error
+    if not 0 < value < math.inf:
+        raise ConfigError(f"schedule '{schedule}': expected edm:SIGMA_DATA, a number above 0")
+    return value
 
 
 def alphas_cumprod(schedule: str) -> Tensor:

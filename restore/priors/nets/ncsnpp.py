@@ -127,7 +127,9 @@ class NCSNpp(nn.Module):
         self.config = config
         self.register_buffer("sigmas", torch.empty(config.num_scales, dtype=torch.float64))
         self.act = ACTS[config.nonlinearity]
-        self.embedding = 4 * config.nf if config.conditional else 0
+        self.embedding = (
+            4 * config.nf
+        )  # blocks have its layer in networks that are told nothing too
         self.all_modules = nn.ModuleList(self._build())
 
     def _build(self) -> Iterator[nn.Module]:

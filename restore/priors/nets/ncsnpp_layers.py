@@ -144,8 +144,7 @@ class ResnetBlock(nn.Module):
         )
         self.GroupNorm_0 = normalised(channels)
         self.Conv_0 = conv3x3(channels, out)
-        if embedding:
-            self.Dense_0 = nn.Linear(embedding, out)
+        self.Dense_0 = nn.Linear(embedding, out)
         self.GroupNorm_1 = normalised(out)
         self.Conv_1 = conv3x3(out, out)
         self.shortcut = ""

@@ -25,8 +25,8 @@ def timestep_embedding(t: Tensor, width: int, period: float = 10_000.0) -> Tenso
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q^T k / sqrt(c)) v for q, k, v (N, c, T): (N, c, T)."""
-    rows = (part.transpose(1, 2)[:, None] for part in (q, k, v))
-    return F.scaled_dot_product_attention(*rows)[:, 0].transpose(1, 2)
+    q, k, v = (part.transpose(1, 2)[:, None] for part in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
 
 
 def halved(x: Tensor) -> Tensor:

@@ -17,8 +17,11 @@ from restore.errors import ConfigError, WeightsError
 from restore.operators.image.inpainting import Inpainting
 from restore.pipelines.model_files import Conversion, convert, state
 from restore.priors.choosing import card_traits
+from restore.priors.families.diffusers_model import denoiser
+from restore.priors.families.diffusers_scheduler import meaning_of
 from restore.priors.families.known import family_of
 from restore.priors.families.meaning import Meaning, alphas_cumprod, meaning_from
+from restore.priors.nets.diffusers_unet import UNet2DConfig
 from restore.priors.store import load_prior
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
@@ -164,11 +167,9 @@ def test_parts_are_no_priors(tmp_path: Path):
 
 
 def test_a_class_that_is_not_there_is_refused(tmp_path: Path):
-    path = converted(
-        "edm", tmp_path, dataclasses.replace(SAID["edm"], label=9), precond="EDMPrecond"
-    )
     with pytest.raises(ConfigError, match="classes 0 to 3"):
-        load_prior(path)
+        converted("edm", tmp_path, dataclasses.replace(SAID["edm"], label=9), precond="EDMPrecond")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,6 @@ def test_a_class_that_is_not_there_is_refused(tmp_path: Path):
 )
 def test_schedules_of_diffusers(scheduler: str):
     """The tables of products that its schedulers make, from their settings in words."""
-    from restore.priors.families.diffusers_scheduler import meaning_of
-
     home = GOLDEN / "diffusers"
     config = json.loads((home / "schedulers" / scheduler / "scheduler_config.json").read_text())
     with np.load(home / "io.npz") as file:
@@ -188,9 +187,37 @@ def test_schedules_of_diffusers(scheduler: str):
     assert said.prediction == ("v" if "_v_" in scheduler else "eps")
 
 
+@pytest.mark.parametrize("step", [0, 3])
+def test_preconditioning_of_an_edm_scheduler(step: int):
+    """The clean image behind a stored Euler step, x' = x + (x - D)(s' - s)/s, whose network answers a stored array."""
+    home = GOLDEN / "diffusers"
+    config = json.loads((home / "schedulers" / "edm_euler" / "scheduler_config.json").read_text())
+    with np.load(home / "io.npz") as file:
+        io = {
+            k: torch.from_numpy(np.asarray(file[k])).double()
+            for k in file.files
+            if k[:4] in ("edm_", "sche")
+        }
+    said = dataclasses.replace(meaning_of(config), range=(-1.0, 1.0))
+    x, after = io[f"edm_euler_step{step}_x"], io[f"edm_euler_step{step}_prev"]
+    s, below = io["edm_euler_sigmas"][step], io["edm_euler_sigmas"][step + 1]
+    clean = x - s * (after - x) / (below - s)
+    told: list[Tensor] = []
+
+    class Stored(torch.nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            told.append(t)
+            return io["sched_model_output"]
+
+    prior = denoiser(Stored(), UNet2DConfig(), said, "edm")
+    close(2 * prior((x + 1) / 2, float(s) / 2) - 1, clean)
+    assert float(told[0][0]) == pytest.approx(float(io["edm_euler_timesteps"][step]), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [
+        ({"schedule": "edm:0"}, "a number above 0"),
         ({"rang": [0, 1]}, "did you mean 'range'"),
         ({"range": [1, 0]}, "two numbers LOW:HIGH that rise"),
         ({"range": [0, 1, 2]}, "two numbers"),
