@@ -35,9 +35,9 @@ class Meaning:
     Dhariwal, 2021); of a chain to a degraded image (`bridge_schedules.py`); or "edm:0.5", EDM's preconditioning with
     that sigma_data. prediction: "eps", "x0", "v", or a head of conditional models. sigma_range: lowest and highest
     noise, in units of the training images. complex_mode: as `Denoiser.complex_mode`. label: the class that a
-    class-conditional network is asked for. rescale_time: times are told as 1000 t / T. tasks: what a conditional network
-    was trained on, as `Operator.task`. context: tensors that it is told beside the image, by name, such as the embedding
-    of an empty prompt. None and "" where nothing is said.
+    class-conditional network is asked for. rescale_time: times are told as 1000 t / T. tasks: what a conditional
+    network was trained on, as `Operator.task`. context: tensors that it is told beside the image, by name, such as the
+    embedding of an empty prompt. None and "" where nothing is said.
     """
 
     range: tuple[float, float] | None = None
