@@ -99,15 +99,17 @@ class _ByPlace:
 
     def __call__(self) -> Tensor:
         p = self.place
-        raw = np.fromfile(self.path, dtype=np.uint8, count=p["bytes"], offset=p["at"])
-        if raw.size < p["bytes"]:
-            raise InputError(self.path, "ends too early", "download it again")
-        if not raw.size:
-            return torch.empty(p["size"], dtype=getattr(torch, p["dtype"]))
         dtype: torch.dtype = getattr(torch, p["dtype"])
-        whole = torch.from_numpy(raw)
-        values = whole[: whole.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
-        return values.as_strided(p["size"], p["stride"], p["offset"]).clone(
+        if not all(p["size"]):
+            return torch.empty(p["size"], dtype=dtype)
+        # Only what lies between the first and the last element: many tensors may share one storage.
+        length = 1 + sum((n - 1) * s for n, s in zip(p["size"], p["stride"], strict=True))
+        start = p["at"] + p["offset"] * dtype.itemsize
+        raw = np.fromfile(self.path, dtype=np.uint8, count=length * dtype.itemsize, offset=start)
+        if raw.size < length * dtype.itemsize:
+            raise InputError(self.path, "ends too early", "download it again")
+        values = torch.from_numpy(raw).view(dtype)
+        return values.as_strided(p["size"], p["stride"]).clone(
             memory_format=torch.contiguous_format
         )
 

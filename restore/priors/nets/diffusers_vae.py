@@ -164,9 +164,10 @@ class CodeBook(nn.Module):
         return torch.cdist(flat, self.embedding.weight).argmin(dim=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The code with each vector replaced by the nearest of the book."""
+        """The code with each vector replaced by the nearest of the book; gradients pass as if it were not."""
         found = self.embedding(self.nearest(z))
-        return found.reshape(len(z), *z.shape[2:], -1).movedim(-1, 1)
+        nearest = found.reshape(len(z), *z.shape[2:], -1).movedim(-1, 1)
+        return z + (nearest - z).detach() if z.requires_grad else nearest
 
 
 class DiffusersVAE(nn.Module):

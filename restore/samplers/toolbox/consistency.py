@@ -42,6 +42,8 @@ class ProximalStep:
     def __call__(self, x0: Tensor, weight: float | None) -> Tensor:
         """x0: (*batch, *in_shape) in unit intensities. weight: the variance of its error, in the same unit."""
         if weight is not None and self.weighted:
+            if weight == 0:  # nothing is uncertain, so nothing moves
+                return x0
             if self._closed is not None:
                 return self._closed(x0, weight)
             return self._kept(data_step(self.term, x0, weight, iters=self.cg_iters))
