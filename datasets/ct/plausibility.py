@@ -19,6 +19,7 @@ Sinogram = NDArray[np.float64]
 
 _EDGE = 4  # bins that make up an end of the detector
 _FLAT = 0.2  # spread of air, of its level: counts of 25 photons
+_UNLIT = 1e-3  # of the peak: bins that were filled up
 _DIP = 0.03  # by which the object must darken the detector, of the level of air
 _NO_LINE_INTEGRAL = 20.0  # exp(-20) lets two photons of a thousand million pass
 _NORMALISED = 0.02  # how near 1 the air of intensities lies that were divided by the flat field
@@ -191,7 +192,9 @@ def _negative(y: Sinogram) -> Finding | None:
 
 
 def _intensities(y: Sinogram) -> Finding | None:
-    """Air at both ends of the detector, flat and brighter than everything between."""
+    """Air at both ends of the detector, flat and brighter than everything between; bins of nothing beyond left out."""
+    lit = np.flatnonzero(np.abs(y).max(0) > _UNLIT * np.abs(y).max())
+    y = y[:, lit[0] : lit[-1] + 1] if lit.size else y
     if y.shape[1] < 4 * _EDGE:
         return None
     ends = np.concatenate([y[:, :_EDGE], y[:, -_EDGE:]], axis=1)

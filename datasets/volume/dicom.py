@@ -31,7 +31,7 @@ from restore.datasets.volume.dicom_files import (
     without_screenshots,
 )
 from restore.datasets.volume.dicom_frames import split_frames
-from restore.datasets.volume.dicom_mosaic import image_type, is_mosaic, split_mosaic
+from restore.datasets.volume.dicom_mosaic import image_type, is_mosaic, split_mosaic, tiles_note
 from restore.datasets.volume.dicom_pixels import (
     check_stored,
     padding_range,
@@ -246,6 +246,8 @@ def _meaning(images: list[Image], notes: list[str]) -> tuple[str, str, list[str]
         notes = [*notes, "shown inverted in viewers (MONOCHROME1); values are as stored"]
     if header.get("PixelPaddingValue") is not None:
         notes = [*notes, "padding outside the field of view is kept as it is (PixelPaddingValue)"]
+    if modality == "MR" and images[0].tile is None:
+        notes = [*notes, *tiles_note(header)]
     if header.get("RealWorldValueMappingSequence"):
         notes = [*notes, "a mapping to real-world values was left aside (RealWorldValueMapping)"]
     if {"P", "PHASE"} & set(image_type(header)):

@@ -33,6 +33,7 @@ MOST_FILES = 100_000
 
 LOOKED_AT: list[int | str | BaseTag] = [
     *(
+        "Manufacturer "
         "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber Modality ImageType Rows Columns SamplesPerPixel "
         "PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames "
         "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope "

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from restore.datasets.volume.dicom_sort import Plane, numbers, plane_of
 from restore.errors import InputError
@@ -23,6 +24,9 @@ COUNT, COUNT_CREATOR, COUNT_NAME = (0x0019, 0x100A), (0x0019, 0x0010), "SIEMENS 
 GRID, GRID_CREATOR, GRID_NAME = (0x0065, 0x1050), (0x0065, 0x0010), "Image Private Header"
 MOSAIC_TAGS = (CSA_IMAGE, CSA_CREATOR, COUNT, COUNT_CREATOR, GRID, GRID_CREATOR)
 
+MOST_INTERPOLATED = 2.9
+"""Times the acquired matrix; scanners interpolate to twice, mosaics of five slices have three tiles a side."""
+
 CONVERT = "convert it with dcm2niix, or export it again with the private tags"
 
 
@@ -31,9 +35,13 @@ def is_mosaic(header: Dataset, name: str) -> bool:
 
     header: of a file of one frame: some scanners leave the word MOSAIC in enhanced files that are none.
     """
+    maker = str(header.get("Manufacturer") or "").upper()
     tiles = _private(header, GRID, GRID_CREATOR, GRID_NAME)
-    if "VFRAME" in image_type(header) or _count(tiles) > 1:
-        why = f"a frame with the tiles of {_count(tiles) or 'several'} slices (United Imaging), which is not read"
+    if tiles is None and maker.startswith(("UIH", "UNITED IMAGING")) and GRID in header:
+        tiles = header[GRID].value
+    count = len(tiles) if isinstance(tiles, Sequence) else _count(tiles)
+    if "VFRAME" in image_type(header) or count > 1:
+        why = f"a frame with the tiles of {count or 'several'} slices (United Imaging), which is not read"
         raise InputError(name, why, "convert it with dcm2niix, or export the slices one by one")
     if "MOSAIC" in image_type(header):
         return True
@@ -44,6 +52,22 @@ def is_mosaic(header: Dataset, name: str) -> bool:
         why = f"its private tags say that it is a mosaic of {count} slices, its ImageType does not"
         raise InputError(name, why, "convert it with dcm2niix")
     return False
+
+
+def tiles_note(header: Dataset) -> list[str]:
+    """A note where an image is so much larger than what was acquired that it may hold tiles without saying so."""
+    acquired = header.get("AcquisitionMatrix")
+    try:
+        largest = max(int(n) for n in acquired or ())
+        times = min(int(header.Rows), int(header.Columns)) / largest
+    except (ValueError, TypeError, ZeroDivisionError):
+        return []
+    if times < MOST_INTERPOLATED:
+        return []
+    return [
+        f"{header.Rows} x {header.Columns} pixels of an acquired matrix of {largest}: if these are the tiles of "
+        "several slices (a mosaic without its tags), they were read as one"
+    ]
 
 
 def split_mosaic(

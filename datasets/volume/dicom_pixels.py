@@ -17,7 +17,7 @@ from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.uid import JPEGExtended12Bit
 
 from restore.datasets.volume.dicom_files import Image, boundary, header_of
-from restore.datasets.volume.dicom_sort import numbers
+from restore.datasets.volume.dicom_sort import numbers, optional_number
 from restore.errors import InputError
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -39,6 +39,10 @@ def check_stored(image: Image, rows: int, columns: int) -> int:
     header, file = image.header, image.file
     refuse_colour(image)
     bits = int(numbers(header, "BitsAllocated", 1, image.name)[0])
+    used = int(optional_number(header, "BitsStored"))
+    if used > bits:
+        why = f"BitsStored is {used}, more than the {bits} bits that are allocated"
+        raise InputError(image.name, why, "export it again")
     for keyword in ("SamplesPerPixel", "PhotometricInterpretation"):
         if header.get(keyword) in (None, ""):
             raise InputError(image.name, f"the DICOM tag {keyword} is missing", "export it again")
@@ -161,8 +165,10 @@ def _used_bits(pixels: NDArray[Any], header: Dataset) -> tuple[NDArray[Any], str
     width = pixels.dtype.itemsize * 8
     used = int(header.get("BitsStored") or width)
     unused_above = width - 1 - int(header.get("HighBit") or used - 1)
-    if used >= width or not 0 <= unused_above <= width - used:
+    if used >= width:
         return pixels, ""
+    if not 0 <= unused_above <= width - used:
+        return pixels, f"HighBit contradicts the {used} bits stored: all bits were taken"
     # Pushed against the upper end as signed or unsigned numbers and back: the sign is carried down.
     moved = ((pixels << unused_above) >> (width - used)).astype(pixels.dtype)
     padding = padding_range(header)

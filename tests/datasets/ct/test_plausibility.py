@@ -60,6 +60,10 @@ def flat_first(y: np.ndarray) -> np.ndarray:
 
 WRONG = {
     "intensities": (lambda y: np.exp(-y), "intensities", "seem to be intensities"),
+    "intensities, filled up": (
+        lambda y: np.exp(-y) * (np.abs(np.arange(128) - 63.5) < 60),
+        "intensities", "seem to be intensities",
+    ),
     "counts": (lambda y: np.round(1e4 * np.exp(-y)), "intensities", r"brightest \(1.*e\+04\)"),
     "intensities of another scale": (lambda y: 0.4 * np.exp(-y), "perhaps intensities", "store -log"),
     "no minus sign": (lambda y: -y, "sign", "store them with the other sign"),

@@ -142,6 +142,33 @@ def test_other_tiled_frames_are_named(axial_series):
         dicom.read(folder)
 
 
+@pytest.mark.parametrize(
+    "frames", [12, [pydicom.Dataset(), pydicom.Dataset()]], ids=["number", "sequence"]
+)
+@pytest.mark.parametrize("creator", ["Image Private Header", "some other words"])
+def test_tiles_of_united_imaging_by_their_private_tag(frames, creator, axial_series):
+    """A number, or a sequence with one item a slice; whoever is said to have made the block."""
+
+    def tiled(k, ds):
+        block = ds.private_block(0x0065, creator, create=True)
+        block.add_new(0x50, "SQ" if isinstance(frames, list) else "DS", frames)
+
+    folder = axial_series("uih", np.zeros((1, 4, 4), np.uint16), tiled, Manufacturer="UIH")
+    with pytest.raises(InputError, match=r"tiles of (12|2) slices \(United Imaging\)"):
+        dicom.read(folder)
+
+
+def test_a_mosaic_that_lost_all_its_tags_is_suspected(mosaic, axial_series, tmp_path):
+    mosaic.remove_private_tags()
+    mosaic.ImageType, mosaic.AcquisitionMatrix = ["ORIGINAL", "PRIMARY", "M"], [72, 0, 0, 72]
+    mosaic.save_as(tmp_path / "bare.dcm")
+    assert any(
+        "tiles of several slices" in note for note in dicom.read(tmp_path / "bare.dcm").notes
+    )
+    twice = axial_series("twice", np.zeros((1, 8, 8), np.uint16), AcquisitionMatrix=[4, 0, 0, 4])
+    assert not any("tiles" in note for note in dicom.read(twice).notes)
+
+
 def csa_header(count: int, normal: np.ndarray) -> bytes:
     """Siemens' CSA header of the second kind with the two entries that matter."""
     entries = {

@@ -47,6 +47,14 @@ def test_a_missing_tag_is_named(keyword: str, axial_series):
         read(axial_series("s", PIXELS, **{keyword: None}))
 
 
+def test_bits_that_contradict_one_another(axial_series):
+    with pytest.raises(InputError, match="BitsStored is 17, more than the 16"):
+        read(axial_series("more", PIXELS, BitsStored=17, HighBit=16))
+    volume = read(axial_series("high", PIXELS, BitsStored=12, HighBit=3))
+    np.testing.assert_array_equal(volume.data, PIXELS)
+    assert "HighBit contradicts the 12 bits stored: all bits were taken" in volume.notes
+
+
 @pytest.mark.parametrize("series", ["1.2.3.4", "1.9"])
 def test_screenshots_are_left_out(series: str, axial_series):
     """A dose report or screenshot has no place in the patient, in a series of its own or in that of the volume."""
