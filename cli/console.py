@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -67,7 +67,7 @@ def table(rows: Iterable[tuple[str, ...]]) -> None:
 def say(text: str) -> None:
     """Print a remark on stderr, unless quiet."""
     if not quiet():
-        typer.echo(printable(text), err=True)
+        _tell(printable(text))
 
 
 def notes(texts: Iterable[str]) -> None:
@@ -78,7 +78,17 @@ def notes(texts: Iterable[str]) -> None:
 
 def error(sentence: str) -> None:
     """Print the one sentence a failed run ends with."""
-    typer.echo(f"restore: error: {printable(' '.join(sentence.splitlines()))}", err=True)
+    _tell(f"restore: error: {printable(' '.join(sentence.splitlines()))}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # a full log or one that nobody reads does not end the work
+        typer.echo(line, err=True)
+
+
+def _is_terminal() -> bool:
+    """Whether stderr is one: a process may have been started without any."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def printable(text: str) -> str:
@@ -93,7 +103,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     Draws a bar with the time left on a terminal and nothing elsewhere, where the verb prints its
     one line per volume with `say`.
     """
-    if quiet() or not sys.stderr.isatty():
+    if quiet() or not _is_terminal():
         yield lambda done: None
         return
     from rich.console import Console
@@ -119,7 +129,7 @@ def progress_lines(what: str, pieces: str, every_s: float = 0.0) -> Callable[[in
         nonlocal said, last
         now = time.monotonic()
         due = now - last >= every_s if finished < total else said > 0
-        if not sys.stderr.isatty() and due:
+        if not _is_terminal() and due:
             seconds = round(now - begin)
             said, last = said + 1, now
             say(f"{what}: {finished} of {total} {pieces}, {seconds // 60}:{seconds % 60:02d} min")

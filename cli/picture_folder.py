@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.cli import console
+from restore.datasets.atomic import make_folder
 from restore.errors import (
     ConfigError,
     InputError,
@@ -51,7 +52,7 @@ def restore_folder(run: Callable[..., None], options: dict[str, Any]) -> None:
     folder, out = options["photo"], options["out"]
     _check(folder, out, options)
     files, others = _pictures(folder, out)
-    out.mkdir(exist_ok=True)
+    make_folder(out)
     if others:
         kinds = ", ".join(sorted({p.suffix.lower() or p.name for p in others})[:_NAMED])
         console.say(
@@ -134,10 +135,7 @@ def _one(run: Callable[..., None], options: dict[str, Any], file: Path, target: 
     mine = options | {"photo": file, "out": target, "mask": _mask_of(options["mask"], file)}
     if is_done(target, fingerprint(mine)):
         return "done before"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise OutputError(f"{target.parent}: cannot be made ({cause.strerror})") from cause
+    make_folder(target.parent)
     run(**mine)
     return "done"
 

@@ -154,9 +154,19 @@ def _found(record: Path, source: dict[str, str]) -> Path:
     from restore.datasets.content_hash import sha256_of
 
     name = Path(source["File"]).name
-    there = [p for folder in _near(record.parent, Path.cwd()) if (p := folder / name).exists()]
+    there = [
+        p for folder in _near(record.parent, *_working_folder()) if (p := folder / name).exists()
+    ]
     same = (p for p in there if sha256_of(p) == source["SHA256"])
     return next(same, there[0] if there else record.parent / name)
+
+
+def _working_folder() -> list[Path]:
+    """The folder that this process works in, unless it was removed meanwhile."""
+    try:
+        return [Path.cwd()]
+    except FileNotFoundError:
+        return []
 
 
 def _near(*places: Path) -> Iterator[Path]:

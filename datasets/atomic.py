@@ -106,6 +106,16 @@ def check_writable(folder: Path, nbytes: int = 0) -> None:
         ) from cause
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing (OutputError)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise OutputError(
+            f"{folder}: could not be made ({cause.strerror or cause}); write elsewhere"
+        ) from cause
+
+
 def check_name(path: Path) -> None:
     """Refuse a name that no file system takes (OutputError)."""
     if not path.name:

@@ -99,7 +99,7 @@ def _file(path: Path, where: str, value: Value) -> RemoteFile:
     name, url, sha256 = (_text(path, f"{where}: {k}", fields[k]) for k in ("name", "url", "sha256"))
     if not NAME.fullmatch(name):
         raise InputError(path, f"{where}: '{name}' is no plain file name")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    if not _is_address(url):
         raise InputError(path, f"{where}: '{url}' is no http or https address")
     if not SHA256.fullmatch(sha256.lower()):
         raise InputError(path, f"{where}: '{sha256}' is no sha256 of 64 hexadecimal digits")
@@ -110,6 +110,14 @@ def _file(path: Path, where: str, value: Value) -> RemoteFile:
     if not digits.isascii() or not digits.isdigit():
         raise InputError(path, f"{where}: bytes: '{digits}' is no whole number")
     return RemoteFile(name, url, sha256.lower(), int(digits))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        return False
 
 
 def _fields(

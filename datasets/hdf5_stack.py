@@ -6,7 +6,10 @@ every slice, so that no handle outlives a call.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,16 +112,22 @@ def new_hdf5(path: Path, stacks: Sequence[tuple[LazyStack | None, type]]) -> Ite
     expected = sum(
         math.prod(stack.shape) * np.dtype(kind).itemsize for stack, kind in stacks if stack
     )
-    with atomic_file(path, expected + MARGIN_BYTES) as temporary:
-        try:
-            with h5py.File(temporary, "w") as file:
-                yield file
-        except (OSError, RuntimeError) as error:
-            # HDF5 reports a failed write as either, depending on when its buffers are flushed.
-            reason = str(error).split("(")[0].strip()
-            if isinstance(error, RuntimeError) and "write failed" not in str(error):
-                raise
-            raise OSError(reason) from error
+    with atomic_file(path, expected + MARGIN_BYTES) as temporary, written_hdf5(temporary) as file:
+        yield file
+
+
+@contextmanager
+def written_hdf5(path: Path, mode: str = "w") -> Iterator[h5py.File]:
+    """A file to write to; a failed write is an OSError, whatever HDF5 says and whenever its buffers are flushed."""
+    try:
+        with h5py.File(path, mode) as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "write failed" not in str(error):
+            raise
+        found = re.search(r"errno = (\d+)", str(error))
+        reason = os.strerror(int(found[1])) if found else str(error).split("(")[0].strip()
+        raise OSError(int(found[1]) if found else errno.EIO, reason) from error
 
 
 def write_stack(file: h5py.File, key: str, stack: LazyStack, kind: type) -> None:

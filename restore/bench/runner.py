@@ -26,7 +26,7 @@ from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.config import check_settings, shared
-from restore.datasets.atomic import check_writable
+from restore.datasets.atomic import check_writable, make_folder
 from restore.datasets.locks import one_at_a_time
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import demand_of
@@ -93,7 +93,7 @@ def run_benchmark(
             f"part {k} of {n} has none of the {len(work.volumes)} volumes; choose fewer parts"
         )
     _check_place(run, work.volumes)
-    run.mkdir(exist_ok=True)
+    make_folder(run)
     with one_at_a_time(results.results_path(run, options.part)):
         return _missing_rows(work)
 

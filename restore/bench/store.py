@@ -20,8 +20,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.atomic import atomic_file
+from restore.datasets.atomic import atomic_file, make_folder
 from restore.datasets.hdf5_guard import attribute, find_dataset, open_hdf5
+from restore.datasets.hdf5_stack import written_hdf5
 from restore.datasets.scan import Scan
 from restore.errors import InputError
 
@@ -73,10 +74,10 @@ def image_path(run: Path, setting: str, method: str, volume: str) -> Path:
 
 def save(path: Path, image: NDArray[Any], place: Place, std: NDArray[Any] | None = None) -> None:
     """Write an image atomically, its folder made where it is missing. Raises OutputError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     stacks = {"reconstruction": image} | ({} if std is None else {"std": std})
     size = sum(np.asarray(a).size * 4 for a in stacks.values())
-    with atomic_file(path, size + (1 << 16)) as partial, h5py.File(partial, "w") as file:
+    with atomic_file(path, size + (1 << 16)) as partial, written_hdf5(partial) as file:
         for key, values in stacks.items():
             file.create_dataset(key, data=np.asarray(values, np.float32))
         file.attrs["modality"], file.attrs["units"] = place.modality, place.units

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from restore.datasets.atomic import make_folder
 from restore.datasets.ct.measurement import write_ct_measurement
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.open import read, write
@@ -152,7 +153,7 @@ def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
         raise OutputError(f"{folder.parent}: there is no such folder; make it first")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; the demonstration needs a folder")
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     if any(folder.iterdir()) and not overwrite and _settings_in(folder) != _plain(settings):
         raise OutputError(
             f"{folder}: holds something else than this demonstration, or one with other settings; "

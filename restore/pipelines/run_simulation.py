@@ -21,6 +21,7 @@ import numpy as np
 
 from restore.datasets.atomic import check_writable, name_suffix
 from restore.datasets.hdf5_guard import attribute, find_group, open_hdf5
+from restore.datasets.hdf5_stack import written_hdf5
 from restore.datasets.json_text import plain
 from restore.datasets.scan import Scan
 from restore.datasets.scan_record import GROUP
@@ -135,10 +136,10 @@ def _kept(stack: LazyStack, index: int, work: WorkFolder) -> np.ndarray:
 def _sign(path: Path, job: str) -> None:
     """Write into our own file which job it is of and what its numbers are."""
     try:
-        with h5py.File(path, "r+") as file:
+        with written_hdf5(path, "r+") as file:
             file[GROUP].attrs.update({JOB: job, VALUES: _values(file)})
     except OSError as cause:
-        raise OutputError(f"{path}: could not be written ({cause})") from cause
+        raise OutputError(f"{path}: could not be written: {cause.strerror}") from cause
 
 
 def _told(path: Path, name: str) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import resource
+import signal
+import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+
+from restore.cli import app
 
 LONG = "n" * 300
 TRAIN = ("train", "denoiser", "PICTURES", "-o", "OUT.safetensors")
@@ -82,3 +88,50 @@ def test_a_record_that_names_a_file_that_cannot_be(there, verb, name):
     result = verb("recon", "--config", "r.json", "-o", "x.nii")
     assert result.exit_code == 4
     assert "which no file system has" in result.stderr
+
+
+def test_without_a_log_the_work_is_done(there, verb, monkeypatch):
+    """stderr closed by the caller, or a log on a full disk."""
+    command = ["simulate", "mri", "v.nii", "--coils", 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None)
+        assert verb_without_runner(*command, "-o", "a.h5") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", FullLog())
+        assert (
+            verb_without_runner("image", "pictures/p.png", "-o", "b.png", "--task", "denoise") == 0
+        )
+    assert {"a.h5", "b.png"} <= {p.name for p in there.iterdir()}
+
+
+class FullLog(io.StringIO):
+    """A text file on a disk that is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def verb_without_runner(*words: object) -> int:
+    """The exit code of a verb that finds the streams as they are."""
+    try:
+        app([str(word) for word in words])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py's own, later
+def test_a_full_disk_in_the_middle_of_a_benchmark(there, verb):
+    """HDF5 says it as a RuntimeError of its own."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        result = verb("bench", "images", "pictures", "-o", "run", "--samplers", "nlm", "--tasks", "denoise",
+                      "--noise", 0.1, "--crop", 16)  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    assert result.exit_code == 5
+    assert "File too large" in result.stderr
+    assert not list(there.rglob(".restore-*"))

@@ -236,6 +236,9 @@ FAULTS = {
     "is no http or https address": {
         "data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"url": "file:///etc/passwd"}]}}
     },
+    "'http://[::1/x' is no http or https": {
+        "data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"url": "http://[::1/x"}]}}
+    },
     "is no sha256": {"data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"sha256": "md5:1"}]}}},
     "is no whole number": {"data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"bytes": -1}]}}},
     "a text was expected": {"data": {"x": {"what": None, "licence": "x", "files": [FILE]}}},
