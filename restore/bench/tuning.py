@@ -115,9 +115,11 @@ def read_tuned(
             raise ValueError("another format")
         values: dict[str, dict[str, dict[str, Any]]] = {}
         for entry in record["chosen"]:
-            values.setdefault(entry["method"], {})[entry["setting"]] = {
-                entry["name"]: entry["value"]
-            }
+            words = [entry[k] for k in ("method", "setting", "name", "value")]
+            if not all(isinstance(word, str) for word in words):
+                raise ValueError(f"no texts in 'chosen': {words}")
+            method, setting, name, value = words
+            values.setdefault(method, {})[setting] = {name: value}
         found, volumes = str(record["protocol"]), frozenset(map(str, record["volumes"]))
     except (NotFoundError, InputError, ValueError, KeyError, TypeError) as cause:
         raise InputError(file, f"is not what `restore bench tune` writes ({cause})") from cause

@@ -80,6 +80,17 @@ def test_foreign_files_are_not_taken_for_tuned_values(tmp_path):
     )
     with pytest.raises(InputError, match="tuned under ct"):
         read_tuned(path, "toy")
+    entry = {"method": "tv", "setting": "plain", "name": None, "value": "1"}
+    record = {
+        "format": 1,
+        "kind": "tuned settings",
+        "protocol": "toy",
+        "volumes": [],
+        "chosen": [entry],
+    }
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="no texts in 'chosen'"):
+        read_tuned(path, "toy")
 
 
 def test_methods_as_people_write_them():

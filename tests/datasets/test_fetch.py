@@ -236,7 +236,7 @@ FAULTS = {
     "is no http or https address": {
         "data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"url": "file:///etc/passwd"}]}}
     },
-    "'http://[::1/x' is no http or https": {
+    r"'http://\[::1/x' is no http": {
         "data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"url": "http://[::1/x"}]}}
     },
     "is no sha256": {"data": {"x": {"what": "x", "licence": "x", "files": [FILE | {"sha256": "md5:1"}]}}},
