@@ -153,6 +153,12 @@ def main() -> None:
     console.accept_any_text()
     try:
         app()
+    except SystemExit as end:  # a signal that came before a verb was at work is taken for Ctrl-C
+        ended = signals.received()
+        if end.code != INTERRUPTED or ended is None:
+            raise
+        console.error(f"ended by {ended.name}; {LEFT}")
+        sys.exit(ended.exit_code)
     except Exception as error:  # the boundary: whatever was not foreseen ends here
         if os.environ.get(DEBUG) == "1":
             raise

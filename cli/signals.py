@@ -21,6 +21,14 @@ class Ended(KeyboardInterrupt):
         super().__init__(self.name)
 
 
+_received: list[Ended] = []
+
+
+def received() -> Ended | None:
+    """The signal that asked this process to end, if one did: the frame of the command line may see a mere Ctrl-C."""
+    return _received[-1] if _received else None
+
+
 def listen() -> None:
     """Raise `Ended` in the main thread when such a signal comes; one that was ignored (nohup) stays so."""
     for name in NAMES:
@@ -31,4 +39,5 @@ def listen() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the tidying up
-    raise Ended(number)
+    _received.append(Ended(number))
+    raise _received[-1]

@@ -6,14 +6,12 @@ every slice, so that no handle outlives a call.
 
 from __future__ import annotations
 
-import errno
+import io
 import math
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -117,17 +115,54 @@ def new_hdf5(path: Path, stacks: Sequence[tuple[LazyStack | None, type]]) -> Ite
 
 
 @contextmanager
-def written_hdf5(path: Path, mode: str = "w") -> Iterator[h5py.File]:
-    """A file to write to; a failed write is an OSError, whatever HDF5 says and whenever its buffers are flushed."""
-    try:
-        with h5py.File(path, mode) as file:
-            yield file
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "write failed" not in str(error):
-            raise
-        found = re.search(r"errno = (\d+)", str(error))
-        reason = os.strerror(int(found[1])) if found else str(error).split("(")[0].strip()
-        raise OSError(int(found[1]) if found else errno.EIO, reason) from error
+def written_hdf5(path: Path, mode: Literal["w", "r+"] = "w") -> Iterator[h5py.File]:
+    """A file to write to. Raises OSError for the first write that failed, once the file is closed."""
+    with path.open("w+b" if mode == "w" else "r+b", buffering=0) as stream:
+        steady = _Steady(stream)
+        try:
+            with h5py.File(steady, mode) as file:
+                yield file
+        finally:
+            if steady.error is not None:
+                raise steady.error
+
+
+class _Steady:
+    """A file as HDF5 takes it that keeps the first failure to itself and then takes everything.
+
+    HDF5 goes on writing what it holds when it closes a file, or the process ends: on a full disk that fails again and
+    again, in calls that cannot say so, and may bring the process down.
+    """
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+        self.seek, self.tell = stream.seek, stream.tell
+        self.read, self.readinto = stream.read, stream.readinto
+
+    def write(self, data: Any) -> int:
+        """All of the data, in as many calls as it takes."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while len(left) and self.error is None:
+            left = left[self._tried(self.stream.write, left) or 0 :]
+        return size
+
+    def truncate(self, size: int) -> int:
+        """Set the size in bytes."""
+        self._tried(self.stream.truncate, size)
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _tried(self, act: Callable[[Any], int | None], what: Any) -> int | None:
+        if self.error is None:
+            try:
+                return act(what)
+            except OSError as error:
+                self.error = error
+        return None
 
 
 def write_stack(file: h5py.File, key: str, stack: LazyStack, kind: type) -> None:

@@ -26,7 +26,7 @@ from restore.bench.protocol import Protocol, Setting, hash_of
 from restore.bench.record import record_path, write_record
 from restore.bench.results import Row
 from restore.config import check_settings, shared
-from restore.datasets.atomic import check_writable, make_folder
+from restore.datasets.atomic import check_writable, make_folder, sweep
 from restore.datasets.locks import one_at_a_time
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import demand_of
@@ -110,6 +110,9 @@ def _check_place(run: Path, volumes: Mapping[str, Path]) -> None:
             f"{run}: holds the data ({inside[0].name}); give the run a folder of its own"
         )
     check_writable(run if run.is_dir() else run.parent)
+    for folder in (run / store.FOLDER).rglob("*"):
+        if folder.is_dir():
+            sweep(folder)  # what killed calls left half-written
 
 
 def _missing_rows(work: _Work) -> Summary:

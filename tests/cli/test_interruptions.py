@@ -17,6 +17,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from restore import cli
+from restore.cli import signals
 from restore.cli.signals import Ended
 from restore.datasets.atomic import atomic_file
 from restore.datasets.mri.fastmri import write_fastmri
@@ -283,6 +285,18 @@ def test_ends_of_a_terminal(verb, monkeypatch):
     result = verb("list", "operators")
     assert result.exit_code == 129
     assert "ended by SIGHUP" in result.stderr
+
+
+def test_a_signal_before_a_verb_is_at_work(monkeypatch, capfd):
+    """The frame takes it for Ctrl-C and ends with 130."""
+    ended = Ended(signal.SIGTERM)
+    monkeypatch.setattr(signals, "_received", [ended])
+    monkeypatch.setattr(cli, "app", lambda: sys.exit(cli.INTERRUPTED))
+    monkeypatch.setattr(signals, "listen", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 143
+    assert "ended by SIGTERM" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

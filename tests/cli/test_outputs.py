@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import PIL.Image
 import pytest
 
 from restore.bench.results import results_path
+from restore.datasets.atomic import atomic_file
 from restore.datasets.locks import one_at_a_time
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.simulate.mri import simulate_mri
@@ -142,3 +145,16 @@ def test_a_lock_needs_a_folder(tmp_path):
         one_at_a_time(tmp_path / "a" / "b"),
     ):
         pass
+
+
+def test_what_a_killed_benchmark_left_half_written_is_removed(pictures, verb, tmp_path):
+    run = tmp_path / "run"
+    assert verb("bench", "images", pictures, "-o", run, *BENCH).exit_code == 0
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with atomic_file(run / "reconstructions" / "reference" / "x.h5") as partial:
+        partial.touch()
+    left = partial.with_name(partial.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+    left.touch()
+    assert verb("bench", "images", pictures, "-o", run, *BENCH).exit_code == 0
+    assert not left.exists()
