@@ -291,6 +291,20 @@ def lasting(make: Callable[[Any], Kept]) -> cached_property[Kept]:
     return cached_property(made)
 
 
+def as_stored(operator: str, what: str, value: Any) -> Tensor:
+    """A tensor as it is, an array or lists of numbers as a tensor of their own. Raises ConfigError for
+    anything else."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return torch.tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{operator}: {what} is a {type(value).__name__} that is no tensor of numbers ({error}); give a tensor or "
+            "an array"
+        ) from error
+
+
 def check_stored(operator: str, what: str, tensor: Tensor) -> None:
     """Raise ConfigError for a tensor that an operator cannot keep: one without numbers, or of half precision."""
     if tensor.is_meta:

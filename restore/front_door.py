@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
+from restore.given_kspace import doubts_of_kspace, is_cartesian
 from restore.given_measurement import (
     as_measurement,
     check_brightness,
@@ -82,6 +83,8 @@ def solve(
         problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
         if scaling is None:
             problem = dataclasses.replace(problem, scaling=default_scaling(problem.y, operator))
+        if is_cartesian(operator):
+            notes += doubts_of_kspace(problem.y, operator, problem.noise)
         problem, told, said = _with_noise(problem)
         found = solve_problem(
             problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings

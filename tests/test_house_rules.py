@@ -37,7 +37,7 @@ LAYERS = (
     {"datasets", "bridges"},
     {"priors"},
     {"samplers"},
-    {"registry", "unknown_noise", "given_measurement", "torch_state"},
+    {"registry", "unknown_noise", "given_measurement", "given_kspace", "torch_state"},
     {"front_door", "training"},
     {"pipelines"},
     {"bench"},

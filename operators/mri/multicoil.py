@@ -17,7 +17,7 @@ from torch import Tensor
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.singular import SVD
 from restore.operators.base import LinearOperator, lasting, least_squares
-from restore.operators.contract import check_stored
+from restore.operators.contract import as_stored, check_stored
 from restore.operators.mri.fourier import fft2c, ifft2c, shift_planes
 
 _PLANE = (-2, -1)
@@ -31,7 +31,8 @@ SENSE_STEPS, SENSE_DAMPING = 10, 1e-3
 class MultiCoilMRI(LinearOperator):
     """Undersampled multi-coil acquisition of slices: y_c = mask * F(maps_c * x).
 
-    maps: (*slices, coils, H, W) complex, usually with sum over coils of |maps|^2 = 1. mask: (W,),
+    maps and mask may be arrays, of which copies are kept. maps: (*slices, coils, H, W) complex, usually with
+    sum over coils of |maps|^2 = 1. mask: (W,),
     (H, W) or broadcastable to (*slices, H, W); boolean or 0/1. x: (*batch, *slices, H, W) complex
     (real is taken as complex); y: (*batch, *slices, coils, H, W), zero frequency at [H // 2, W //
     2], exactly zero where not sampled.
@@ -49,6 +50,9 @@ class MultiCoilMRI(LinearOperator):
     mask: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("maps", "mask"):
+            kept = as_stored("MultiCoilMRI", name, getattr(self, name))
+            object.__setattr__(self, name, kept)
         if self.maps.ndim < 3 or not self.maps.is_complex():
             found = f"{tuple(self.maps.shape)} {self.maps.dtype}"
             raise ShapeError(
