@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 import restore
-from restore.config import did_you_mean
 from restore.datasets.json_text import plain, read_json
 from restore.errors import ConfigError, InputError, OutputError
 from restore.pipelines.model_check import read_arrays
+from restore.pipelines.model_settings import settings_from
 from restore.priors.checkpoints.content import Checkpoint, Opaque, StoredTensor, leaves
 from restore.priors.checkpoints.reading import read_checkpoint
 from restore.priors.converted import ALONE, CONTEXT, Converted, converted_from, is_converted
@@ -131,7 +131,7 @@ def convert(job: Conversion) -> Converted:
     _claimed(found, family)
     weights = family.weights(found, job.weights)
     try:
-        given = {**family.plain(_arguments(job, found)), **job.settings}
+        given = {**family.plain(_arguments(job, family, found)), **job.settings}
         record = {**_guess(family, weights, found), **family.settings_in(found), **given}
         made = Converted(family, family.config(record), _meaning(job, record, found), job.out.stem)
         shapes = made.shapes()
@@ -192,21 +192,11 @@ def _guess(family: Family, weights: Weights, found: Checkpoint) -> dict[str, Any
         ) from error  # fmt: skip
 
 
-def _arguments(job: Conversion, found: Checkpoint) -> dict[str, Any]:
+def _arguments(job: Conversion, family: Family, found: Checkpoint) -> dict[str, Any]:
     """The constructor's arguments for this file: of `--config`, else of the config.json that belongs to the weights."""
     if job.config is None:
         return dict(found.configs.get("", {}))
-    record = read_json(job.config)
-    if not isinstance(files := record.get("files"), Mapping):
-        return record
-    name = job.entry or job.path.name
-    if name not in files or not isinstance(files[name], Mapping):
-        known = ", ".join(files)
-        raise ConfigError(
-            f"{job.config}: has no settings for '{name}'{did_you_mean(name, files)}; there are {known}: choose with "
-            "--entry"
-        )
-    return dict(files[name])
+    return settings_from(job.config, job.entry, family, found)
 
 
 def _context(path: Path) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ OPTIONS = {
     "prediction": "--prediction eps, x0 or v (of a chain to a degraded image also residual, residual+noise, ...)",
     "complex_mode": "--complex-mode separate, channels or magnitude (what becomes of complex images)",
     "label": "--label N (the class to ask for; -1 for none, in EDM)",
+    "normalize_input": "--set normalize_input=true or false, as its configuration says (true for published ones)",
     "latent_flag": "--set latent_flag=false for a network of pixels; one of codes is joined with its autoencoder by "
     "`restore models join`",
     "precond": "--set precond=EDMPrecond, VPPrecond or VEPrecond (the class that trained it)",

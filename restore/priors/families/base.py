@@ -84,6 +84,13 @@ class Family(ABC):
         """What people give as settings without sections, so that single ones can win over it. As it is by default."""
         return record
 
+    def settings_of(self, document: Record, found: Checkpoint) -> Record:
+        """The constructor's arguments for a file of weights from the whole configuration that its authors keep.
+
+        The document itself by default. Raises ConfigError.
+        """
+        return document
+
     def settings_in(self, found: Checkpoint) -> Record:
         """The constructor's arguments that stand in the file itself. None by default."""
         return {}

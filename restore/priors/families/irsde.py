@@ -58,7 +58,7 @@ class IRSDE(Family):
 
     name = "irsde"
     what = "ConditionalUNet of IR-SDE and DA-CLIP, ConditionalNAFNet of Refusion"
-    ignored = frozenset(("cls", "upscale"))
+    ignored = frozenset(("cls", "upscale", "sde"))
     inferred = "widths, levels, blocks, channels, contexts of DA-CLIP"
     asked = "range, prediction (noise, as published), schedule of the chain, DA-CLIP's contexts"
 
@@ -121,6 +121,34 @@ class IRSDE(Family):
         mult = tuple(2 ** (i + 1) for i in range(plain.depth))
         return UNetConfig(plain.in_nc, plain.out_nc, plain.nf, mult)
 
+    def settings_of(self, document: Record, found: Checkpoint) -> Record:
+        """`network_G` with what the chain is told (`sde`), of the options of a training or test."""
+        network = document.get("network_G")
+        if not isinstance(network, Mapping):
+            return document
+        setting, sde = network.get("setting", {}), document.get("sde", {})
+        if not (isinstance(setting, Mapping) and isinstance(sde, Mapping)):
+            raise ConfigError("network_G and sde have no settings by name")
+        return {"cls": network.get("which_model_G", ""), "sde": dict(sde), **setting}
+
+    def stated(self, record: Record, found: Checkpoint) -> Meaning:
+        """Schedule and prediction of the chain: released networks predict noise, and DA-CLIP's sums begin with theta_0.
+
+        Raises ConfigError.
+        """
+        sde = record.get("sde")
+        if not isinstance(sde, Mapping) or not all(
+            k in sde for k in ("max_sigma", "T", "schedule")
+        ):
+            return Meaning()
+        largest, steps, eps = (sde.get(k, 0.005) for k in ("max_sigma", "T", "eps"))
+        if not all(isinstance(n, int | float) for n in (largest, steps, eps)):
+            raise ConfigError(f"sde is {dict(sde)}, expected numbers max_sigma, T and eps")
+        s_inf = largest / 255 if largest >= 1 else largest
+        convention = "daclip" if "ch_mult" in record or "context_dim" in record else "irsde"
+        words = f"irsde:{sde['schedule']}:{steps}:{s_inf:.8g}:{eps:g}:{convention}"
+        return Meaning(schedule=words, prediction="noise")
+
     def network(self, config: Config) -> nn.Module:
         """The network."""
         if isinstance(config, NAFNetConfig):
@@ -132,8 +160,8 @@ class IRSDE(Family):
         return "conditional"
 
     def unstated(self, config: Config, meaning: Meaning) -> list[str]:
-        """Range, prediction, and the contexts that a network of DA-CLIP is told."""
-        missing = needed(meaning, "range", "prediction")
+        """Range, prediction, schedule, and the contexts that a network of DA-CLIP is told."""
+        missing = needed(meaning, "range", "prediction", "schedule")
         told = contexts_of(meaning)
         if isinstance(config, UNetConfig):
             wanted = (config.use_degra_context, config.use_image_context)

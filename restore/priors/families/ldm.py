@@ -215,6 +215,25 @@ class LDM(Family):
             schedule = stored
         return Meaning(schedule=schedule, prediction=str(record.get("parameterization", "")))
 
+    def settings_of(self, document: Record, found: Checkpoint) -> Record:
+        """The `params` of the model, or of its first stage for an autoencoder alone.
+
+        A class of CompVis that says no `parameterization` predicts the noise: that is its default.
+        """
+        model = document.get("model")
+        if not isinstance(model, Mapping):
+            return document
+        target, params = str(model.get("target", "")), model.get("params", {})
+        if not isinstance(params, Mapping):
+            raise ConfigError("model has no params")
+        if "quant_conv.weight" in _flat(found) and isinstance(
+            params.get("first_stage_config"), Mapping
+        ):
+            inner = params["first_stage_config"].get("params", {})
+            return inner if isinstance(inner, Mapping) else {}
+        default = {"parameterization": "eps"} if target.startswith("ldm.models.diffusion.") else {}
+        return {**default, **params}
+
     def settings_in(self, found: Checkpoint) -> dict[str, Any]:
         """Whether there is an average of the U-Net; the factor of the codes, where training measured and kept it."""
         names = _flat(found)

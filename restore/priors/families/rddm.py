@@ -161,11 +161,12 @@ class RDDM(Family):
         return "denoiser" if config.form == "plain" and not config.unet.condition else "conditional"
 
     def unstated(self, config: RDDMNetworks, meaning: Meaning) -> list[str]:
-        """The range, and the objective where the settings do not say it."""
+        """Range and schedule, and the objective where the settings do not say it."""
         missing = needed(meaning, "range")
         if self.kind(config) == "denoiser":
             missing += needed(meaning, "schedule", "prediction")
             return missing + (needed(meaning, "complex_mode") if config.unet.channels in (1, 2) else [])  # fmt: skip
+        missing += needed(meaning, "schedule")
         return missing + ([] if config.objective else needed(meaning, "prediction"))
 
     def model(self, network: nn.Module, config: RDDMNetworks, meaning: Meaning, name: str) -> Any:

@@ -5,13 +5,13 @@ Yue, Wang, Loy, NeurIPS 2023. The degraded image, in its own size, joins the sta
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from restore.bridges.base import Level
 from restore.bridges.resshift import HEADS
 from restore.errors import ConfigError
 from restore.priors.checkpoints.content import Checkpoint
@@ -26,22 +26,20 @@ from restore.priors.families.first_stages import (
     guessed_first_stage,
 )
 from restore.priors.families.meaning import Meaning
-from restore.priors.families.resshift_joined import Joined, JoinedNetwork, ResShiftCodes
+from restore.priors.families.resshift_joined import (
+    Joined,
+    JoinedNetwork,
+    ResShiftCodes,
+    UNetAlone,
+    own_scale,
+)
 from restore.priors.families.unwrapping import state_dict_in
 from restore.priors.nets.first_stage import VQModel
-from restore.priors.nets.swin_unet import SwinUNet, SwinUNetConfig
+from restore.priors.nets.swin_unet import SwinUNet
 
-Config = SwinUNetConfig | FirstStage | Joined
+Config = UNetAlone | FirstStage | Joined
+_PARTS = ("model", "diffusion", "autoencoder")
 _PREDICT = {"xstart": "x0", "residual": "residual", "epsilon": "noise", "epsilon_scale": "scaled-noise"}  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class UNetAlone(SwinUNetConfig):
-    """A U-Net without an autoencoder. latent_flag: as the released code calls it, whether its states are codes; None
-    where nothing is said.
-    """
-
-    latent_flag: bool | None = None
 
 
 class ResShift(Family):
@@ -49,7 +47,7 @@ class ResShift(Family):
 
     name = "resshift"
     what = "ResShift U-Nets with Swin layers, and their VQ autoencoders"
-    ignored = frozenset(("cls", "dropout", "dims", "use_fp16"))
+    ignored = frozenset(("cls", "dropout", "dims", "use_fp16", "diffusion"))
     inferred = (
         "channels, widths, levels, window, Swin width and depth, halvings of the degraded image"
     )
@@ -101,7 +99,7 @@ class ResShift(Family):
         """Of the U-Net, or, where there is a `ddconfig`, of the autoencoder. Raises ConfigError."""
         if {"unet", "autoencoder"} <= set(record):
             unet = self.config(record["unet"])
-            assert isinstance(unet, SwinUNetConfig)  # noqa: S101  (for the type checker)
+            assert isinstance(unet, UNetAlone)  # noqa: S101  (for the type checker)
             return Joined(unet, first_stage_config(record["autoencoder"]))
         if {"ddconfig", "n_embed"} & set(record):
             return first_stage_config(record)
@@ -111,11 +109,46 @@ class ResShift(Family):
             values["num_res_blocks"] = (values["num_res_blocks"],) * count
         return arguments(UNetAlone, values, self.ignored)
 
+    def settings_of(self, document: Record, found: Checkpoint) -> Record:
+        """The `params` of the model with what its `diffusion` says, or those of the autoencoder."""
+        parts = {
+            k: document[k].get("params") for k in _PARTS if isinstance(document.get(k), Mapping)
+        }
+        if not parts:
+            return document
+        whose = (
+            "autoencoder"
+            if "quantize.embedding.weight" in (state_dict_in(found, "") or {})
+            else "model"
+        )
+        if not all(isinstance(parts.get(k, {}), Mapping) for k in _PARTS) or whose not in parts:
+            raise ConfigError(f"has no params of {whose}")
+        if whose == "autoencoder":
+            return parts[whose]
+        diffusion = parts.get("diffusion", {})
+        flags = {k: diffusion[k] for k in ("latent_flag", "normalize_input") if k in diffusion}
+        return {**parts[whose], **flags, "diffusion": dict(diffusion)}
+
+    def stated(self, record: Record, found: Checkpoint) -> Meaning:
+        """Schedule and prediction of the `diffusion` beside the model. Raises ConfigError."""
+        diffusion = record.get("diffusion")
+        if not isinstance(diffusion, Mapping):
+            return Meaning()
+        said = {k: diffusion.get(k) for k in ("steps", "kappa", "min_noise_level", "etas_end")}
+        said["power"] = dict(diffusion.get("schedule_kwargs") or {}).get("power")
+        order = ("steps", "kappa", "power", "min_noise_level", "etas_end")
+        words = ":".join(f"{said[k]:g}" if isinstance(said[k], int | float) else "" for k in order)
+        exponential = diffusion.get("schedule_name") == "exponential" and None not in said.values()
+        return Meaning(
+            schedule=f"resshift:{words}" if exponential else "",
+            prediction=_PREDICT.get(str(diffusion.get("predict_type")), ""),
+        )
+
     def network(self, config: Config) -> nn.Module:
         """The U-Net or the autoencoder."""
         if isinstance(config, Joined):
             return JoinedNetwork(config)
-        return SwinUNet(config) if isinstance(config, SwinUNetConfig) else first_stage(config)
+        return SwinUNet(config) if isinstance(config, UNetAlone) else first_stage(config)
 
     def kind(self, config: Config) -> str:
         """A conditional model, or an autoencoder alone."""
@@ -124,8 +157,12 @@ class ResShift(Family):
     def unstated(self, config: Config, meaning: Meaning) -> list[str]:
         """Range, prediction and schedule of a U-Net."""
         asked = () if isinstance(config, FirstStage) else ("range", "prediction", "schedule")
-        alone = isinstance(config, UNetAlone) and config.latent_flag is None
-        return [*needed(meaning, *asked), *(["latent_flag"] if alone else [])]
+        missing = needed(meaning, *asked)
+        if isinstance(config, UNetAlone) and config.latent_flag is None:
+            missing.append("latent_flag")
+        if not isinstance(config, FirstStage) and config.normalize_input is None:
+            missing.append("normalize_input")
+        return missing
 
     def model(self, network: nn.Module, config: Config, meaning: Meaning, name: str) -> Any:
         """The network of a ResShift chain in pixels, or, joined, in codes; an autoencoder as it is.
@@ -136,7 +173,7 @@ class ResShift(Family):
             return network
         if isinstance(config, Joined):
             return ResShiftCodes(network, config, meaning, name)
-        if isinstance(config, UNetAlone) and config.latent_flag:
+        if config.latent_flag:
             raise ConfigError(
                 f"{name}: a network of codes without their autoencoder; join both by `restore models join`"
             )
@@ -155,7 +192,7 @@ class ResShift(Family):
             assert isinstance(config, FirstStage)  # noqa: S101  (for the type checker)
             yield from first_stage_cases(network, config, arrays)
             return
-        assert isinstance(config, SwinUNetConfig)  # noqa: S101  (for the type checker)
+        assert isinstance(config, UNetAlone)  # noqa: S101  (for the type checker)
         x, t = arrays.get("x"), arrays.get("t", arrays.get("time"))
         if x is None or t is None:
             return
@@ -173,9 +210,7 @@ class ResShift(Family):
 class ResShiftModel(BridgeNetwork):
     """The network of a ResShift chain whose state has the degraded image's size."""
 
-    def __init__(
-        self, network: nn.Module, config: SwinUNetConfig, meaning: Meaning, name: str
-    ) -> None:
+    def __init__(self, network: nn.Module, config: UNetAlone, meaning: Meaning, name: str) -> None:
         if config.halvings or config.cond_mask:
             raise ConfigError(
                 f"{name}: a network for states of {config.image_size} pixels beside images of {config.lq_size}"
@@ -185,9 +220,11 @@ class ResShiftModel(BridgeNetwork):
             network, channels=config.out_channels, head=head_of(meaning.prediction, HEADS), bridge="resshift",
             meaning=meaning, name=name, multiple=config.multiple,
         )  # fmt: skip
+        self.normalised = bool(config.normalize_input)
 
-    def _answers(self, x: Tensor, level: Any, degraded: Tensor) -> tuple[Tensor, ...]:
-        return (self.network(x, times_of(x, level.t), degraded),)
+    def _answers(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
+        state = x * (own_scale(level, self.normalised, self.name, codes=False) / level.scale)
+        return (self.network(state, times_of(x, level.t), degraded),)
 
 
 def _of_side(arrays: Mapping[str, Tensor], names: tuple[str, ...], side: int) -> Tensor | None:

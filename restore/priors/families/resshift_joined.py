@@ -18,13 +18,32 @@ from restore.priors.families.first_stages import FirstStage, first_stage
 from restore.priors.families.meaning import Meaning
 from restore.priors.nets.swin_unet import SwinUNet, SwinUNetConfig
 
+_SAME = 1e-6
+"""Two ways of the same formula in double precision."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetAlone(SwinUNetConfig):
+    """A U-Net with what the released diffusion says of it; None where nothing is said.
+
+    latent_flag: its states are codes. normalize_input: it sees states scaled to a variance of about one.
+    """
+
+    latent_flag: bool | None = None
+    normalize_input: bool | None = None
+
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
     """Both configurations."""
 
-    unet: SwinUNetConfig
+    unet: UNetAlone
     autoencoder: FirstStage
+
+    @property
+    def normalize_input(self) -> bool | None:
+        """Whether the network's input is scaled to a variance of one; None where nothing is said."""
+        return self.unet.normalize_input
 
     def __post_init__(self) -> None:
         channels, code = self.unet.in_channels, self.autoencoder.embed_dim
@@ -73,6 +92,7 @@ class ResShiftCodes(CodedConditional):
         self.head, self.tasks = head_of(meaning.prediction, HEADS), meaning.tasks
         self.channels, self.factor = config.autoencoder.dd.in_channels, config.autoencoder.dd.factor
         self.multiple, self.shrink = self.factor * config.unet.multiple, config.shrink
+        self.normalised = bool(config.normalize_input)
         self.known = bridge_levels(meaning.schedule) if meaning.schedule else None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -88,7 +108,7 @@ class ResShiftCodes(CodedConditional):
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """The head in codes. Raises ConfigError at a level that is not its own."""
         check_known(self.known, level, self.name)
-        state = (x * level.scale).to(self._dtype)
+        state = (x * own_scale(level, self.normalised, self.name, codes=True)).to(self._dtype)
         out: Tensor = self._parts.model(state, times_of(state, level.t), degraded.to(self._dtype))
         return (out.to(x.dtype),)
 
@@ -99,3 +119,19 @@ class ResShiftCodes(CodedConditional):
     @property
     def _dtype(self) -> torch.dtype:
         return next(self.network.parameters()).dtype
+
+
+def own_scale(level: Level, normalised: bool, name: str, *, codes: bool) -> float:
+    """The factor that a network was trained to see its state times: of codes 1/sqrt(c^2 + 1), of pixels 1/(3 c + 1).
+
+    Raises ConfigError where the sampler asks for another one; 1 asks for none.
+    """
+    own = 1.0
+    if normalised:
+        own = (level.c**2 + 1) ** -0.5 if codes else 1 / (3 * level.c + 1)
+    if abs(level.scale - 1) > _SAME and abs(level.scale - own) > _SAME:
+        raise ConfigError(
+            f"prior '{name}' sees its state times {own:.4f} at time {level.t:g}, and the sampler asks for "
+            f"{level.scale:.4f}; set input_scaling=none, the network knows its own"
+        )
+    return own

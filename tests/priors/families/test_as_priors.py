@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -25,17 +26,18 @@ from restore.priors.families.meaning import Meaning
 from restore.priors.families.rddm import FAMILY as RDDM
 from restore.priors.families.rddm import RDDMNetworks
 from restore.priors.families.resshift import FAMILY as RESSHIFT
+from restore.priors.families.resshift_joined import UNetAlone
 from restore.priors.nets.drunet import DRUNetConfig
 from restore.priors.nets.ffdnet import FFDNetConfig
 from restore.priors.nets.first_stage import DDConfig
 from restore.priors.nets.irsde_unet import UNetConfig
 from restore.priors.nets.ldm_unet import LDMUNetConfig
 from restore.priors.nets.rddm_unet import RDDMConfig
-from restore.priors.nets.swin_unet import SwinUNetConfig
 
-_SWIN = SwinUNetConfig(
+_SWIN = UNetAlone(
     image_size=16, in_channels=3, model_channels=32, out_channels=3, num_res_blocks=(0, 0), attention_resolutions=(),
     channel_mult=(1, 1), num_head_channels=16, swin_embed_dim=32, window_size=4, mlp_ratio=1, lq_size=16,
+    latent_flag=False, normalize_input=True,
 )  # fmt: skip
 _LATENT = LDMConfig(
     LDMUNetConfig(
@@ -69,8 +71,6 @@ MODELS: dict[str, tuple[Family, Any, Meaning]] = {
 
 def model(name: str, **changed: Any) -> Any:
     """The model of that name in float32, its meaning changed here and there."""
-    import dataclasses
-
     family, config, meaning = MODELS[name]
     meaning = dataclasses.replace(meaning, **changed)
     assert family.unstated(config, meaning) == []
@@ -89,7 +89,7 @@ def measured(*size: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, In
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "rddm": ("rddm", {"preset": "published-noise1", "n_steps": 2}),
     "irsde": ("irsde", {"n_steps": 2}),
-    "resshift": ("resshift", {"preset": "published-15", "n_steps": 2}),
+    "resshift": ("resshift", {"preset": "published-15", "n_steps": 2, "input_scaling": "none"}),
     "ldm": ("stsl", {"n_steps": 2}),
     "drunet": ("dds", {"n_steps": 2, "sigma_start": 0.2}),
     "ffdnet": ("dds", {"n_steps": 2, "sigma_start": 0.2}),
@@ -125,10 +125,35 @@ def test_a_chain_at_other_levels_is_refused_with_the_settings(
         restore.solve(y, operator, noise=0.05, prior=model(name), sampler=name, **settings)
 
 
-def test_a_chain_without_a_stated_schedule_is_taken_as_it_comes() -> None:
-    other = model("rddm", schedule="")
-    x = torch.full((1, 3, 8, 8), 0.5)
-    assert len(other(x, Level(500, 0.3, 0.2), x)) == 2
+@pytest.mark.parametrize("name", ["rddm", "irsde", "resshift"])
+def test_the_schedule_of_a_chain_has_to_be_said(name: str) -> None:
+    family, config, meaning = MODELS[name]
+    assert family.unstated(config, dataclasses.replace(meaning, schedule="")) == ["schedule"]
+
+
+def test_the_input_of_resshift_is_scaled_by_the_networks_own_rule() -> None:
+    """Whether the sampler asks for it or not; another rule is refused."""
+    heard: list[Tensor] = []
+
+    class Listening(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor, t: Tensor, degraded: Tensor) -> Tensor:
+            heard.append(x)
+            return x
+
+    family, config, meaning = MODELS["resshift"]
+    meaning = dataclasses.replace(meaning, schedule="")
+    x, c = torch.ones(1, 3, 8, 8), 0.5
+    for normalised, scales in ((True, (1.0, 1 / (3 * c + 1))), (False, (1.0,))):
+        told = dataclasses.replace(config, normalize_input=normalised)
+        for scale in scales:
+            family.model(Listening(), told, meaning, "s")(x, Level(3, 0.5, c, scale), x)
+    assert [round(float(h.mean()), 6) for h in heard] == [0.4, 0.4, 1.0]
+    with pytest.raises(ConfigError, match="input_scaling=none"):
+        family.model(Listening(), config, meaning, "s")(x, Level(3, 0.5, c, (c**2 + 1) ** -0.5), x)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +249,6 @@ def test_further_images_that_nobody_has_are_refused() -> None:
     shadows = RDDMNetworks(RDDMConfig(8, input_condition=True), "two", objective="pred_res_noise")
     with pytest.raises(ConfigError, match="third image"):
         RDDM.model(torch.nn.Identity(), shadows, Meaning(range=(-1, 1)), "shadows")
-    masked = SwinUNetConfig(**{**_SWIN.__dict__, "cond_mask": True})
+    masked = dataclasses.replace(_SWIN, cond_mask=True)
     with pytest.raises(ConfigError, match="and a mask"):
         RESSHIFT.model(torch.nn.Identity(), masked, Meaning(range=(-1, 1), prediction="x0"), "m")

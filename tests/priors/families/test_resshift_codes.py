@@ -30,6 +30,7 @@ UNET: dict[str, Any] = {
     "cls": "UNetModelSwin", "image_size": 8, "in_channels": 3, "model_channels": 32, "out_channels": 3,
     "num_res_blocks": 0, "attention_resolutions": [], "channel_mult": [1], "num_head_channels": 16,
     "swin_embed_dim": 32, "window_size": 4, "mlp_ratio": 1, "lq_size": 8,
+    "latent_flag": True, "normalize_input": True,
 }  # fmt: skip
 STAGE: dict[str, Any] = {
     "embed_dim": 3, "n_embed": 32,
@@ -94,10 +95,10 @@ def test_only_what_belongs_together_is_joined(files: tuple[Path, Path], tmp_path
 
 
 def test_a_network_alone_has_to_say_that_it_is_one_of_pixels(files: tuple[Path, Path]) -> None:
-    made = state(files[0], SAID, {})
-    assert made.missing() == ["latent_flag"]
+    silent = {k: v for k, v in UNET.items() if k not in ("latent_flag", "normalize_input")}
+    assert FAMILY.unstated(FAMILY.config(silent), SAID) == ["latent_flag", "normalize_input"]
     with pytest.raises(ConfigError, match="join both"):
-        state(files[0], SAID, {"latent_flag": True})
+        state(files[0], SAID, {})
 
 
 def test_the_chain_is_that_of_the_paper_between_codes() -> None:
