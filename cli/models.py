@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Use networks of other codebases: docs/priors.md.", no_args_is_help=True)
 
+_ENTRIES_SHOWN = 12
+
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Range = Annotated[
     str, typer.Option("--range", metavar="LOW:HIGH", help="Intensities of the training images.")
@@ -74,10 +76,10 @@ def _print_found(found: Found, families: list[Any]) -> None:
     from restore.pipelines.model_files import short
 
     console.result(f"{found.path}: {found.form}, {found.parameters:,} values in tensors")
-    for name, what in found.entries[:40]:
+    for name, what in found.entries[:_ENTRIES_SHOWN]:
         console.result(f"  {name or '.'}: {what}")
-    if len(found.entries) > 40:
-        console.result(f"  and {len(found.entries) - 40} more")
+    if len(found.entries) > _ENTRIES_SHOWN:
+        console.result(f"  and {len(found.entries) - _ENTRIES_SHOWN} more")
     if not families:
         console.result("no family of networks that is known here has these names")
     for family in families:

@@ -170,7 +170,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], record: str = "") -> s
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # how that library reports a full or read-only disk
             raise OutputError(f"{path}: could not be written: {error}") from error
-        return hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
+        with Path(temporary).open("rb") as written:
+            return hashlib.file_digest(written, "sha256").hexdigest()
 
 
 M = TypeVar("M")
