@@ -24,7 +24,11 @@ from restore.priors.checkpoints.content import Checkpoint, Opaque, StoredTensor
 
 PATIENCE_S = 1200
 """A process that walks a pickle takes a second or two; on a busy machine many times that."""
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+WEIGHTS = tuple(
+    f"diffusion_pytorch_model{variant}.{form}"
+    for variant in ("", ".fp16")
+    for form in ("safetensors", "bin")
+)
 """Names of weights in a folder of diffusers, the better one first."""
 CONFIGS = ("config.json", "scheduler_config.json")
 _SAFETENSOR_DTYPES = {
