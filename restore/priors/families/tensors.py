@@ -100,13 +100,15 @@ class Tensors(Family):
     def replay(
         self, network: nn.Module, config: TensorsConfig, arrays: Mapping[str, Tensor], source: str
     ) -> Iterator[Case]:
-        """Arrays that end in the name of a tensor."""
-        tensors = network.state_dict()
-        for output, reference in arrays.items():
-            fitting = [n for n in tensors if output == n or output.endswith(f"_{n}")]
-            if fitting and reference.shape == tensors[fitting[0]].shape:
-                value = tensors[max(fitting, key=len)]
-                yield Case(output, reference, lambda v=value: v, _precision(value))  # type: ignore[misc]
+        """Of every tensor the array whose name is its own, or ends in it after the shortest prefix."""
+        for name, value in network.state_dict().items():
+            fitting = [
+                k for k, a in arrays.items()
+                if (k == name or k.endswith(f"_{name}")) and a.shape == value.shape
+            ]  # fmt: skip
+            if fitting:
+                output = min(fitting, key=len)
+                yield Case(output, arrays[output], lambda v=value: v, _precision(value))  # type: ignore[misc]
 
 
 def _precision(value: Tensor) -> float:
