@@ -130,6 +130,8 @@ def convert(
         )
     )  # fmt: skip
     console.result(str(out))
+    if made.assumed:
+        console.notes([f"said nowhere, taken as the official default: {', '.join(made.assumed)}"])
     _say_missing(made, out)
 
 

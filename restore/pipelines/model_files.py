@@ -133,7 +133,11 @@ def convert(job: Conversion) -> Converted:
     try:
         given = {**family.plain(_arguments(job, family, found)), **job.settings}
         record = {**_guess(family, weights, found), **family.settings_in(found), **given}
-        made = Converted(family, family.config(record), _meaning(job, record, found), job.out.stem)
+        config = family.config(record)
+        taken = [n for n in family.silent if n not in record and hasattr(config, n)]
+        assumed = tuple(f"{n}={getattr(config, n)}" for n in taken)
+        meaning = _meaning(job, record, found)
+        made = Converted(family, config, meaning, job.out.stem, assumed)
         shapes = made.shapes()
     except ConfigError as error:
         raise ConfigError(f"{job.path}: {error}") from error
@@ -157,7 +161,7 @@ def convert(job: Conversion) -> Converted:
         "name": job.out.stem, "schema": SCHEMA, "architecture": family.name, "kind": made.kind,
         "settings": plain(_without_remarks(record), "settings"), "meaning": plain(made.meaning.record(), "meaning"),
         "context": {name: list(tensor.shape) for name, tensor in context.items()},
-        "source": _source(job, found), "parameters": sum(t.numel() for t in tensors.values()),
+        "assumed": list(made.assumed), "source": _source(job, found), "parameters": sum(t.numel() for t in tensors.values()),
         "licence": job.licence or "that of the source", "converted": f"restore {restore.__version__}",
         "sha256": digest,
     })  # fmt: skip

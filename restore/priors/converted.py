@@ -54,12 +54,16 @@ def is_converted(card: Card) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A network of a family with its settings and what is said of its images."""
+    """A network of a family with its settings and what is said of its images.
+
+    assumed: settings that were said nowhere and are the official default, NAME=VALUE each.
+    """
 
     family: Family
     config: Any
     meaning: Meaning
     name: str
+    assumed: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

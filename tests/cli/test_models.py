@@ -142,6 +142,23 @@ def test_refusals(verb, options: list[str], code: int, words: str, tmp_path: Pat
     assert not out.exists()
 
 
+def test_what_is_taken_by_default_is_said(verb, tmp_path: Path) -> None:
+    """The attention order shows in no shape."""
+    out = tmp_path / "x.safetensors"
+    heads = ["--set", "num_heads=2", "--set", "num_heads_upsample=4"]
+    result = verb("models", "convert", ADM, "--kind", "adm", "-o", out, *heads)
+    assert (
+        "said nowhere, taken as the official default: use_new_attention_order=False"
+        in result.stderr
+    )
+    assert json.loads(out.with_suffix(".json").read_text())["assumed"] == [
+        "use_new_attention_order=False"
+    ]
+    said = ["--set", "use_new_attention_order=false", "--overwrite"]
+    again = verb("models", "convert", ADM, "--kind", "adm", "-o", out, *heads, *said)
+    assert "official default" not in again.stderr
+
+
 def test_names_that_are_taken_or_wrong(verb, ncsnpp: Path, tmp_path: Path) -> None:
     base = [
         "models",

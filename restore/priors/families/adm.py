@@ -52,6 +52,7 @@ class ADM(Family):
         "timestep_respacing use_kl predict_xstart rescale_timesteps rescale_learned_sigmas sigma_small "
         "model_path".split()
     )
+    silent = ("use_new_attention_order",)
     inferred = "channels, widths, blocks, where attention sits, scale-shift, resampling, classes, learned variance"
     asked = "heads, attention order; range, schedule, prediction, complex mode, class"
 

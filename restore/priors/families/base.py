@@ -42,16 +42,17 @@ class Case(NamedTuple):
 class Family(ABC):
     """One family of published networks.
 
-    name: as in `--kind`. what: whose networks these are, one line. settings: the dataclass of the constructor's
-    arguments under the family's own names; fields without a default must be given. ignored: arguments of the official
-    constructors that do not change what the network computes; accepted and dropped. inferred, asked: for people, what
-    weights tell and what they do not. local: an answer depends on a neighbourhood alone; not where there are
-    normalisations or attention over the whole image.
+    name: as in `--kind`. what: whose networks these are, one line. ignored: arguments of the official constructors that
+    do not change what the network computes; accepted and dropped. silent: arguments that do, that no shape shows, and
+    that have an official default; where it is taken, this is said. inferred, asked: for people, what weights tell and
+    what they do not. local: an answer depends on a neighbourhood alone; not where there are normalisations or attention
+    over the whole image.
     """
 
     name: ClassVar[str]
     what: ClassVar[str]
     ignored: ClassVar[frozenset[str]] = frozenset()
+    silent: ClassVar[tuple[str, ...]] = ()
     inferred: ClassVar[str]
     asked: ClassVar[str]
     local: ClassVar[bool] = False

@@ -90,6 +90,7 @@ class EDMFamily(Family):
     name = "edm"
     what = "networks of EDM: SongUNet (DDPM++, NCSN++), DhariwalUNet (ADM); also of InverseBench"
     ignored = frozenset("cls dropout label_dropout use_fp16 class_name".split())
+    silent = ("sigma_data",)
     inferred = "everything of the network but skip scales; iDDPM by its table of levels"
     asked = "preconditioning and its constants; range, complex mode, class"
 

@@ -47,6 +47,7 @@ class NCSNppFamily(Family):
     ignored = frozenset(
         "dropout ema_rate normalization attention_type init_scale fourier_scale conv_size seed device".split()
     )
+    silent = ("nonlinearity", "fir_kernel")
     inferred = "channels, nf, kind of embedding, number of scales"
     asked = "the other settings of its config, as JSON; range only if 'centered' is missing; complex mode"
 
