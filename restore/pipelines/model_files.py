@@ -161,7 +161,8 @@ def convert(job: Conversion) -> Converted:
         "name": job.out.stem, "schema": SCHEMA, "architecture": family.name, "kind": made.kind,
         "settings": plain(_without_remarks(record), "settings"), "meaning": plain(made.meaning.record(), "meaning"),
         "context": {name: list(tensor.shape) for name, tensor in context.items()},
-        "assumed": list(made.assumed), "source": _source(job, found), "parameters": sum(t.numel() for t in tensors.values()),
+        "assumed": list(made.assumed), "source": _source(job, found),
+        "parameters": sum(t.numel() for t in tensors.values()),
         "licence": job.licence or "that of the source", "converted": f"restore {restore.__version__}",
         "sha256": digest,
     })  # fmt: skip
