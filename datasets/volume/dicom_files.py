@@ -39,7 +39,8 @@ LOOKED_AT: list[int | str | BaseTag] = [
         "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope "
         "RescaleIntercept RescaleType ModalityLUTSequence PixelPaddingValue PixelPaddingRangeLimit "
         "LossyImageCompression PerFrameFunctionalGroupsSequence RealWorldValueMappingSequence "
-        "EchoTime EchoNumbers TemporalPositionIdentifier "
+        "EchoTime EchoNumbers TemporalPositionIdentifier InversionTime FlipAngle RepetitionTime FrameReferenceTime "
+        "NominalPercentageOfCardiacPhase "
         "DiffusionBValue DiffusionGradientOrientation TriggerTime AcquisitionNumber AcquisitionTime "
         "InstanceNumber GantryDetectorTilt AcquisitionMatrix"
     ).split(),

@@ -24,14 +24,26 @@ TOLD_BY = (
     ("EchoNumbers", "echo"),
     ("DiffusionBValue", "b-value"),
     ("DiffusionGradientOrientation", "gradient direction"),
+    ("InversionTime", "inversion time in ms"),
+    ("FlipAngle", "flip angle in degrees"),
+    ("RepetitionTime", "repetition time in ms"),
     ("ImageType", "image type"),
+    ("FrameReferenceTime", "frame time in ms"),
+    ("NominalPercentageOfCardiacPhase", "percent of the cardiac cycle"),
     ("TriggerTime", "trigger time in ms"),
     ("AcquisitionNumber", "acquisition"),
     ("AcquisitionTime", "time of acquisition"),
 )
 """Asked in this order."""
 
-ONE_KIND = ("EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "ImageType")
+ONE_KIND = (
+    "EchoTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "InversionTime",
+    "FlipAngle",
+    "ImageType",
+)
 """What must not change within a volume that is told by nothing but the order of its images."""
 
 TEXTS = ("ImageType", "DiffusionGradientOrientation")

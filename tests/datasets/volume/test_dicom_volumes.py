@@ -60,6 +60,10 @@ CASES = {
     "echoes": ({"EchoTime": [4.6, 2.3]}, "echo time in ms", [1, 0], "2.3"),
     "times": ({"TemporalPositionIdentifier": [1, 2]}, "time point", [0, 1], "1"),
     "weightings": ({"DiffusionBValue": [0.0, 1000.0]}, "b-value", [0, 1], "1000"),
+    "inversions": ({"InversionTime": [900, 50]}, "inversion time in ms", [1, 0], "50"),
+    "flip angles": ({"FlipAngle": [5, 20]}, "flip angle in degrees", [0, 1], "5"),
+    "frames of PET": ({"FrameReferenceTime": [60e3, 5e3]}, "frame time in ms", [1, 0], "5000"),
+    "phases": ({"NominalPercentageOfCardiacPhase": [75, 40]}, "percent of the", [1, 0], "40"),
     "acquisitions": ({"AcquisitionNumber": [7, 8]}, "acquisition", [0, 1], "7"),
     "numbers alone": ({}, "the order of instance numbers", [0, 1], "number 1"),
 }

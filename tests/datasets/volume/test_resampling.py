@@ -52,6 +52,12 @@ CASES = {
     "tilted": (np.arange(0, 46, 2.0), 15.0, "a shear of 15 degrees", "gantry tilt"),
     "tilted the other way": (np.arange(0, 46, 2.0), -20.0, "a shear of 20 degrees", "gantry tilt"),
     "uneven": (UNEVEN, 0.0, "2 to 3 mm apart interpolated", "uneven slice spacing"),
+    "a slice missing": (
+        np.delete(np.arange(0, 46, 2.0), 8),
+        0.0,
+        "2 to 4 mm apart interpolated",
+        "missing slice",
+    ),
     "tilted and uneven": (UNEVEN, 10.0, "a shear of 10 degrees", ""),
 }
 
