@@ -14,7 +14,9 @@ from typing import Any
 
 import click
 import h5py
+import nibabel
 import numpy as np
+import pydicom
 import tifffile
 import torch
 import typer
@@ -35,6 +37,7 @@ from fuzz.mutators import (
     text_fields,
     yaml_lines,
 )
+from pydicom.uid import EnhancedMRImageStorage
 
 from restore.bench import results
 from restore.bench.method import parse_methods
@@ -105,6 +108,34 @@ def _metaimage(folder: Path) -> Path:
     head = "".join(f"{line}\n" for line in fields)
     (folder / "a.mha").write_bytes(head.encode() + np.arange(24, dtype="<i2").tobytes())
     return folder / "a.mha"
+
+
+def _pair(folder: Path) -> Path:
+    image = nibabel.Nifti1Pair(np.arange(24, dtype=np.int16).reshape(4, 3, 2), np.eye(4))
+    nibabel.save(image, folder / "a.img")
+    return folder / "a.hdr"
+
+
+def _frames(folder: Path) -> Path:
+    """Two multi-frame files of two times each."""
+    plain = _series(folder)
+    for number in range(2):
+        image = pydicom.dcmread(plain)
+        frames = []
+        for k in range(4):
+            place, content = pydicom.Dataset(), pydicom.Dataset()
+            place.ImagePositionPatient = [0, 0, 2 * number + k // 2]
+            content.TemporalPositionIndex = k % 2 + 1
+            groups = pydicom.Dataset()
+            groups.PlanePositionSequence, groups.FrameContentSequence = [place], [content]
+            frames.append(groups)
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.3", f"1.2.3.{number}"
+        image.NumberOfFrames, image.PerFrameFunctionalGroupsSequence = 4, frames
+        image.PixelData = image.PixelData * 4
+        (folder / "frames").mkdir(exist_ok=True)
+        image.save_as(folder / "frames" / f"{number}.dcm")
+    return folder / "frames" / "0.dcm"
 
 
 def _series(folder: Path) -> Path:
@@ -335,9 +366,11 @@ TARGETS = (
         "nifti-gz", lambda f: write(_volume(), f / "a.nii.gz"), read,
         (damaged_bytes, inside_gzip(damaged_head), inside_gzip(damaged_bytes)),
     ),
+    Target("nifti-pair", _pair, read, (damaged_head, damaged_bytes)),
     Target("nrrd", _nrrd, read, (text_fields, damaged_bytes)),
     Target("metaimage", _metaimage, read, (text_fields, damaged_bytes)),
     Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
+    Target("dicom-frames", _frames, lambda p: read(p.parent, index=1), (dicom_elements, damaged_bytes)),
     Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
