@@ -39,7 +39,7 @@ class Range:
 
     def fault(self, value: float) -> str:
         """What is wrong with a number, such as "must be above 0", or nothing."""
-        if not math.isfinite(value):
+        if not isinstance(value, int) and not math.isfinite(value):
             return "must be finite"
         outside = (
             self.at_least is not None and value < self.at_least,

@@ -10,6 +10,7 @@ import pytest
 
 from restore.config import (
     LARGEST_COUNT,
+    Range,
     check_settings,
     did_you_mean,
     from_settings,
@@ -198,3 +199,8 @@ def test_a_setting_of_a_type_that_cannot_be_checked_is_a_mistake_of_its_author()
 
     with pytest.raises(TypeError, match="no type of settings"):
         settings_of(Wrong)
+
+
+def test_whole_numbers_beyond_every_float_have_a_range_too():
+    assert Range("", at_most=5).fault(10**400) == "must be at most 5"
+    assert Range("", at_least=5).fault(-(10**400)) == "must be at least 5"
