@@ -78,6 +78,7 @@ def solve(
     """
     with plain_torch() as aside:
         check_own(operator)
+        _check_kinds(scaling, on_step)
         check_operator_values(operator)
         measured, notes = as_measurement(y, operator)
         problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
@@ -147,6 +148,15 @@ def solve_problem(
         },
         notes=tuple(said),
     )  # fmt: skip
+
+
+def _check_kinds(scaling: Any, on_step: Any) -> None:
+    if scaling is not None and not isinstance(scaling, Scaling):
+        raise ConfigError(
+            f"scaling is {scaling!r}, expected restore.scaling.Scaling(factor), such as Scaling(255.0)"
+        )
+    if on_step is not None and not callable(on_step):
+        raise ConfigError(f"on_step is {on_step!r}, expected a function of a Step")
 
 
 def _whole(name: str, value: Any) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.noise import Noise
+from restore.noise import Gaussian, Noise
 from restore.operators.base import LinearOperator, Operator
 from restore.scaling import Scaling
 from restore.solvers.proximal import DataTerm
@@ -46,6 +46,7 @@ class Problem:
             raise ConfigError(
                 f"k-space must be complex, found {self.y.dtype}: magnitudes hold no image; pass the complex samples"
             )
+        _check_levels(self.noise, self.y)
         bad = int((~torch.isfinite(self.operator.project(self.y))).sum())
         if bad:
             raise ConfigError(
@@ -155,6 +156,21 @@ class Problem:
         it is unknown."""
         found = None if self.noise is None else self.noise.precision(self.y)
         return None if found is None else found * self.scaling.scale**2
+
+
+def _check_levels(noise: Noise | None, y: Tensor) -> None:
+    """Refuse levels that do not stand in the measurement's shape (ShapeError)."""
+    if not isinstance(noise, Gaussian) or not isinstance(noise.std, Tensor) or not noise.std.ndim:
+        return
+    shape = tuple(noise.std.shape)
+    fits = len(shape) <= y.ndim and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(y.shape), strict=False)
+    )
+    if not fits:
+        raise ShapeError(
+            f"noise of shape {shape} does not broadcast to the measurement {tuple(y.shape)}; one level an item or a "
+            f"channel stands in its place, such as {(*shape[:1], *[1] * (y.ndim - 1))} or {(*shape[:1], 1, 1)}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -160,6 +160,8 @@ def test_faulty_measurements_are_named(mri):
         solve(y[..., :-1], operator)
     with pytest.raises(ShapeError, match="empty"):
         solve(y[:0], operator)
+    with pytest.raises(ShapeError, match=r"noise of shape \(2,\) does not broadcast.*such as"):
+        solve(y, operator, noise=torch.tensor([0.1, 0.2]))
     with pytest.raises(ShapeError, match="2 ids for 3 items"):
         solve(y, operator, ids=("a", "b"))
     with pytest.raises(ConfigError, match="zero everywhere"):
@@ -175,6 +177,8 @@ def test_faulty_measurements_are_named(mri):
         ({"seed": 1.5}, "seed must be a whole number"),
         ({"seed": torch.Generator()}, "seed must be a whole number"),
         ({"sampler": None}, "sampler is None, expected a name"),
+        ({"scaling": 255}, "scaling is 255, expected restore.scaling.Scaling"),
+        ({"on_step": 3}, "on_step is 3, expected a function"),
         ({"noise": Gaussian}, "noise is the class Gaussian"),
         ({"noise": torch.tensor(0.1, device="meta")}, "holds no numbers"),
         ({"noise": -0.1}, "noise std must be zero or more"),

@@ -1,6 +1,6 @@
 """TIFF files by tifffile, at every depth; compressions that need more than it has, by Pillow where that loses nothing.
 
-LZW at more than 8 bits by `tiff_lzw`. Cameras' raw files have a TIFF structure around a small picture: named, not read.
+LZW of whole bytes by `tiff_lzw`. Cameras' raw files have a TIFF structure around a small picture: named, not read.
 
 Called by `images` only.
 """
@@ -29,6 +29,7 @@ _NAMED = {
     32844: "LogL values", 32845: "LogLuv colours",
 }  # fmt: skip
 _CONVERT = "convert it to RGB or grey"
+_TWELVE = ("I;16", "I;16B")
 _BY_PILLOW = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "P": 1, "1": 1}
 _PREMULTIPLIED, _UNSPECIFIED = 1, 0
 _YCBCR, _CFA, _LINEAR_RAW = 6, 32803, 34892
@@ -41,7 +42,7 @@ _PAGES = 16
 
 
 def decode(file: Path, picture: Image.Image) -> Raster:
-    """The first page that is no thumbnail. picture: the file opened by Pillow, for its EXIF block.
+    """The first page that is no thumbnail. picture: the file opened by Pillow, or an empty one where it cannot.
 
     Raises InputError for what is not served.
     """
@@ -52,9 +53,10 @@ def decode(file: Path, picture: Image.Image) -> Raster:
         notes += found
         kind = int(page.photometric)
         try:
-            values = tiff_lzw.unpacked(file, page) if _is_deep_lzw(page) else page.asarray()
-        except ValueError as cause:
-            if "imagecodecs" not in str(cause):
+            values = tiff_lzw.unpacked(file, page) if tiff_lzw.is_lzw(page) else page.asarray()
+        except (ValueError, NotImplementedError, ImportError) as cause:
+            # How tifffile says that it needs another package for this compression or for these bits.
+            if isinstance(cause, ValueError) and "imagecodecs" not in str(cause):
                 raise
             if kind in _NAMED and kind != _YCBCR:
                 raise InputError(file, _NAMED[kind], _CONVERT) from cause
@@ -131,10 +133,6 @@ def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
     return float(across) * unit, float(down) * unit
 
 
-def _is_deep_lzw(page: tifffile.TiffPage) -> bool:
-    return tiff_lzw.is_lzw(page) and int(page.bitspersample) > 8
-
-
 def _through_palette(table: NDArray[Any], index: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """RGB of a table (3, entries). It has 16 bits; many programs write 8, as the upper byte or as they are."""
     colours = table[:, index].transpose(1, 2, 0)
@@ -149,7 +147,7 @@ def _as_stored(
     file: Path, page: tifffile.TiffPage, values: NDArray[Any]
 ) -> tuple[NDArray[Any], int]:
     """(H, W, C) and bits per value. Raises InputError for stacks, signed, complex and non-finite values."""
-    axes = "YXS" if values.ndim == 3 and _is_deep_lzw(page) else page.axes
+    axes = "YXS" if values.ndim == 3 and tiff_lzw.is_lzw(page) else page.axes
     if axes == "SYX":
         values = np.moveaxis(values, 0, -1)
     elif axes == "YX":
@@ -175,11 +173,15 @@ def _as_stored(
 def _by_pillow(
     file: Path, picture: Image.Image, page: tifffile.TiffPage, notes: tuple[str, ...]
 ) -> Raster:
-    """Pillow's reading of 8-bit pixels: it turns them upright and white-is-zero over by itself."""
+    """Pillow's reading of 8 bits and fewer, and of 12: it turns pixels upright and white-is-zero over by itself."""
     compression = getattr(page.compression, "name", page.compression)
     picture.seek(page.index)
     tags, orientation, _ = _tags(picture, page)
-    if picture.mode not in _BY_PILLOW or max(np.atleast_1d(page.bitspersample)) > 8:
+    bits = int(max(np.atleast_1d(page.bitspersample)))
+    served = _BY_PILLOW if bits <= 8 else _TWELVE if bits == 12 else ()
+    if (
+        picture.format != "TIFF" or picture.mode not in served
+    ):  # a stand-in where Pillow opens nothing
         how = f"{page.bitspersample} bits in {compression} compression, which needs the package imagecodecs"
         raise InputError(file, how, "install imagecodecs, or save the picture uncompressed")
     picture.load()
@@ -188,7 +190,13 @@ def _by_pillow(
         picture = picture.convert("RGB" if picture.mode == "P" else "L")
     values = np.asarray(picture)
     values = values.reshape(*values.shape[:2], -1)
-    return Raster(values, 8, values.shape[-1] in (2, 4), tags=tags, notes=notes)
+    return Raster(
+        values,
+        bits if values.dtype.itemsize > 1 else 8,
+        values.shape[-1] in (2, 4),
+        tags=tags,
+        notes=notes,
+    )
 
 
 def resolution_of(dpi: tuple[float, float] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LZW-compressed TIFF pages of more than 8 bits per channel, as editors of photographs write them.
+"""LZW-compressed TIFF pages of 8, 16 and 32 bits per channel, as editors of photographs write them.
 
 Called by `tiff` only. Pillow unpacks the bytes: every strip or tile is shown to it as a grey picture of 8 bits whose
 rows are the bytes of the page's rows; the predictor is undone here (TIFF 6.0, sections 13 and 14; Adobe's technical

@@ -84,6 +84,11 @@ def test_pictures_without_noise_stay():
     assert torch.equal(denoised(flat, None), flat)
 
 
+def test_an_exact_picture_stays_as_it_is():
+    y = noisy(photograph(32), 0.1)
+    assert torch.equal(denoised(y, 0), y)
+
+
 def test_other_tasks_are_refused_by_name():
     blur = Blur(gaussian(1.0), (3, 16, 16))
     with pytest.raises(ConfigError, match=r"nlm serves denoising.*tv"):

@@ -150,6 +150,53 @@ def test_few_bits_in_sixteen_are_said_and_whole_numbers_of_thirty_two_have_no_wh
     assert any("divided by that" in n for n in wide.notes)
 
 
+def packed_tiff(values: np.ndarray, bits: int, kind: int = 1) -> bytes:
+    """A TIFF of one strip, by TIFF 6.0: `bits` bits a pixel, rows filled up to whole bytes."""
+    shown = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(*values.shape, 2), axis=2)
+    raw = np.packbits(shown[..., 16 - bits :].reshape(len(values), -1), axis=1).tobytes()
+    height, width = values.shape
+    entries = ((256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, kind), (273, 4, 8),
+               (277, 3, 1), (278, 4, height), (279, 4, len(raw)))  # fmt: skip
+    raw += b"\0" * (len(raw) % 2)
+    told = b"".join(struct.pack("<HHII", tag, form, 1, value) for tag, form, value in entries)
+    end = struct.pack("<H", len(entries)) + told + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(raw)) + raw + end
+
+
+@pytest.mark.parametrize("kind", ["tiff_lzw", "zstd"])
+def test_premultiplied_colours_in_any_compression(tmp_path: Path, kind: str):
+    alpha = np.full((9, 14, 1), 100, np.uint8)
+    stored = np.dstack([np.rint(EIGHT * (100 / 255)).astype(np.uint8), alpha])
+    Image.fromarray(stored).save(tmp_path / "a.tif", compression=kind)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages.first.tags[338].overwrite(1)  # Pillow itself writes plain colours
+    picture = read_image(tmp_path / "a.tif")
+    assert picture.alpha is not None
+    np.testing.assert_allclose(picture.alpha, 100 / 255, atol=1e-6)
+    # Rounded before the division; Pillow cuts off once more.
+    np.testing.assert_allclose(
+        picture.data, PLAIN, atol=0.51 / 100 if kind == "tiff_lzw" else 2.6 / 255
+    )
+
+
+@pytest.mark.parametrize(("bits", "white"), [(2, 0), (2, 1), (4, 0), (4, 1), (12, 1)])
+def test_bits_that_fill_no_bytes(tmp_path: Path, bits: int, white: int):
+    values = np.random.default_rng(bits).integers(0, 2**bits, (8, 8))
+    (tmp_path / "a.tif").write_bytes(packed_tiff(values, bits, white))
+    shown_as = values / (2**bits - 1) if white else 1 - values / (2**bits - 1)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif").data[0], shown_as, atol=1e-6)
+
+
+def test_other_bits_and_compressions_name_the_package(tmp_path: Path):
+    (tmp_path / "a.tif").write_bytes(packed_tiff(np.zeros((8, 8), int), 10))
+    tifffile.imwrite(tmp_path / "b.tif", EIGHT, photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "b.tif", mode="r+") as file:
+        file.pages.first.tags[259].overwrite(34712)  # JPEG 2000
+    for name in ("a.tif", "b.tif"):
+        with pytest.raises(InputError, match="needs the package imagecodecs"):
+            read_image(tmp_path / name)
+
+
 def lzw(raw: bytes) -> bytes:
     """LZW without a single match: codes of 9 bits, the table cleared before they need 10."""
     codes = [c for i in range(0, len(raw), 250) for c in (256, *raw[i : i + 250])]
