@@ -130,8 +130,9 @@ def convert(job: Conversion) -> Converted:
     found, family = read_checkpoint(job.path), family_of(job.kind)
     _claimed(found, family)
     weights = family.weights(found, job.weights)
+    told = _arguments(job, family, found)
     try:
-        given = {**family.plain(_arguments(job, family, found)), **job.settings}
+        given = {**family.plain(told), **job.settings}
         record = {**_guess(family, weights, found), **family.settings_in(found), **given}
         config = family.config(record)
         taken = [n for n in family.silent if n not in record and hasattr(config, n)]
