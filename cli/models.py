@@ -59,7 +59,8 @@ def inspect(
     families = [family_of(kind) for kind in found.kinds]
     if json:
         console.result_json({
-            "file": str(found.path), "form": found.form, "values": found.parameters, "entries": dict(found.entries),
+            "file": str(found.path), "form": found.form, "values": found.parameters,
+            "architecture": found.architecture or None, "entries": dict(found.entries),
             "families": [
                 {
                     "kind": f.name, "what": f.what, "settings": found.settings[f.name], "inferred": f.inferred,
@@ -80,6 +81,10 @@ def _print_found(found: Found, families: list[Any]) -> None:
         console.result(f"  {name or '.'}: {what}")
     if len(found.entries) > _ENTRIES_SHOWN:
         console.result(f"  and {len(found.entries) - _ENTRIES_SHOWN} more")
+    if found.architecture:
+        console.result(
+            f"a model of this package ({found.architecture}); `restore models show` prints its card"
+        )
     if not families:
         console.result("no family of networks that is known here has these names")
     for family in families:

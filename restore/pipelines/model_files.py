@@ -37,7 +37,7 @@ _LONGEST = 100
 class Found:
     """What a file is. kinds: the families whose names it has. settings: what its shapes tell, by family.
 
-    entries: name, what lies there.
+    entries: name, what lies there. architecture: of the card beside a weight file of this package, else "".
     """
 
     path: Path
@@ -46,6 +46,7 @@ class Found:
     kinds: tuple[str, ...]
     settings: dict[str, dict[str, Any]]
     parameters: int
+    architecture: str = ""
 
 
 def inspect_file(path: Path) -> Found:
@@ -64,8 +65,16 @@ def inspect_file(path: Path) -> Found:
         settings[kind] = {**record, **family.settings_in(found)}
     return Found(
         path, found.form, [(name, _in_words(value)) for name, value in found.tree.items()], kinds, settings,
-        sum(_count(t) for t in tensors),
+        sum(_count(t) for t in tensors), _architecture(path),
     )  # fmt: skip
+
+
+def _architecture(path: Path) -> str:
+    """Of a weight file of this package, by the card beside it."""
+    if path.suffix != ".safetensors" or not path.with_suffix(".json").is_file():
+        return ""
+    record = read_json(path.with_suffix(".json"))
+    return str(record.get("architecture", "")) if record.get("schema") == SCHEMA else ""
 
 
 def _count(tensor: StoredTensor) -> int:

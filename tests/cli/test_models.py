@@ -51,6 +51,12 @@ def test_inspect_says_what_a_file_is(verb) -> None:
     assert set(record["entries"]) == {"optimizer", "model", "ema", "step"}
 
 
+def test_inspect_knows_a_model_of_this_package(verb, ncsnpp: Path) -> None:
+    result = verb("models", "inspect", ncsnpp)
+    assert "a model of this package (ncsnpp)" in result.stdout
+    assert json.loads(verb("models", "inspect", ADM, "--json").stdout)["architecture"] is None
+
+
 def test_a_card_says_where_a_model_is_from(verb, ncsnpp: Path) -> None:
     card = json.loads(verb("models", "show", ncsnpp).stdout)
     assert card["architecture"] == "ncsnpp"
