@@ -34,7 +34,7 @@ from restore.priors.families.edm_guess import guessed
 from restore.priors.families.meaning import Meaning
 from restore.priors.families.unwrapping import state_dict_in
 from restore.priors.nets.edm_layers import UNetBlock
-from restore.priors.nets.edm_precond import IDDPM, VP, PrecondConfig, Preconditioned
+from restore.priors.nets.edm_precond import IDDPM, PRECONDS, VP, PrecondConfig, Preconditioned
 from restore.priors.nets.edm_unets import EDMNetConfig
 from restore.priors.wrappers import FromDenoiser
 
@@ -116,6 +116,13 @@ class EDMFamily(Family):
     def guess(self, weights: Weights) -> dict[str, Any]:
         """All arguments of the network; precond for iDDPM alone."""
         return guessed(weights)
+
+    def plain(self, record: Record) -> Record:
+        """Also of `training_options.json`, where `network_kwargs` name the class and its arguments."""
+        inner = record.get("network_kwargs")
+        values = dict(inner if isinstance(inner, Mapping) else record)
+        kind = str(values.get("class_name", "")).rpartition(".")[2]
+        return {"precond": kind, **values} if kind in PRECONDS else values
 
     def config(self, record: Record) -> PrecondConfig | BlockConfig:
         """Of the preconditioner with its network, or of one block (`cls` UNetBlock)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,22 @@ def test_settings_that_the_shapes_tell_may_be_left_out(tmp_path: Path):
     convert(dataclasses.replace(plain, settings={"num_heads": 2, "num_heads_upsample": 4}))
     found = replay(tmp_path / "x.safetensors", GOLDEN / "adm" / "io.npz")
     assert len(found.compared) == 2
+    assert all(c.same for c in found.compared)
+
+
+def test_the_options_that_edm_leaves_beside_its_snapshots(tmp_path: Path):
+    """The class that trained a network is its preconditioning; sizes of the data follow from the weights."""
+    network = {
+        "class_name": "training.networks.EDMPrecond", "model_type": "SongUNet", "embedding_type": "positional",
+        "model_channels": 8, "channel_mult": [1, 2], "dropout": 0.13, "use_fp16": False,
+    }  # fmt: skip
+    options = tmp_path / "training_options.json"
+    options.write_text(json.dumps({"network_kwargs": network, "batch_size": 512}))
+    home, out = GOLDEN / "edm", tmp_path / "x.safetensors"
+    made = convert(Conversion(home / "songunet_ddpmpp.pt", "edm", out, options))
+    assert made.config.precond == "EDMPrecond"
+    found = replay(out, home / "io.npz")
+    assert {c.output.split("_")[3] for c in found.compared} == {"EDMPrecond"}
     assert all(c.same for c in found.compared)
 
 
