@@ -5,6 +5,8 @@ May be called by `open`, which names them in its refusal; looks at first bytes a
 
 from __future__ import annotations
 
+import re
+
 from restore.datasets.content import ANALYZE, HDF5, Content
 
 FOREIGN = (
@@ -29,7 +31,14 @@ FOREIGN = (
         "load it (scipy.io.loadmat, h5py from version 7.3 on) and save k-space by numpy.save as complex "
         "(slices, coils, H, W)",
     ),
+    (
+        "Varian",
+        "read it, such as by nmrglue, and save its k-space by numpy.save as complex (slices, coils, H, W)",
+    ),
+    ("PAR/REC", "they hold images and no k-space: convert them by dcm2niix for other work"),
     (".npz", "save the array alone, by numpy.save"),
+    ("PyTorch", "save the tensor by numpy.save, complex (slices, coils, H, W)"),
+    ("pickle", "a pickle can run any program and is never read: save the array by numpy.save"),
     ("numbers in text", "save them by numpy.save as complex (slices, coils, H, W)"),
 )
 """What to do about such a file, by a word of what it is."""
@@ -64,9 +73,23 @@ BY_SUFFIX = {
     ".lab": "labels of Philips raw data (.lab)",
     ".sin": "parameters of Philips raw data (.sin)",
     ".list": "labels of Philips raw data (.list)",
+    ".data": "Philips raw data (.data)",
+    ".cpx": "Philips raw data (.cpx)",
+    ".par": "the header of Philips images (PAR/REC)",
+    ".rec": "Philips images (PAR/REC)",
     ".7": "GE raw data (P-file)",
+    ".mrd": "ISMRMRD raw data (a stream, .mrd)",
+    ".mat": "a MATLAB file (version 4)",
+    ".pkl": "a pickle of Python (.pkl)",
+    ".pickle": "a pickle of Python (.pickle)",
 }
 """Formats without a mark of their own, by the end of the name."""
+
+IN_FOLDERS = (
+    ("acqp", "Bruker raw data (a folder with acqp)"),
+    ("procpar", "Varian or Agilent raw data (a folder with procpar)"),
+)
+"""Files that tell whose folder it is."""
 
 MOST_MEASUREMENTS = 64
 """In a Siemens raw data file from version VD on: its second number."""
@@ -75,20 +98,26 @@ MOST_MEASUREMENTS = 64
 def raw_kind(content: Content) -> str | None:
     """What a file of raw data of another program is called, None for anything else. Raises InputError."""
     head, suffix, name = content.head, content.path.suffix.lower(), content.path.name.lower()
+    if content.is_folder:
+        return next((kind for file, kind in IN_FOLDERS if (content.path / file).exists()), None)
     if head.startswith(b"# Dimensions"):
         return "a header of a BART file (.hdr)"
     if head.startswith(b"MATLAB"):
         return "a MATLAB file"
     if head.startswith(b"PK\x03\x04") and (suffix == ".npz" or b".npy" in head[:160]):
         return "an archive of NumPy arrays (.npz)"
+    if head.startswith(b"PK\x03\x04") and suffix in (".pt", ".pth"):
+        return f"a PyTorch file ({suffix})"
     if content.kind == HDF5:
         return _in_hdf5(content)
     if suffix == ".dat" and _is_siemens(head):
         return "Siemens raw data (twix .dat)"
     if content.kind not in ("a file of unknown kind", "a text file"):
         return None
-    if name in ("fid", "rawdata.job0", "ser"):
+    if name in ("fid", "rawdata.job0", "ser", "2dseq", "acqp", "method"):
         return f"Bruker raw data ({name})"
+    if re.match(r"p\d{5}\.7", name):
+        return BY_SUFFIX[".7"]
     if name.startswith("scanarchive"):
         return "GE raw data (ScanArchive)"
     if suffix in (".csv", ".txt"):
@@ -111,14 +140,25 @@ def volume_kind(content: Content) -> str | None:
 
 
 def _in_hdf5(content: Content) -> str | None:
-    from restore.datasets.hdf5_guard import root_names
+    import h5py
+
+    from restore.datasets.hdf5_guard import find_group, open_hdf5, root_names
 
     found = root_names(content)
     if "kspace" not in found and found & {"dataset", "images_0"}:
         return "ISMRMRD raw data (HDF5)"
     if "DownloadData" in found or "DownloadMetaData" in found:
         return "GE raw data (ScanArchive)"
-    return "a MATLAB file (7.3, HDF5)" if "#refs#" in found else None
+    if "#refs#" in found:
+        return "a MATLAB file (7.3, HDF5)"
+    with open_hdf5(content.path) as file:
+        for name in found:
+            hard = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            if hard and file.get(name, getclass=True) is h5py.Group:
+                group = find_group(file, name)
+                if group is not None and {"xml", "data"} <= set(group.keys()):
+                    return "ISMRMRD raw data (HDF5)"
+    return None
 
 
 def _is_siemens(head: bytes) -> bool:

@@ -150,6 +150,8 @@ def _open(path: str | Path, holds: Holds, options: dict[str, Any]) -> Any:
 
     Raises NotFoundError, InputError, ConfigError.
     """
+    if holds == "scan" and not Path(path).exists() and Path(f"{path}.cfl").exists():
+        path = Path(f"{path}.cfl")  # BART names its files without their ends
     content = look_at(path)
     wanted = tuple(f for f in known_formats() if f.holds == holds)
     form = _claiming(content, wanted)
@@ -193,6 +195,8 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
         if foreign and holds == "volume"
         else next((todo for word, todo in FOREIGN + HINTS if word in kind), "")
     )
+    if holds == "scan" and kind == HDF5:
+        hint = "k-space is looked for in the data set 'kspace', a sinogram in 'sinogram' (docs/scan-files.md)"
     expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
     return InputError(
         content.path,

@@ -63,7 +63,7 @@ def test_what_is_no_scan_is_named(tmp_path: Path, content: bytes, found: str, to
 
 
 def test_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a folder, not a scan"):
+    with pytest.raises(InputError, match="a folder without files, not a scan"):
         open_scan(tmp_path)
 
 

@@ -360,6 +360,12 @@ VD = (0).to_bytes(4, "little") + (2).to_bytes(4, "little") + bytes(range(256)) *
         ("a.raw", bytes(range(256)) * 8, "Philips raw data", "philips_to_ismrmrd"),
         ("P12345.7", bytes(range(256)) * 8, "GE raw data", "ge_to_ismrmrd"),
         ("fid", bytes(range(256)) * 8, "Bruker raw data", "bruker_to_ismrmrd"),
+        ("P12345.7.anon", bytes(range(256)) * 8, "GE raw data", "ge_to_ismrmrd"),
+        ("a.PAR", b"# === DATA DESCRIPTION FILE ===\n", "PAR/REC", "no k-space"),
+        ("a.mrd", bytes(range(256)) * 8, "ISMRMRD raw data", "sort its acquisitions"),
+        ("a.mat", bytes(range(256)) * 8, "a MATLAB file", "loadmat"),
+        ("a.pt", b"PK\x03\x04" + bytes(range(256)), "a PyTorch file", "numpy.save"),
+        ("a.pkl", b"\x80\x04" + bytes(range(256)), "a pickle", "never read"),
         ("a.csv", b"1,2,3\n4,5,6\n", "numbers in text", "numpy.save"),
     ],
 )
@@ -379,11 +385,30 @@ def test_archives_and_hdf5_of_others_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"NumPy arrays \(\.npz\)") as caught:
         open_scan(tmp_path / "a.npz")
     assert "numpy.save" in caught.value.hint
-    for group, called in (("dataset", "ISMRMRD raw data"), ("#refs#", "a MATLAB file")):
+    for group, called in (
+        ("dataset", "ISMRMRD raw data"),
+        ("scan 1", "ISMRMRD raw data"),
+        ("#refs#", "a MATLAB file"),
+    ):
         with h5py.File(tmp_path / "b.h5", "w") as file:
             file[f"{group}/data"] = np.zeros(3)
+            file[f"{group}/xml"] = "<x/>"
         with pytest.raises(InputError, match=called):
             open_scan(tmp_path / "b.h5")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["ksp"] = NOISY
+    with pytest.raises(InputError, match="holds ksp") as caught:
+        open_scan(tmp_path / "c.h5")
+    assert "the data set 'kspace'" in caught.value.hint
+    for file_name, called in (("acqp", "Bruker raw data"), ("procpar", "Varian or Agilent")):
+        folder = tmp_path / called
+        folder.mkdir()
+        (folder / file_name).write_text("x")
+        with pytest.raises(InputError, match=called):
+            open_scan(folder)
+    (tmp_path / "d.cfl").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="a BART file"):
+        open_scan(tmp_path / "d")
 
 
 def test_half_precision_and_two_channels_are_read(tmp_path: Path) -> None:
