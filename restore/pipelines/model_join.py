@@ -33,12 +33,12 @@ def join_models(
         raise OutputError(f"{out} exists; choose another name or say --overwrite")
     if out.resolve() in (network.resolve(), autoencoder.resolve()):
         raise OutputError(f"{out} is an input; choose another name")
-    for path, kind in ((network, "conditional"), (autoencoder, "autoencoder")):
+    for path, kinds in ((network, ("part", "conditional")), (autoencoder, ("autoencoder",))):
         card = read_card(path)
-        if not is_converted(card) or card["architecture"] != FAMILY or kind_of(path) != kind:
+        if not is_converted(card) or card["architecture"] != FAMILY or kind_of(path) not in kinds:
             raise ConfigError(
-                f"{path}: is no converted {kind} of {FAMILY}; join takes a network, then its autoencoder, both made by "
-                "`restore models convert --kind resshift`"
+                f"{path}: is no converted {kinds[-1]} of {FAMILY}; join takes a network, then its autoencoder, both "
+                "made by `restore models convert --kind resshift`"
             )
     (one, first), (two, second) = load_tensors(network), load_tensors(autoencoder)
     settings = {"unet": one["settings"], "autoencoder": two["settings"]}

@@ -202,6 +202,9 @@ class IRSDEModel(BridgeNetwork):
             head=head_of(meaning.prediction, HEADS), bridge="mrs", meaning=meaning, name=name,
         )  # fmt: skip
         told = contexts_of(meaning)
+        if isinstance(config, UNetConfig):
+            for word in _CONTEXTS:
+                check_context(word, told.get(word), config.context_dim)
         self.contexts = [] if nafnet else [told.get(n) for n in _CONTEXTS]
 
     def _answers(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
@@ -212,6 +215,15 @@ class IRSDEModel(BridgeNetwork):
 def contexts_of(meaning: Meaning) -> Mapping[str, Tensor]:
     """The tensors that networks are told beside images, by name."""
     return getattr(meaning, "context", None) or {}
+
+
+def check_context(name: str, told: Tensor | None, width: int | None) -> None:
+    """Raise ConfigError for a context that a network is not told, or whose last dimension is not the network's."""
+    if told is None:
+        return
+    if not width or told.ndim not in (1, 2, 3) or told.shape[-1] != width:
+        asked = f"expected (..., {width})" if width else "the network is told none"
+        raise ConfigError(f"context '{name}' has the shape {tuple(told.shape)}, {asked}")
 
 
 def _numbers(pattern: str, names: Mapping[str, Any]) -> set[int]:

@@ -26,7 +26,7 @@ from restore.priors.families.first_stages import (
     first_stage_weights,
     guessed_first_stage,
 )
-from restore.priors.families.irsde import contexts_of
+from restore.priors.families.irsde import check_context, contexts_of
 from restore.priors.families.latent_network import LatentNetwork
 from restore.priors.families.ldm_parts import (
     Bag,
@@ -262,7 +262,7 @@ class LDM(Family):
         return missing
 
     def model(self, network: nn.Module, config: Config, meaning: Meaning, name: str) -> Any:
-        """The latent prior. Raises ConfigError for a U-Net that is shown more than codes."""
+        """The latent prior. Raises ConfigError for a U-Net that is shown more than codes, and another text's width."""
         if not isinstance(config, LDMConfig):
             return network
         code = config.first_stage.embed_dim
@@ -272,10 +272,12 @@ class LDM(Family):
                 "something beside them (a mask, a small image), which no sampler here has; such weights can be "
                 "converted and checked only"
             )
+        prompt = contexts_of(meaning).get("prompt")
+        check_context("prompt", prompt, config.unet.context_dim)
         return LatentNetwork(
             network, dd=config.first_stage.dd, code=code, scale=config.scale_factor, meaning=meaning,
             multiple=config.unet.multiple, alphas=alphas_cumprod(meaning.schedule),
-            prompt=contexts_of(meaning).get("prompt"), name=name,
+            prompt=prompt, name=name,
         )  # fmt: skip
 
     def replay(

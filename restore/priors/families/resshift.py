@@ -151,8 +151,10 @@ class ResShift(Family):
         return SwinUNet(config) if isinstance(config, UNetAlone) else first_stage(config)
 
     def kind(self, config: Config) -> str:
-        """A conditional model, or an autoencoder alone."""
-        return "autoencoder" if isinstance(config, FirstStage) else "conditional"
+        """A conditional model, an autoencoder alone, or a network of codes without one: part of a model."""
+        if isinstance(config, FirstStage):
+            return "autoencoder"
+        return "part" if isinstance(config, UNetAlone) and config.latent_flag else "conditional"
 
     def unstated(self, config: Config, meaning: Meaning) -> list[str]:
         """Range, prediction and schedule of a U-Net."""
@@ -173,10 +175,6 @@ class ResShift(Family):
             return network
         if isinstance(config, Joined):
             return ResShiftCodes(network, config, meaning, name)
-        if config.latent_flag:
-            raise ConfigError(
-                f"{name}: a network of codes without their autoencoder; join both by `restore models join`"
-            )
         return ResShiftModel(network, config, meaning, name)
 
     def replay(

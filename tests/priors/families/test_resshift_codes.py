@@ -97,8 +97,9 @@ def test_only_what_belongs_together_is_joined(files: tuple[Path, Path], tmp_path
 def test_a_network_alone_has_to_say_that_it_is_one_of_pixels(files: tuple[Path, Path]) -> None:
     silent = {k: v for k, v in UNET.items() if k not in ("latent_flag", "normalize_input")}
     assert FAMILY.unstated(FAMILY.config(silent), SAID) == ["latent_flag", "normalize_input"]
-    with pytest.raises(ConfigError, match="join both"):
-        state(files[0], SAID, {})
+    assert state(files[0], SAID, {}).kind == "part"
+    with pytest.raises(WeightsError, match="no prior by itself"):
+        load_prior(files[0])
 
 
 def test_the_chain_is_that_of_the_paper_between_codes() -> None:
