@@ -13,6 +13,7 @@ from restore.cli.config_option import verb
 
 if TYPE_CHECKING:
     from restore.datasets.picture.images import Picture
+    from restore.datasets.volume.volume import Volume
     from restore.pipelines.evaluate import Alignment, Evaluation
 
 
@@ -103,6 +104,20 @@ def _said_of(*pictures: Picture) -> list[str]:
     return said
 
 
+def _only_volume(out: Path) -> Volume:
+    """The volume of OUT. Raises InputError for several: the options that choose are those of REF."""
+    from restore.datasets.open import read
+    from restore.errors import InputError
+
+    try:
+        return read(out)
+    except InputError as error:
+        if "--volume" not in str(error):
+            raise
+        todo = "give OUT as a file of one volume: --volume and --echo choose in REF"
+        raise InputError(out, "holds several volumes", todo) from error
+
+
 def _compare(
     out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
 ) -> Evaluation:
@@ -118,7 +133,7 @@ def _compare(
         pair = read_image(out), read_image(reference)
         found = evaluate_photograph(*(p.data for p in pair), **how)
         return replace(found, notes=(*found.notes, *_said_of(*pair)))
-    volumes = read(out), read(reference, **which)
+    volumes = _only_volume(out), read(reference, **which)
     found = evaluate_volume(*volumes, slices=chosen, **how)
     said = [f"{v.source.name}: {note}" for v in volumes if v.source for note in v.notes]
     return replace(found, notes=(*found.notes, *said))

@@ -6,6 +6,7 @@ that claims the file opens it. A file that holds something else, or that no form
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +68,23 @@ def read(
     else a format takes. Raises NotFoundError, InputError,
     ConfigError (an option that the file's format does not take).
     """
-    options |= {"index": index, "echo": echo, "series": series, "modality": modality}
-    options |= {"repair": repair}
+    whole = {"index": index, "echo": echo}
+    options |= {name: _whole(path, name, number) for name, number in whole.items()}
+    options |= {"series": series and str(series), "modality": modality, "repair": repair}
     volume: Volume = _open(path, "volume", options)
     return volume
+
+
+def _whole(path: str | Path, name: str, number: Any) -> int | None:
+    """A whole number of any type, or None. Raises ConfigError."""
+    if number is None:
+        return None
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)
+    except TypeError as cause:
+        raise ConfigError(f"{path}: {name}={number!r}, expected a whole number") from cause
 
 
 def open_scan(path: str | Path, repair: str = "", **options: Any) -> Scan:

@@ -46,6 +46,9 @@ ONE_KIND = (
 )
 """What must not change within a volume that is told by nothing but the order of its images."""
 
+MISSING = -1.0
+"""For a number that is not there; none of those asked for is negative."""
+
 TEXTS = ("ImageType", "DiffusionGradientOrientation")
 
 MOST_TAGS = 3
@@ -149,12 +152,12 @@ def _of_echo(
     what, values = _echoes(headers)
     names = list(values)
     if not 1 <= echo <= len(names):
-        told = "; ".join(f"{k + 1}: {name:g}" for k, name in enumerate(names[:MOST_TOLD]))
+        told = "; ".join(f"{k + 1}: {_shown(name)}" for k, name in enumerate(names[:MOST_TOLD]))
         why = f"there is no echo {echo} of {len(names)}"
         todo = f"there are, by {what}, {told}" if len(names) > 1 else "leave --echo out"
         raise InputError(path, why, todo)
     if len(names) > 1:
-        notes.append(f"echo {echo} of {len(names)}: {what} {names[echo - 1]:g}")
+        notes.append(f"echo {echo} of {len(names)}: {what} {_shown(names[echo - 1])}")
     return values[names[echo - 1]]
 
 
@@ -245,12 +248,14 @@ def _value(header: Dataset, tag: str) -> float | str:
 
 
 def _shown(value: float | str) -> str:
-    return value or "none" if isinstance(value, str) else f"{value:g}"
+    if value == MISSING or value == "":
+        return "none"
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _numeric(header: Dataset, tag: str) -> float:
-    """A tag as a number, -1 where it is none: all such images then fall into one group."""
+    """A tag as a number, `MISSING` where it is none: all such images then fall into one group."""
     try:
         return float(header.get(tag))
     except (TypeError, ValueError):
-        return -1.0
+        return MISSING

@@ -210,6 +210,16 @@ def test_a_complex_volume_is_compared_by_magnitude(pair, tmp_path):
     assert found["notes"] == ["complex.nii is complex: its magnitude was compared"]
 
 
+def test_several_volumes_in_out(pair, tmp_path):
+    _, ref, _, _ = pair
+    reference = np.asarray(nibabel.load(ref).dataobj)
+    several = save(tmp_path / "several.nii", np.stack([reference, reference], -1))
+    result = judge(several, "--reference", ref)
+    assert result.exit_code == 4
+    assert "holds several volumes (give OUT as a file of one volume" in result.stderr
+    assert judge(ref, "--reference", several, "--volume", 1).exit_code == 0
+
+
 def test_other_units_are_said(pair, tmp_path):
     """Attenuation in 1/mm against a reference in HU, and the other way round."""
     _, ref, _, _ = pair

@@ -248,6 +248,20 @@ def test_an_echo_and_a_time(several_frames: bool, tmp_path: Path):
     np.testing.assert_array_equal(found, 300 + np.arange(SLICES))
 
 
+@pytest.mark.parametrize("wrong", ["1", 1.0, 0.5, True, [1]], ids=str)
+@pytest.mark.parametrize("name", ["index", "echo"])
+def test_a_choice_is_a_whole_number(name: str, wrong, tmp_path: Path):
+    folder = written(tmp_path / "series", 2, EchoTime=[2, 4])
+    with pytest.raises(ConfigError, match=f"{name}=.*expected a whole number"):
+        read(folder, **{name: wrong})
+    assert read(folder, **{name: np.int64(1)}).n_slices == SLICES
+
+
+def test_an_echo_time_that_is_missing_is_shown_as_none(tmp_path: Path):
+    with pytest.raises(InputError, match=r"0: none \(3 images\); 1: 4 \(3 images\)"):
+        read(written(tmp_path / "series", 2, EchoTime=["", 4]))
+
+
 def test_one_echo_needs_no_choice(tmp_path: Path):
     folder = written(tmp_path / "series", 1, EchoTime=[5])
     np.testing.assert_array_equal(read(folder).data, read(folder, echo=1).data)
