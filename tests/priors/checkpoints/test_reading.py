@@ -6,6 +6,7 @@ import collections
 import json
 import pickle
 import struct
+import subprocess
 import sys
 import types
 import zipfile
@@ -20,6 +21,7 @@ from torch import Tensor
 from restore.errors import InputError, NotFoundError
 from restore.pipelines.model_check import replay
 from restore.pipelines.model_files import Conversion, convert
+from restore.priors.checkpoints import pickles
 from restore.priors.checkpoints.content import Opaque, StoredTensor, leaves
 from restore.priors.checkpoints.reading import read_checkpoint
 from restore.priors.families.known import family_of
@@ -283,6 +285,15 @@ def test_a_snapshot_of_edm_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     checked = replay(tmp_path / "x.safetensors", GOLDEN / "edm" / "io.npz")
     assert len(checked.compared) >= 3
     assert all(c.same for c in checked.compared)
+
+
+def test_limits_that_are_lower_already_stay(tmp_path: Path):
+    """A process that may use little memory can start another with no more."""
+    torch.save({"w": torch.ones(2)}, tmp_path / "x.pt")
+    program = Path(pickles.__file__)
+    command = f"ulimit -v {1 << 20}; exec {sys.executable} -I {program} {tmp_path / 'x.pt'}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert json.loads(done.stdout)["form"] == "torch file (zip)"
 
 
 def test_the_walk_costs_no_more_than_the_file(tmp_path: Path):
