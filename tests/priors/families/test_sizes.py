@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from restore.priors.checkpoints.content import StoredTensor
 from restore.priors.families.known import family_of
 
 GUIDED = {
@@ -92,3 +93,17 @@ def test_published_sizes(name: str):
         network: nn.Module = family.network(family.config(settings))
     sizes = [p.numel() for p in network.parameters()]
     assert (sum(sizes), len(sizes), len(network.state_dict())) == (parameters, tensors, stored)
+
+
+@pytest.mark.parametrize("name", [n for n, case in PUBLISHED.items() if case[0] in ("adm", "edm")])
+def test_shapes_tell_the_network(name: str):
+    """From names and shapes alone the same network is built again, but for what no shape shows."""
+    kind, settings, *_ = PUBLISHED[name]
+    family = family_of(kind)
+    with torch.device("meta"):
+        state = family.network(family.config(settings)).state_dict()
+    stored = {n: StoredTensor(tuple(t.shape), "float32", torch.Tensor) for n, t in state.items()}
+    told = family.guess(stored) | ({"num_head_channels": 64} if kind == "adm" else {})
+    with torch.device("meta"):
+        again = family.network(family.config(told)).state_dict()
+    assert {n: t.shape for n, t in again.items()} == {n: t.shape for n, t in state.items()}
