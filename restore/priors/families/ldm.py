@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from restore.errors import ConfigError, InputError
 from restore.priors.checkpoints.content import Checkpoint, StoredTensor
 from restore.priors.families.base import Case, Family, Record, Weights, arguments, needed, outputs
+from restore.priors.families.codes import CodedModel
 from restore.priors.families.first_stages import (
     FirstStage,
     first_stage,
@@ -27,7 +28,7 @@ from restore.priors.families.first_stages import (
     guessed_first_stage,
 )
 from restore.priors.families.irsde import check_context, contexts_of
-from restore.priors.families.latent_network import LatentNetwork
+from restore.priors.families.latent_network import StageCode, StageImage, ToldUNet
 from restore.priors.families.ldm_parts import (
     Bag,
     Parts,
@@ -37,6 +38,7 @@ from restore.priors.families.ldm_parts import (
 )
 from restore.priors.families.meaning import Meaning, alphas_cumprod
 from restore.priors.nets.ldm_unet import LDMUNet, LDMUNetConfig
+from restore.priors.wrappers import wrapper_of
 
 UNET, FIRST_STAGE, AVERAGE = "model.diffusion_model.", "first_stage_model.", "model_ema."
 _DDPM = frozenset(
@@ -274,10 +276,16 @@ class LDM(Family):
             )
         prompt = contexts_of(meaning).get("prompt")
         check_context("prompt", prompt, config.unet.context_dim)
-        return LatentNetwork(
-            network, dd=config.first_stage.dd, code=code, scale=config.scale_factor, meaning=meaning,
-            multiple=config.unet.multiple, alphas=alphas_cumprod(meaning.schedule),
-            prompt=prompt, name=name,
+        assert meaning.range is not None  # noqa: S101  (for the type checker: see `unstated`)
+        stage, unet = (getattr(network, n, network) for n in ("first_stage_model", "unet"))
+        denoiser = wrapper_of(meaning.prediction, name)(
+            ToldUNet(unet, prompt, meaning.label), alphas_cumprod(meaning.schedule), channels=code,
+            multiple=config.unet.multiple, name=name,
+        )  # fmt: skip
+        dd = config.first_stage.dd
+        return CodedModel(
+            StageCode(stage), StageImage(stage), denoiser, channels=dd.in_channels, latent_channels=code,
+            factor=dd.factor, trained=meaning.range, scale=config.scale_factor, name=name,
         )  # fmt: skip
 
     def replay(

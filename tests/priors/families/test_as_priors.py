@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_device import FakeDevices
 from recipe_weights import filled
 from torch import Tensor
 
@@ -214,7 +215,7 @@ def test_a_text_is_given_and_never_guessed() -> None:
 def test_codes_are_scaled_and_images_in_the_stated_range() -> None:
     latent = model("ldm")
     x = torch.linspace(0, 1, 768).reshape(1, 3, 16, 16)
-    stage = latent.network.first_stage_model
+    stage = latent.encoder.stage
     assert torch.equal(latent.encode(x), stage.encode(2 * x - 1) * 0.5)
     z = latent.encode(x)
     assert torch.equal(latent.decode(z), (stage.decode(z / 0.5) + 1) / 2)
@@ -237,6 +238,43 @@ def test_noise_is_told_in_units_of_the_training_images(name: str) -> None:
     told = unit(2 * x - 1, 0.2)
     assert torch.allclose(signed(x, 0.1), (told + 1) / 2, atol=1e-6)
     assert signed.sigma_max == unit.sigma_max / 2
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_runs_on_another_device(name: str) -> None:
+    sampler, settings = RUNS[name]
+    with FakeDevices():
+        y, operator = measured(3, 16, 16)
+        y, operator = y.to("cuda:1"), operator.to("cuda:1")
+        result = restore.solve(
+            y, operator, noise=0.05, prior=model(name), sampler=sampler, **settings
+        )
+    assert str(result.image.device) == "cuda:1"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_weights_in_half_precision_serve(name: str) -> None:
+    sampler, settings = RUNS[name]
+    y, operator = measured(3, 16, 16)
+    half = model(name).to(torch.float16)
+    result = restore.solve(y, operator, noise=0.05, prior=half, sampler=sampler, **settings)
+    assert result.image.dtype == torch.float32
+    assert bool(result.image.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "context", "words"),
+    [
+        ("ldm", {"prompt": torch.zeros(4, 5)}, "'prompt' has the shape (4, 5), expected (..., 6)"),
+        ("irsde", {"image": torch.zeros(5)}, "the network is told none"),
+    ],
+)
+def test_a_context_of_another_width_is_refused(
+    name: str, context: dict[str, Tensor], words: str
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        model(name, context=context)
+    assert words in str(found.value)
 
 
 def test_levels_beyond_the_training_noise_are_refused() -> None:
