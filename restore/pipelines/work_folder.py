@@ -64,9 +64,15 @@ class WorkFolder:
 
         What other jobs with this OUT left is removed. Raises OutputError where another process holds it.
         """
-        with _failures(self.out):
+        try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
+            _check_owner(self.folder)
             lock = (self.folder / LOCK).open("ab")
+        except OSError as cause:
+            raise OutputError(
+                f"{self.folder}: cannot hold the unfinished work ({cause.strerror or cause}); remove what stands "
+                "there, or write elsewhere"
+            ) from cause
         with lock:
             if not holds(lock, self.folder / LOCK):
                 raise OutputError(
@@ -264,14 +270,23 @@ def unmoved(out: Path, fingerprint: str) -> dict[Path, str]:
 def _ready(folder: Path) -> dict[Path, str]:
     try:
         told = read_json(folder / MOVES)
+        names = [*told["lies"], *told["lies"].values(), *told.get("outdated", ())]
+        if not all(name and Path(name).name == name for name in names):
+            return {}  # none of ours: nothing outside the two folders is ever moved
         found = {folder.with_name(m["File"]): m["SHA256"] for m in told["results"]}
         lies = [folder / told["lies"][target.name] for target in found]
         for here, (target, wanted) in zip(lies, found.items(), strict=True):
             if sha256_of(here if os.path.lexists(here) else target) != wanted:
                 return {}
         return found
-    except (NotFoundError, InputError, KeyError, TypeError):
+    except (NotFoundError, InputError, KeyError, TypeError, ValueError, AttributeError):
         return {}
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuse a folder that another user has put there: what lies in it would be moved in this one's name."""
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise OutputError(f"{folder}: belongs to another user; remove it, or write elsewhere")
 
 
 def _is_finite(value: Any) -> bool:

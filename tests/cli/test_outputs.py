@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 from restore.bench.results import results_path
-from restore.datasets.atomic import atomic_file
+from restore.datasets.atomic import atomic_file, remove
 from restore.datasets.locks import one_at_a_time
 from restore.datasets.mri.fastmri import write_fastmri
 from restore.datasets.simulate.mri import simulate_mri
@@ -158,3 +158,48 @@ def test_what_a_killed_benchmark_left_half_written_is_removed(pictures, verb, tm
     left.touch()
     assert verb("bench", "images", pictures, "-o", run, *BENCH).exit_code == 0
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"results": 3},
+        {"results": [{"File": "../a.nii", "SHA256": "0"}], "lies": {"../a.nii": "x"}},
+        {"results": [{"File": "a.nii", "SHA256": "0"}], "lies": {"a.nii": "../precious"}},
+        {"results": [], "lies": {}, "outdated": ["../precious"]},
+        {"results": [{"File": "a.nii", "SHA256": "0"}], "lies": [1]},
+    ],
+)
+def test_a_list_of_moves_that_is_none_of_ours_moves_nothing(
+    scan, verb, tmp_path, monkeypatch, moves
+):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (tmp_path / "precious").write_text("x")
+    command = ["recon", scan, "-o", folder / "a.nii", "--sampler", "zerofilled"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_recon, "_written", lambda *given: 1 / 0)
+        assert verb(*command).exit_code == 1
+    (work,) = folder.iterdir()
+    (work / "moves.json").write_text(json.dumps(moves))
+    result = verb(*command)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "precious").read_text() == "x"
+    assert sorted(p.name for p in folder.iterdir()) == ["a.json", "a.nii"]
+
+
+def test_what_stands_in_the_way_of_unfinished_work_is_named(scan, verb, tmp_path, monkeypatch):
+    command = ["recon", scan, "-o", tmp_path / "a.nii", "--sampler", "zerofilled"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_recon, "_written", lambda *given: 1 / 0)
+        assert verb(*command).exit_code == 1
+    (work,) = tmp_path.iterdir()
+    remove(work)
+    work.write_text("in the way")
+    result = verb(*command)
+    assert result.exit_code == 5
+    assert f"{work.name}: cannot hold the unfinished work" in result.stderr
+    work.unlink()
+    work.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: work.stat().st_uid + 1)
+    assert "belongs to another user" in verb(*command).stderr
