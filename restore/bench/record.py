@@ -20,6 +20,11 @@ from restore.datasets.sidecar import environment
 from restore.errors import ConfigError, InputError, NotFoundError
 
 FORMAT = 1
+KINDS: dict[str, type] = {
+    "protocol": str, "average_over": str, "headline": list, "settings": list, "environment": dict, "calls": list,
+}  # fmt: skip
+"""What a record must hold."""
+TEXTS = ("headline", "settings")
 
 
 def record_path(run: Path, part: tuple[int, int] | None = None) -> Path:
@@ -65,8 +70,13 @@ def write_record(
 def read_record(path: Path) -> dict[str, Any]:
     """A record. Raises InputError for anything else."""
     record = read_json(path)
-    if record.get("format") != FORMAT or "protocol" not in record:
+    if record.get("format") != FORMAT:
         raise InputError(path, f"is no record of a benchmark of format {FORMAT}")
+    for name, kind in KINDS.items():
+        if not isinstance(record.get(name), kind):
+            raise InputError(path, f"'{name}' is {record.get(name)!r:.60}, no {kind.__name__}")
+    if not all(isinstance(word, str) for name in TEXTS for word in record[name]):
+        raise InputError(path, f"one of {' and '.join(TEXTS)} is no list of texts")
     return record
 
 

@@ -219,9 +219,18 @@ def read_file(path: Path) -> list[Row]:
 
 
 def _row(cells: dict[str, str], path: Path) -> Row:
+    values = {}
+    for name in COLUMNS:
+        try:
+            if name in cells:
+                values[name] = _value(name, cells[name])
+        except ValueError as cause:
+            raise InputError(
+                path, f"row {cells.get('key', '?')}: column '{name}': {cause}"
+            ) from cause
     try:
-        return Row(**{name: _value(name, cells[name]) for name in COLUMNS if name in cells})
-    except (ValueError, TypeError) as cause:
+        return Row(**values)
+    except TypeError as cause:
         raise InputError(path, f"row {cells.get('key', '?')}: {cause}") from cause
 
 

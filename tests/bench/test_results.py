@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from restore.bench import results
+from restore.bench.record import read_record
 from restore.bench.results import BLOCK_BYTES, HEADER, Row, append, read_file
 from restore.errors import InputError, OutputError
 
@@ -123,3 +126,23 @@ def test_a_cell_of_another_kind_is_named(tmp_path, column, cell):
         csv.writer(stream).writerows(table)
     with pytest.raises(InputError, match="row k"):
         results.read_file(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "format 1"),
+        ({"protocol": 3}, "'protocol' is 3, no str"),
+        ({"average_over": None}, "'average_over' is None"),
+        ({"headline": [["psnr"]]}, "no list of texts"),
+        ({"calls": {}}, "'calls' is {}, no list"),
+    ],
+)
+def test_a_record_of_a_run_that_was_changed_by_hand(tmp_path, change, words):
+    record = {"format": 1, "protocol": "x", "average_over": "volumes", "headline": ["psnr"], "settings": [],
+              "environment": {}, "calls": []}  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert read_record(tmp_path / "run.json") == record
+    (tmp_path / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(InputError, match=re.escape(words)):
+        read_record(tmp_path / "run.json")

@@ -54,7 +54,7 @@ def make_run(
     bad = results.Row("bad", "made-up", volumes[-1], "8x", "broken", "failed", failed)
     results.append(results.results_path(folder), bad)
     record = {
-        "format": FORMAT, "protocol": "made-up", "average_over": "volumes", "settings": list(SETTINGS),
+        "format": FORMAT, "protocol": "made-up", "average_over": "volumes", "settings": list(SETTINGS), "headline": [],
         "environment": {"restore": "0", "Packages": {"torch": "2"}}, "calls": [{"options": {"root": "/data/x"}}],
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
