@@ -176,7 +176,10 @@ def _places(
 
 @functools.wraps(restore_picture)
 def _picture_or_folder(**options: Any) -> None:
+    from restore.datasets.atomic import check_name
+
     photo, out = options["photo"], options["out"]
+    check_name(out)
     _refuse_pipes(photo, out)
     if photo.is_dir():
         restore_folder(restore_picture, options)

@@ -59,6 +59,10 @@ def as_measurement(y: Any, operator: Operator) -> tuple[Tensor, list[str]]:
             f"{operator}: the measurement is {_name(tensor.dtype)}, and k-space is complex; its magnitude alone cannot "
             "be reconstructed: give the complex samples (real and imaginary parts side by side: torch.view_as_complex)"
         )
+    if tensor.is_complex() and not operator.is_complex and operator.task in PICTURES:
+        notes.append(
+            "the measurement is complex: its two parts are restored as pictures of their own"
+        )
     return tensor, notes
 
 

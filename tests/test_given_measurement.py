@@ -102,6 +102,7 @@ def test_a_stated_scale_is_believed_and_a_bright_picture_noted():
 
 
 def test_other_ranges_are_said():
+    assert "two parts" in restored(PLAIN.to(torch.complex64)).notes[0]
     assert any("(y + 1) / 2" in n for n in restored(2 * PLAIN - 1).notes)
     deep = (PLAIN.numpy() * 4095).astype(np.uint16)
     assert any(f"largest value is {deep.max()} of 65535" in n for n in restored(deep).notes)

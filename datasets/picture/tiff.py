@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from restore.datasets.budget import check_budget
 from restore.datasets.picture import tiff_lzw
 from restore.datasets.picture.raster import TURNED, Raster, Tags
 from restore.datasets.picture.tags import PROFILE_KEPT, tags_of
@@ -37,6 +38,8 @@ _ORIENTATION, _DNG_VERSION = 274, 50706
 _PALETTE_NOTE = "palette converted to RGB"
 _DEEPEST = 2
 """Bytes of an integer up to which its largest value is white."""
+_COPIES = 4
+"""Of the page's values that are held on the way to single precision."""
 _PAGES = 16
 """Looked at for a sensor's mosaic: cameras write a handful."""
 
@@ -51,6 +54,7 @@ def decode(file: Path, picture: Image.Image) -> Raster:
         page, notes = _page(pages)
         tags, orientation, found = _tags(picture, page)
         notes += found
+        check_budget(_COPIES * page.nbytes, file)
         kind = int(page.photometric)
         try:
             values = tiff_lzw.unpacked(file, page) if tiff_lzw.is_lzw(page) else page.asarray()
@@ -68,6 +72,9 @@ def decode(file: Path, picture: Image.Image) -> Raster:
             values, bits = _through_palette(np.asarray(page.colormap), values[..., 0])
             notes.append(_PALETTE_NOTE)
     colours = 1 if kind in (_WHITE, _BLACK) else 3
+    if kind == _BLACK and values.shape[-1] in (3, 4):
+        colours = 3
+        notes.append("the file calls its bands grey: taken as red, green and blue")
     extra = tuple(int(e) for e in (page.extrasamples or ()))
     has_alpha = values.shape[-1] == colours + 1
     deep = page.dtype is not None and page.dtype.kind == "u" and page.dtype.itemsize > _DEEPEST

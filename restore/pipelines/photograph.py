@@ -123,6 +123,7 @@ def restore_image(
         size = tuple(restored.shape[-2:])
         seen = torch.nn.functional.interpolate(alpha[None], size, mode="bilinear")[0]
         restored = restored / seen.clamp(min=1 / 255)
+        std = None if std is None else std / seen.clamp(min=1 / 255)
     return ImageResult(restored, std, measured, classical, record, seen)
 
 

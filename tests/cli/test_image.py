@@ -298,6 +298,10 @@ def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     kept = read_image(tmp_path / "d.png")
     assert kept.alpha is not None
     np.testing.assert_array_equal(kept.alpha, alpha)
+    assert (
+        verb("image", tmp_path / "a.png", "-o", tmp_path / f"{'a' * 300}.png", *denoise).exit_code
+        == 5
+    )
     refused = verb("image", tmp_path / "a.png", "-o", tmp_path / "d.jpg", *denoise)
     assert refused.exit_code == 2
     assert "JPEG holds no transparency" in refused.stderr

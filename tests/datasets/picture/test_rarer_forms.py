@@ -108,6 +108,22 @@ def test_floats_in_colour_keep_orientation_profile_and_resolution(tmp_path: Path
     assert any("upright" in n for n in picture.notes)
 
 
+def test_colours_that_are_called_grey(tmp_path: Path):
+    tifffile.imwrite(tmp_path / "g.tif", EIGHT, photometric="minisblack", planarconfig="contig")
+    picture = read_image(tmp_path / "g.tif")
+    np.testing.assert_array_equal(picture.data, PLAIN)
+    assert any("taken as red, green and blue" in n for n in picture.notes)
+
+
+def test_bands_beyond_memory_are_refused_before_they_are_made(tmp_path: Path):
+    tifffile.imwrite(tmp_path / "b.tif", EIGHT, photometric="rgb")
+    with tifffile.TiffFile(tmp_path / "b.tif", mode="r+") as file:
+        file.pages.first.tags[256].overwrite(2**16 - 1)
+        file.pages.first.tags[257].overwrite(2**16 - 1)
+    with pytest.raises(InputError, match="GB of memory"):
+        read_image(tmp_path / "b.tif")
+
+
 def test_a_thumbnail_before_the_picture_is_passed_over(tmp_path: Path):
     with tifffile.TiffWriter(tmp_path / "t.tif") as pages:
         pages.write(EIGHT[::4, ::4], photometric="rgb", subfiletype=1)
