@@ -30,8 +30,9 @@ AIR = 0.06
 CORNERS = 0.02
 """Share of the measured samples, those farthest from the middle of k-space, that tell noise without full readouts."""
 
-OUTSKIRTS = 0.2
-"""The same share where those samples are no louder than the outermost: they then are noise alone."""
+OUTSKIRTS, INSIDE, ALIKE = 0.2, 0.5, 1.15
+"""The same share where samples from the second quantile on are hardly louder than these, by the third: all of them then
+are noise alone. Levels of a few hundred samples scatter by 5 %; signal falls off by more."""
 
 WHITE = 1.35
 """The level of the next lines over that of the quietest from which the object and not noise is seen there."""
@@ -293,11 +294,12 @@ def _outer(
     kspace: NDArray[Any], measured: NDArray[np.bool_], radius: NDArray[np.float64]
 ) -> tuple[NDArray[Any], bool]:
     """The outermost samples of a slice; of many where those further in are no louder, and whether that is so."""
-    near, far = np.quantile(radius[measured], [1 - OUTSKIRTS, 1 - CORNERS])
+    half, near, far = np.quantile(radius[measured], [INSIDE, 1 - OUTSKIRTS, 1 - CORNERS])
     corners, many = (kspace[:, measured & (radius >= r)] for r in (far, near))
+    within = kspace[:, measured & (radius >= half) & (radius < near)]
     if corners.shape[1] < LEAST_SAMPLES:
         return corners, False
-    alone = bool((_levels(many) <= WHITE * _levels(corners)).all())
+    alone = bool((_levels(within) <= ALIKE * _levels(many)).all())
     return (many, True) if alone else (corners, False)
 
 
