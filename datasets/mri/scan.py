@@ -260,8 +260,8 @@ class MRIScan(Scan):
 
     def _noise_level(self) -> tuple[float | None, tuple[float, ...]]:
         """The stored level, else that of the slices; and, where these differ by much, each one's over that."""
-        if self.noise_std and not self.noise_estimated:
-            return self.noise_std, ()
+        if self.noise_std is not None and not self.noise_estimated:
+            return self.noise_std, ()  # 0: the file says that it is exact
         found = [
             kspace_noise_std(self.kspace[i], slice_mask(self.mask, i)) for i in range(self.n_slices)
         ]

@@ -32,7 +32,7 @@ from restore.datasets.open import open_scan
 from restore.datasets.scan import SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
-from restore.noise import Gaussian
+from restore.noise import Exact, Gaussian
 from restore.operators.mri.coil_maps import espirit
 
 CPU = torch.device("cpu")
@@ -319,6 +319,23 @@ def test_a_level_that_the_samples_contradict_is_noted(
     scan = opened(write(tmp_path / "a.h5", MEASURED))
     scan.setup(SetupOptions(noise_std=told * STD))
     assert any("the noise is said to be" in note for note in scan.notes) == noted
+
+
+def test_a_file_that_says_it_has_no_noise_is_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", (CLEAN * MASK)[None])
+    with h5py.File(path, "a") as file:
+        file.attrs["noise_std"] = 0.0
+    assert opened(path).setup().noise == Exact()
+
+
+def test_signal_in_the_corners_is_no_noise_of_linked_channels(tmp_path: Path) -> None:
+    """Points of a sharp image: its spectrum reaches the corners, and every coil sees it."""
+    down, across = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    sharp = TRUTH * (1 + 0.5 * ((down // 2 + across // 3) % 2))
+    kspace = centred_fft(MAPS * sharp) + noise(CLEAN.shape, STD)
+    scan = opened(write(tmp_path / "a.h5", (kspace * PLANE)[None]))
+    scan.setup()
+    assert not any("whitened" in note for note in scan.notes)
 
 
 @pytest.mark.parametrize("gain", [100, 1e4])
