@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from restore.errors import ConfigError, InputError
+from restore.pipelines.model_files import Conversion, convert
 from restore.priors.checkpoints.reading import read_checkpoint
 from restore.priors.families.known import FAMILIES, family_of
+from restore.priors.families.meaning import Meaning
+from restore.priors.store import load_prior
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 State = dict[str, Tensor]
@@ -95,3 +98,26 @@ def test_an_ema_list_with_the_frozen_features_too(tmp_path: Path):
     torch.save(whole, tmp_path / "x.pth")
     weights = family_of("ncsnpp").weights(read_checkpoint(tmp_path / "x.pth"), "ema")
     assert torch.equal(weights["all_modules.0.W"].read(), frozen)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path):
+    state = torch.load(GOLDEN / "edm" / "songunet_ddpmpp.pt", weights_only=True)
+    state["model.map_layer0.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"not finite \(model\.map_layer0\.bias\)"):
+        convert(Conversion(tmp_path / "x.pt", "edm", tmp_path / "x.safetensors"))
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_half_precision_is_kept_in_the_file_and_computed_in_single(tmp_path: Path):
+    state = torch.load(GOLDEN / "edm" / "songunet_ddpmpp.pt", weights_only=True)
+    torch.save({n: t.half() for n, t in state.items()}, tmp_path / "x.pt")
+    said = Meaning((-1.0, 1.0), label=0)
+    settings = {"precond": "EDMPrecond"}
+    out = tmp_path / "x.safetensors"
+    convert(Conversion(tmp_path / "x.pt", "edm", out, settings=settings, meaning=said))
+    assert {t.dtype for t in load_file(out).values()} == {torch.float16}
+    prior = load_prior(out)
+    answer = prior(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), 0.1)
+    assert answer.dtype == torch.float32
+    assert bool(answer.isfinite().all())
