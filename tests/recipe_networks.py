@@ -150,6 +150,7 @@ FROM_DEEPINV: dict[str, Entry] = {
             ("R", "strideconv", "convtranspose", 3, (33, 47)),
             ("E", "avgpool", "upconv", 1, (32, 32)),
             ("L", "maxpool", "pixelshuffle", 3, (20, 32)),
+            ("E", "strideconv", "convtranspose", 1, (65, 140)),
         )
     },
     **{

@@ -7,6 +7,7 @@ Built by the family `drunet`; pure torch, no files.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from restore.priors.nets.sizes import MOST, check_sizes
 _ACTIVATIONS = {"R": nn.ReLU, "L": nn.LeakyReLU, "E": nn.ELU, "s": nn.Softplus}
 _LEAK = 0.2
 LEVELS = 4
-_FITTING, _LEAST, _GROWN = 8, 32, 16
+_FITTING, _LEAST, _GROWN, _QUARTERED = 8, 32, 16, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +72,9 @@ class Block(nn.Module):
 class DRUNet(nn.Module):
     """The clean image of a noisy one.
 
-    x: (N, in_channels, H, W) of any size: sides that are no multiples of 8, or below 32, are grown to multiples of 16
-    by repeating the edge, as the published codes do it for images below 64 (larger ones they cut into four). sigma:
-    (N,), or a map (N, 1, H, W), in units of x.
+    x: (N, in_channels, H, W) of any size. As in the published codes, images with sides that are no multiples of 8, or
+    below 32, are grown to multiples of 16 by repeating the edge where a side is below 64, and else seen in four
+    overlapping quarters. sigma: (N,), or a map (N, 1, H, W), in units of x.
     """
 
     def __init__(self, config: DRUNetConfig) -> None:
@@ -106,9 +107,15 @@ class DRUNet(nn.Module):
         level = sigma.to(x).reshape(len(sigma), 1, *(sigma.shape[2:] or (1, 1)))
         height, width = x.shape[2:]
         given = torch.cat([x, level.expand(len(x), 1, height, width)], dim=1)
-        if any(side % _FITTING or side < _LEAST for side in (height, width)):
-            grown = (0, -width % _GROWN, 0, -height % _GROWN)
-            given = F.pad(given, grown, mode="replicate")
+        if all(side % _FITTING == 0 and side >= _LEAST for side in (height, width)):
+            return self._whole(given)
+        if min(height, width) >= _QUARTERED:
+            return _in_quarters(self._whole, given)
+        grown = (0, -width % _GROWN, 0, -height % _GROWN)
+        return self._whole(F.pad(given, grown, mode="replicate"))[..., :height, :width]
+
+    def _whole(self, given: Tensor) -> Tensor:
+        """The U-Net. given: image and noise map, sides multiples of 8."""
         first = self.m_head(given)
         half = self.m_down1(first)
         quarter = self.m_down2(half)
@@ -116,7 +123,27 @@ class DRUNet(nn.Module):
         h = self.m_up3(self.m_body(eighth) + eighth)
         h = self.m_up1(self.m_up2(h + quarter) + half)
         out: Tensor = self.m_tail(h + first)
-        return out[..., :height, :width]
+        return out
+
+
+def _in_quarters(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The network's answer put together from those to four corners, multiples of 64 that reach beyond the middle."""
+    rows, columns = (_halves(side) for side in x.shape[2:])
+    bands = [
+        torch.cat([network(x[..., band, part])[..., top, left] for part, left in columns], dim=3)
+        for band, top in rows
+    ]
+    return torch.cat(bands, dim=2)
+
+
+def _halves(side: int) -> list[tuple[slice, slice]]:
+    """What is seen of an axis for each of its halves, and which part of the answer is that half."""
+    middle = side // 2
+    reach = (middle // _QUARTERED + 1) * _QUARTERED
+    return [
+        (slice(0, reach), slice(0, middle)),
+        (slice(side - reach, side), slice(middle - side, None)),
+    ]
 
 
 def _conv(width: int, out: int, bias: bool) -> nn.Module:
