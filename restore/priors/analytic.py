@@ -60,6 +60,13 @@ class GaussianPrior(Denoiser):
             x - mean, lambda c, rank: c / _positive(c + s.reshape(-1, *[1] * rank) ** 2)
         )
 
+    def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
+        """Exact, C sigma^2 / (C + sigma^2), for a circulant C; (channels, H, W)."""
+        if self._basis is not None:
+            return None
+        c = self._eigen.double()
+        return c * sigma**2 / _positive(c + sigma**2)
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Independent images (count, channels, H, W), in the precision of the mean."""
         white = torch.randn((count, *self.mean.shape), generator=generator, dtype=self.mean.dtype)

@@ -57,6 +57,13 @@ class Denoiser(ABC):
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,). Returns the shape of x."""
 
+    def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
+        """The mean power of D(x, sigma) - x0 at every frequency of the 2-D DFT of planes (H, W), the last two of shape.
+
+        In squared intensities a pixel, (H, W) or (C, H, W), real; None where it is not known (see `error_spectrum`).
+        """
+        return None
+
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """The same prior on another device or in another precision: a copy, or itself where nothing changes."""
         return copied_to(self, target)

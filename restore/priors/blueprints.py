@@ -20,6 +20,7 @@ from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.converted import converted_from
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
 from restore.priors.families.known import FAMILIES
+from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.unet import UNet, UNetConfig
 
@@ -53,11 +54,13 @@ class _Denoiser:
             raise WeightsError(
                 f"only the package's own U-Net can be saved, got {type(model.network).__name__}"
             )
-        return {
+        card = {
             "network": dataclasses.asdict(model.network.config), "sigma_data": model.sigma_data,
             "sigma_range": [model.sigma_min, model.sigma_max], "intensity": list(model.intensity),
             "complex_mode": model.complex_mode,
         }  # fmt: skip
+        known = model.error_spectrum
+        return card if known is None else card | {"error_spectrum": known.describe()}
 
     def tensors(self, model: EDMDenoiser) -> Tensors:
         return dict(model.network.state_dict())
@@ -71,6 +74,7 @@ class _Denoiser:
             raise ConfigError(
                 f"intensities {low}..{high}, complex mode {card['complex_mode']!r}; that is no prior"
             )
+        _error_spectrum(card)
         return _unet_shapes(config_from_dict(card["network"]))
 
     def build(self, card: Card, tensors: Tensors) -> EDMDenoiser:
@@ -81,6 +85,7 @@ class _Denoiser:
         prior.sigma_min, prior.sigma_max = map(float, card["sigma_range"])
         low, high = map(float, card["intensity"])
         prior.intensity, prior.complex_mode = (low, high), card["complex_mode"]
+        prior.error_spectrum = _error_spectrum(card)
         _fill(prior.network, tensors)
         prior.turnable = True  # `restore train` shows its crops in all eight orientations
         return prior
@@ -222,6 +227,11 @@ def _check_noise(card: Card) -> None:
     sigma_data, (low, high) = float(card["sigma_data"]), map(float, card["sigma_range"])
     if not (0 < sigma_data < math.inf and 0 < low < high < math.inf):
         raise ConfigError(f"sigma_data {sigma_data}, noise {low}..{high}; that is no prior")
+
+
+def _error_spectrum(card: Card) -> ErrorSpectrum | None:
+    entry = card.get("error_spectrum")
+    return None if entry is None else ErrorSpectrum.from_card(entry)
 
 
 def _unet_shapes(config: UNetConfig) -> Tensors:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from restore.errors import ConfigError
 from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
+from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.unet import UNet, UNetConfig
 
 
@@ -22,8 +23,11 @@ class EDMDenoiser(Denoiser):
 
     `network`: called as network(x, noise) with x (N, C, H, W), noise (N,). `sigma_data`: root mean square of the
     training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back. Outside the
-    network the denoiser keeps the precision of its input.
+    network the denoiser keeps the precision of its input. `error_spectrum`: how far its answers are from the truth,
+    where that was measured.
     """
+
+    error_spectrum: ErrorSpectrum | None = None
 
     def __init__(
         self,
@@ -61,6 +65,10 @@ class EDMDenoiser(Denoiser):
         told = s.flatten().clamp(max=self.sigma_max)
         f = self.network(inner, (told.log() / 4).to(network_dtype))
         return c_skip * x + c_out * f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
+
+    def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
+        """From the table `error_spectrum`, (H, W)."""
+        return None if self.error_spectrum is None else self.error_spectrum.at(sigma, shape[-2:])
 
     def preconditioning(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in of EDM table 1 for noise levels s."""

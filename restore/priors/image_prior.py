@@ -61,6 +61,10 @@ class ImagePrior:
         both = self._real(torch.stack([x.real, x.imag]), sigma)
         return torch.complex(both[0], both[1])
 
+    def error_power(self, sigma: float) -> Tensor | None:
+        """The power of the answer's error by frequency, (H, W) or (C, H, W), of re and of im alike; see `Denoiser`."""
+        return self.prior.error_power(max(sigma, self.prior.sigma_min), self.item_shape)
+
     def _real(self, x: Tensor, sigma: float) -> Tensor:
         planes = x.reshape(-1, self._channels, *x.shape[-2:])
         return self._chunked(planes, sigma).reshape(x.shape)
