@@ -66,7 +66,8 @@ def restore_picture(
         bool, typer.Option("--simulate", help="Degrade PHOTO first; report PSNR and SSIM.")
     ] = False,
     sampler: Annotated[
-        str, typer.Option(help="auto (dds; tweedie to denoise), or a name.")
+        str,
+        typer.Option(help="auto (dds; tweedie to denoise; split for several samples), or a name."),
     ] = "auto",
     prior: Annotated[
         str,

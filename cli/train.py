@@ -161,6 +161,25 @@ def latent(
     _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)))
 
 
+@app.command("spectrum")
+@verb("train spectrum")
+def spectrum(
+    prior: Annotated[str, typer.Argument(help="A denoiser: bundled name or weight file")],
+    images: Annotated[
+        Path, typer.Argument(help="Photographs or volumes that its training did not see")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)"),
+    ],
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Images or slices to use")] = 12,
+) -> None:
+    """Measure how far a denoiser is from the truth, by noise and frequency: what the sampler split draws with."""
+    from restore.pipelines.train_job import measure_spectrum_job
+
+    _finish(measure_spectrum_job(out, prior, images, count))
+
+
 def _say(record: dict[str, Any]) -> None:
     typer.echo("  ".join(f"{k} {v}" for k, v in record.items()), err=True)
 

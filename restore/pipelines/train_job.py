@@ -25,8 +25,15 @@ from restore.errors import ConfigError, OutputError
 from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser
+from restore.priors.error_spectrum import measured
 from restore.priors.latent_edm import LatentEDM
-from restore.priors.store import load_autoencoder, load_denoiser, load_prior, save_prior
+from restore.priors.store import (
+    load_autoencoder,
+    load_denoiser,
+    load_prior,
+    read_card,
+    save_prior,
+)
 from restore.priors.unet import UNetConfig
 from restore.training.augmentation import Augmentation
 from restore.training.autoencoder import (
@@ -175,7 +182,25 @@ def train_denoiser_job(
         init=load_denoiser(init) if init else None, report=job.report,
     )  # fmt: skip
     figures = {"denoising_psnr_db": denoising_psnr(prior, images)}
+    prior.error_spectrum = measured(prior, images) if images else None
     return save_prior(job.out, prior, job.card(sources, progress) | figures)
+
+
+def measure_spectrum_job(out: Path, prior: str, folder: Path, count: int) -> Path:
+    """A copy of a denoiser whose card knows the denoiser's error on `count` images of a folder of images or volumes.
+
+    prior: bundled name or weight file. Raises ConfigError, WeightsError, OutputError and what reading raises.
+    """
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out}: weights are written as .safetensors")
+    check_writable(out.parent)
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: exists; choose another name")
+    model = load_denoiser(prior)
+    images = validation_images(folder, model.channels, count)
+    model.error_spectrum = measured(model, images)
+    told = {"images": len(images), "of": folder.name}
+    return save_prior(out, model, read_card(prior) | {"name": out.stem, "error_measured_on": told})
 
 
 @_alone

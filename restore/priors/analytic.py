@@ -60,6 +60,11 @@ class GaussianPrior(Denoiser):
             x - mean, lambda c, rank: c / _positive(c + s.reshape(-1, *[1] * rank) ** 2)
         )
 
+    @property
+    def knows_error(self) -> bool:
+        """True for a circulant covariance."""
+        return self._basis is None
+
     def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
         """Exact, C sigma^2 / (C + sigma^2), for a circulant C; (channels, H, W)."""
         if self._basis is not None:

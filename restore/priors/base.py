@@ -39,7 +39,7 @@ class Denoiser(ABC):
     channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
     trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
     the front door tries before the work. `local`: a pixel of the answer depends on a neighbourhood, so that images
-    too large for memory may be shown in tiles (`restore.priors.tiles`).
+    too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer.
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -57,10 +57,15 @@ class Denoiser(ABC):
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,). Returns the shape of x."""
 
+    @property
+    def knows_error(self) -> bool:
+        """Whether `error_power` is known."""
+        return False
+
     def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
         """The mean power of D(x, sigma) - x0 at every frequency of the 2-D DFT of planes (H, W), the last two of shape.
 
-        In squared intensities a pixel, (H, W) or (C, H, W), real; None where it is not known (see `error_spectrum`).
+        In squared intensities a pixel, (H, W) or (C, H, W), real; None where it is not known (`priors.error_spectrum`).
         """
         return None
 

@@ -19,8 +19,8 @@ from restore.priors.base import ComplexMode
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.converted import converted_from
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
-from restore.priors.families.known import FAMILIES
 from restore.priors.error_spectrum import ErrorSpectrum
+from restore.priors.families.known import FAMILIES
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.unet import UNet, UNetConfig
 

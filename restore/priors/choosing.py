@@ -46,8 +46,8 @@ class Demand:
     task, operator: what the measurement is of, as `Operator` has them, and its operator in words. item_shape: of one
     image, (H, W) or (C, H, W); empty where it is not known yet. is_complex: of the images. levels: the lowest and the
     highest noise at which a denoiser will be asked, None where that is not known before. gradients: it is
-    differentiated. bridge, heads, intensity: of conditional samplers: the chain, what the model may predict (any
-    where empty), and the range in which the chain runs.
+    differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity: of conditional
+    samplers: the chain, what the model may predict (any where empty), and the range in which the chain runs.
     """
 
     sampler: str
@@ -59,6 +59,7 @@ class Demand:
     is_complex: bool = False
     levels: tuple[float, float] | None = None
     gradients: bool = False
+    error: bool = False
     bridge: str = ""
     heads: tuple[str, ...] = ()
     intensity: tuple[float, float] = (0.0, 1.0)
@@ -79,6 +80,7 @@ class Traits:
     head: str = "x0"
     local: bool = True
     coded: bool = False
+    knows_error: bool = True
 
 
 class Chosen(NamedTuple):
@@ -159,7 +161,7 @@ def model_traits(model: Model) -> Traits:
         return Traits(model.name, model.kind, model.channels, noise, model.intensity)
     return Traits(
         model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
-        local=model.local,
+        local=model.local, knows_error=model.knows_error,
     )  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def card_traits(name: str | Path) -> Traits:
         return Traits(
             str(card["name"]), kind_of(name), int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
-            str(card.get("bridge", "")),
+            str(card.get("bridge", "")), knows_error="error_spectrum" in card,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
@@ -199,9 +201,18 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "conditional":
         _check_chain(model, demand)
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
+    if demand.error and not model.knows_error:
+        notes += (_spread_unknown(model, demand),)
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)
+
+
+def _spread_unknown(model: Traits, demand: Demand) -> str:
+    return (
+        f"the prior '{model.name}' does not know its own error by frequency, so that {demand.sampler} draws with the "
+        "variance of each noise level: samples scatter rather too much; `restore train spectrum` measures it"
+    )
 
 
 def _check_kind(model: Traits, demand: Demand) -> None:

@@ -66,6 +66,11 @@ class EDMDenoiser(Denoiser):
         f = self.network(inner, (told.log() / 4).to(network_dtype))
         return c_skip * x + c_out * f[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
 
+    @property
+    def knows_error(self) -> bool:
+        """Whether it was measured."""
+        return self.error_spectrum is not None
+
     def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
         """From the table `error_spectrum`, (H, W)."""
         return None if self.error_spectrum is None else self.error_spectrum.at(sigma, shape[-2:])

@@ -54,7 +54,8 @@ class Sampler(ABC):
     `prior_kinds`: which kinds of prior it can use, the usual one first ("denoiser", "conditional", "latent"), none
     for classical methods. `kinds` and `tasks` of operators that it serves, any where both are empty; `needs`:
     abilities that an operator must have (`restore.operators.base`); `on`: what else a measurement must be, in words.
-    `gradients`: whether network calls are also differentiated. `fits_data`: whether it looks for an image that explains
+    `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
+    is used. `fits_data`: whether it looks for an image that explains
     the measurement, so that a large misfit is a fault. `bridge`, `heads`, `intensity`: of samplers of
     conditional models: whose schedule a model must have been trained on, if on one alone; what it may predict; the
     range of the chain. `reference` names the paper.
@@ -72,6 +73,7 @@ class Sampler(ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"linear"})
     on: ClassVar[str] = ""
     gradients: ClassVar[bool] = False
+    error: ClassVar[bool] = False
     fits_data: ClassVar[bool] = True
     bridge: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()

@@ -1,7 +1,7 @@
 """Split: one denoiser call a level, then an exact draw of the clean image from a Gaussian around it times the data.
 
-The split of Zhang, Chu, Berner, Meng, Anandkumar, Song, "Improving diffusion inverse problem solving with decoupled noise
-annealing" (DAPS), CVPR 2025, with a linear solve in place of their Langevin steps and a measured covariance.
+The split of Zhang, Chu, Berner, Meng, Anandkumar, Song, "Improving diffusion inverse problem solving with decoupled
+noise annealing" (DAPS), CVPR 2025, with a linear solve in place of their Langevin steps and a measured covariance.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Split(Chain):
     - the mean of samples is 0.6 to 1.2 dB below that of the tuned `dds`, whose spread is far too small.
     """
 
+    error: ClassVar[bool] = True
     reference: ClassVar[str] = "Zhang and others: DAPS, CVPR 2025, with an exact inner draw"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
