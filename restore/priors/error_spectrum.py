@@ -1,7 +1,7 @@
 """How far a denoiser is from the truth, by noise level and spatial frequency: the covariance of x0 given x, on average.
 
 E(sigma, |f|) is the power of D(x, sigma) - x0 at the frequency f over images that no training saw. Around D(x, sigma)
-an image scatters by about N(0, R) with R diagonal in Fourier; samplers that draw images use it. Stored on a prior's card,
+an image scatters by about N(0, R) with R diagonal in Fourier; samplers that draw use it. Stored on a prior's card,
 measured by `restore train`. Touches no files.
 """
 
