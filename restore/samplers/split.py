@@ -55,6 +55,8 @@ class Split(Chain):
         "tuned": {},
         "tuned mri": {"sigma_start": 1.0},
         "tuned inpaint": {"sigma_start": 1.0},
+        # Twice the calls and draws that have converged
+        "posterior": {"n_steps": 40, "cg_iters": 30},
         # The right mean and spread on a Gaussian prior
         "posterior-analytic": {
             "sigma_start": 20.0, "start": "noise", "inflation": 1.0, "cg_iters": 40, "turns": False,

@@ -72,6 +72,8 @@ def made(raw, verb, tmp_path) -> Path:
         9,
         "--set",
         "gamma=2.5",
+        "--sampler",
+        "dds",
         "--samples",
         2,
     ]

@@ -64,6 +64,16 @@ def test_what_is_no_table_is_refused(sigmas, power):
         ErrorSpectrum(sigmas, power)
 
 
+@pytest.mark.parametrize("name", ["medical", "natural"])
+def test_bundled_denoisers_know_their_error(name):
+    """Never more than the noise that went in but for what rounding of a table adds, and falling with the frequency."""
+    prior = load_denoiser(name)
+    for sigma in (0.01, 0.1, 1.0):
+        power = prior.error_power(sigma, (64, 64))
+        assert 0 < float(power.mean()) < sigma**2
+        assert float(power[0, 1]) > float(power[0, 32])
+
+
 def test_a_card_keeps_the_table_and_a_damaged_one_is_refused(tmp_path):
     prior = build_unet_denoiser(UNetConfig(1, (8,), (1,)))
     assert not prior.knows_error
