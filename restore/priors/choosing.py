@@ -203,6 +203,11 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)
+    if model.kind == "conditional" and model.bridge and not model.tasks:
+        notes += (
+            f"the prior '{model.name}' does not say for which tasks it was trained (--tasks): whether "
+            f"{demand.operator} is one of them is for you to know",
+        )
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)

@@ -277,6 +277,19 @@ def test_a_context_of_another_width_is_refused(
     assert words in str(found.value)
 
 
+def test_tasks_that_nobody_stated_are_mentioned() -> None:
+    y, operator = measured(3, 16, 16)
+    for tasks, said in (((), True), (("inpaint",), False)):
+        result = restore.solve(
+            y, operator, noise=0.05, prior=model("irsde", tasks=tasks), sampler="irsde", n_steps=2
+        )
+        assert any("tasks it was trained" in note for note in result.notes) == said
+    with pytest.raises(ConfigError, match="trained for deblur"):
+        restore.solve(
+            y, operator, noise=0.05, prior=model("irsde", tasks=("deblur",)), sampler="irsde"
+        )
+
+
 def test_levels_beyond_the_training_noise_are_refused() -> None:
     y, operator = measured(3, 16, 16)
     with pytest.raises(ConfigError, match="sigma_start"):
