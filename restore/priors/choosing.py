@@ -179,10 +179,11 @@ def card_traits(name: str | Path) -> Traits:
     try:
         low, high = map(float, card.get("sigma_range", (0.0, float("inf"))))
         dark, bright = map(float, card.get("intensity", (0.0, 1.0)))
+        kind = kind_of(name)
         return Traits(
-            str(card["name"]), kind_of(name), int(card["network"].get("channels", 1)), (low, high), (dark, bright),
+            str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
-            str(card.get("bridge", "")), knows_error="error_spectrum" in card,
+            str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
