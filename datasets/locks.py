@@ -31,7 +31,9 @@ def one_at_a_time(target: Path) -> Iterator[None]:
     try:
         lock = path.open("ab")
     except OSError as cause:
-        raise OutputError(f"{target}: could not be written: {cause.strerror or cause}") from cause
+        raise OutputError(
+            f"{target.parent}: takes no files ({cause.strerror or cause}); write elsewhere"
+        ) from cause
     with lock:
         if not holds(lock, path):
             raise OutputError(

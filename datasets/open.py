@@ -7,6 +7,7 @@ that claims the file opens it. A file that holds something else, or that no form
 from __future__ import annotations
 
 import operator
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def _open(path: str | Path, holds: Holds, options: dict[str, Any]) -> Any:
 
     Raises NotFoundError, InputError, ConfigError.
     """
-    if holds == "scan" and not Path(path).exists() and Path(f"{path}.cfl").exists():
+    if holds == "scan" and not os.path.lexists(path) and os.path.lexists(f"{path}.cfl"):
         path = Path(f"{path}.cfl")  # BART names its files without their ends
     content = look_at(path)
     wanted = tuple(f for f in known_formats() if f.holds == holds)
