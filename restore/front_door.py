@@ -31,7 +31,7 @@ from restore.operators.own import check_own
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
-from restore.registry import check_operator, load_sampler, name_of, usual_sampler
+from restore.registry import check_operator, load_sampler, name_of
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
 from restore.torch_state import plain_torch
@@ -48,7 +48,7 @@ def solve(
     *,
     noise: Noise | float | str | None = None,
     prior: Given = "auto",
-    sampler: Sampler | str = "auto",
+    sampler: Sampler | str = "dds",
     samples: int = 1,
     seed: int = 0,
     scaling: Scaling | None = None,
@@ -66,9 +66,9 @@ def solve(
     prior: a bundled name, a weight file, a model, any function or network D(x, sigma) that takes noise of sigma out of
     pictures x (N, channels, H, W) in 0..1 (`restore.priors.FromDenoiser` declares other ranges), or "auto": the bundled
     one of the kind that the sampler needs. Networks run in eval mode, on y's device as a copy where
-    they lie elsewhere, and are given back as they were. sampler: "auto" (dds, or split for several samples), a name
-    with its tuned preset for this operator, or a configured sampler; `settings` replace single values of a named one
-    ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
+    they lie elsewhere, and are given back as they were. sampler: a name with its tuned
+    preset for this operator, or a configured sampler; `settings` replace single values of a named one ("preset"
+    chooses another preset). samples > 1 gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
     cost of one forward projection each; the last step has it anyway.
@@ -76,7 +76,6 @@ def solve(
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
     """
-    sampler = usual_sampler(samples) if sampler == "auto" else sampler
     with plain_torch() as aside:
         check_own(operator)
         _check_kinds(scaling, on_step)
@@ -105,7 +104,7 @@ def solve_problem(
     problem: Problem,
     *,
     prior: Given = "auto",
-    sampler: Sampler | str = "auto",
+    sampler: Sampler | str = "dds",
     samples: int = 1,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
@@ -118,8 +117,7 @@ def solve_problem(
         raise ConfigError(f"samples must be at least 1 and at most {MOST_SAMPLES}, got {samples}")
     problem, told, said = _with_noise(problem)
     _check_seen(problem)
-    named = usual_sampler(samples) if sampler == "auto" else sampler
-    runner = _sampler(named, problem.operator, settings)
+    runner = _sampler(sampler, problem.operator, settings)
     check_operator(type(runner), problem.operator)
     asked, results, log = demand(runner, problem), [], []
     with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):

@@ -46,7 +46,8 @@ class Split(Chain):
     - the inner draw is exact up to CG; DAPS takes 100 Langevin steps a level.
     - E is a mean over images: where an image is harder than the others the spread is too small, and inflation 2 makes
       up for it (0.77 to 0.84 of the pixels in the interval of 8 samples, where 0.78 is right).
-    - the mean of samples is 0.6 to 1.2 dB below that of the tuned `dds`, whose spread is far too small.
+    - the mean of samples is 1 to 5 dB below that of the tuned `dds`, whose spread is far too small; most where much of
+      the image is air, since R is the same everywhere.
     """
 
     error: ClassVar[bool] = True
