@@ -71,7 +71,7 @@ browser:
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools; fi
 
 test: lint
-	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(READY)
 	$(BIN) -m ruff check .

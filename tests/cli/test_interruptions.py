@@ -99,7 +99,7 @@ def test_killed_at_every_moment_of_moving(scan, verb, tmp_path, monkeypatch):
     where, arguments = tmp_path / "made", []
     where.mkdir()
     out = where / "out.nii.gz"
-    arguments = job(scan, out, "--samples", 2)
+    arguments = job(scan, out, "--samples", 2, "--steps", 5)
     replace, unlink = Path.replace, Path.unlink
     for moment in range(1, 5):
         left = moment
@@ -172,9 +172,9 @@ def test_another_job_with_the_same_name_takes_no_foreign_pieces(scan, verb, tmp_
 
 def test_two_equal_commands_at_once(scan, verb, tmp_path):
     out, log = tmp_path / "out.nii", tmp_path.parent / f"{tmp_path.name}.log"
-    process = started(job(scan, out, "--steps", 2000), log)
+    process = started(job(scan, out, "--steps", 300), log)
     try:
-        result = verb(*job(scan, out, "--steps", 2000))
+        result = verb(*job(scan, out, "--steps", 300))
     finally:
         process.kill()
         process.wait(WAIT_SECONDS)

@@ -141,7 +141,7 @@ def test_a_dry_run_finds_it(fault, options, code, says, tmp_path: Path, verb, mo
     assert ("note" in result.stderr) == (code == 0 and bool(says))
 
 
-@pytest.mark.parametrize("arc", [180.0, 360.0])
+@pytest.mark.parametrize("arc", [180.0, pytest.param(360.0, marks=pytest.mark.slow)])
 def test_the_centre_of_rotation_is_asked_for_and_found(arc: float, tmp_path: Path, verb):
     scan = written(
         tmp_path / "scan.h5", views=90, arc=arc, n_det=128, side=100, shift_mm=5.0, offset=0.0

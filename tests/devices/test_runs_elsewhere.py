@@ -90,8 +90,8 @@ def model_for(sampler: Sampler, channels: int) -> Model | None:
 def quick(name: str, operator: Operator) -> Sampler:
     cls = load_sampler(name)
     fields = {f.name for f in dataclasses.fields(cls)}
-    steps = {"n_steps": 3} if "n_steps" in fields else {}
-    return cls.configured("tuned", operator, steps)
+    few = {"n_steps": 2, "cg_iters": 2, "inner_iters": 2}  # one turn of every loop, and one more
+    return cls.configured("tuned", operator, {k: v for k, v in few.items() if k in fields})
 
 
 def measured(operator: Operator) -> Tensor:
@@ -122,10 +122,11 @@ def test_every_sampler(name, kind):
     operator = OPERATORS[kind]
     sampler, y = quick(name, operator), measured(operator)
     model = model_for(sampler, operator.in_shape[0] if len(operator.in_shape) == 3 else 1)
-    run = {"noise": 0.05, "prior": model, "sampler": sampler, "samples": 2, "trace": True}
+    samples = 2 if kind == "inpaint" else 1
+    run = {"noise": 0.05, "prior": model, "sampler": sampler, "samples": samples, "trace": True}
     there = solve(y.to(THERE), operator.to(THERE), **run)  # type: ignore[arg-type]
     here = solve(y, operator, **run)  # type: ignore[arg-type]
-    for result in (there.image, there.std, there.samples):
+    for result in (there.image, there.std, there.samples)[: 1 if samples == 1 else 3]:
         assert isinstance(result, FakeCuda)
         assert str(result.device) == THERE
     torch.testing.assert_close(there.image.cpu(), here.image, **CLOSE)

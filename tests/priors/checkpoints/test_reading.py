@@ -149,7 +149,7 @@ def endless() -> bytes:
         (pickle.dumps({"x": 1})[:-3], "pickle"),
         (b"\x80\x02X\xff\xff\xff\x7fabcdefgh", "pickle"),
         (b"\x80\x02}q\x00(X\x01\x00\x00\x00\x62U\xc8", "pickle"),
-        (exploding(), "too many objects"),
+        pytest.param(exploding(), "too many objects", marks=pytest.mark.slow),
         (endless(), "without end"),
         (struct.pack("<Q", 1 << 40) + b"{" + b"x" * 20, "safetensors"),
     ],
