@@ -73,7 +73,9 @@ def solved(monkeypatch) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_the_same_command_goes_on_with_the_slices_done(scan, verb, tmp_path, solved, how):
     out, log = tmp_path / "out.nii.gz", tmp_path.parent / f"{tmp_path.name}.log"
     process = started(job(scan, out), log)

@@ -217,7 +217,7 @@ def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if serves(n, "mri")])
-@pytest.mark.parametrize("factor", [1e-4, 1e5])
+@pytest.mark.parametrize("factor", [pytest.param(1e-4, marks=pytest.mark.slow), 1e5])
 def test_a_scaled_measurement_gives_the_scaled_image(name, factor):
     problem = problem_of("mri", images(1, complex_=True))
     model = gaussian_model(name)

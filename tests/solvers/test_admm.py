@@ -70,7 +70,7 @@ def certified(state: AdmmTV, x: Tensor, normal: Tensor, lam: float) -> None:
     ("isotropic", "boundary", "dtype"),
     [
         (True, "neumann", torch.float64),
-        (False, "periodic", torch.float64),
+        pytest.param(False, "periodic", torch.float64, marks=pytest.mark.slow),
         (True, "periodic", torch.complex128),
         (False, "neumann", torch.complex128),
     ],

@@ -105,7 +105,7 @@ def radial_scan():
     return A, y_noisy, noise, clean, A.adjoint(weights * y_noisy)
 
 
-@pytest.mark.parametrize("sampler", ["cgsense", "tv", "dds"])
+@pytest.mark.parametrize("sampler", ["cgsense", "tv", pytest.param("dds", marks=pytest.mark.slow)])
 def test_a_radial_scan_is_reconstructed(radial_scan, sampler):
     """Better than gridding, the compensated adjoint (14 dB), by 3 dB and more."""
     A, y, noise, truth, gridded = radial_scan
