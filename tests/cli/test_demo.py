@@ -42,6 +42,7 @@ def test_small_demo_from_nothing_to_pictures(small, verb, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_second_demo_completes_the_first(small, verb, tmp_path):
     folder = tmp_path / "demo"
     folder.mkdir()
