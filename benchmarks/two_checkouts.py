@@ -22,6 +22,9 @@ from pathlib import Path
 from timing import Work, one_thread, print_versions
 
 WARM = 2  # calls before a piece is timed: caches, compiled kernels
+# Where glibc gives memory back at the end of every call, new pages cost up to four times the work; whether it does is
+# chance, from one process to the next.
+STEADY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
 LEAST_S = 0.1  # a turn lasts at least so long, by repetition
 
 
@@ -117,7 +120,7 @@ class Checkout:
     def __init__(self, tree: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--serve"],
-            env=os.environ | {"PYTHONPATH": str(tree.resolve())},
+            env=os.environ | STEADY | {"PYTHONPATH": str(tree.resolve())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
