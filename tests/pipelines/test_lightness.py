@@ -83,7 +83,9 @@ def test_photographs_become_better_than_by_the_classical_method(task):
     assert psnr(luma(found.restored), luma(truth), data_range=1.0) > 24
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [pytest.param(t, marks=[] if t == "denoise" else pytest.mark.slow) for t in TASKS]
+)
 def test_grey_stays_grey(task):
     """A grey picture stored as RGB: three channels that are equal, with one noise in all of them."""
     degradation, how = TASKS[task]
