@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -87,8 +88,8 @@ class EDMNetConfig:
         return int(2 ** (len(self.channel_mult) - 1))
 
 
-class _EDMNet(nn.Module):
-    """Encoder and decoder as named blocks, and the embedding of noise, class and augmentation."""
+class _EDMNet(nn.Module, ABC):
+    """Abstract: encoder and decoder as named blocks, and the embedding of noise, class and augmentation."""
 
     eps = 1e-5
 
@@ -98,10 +99,11 @@ class _EDMNet(nn.Module):
         self.emb_channels = config.model_channels * config.channel_mult_emb
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
 
+    @abstractmethod
     def _block(
         self, channels: int, out: int, *, attention: bool = False, up: bool = False, down: bool = False
     ) -> UNetBlock:  # fmt: skip
-        raise NotImplementedError
+        """One block of this architecture."""
 
     def _decoder(self, cout: int, skips: list[int]) -> int:
         """All blocks of the decoder; returns the width of what leaves the last."""
