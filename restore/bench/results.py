@@ -51,7 +51,8 @@ class Row:
     evaluations: network calls per image, all samples together; seconds, peak_memory_mb on `device`.
     samples: K; coverage of the interval between the smallest and the largest sample and its nominal value (K-1)/(K+1);
     spread_ratio: root mean square error of the sample mean over the predicted one; calibration: bins of predicted
-    standard deviation with their errors. curve: [evaluations, misfit] after each step.
+    standard deviation with their errors, and the part covered at several levels. curve: [evaluations, misfit] after
+    each step.
     """
 
     key: str

@@ -5,6 +5,7 @@ Called by `restore report`. Reads the rows, the record and, page by page when th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from restore.bench import record as bench_record
 from restore.bench import results, store
 from restore.bench.results import Row
+from restore.conformal import nominal_factor
 from restore.errors import InputError, NotFoundError
 from restore.report.run_tables import (
     by_method,
+    calibrations,
     conditions,
     curves,
     failures,
@@ -30,6 +33,7 @@ from restore.report.study import (
     Images,
     Layer,
     Page,
+    Role,
     Study,
     Table,
     plain_text,
@@ -38,6 +42,8 @@ from restore.report.study import (
 
 PHOTOGRAPH = "photograph"
 MOST_PAGES = 100
+LEVEL = 0.9
+"""Of the intervals that pages show."""
 
 
 def study_of_run(run: Path, most_pages: int = MOST_PAGES) -> Study:
@@ -95,7 +101,7 @@ def _page(run: Path, case: tuple[str, str], rows: Sequence[Row]) -> Page:
     setting, volume = case
     done = [row for row in rows if row.status == "done"]
     failed = failures(rows, {})
-    chart = curves(done)
+    charts = (*calibrations(done), curves(done))
     details = [
         (name, plain_text(value)) for row in done[:1] for name, value in row.conditions.items()
     ]
@@ -103,14 +109,14 @@ def _page(run: Path, case: tuple[str, str], rows: Sequence[Row]) -> Page:
         name=f"{store.slug(setting)}-{store.slug(volume)}", title=volume, setting=setting,
         load=lambda: _images(run, case, done), facts=(*conditions(done), *details),
         tables=(volumes_table(rows, {}), *([failed] if failed.rows else [])),
-        charts=(chart,) if chart.series else (),
+        charts=tuple(chart for chart in charts if chart.series),
     )  # fmt: skip
 
 
 def _images(run: Path, case: tuple[str, str], done: Sequence[Row]) -> Images:
     """The stored images of a volume; what cannot be read or has another shape is left out and noted."""
     setting, volume = case
-    wanted: list[tuple[str, str, Path, str]] = [
+    wanted: list[tuple[str, Role, Path, str]] = [
         ("input", "input", store.image_path(run, setting, store.INPUT, volume), "")
     ]
     for row in done:
@@ -118,6 +124,7 @@ def _images(run: Path, case: tuple[str, str], done: Sequence[Row]) -> Images:
         wanted.append((row.method, "method", path, _caption(row)))
     target = store.image_path(run, "", store.REFERENCE, volume)
     wanted.append(("reference", "reference", target, done[0].target if done else ""))
+    drawn = {row.method: row.samples for row in done}
     layers: list[Layer] = []
     notes: list[str] = []
     places: list[store.Place] = []
@@ -132,7 +139,7 @@ def _images(run: Path, case: tuple[str, str], done: Sequence[Row]) -> Images:
         colour = stored.place.modality == PHOTOGRAPH
         image, std = _planes(stored.image, colour), stored.std
         spread = None if std is None else (_root_mean_square(std) if colour else std)
-        layers.append(Layer(name, role, image, caption, spread))  # type: ignore[arg-type]
+        layers.append(with_interval(Layer(name, role, image, caption, spread), drawn.get(name, 1)))
         places.append(stored.place)
     if not layers:
         return Images((), (), notes=tuple(notes))
@@ -144,6 +151,14 @@ def _images(run: Path, case: tuple[str, str], done: Sequence[Row]) -> Images:
     same = tuple(layer for layer in layers if layer.image.shape == shape)
     numbers = place.slices if len(place.slices) == shape[0] else tuple(range(shape[0]))
     return Images(same, numbers, affine, place.modality, place.units, tuple(notes))
+
+
+def with_interval(layer: Layer, samples: int) -> Layer:
+    """The layer with Student's interval of `LEVEL` from its deviation, where there is one of several samples."""
+    if layer.std is None or samples < 2:
+        return layer
+    width = nominal_factor(LEVEL, samples) * layer.std
+    return dataclasses.replace(layer, interval=width, interval_is=f"{LEVEL:.0%}, nominal")
 
 
 def _planes(image: NDArray[Any], colour: bool) -> NDArray[Any]:

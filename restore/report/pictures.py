@@ -55,6 +55,8 @@ class Panel:
     difference: str = ""
     difference_zoom: str = ""
     std: str = ""
+    interval: str = ""
+    interval_is: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def write_pictures(images: Images, folder: Path, scale: Scales) -> tuple[SlicePi
                     names[f"{kind}_zoom"] = f"{stem}-{kind}-zoom.png"
                     _save(_crop(kinds[kind], box), folder / names[f"{kind}_zoom"], aspect, kind)
             names["zoom"] = names.pop("image_zoom")
-            panels.append(Panel(layer.name, layer.role, layer.caption, **names))
+            said = {"interval_is": layer.interval_is}
+            panels.append(Panel(layer.name, layer.role, layer.caption, **names, **said))
         with Image.open(folder / panels[0].image) as first:
             size = first.size
         height, width = images.layers[0].image.shape[1:3]
@@ -190,6 +193,8 @@ def _planes(
         planes["difference"] = _bytes(difference, 0, scale.limit)
     if layer.std is not None:
         planes["std"] = _bytes(layer.std[index], 0, scale.limit)
+    if layer.interval is not None:
+        planes["interval"] = _bytes(layer.interval[index], 0, scale.limit)
     return planes
 
 
@@ -236,8 +241,9 @@ def _scaled(box: Box, x: float, y: float) -> Box:
 
 
 def _flipped(layer: Layer, axis: int) -> Layer:
-    std = None if layer.std is None else np.flip(layer.std, axis)
-    return dataclasses.replace(layer, image=np.flip(layer.image, axis), std=std)
+    maps = {name: getattr(layer, name) for name in ("image", "std", "interval")}
+    turned = {name: np.flip(plane, axis) for name, plane in maps.items() if plane is not None}
+    return dataclasses.replace(layer, **turned)
 
 
 def _grey(plane: NDArray[np.floating]) -> NDArray[np.float64]:

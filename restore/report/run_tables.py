@@ -24,6 +24,7 @@ from restore.report.study import (
     fixed,
     number,
 )
+from restore.report.uncertainty import finite_points, uncertainty_charts
 
 MOST_EXTRAS = 8
 AS_ABOVE = "Conditions as in the table."
@@ -40,7 +41,7 @@ def section(setting: str, rows: Sequence[Row], pages: Pages, over_slices: bool) 
     done = [row for row in rows if row.status == "done"]
     tables = [_summary(rows, done, over_slices), volumes_table(rows, pages)]
     failed = failures(rows, pages)
-    charts = (_against_cost(done, over_slices), _by_volume(done), _calibration(done), curves(done))
+    charts = (_against_cost(done, over_slices), _by_volume(done), *calibrations(done), curves(done))
     shown = tuple(chart for chart in charts if chart.series)
     return Section(setting, tuple(tables) + ((failed,) if failed.rows else ()), shown)
 
@@ -97,11 +98,17 @@ def curves(done: Sequence[Row]) -> Chart:
         for group in _same_steps(found):
             x = range(1, len(group[0]) + 1)
             y = np.mean([[point[1] for point in curve] for curve in group], axis=0)
-            series.append(Series(method, _finite(zip(x, y, strict=True)), colour, line=True))
+            series.append(Series(method, finite_points(zip(x, y, strict=True)), colour, line=True))
     return Chart(
         "Data misfit during the run", "step of the method", "data misfit", tuple(series),
         f"{_rules(done, 'misfit_rule')}. Mean over volumes. {AS_ABOVE}", log_y=True,
     )  # fmt: skip
+
+
+def calibrations(done: Sequence[Row]) -> tuple[Chart, ...]:
+    """The spread of samples against the truth, of the methods that drew several."""
+    found = {method: [r.calibration for r in rows] for method, rows in by_method(done).items()}
+    return uncertainty_charts(found, AS_ABOVE)
 
 
 def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -238,26 +245,6 @@ def _by_volume(done: Sequence[Row]) -> Chart:
     return Chart("Each volume", "volume", "PSNR dB", series, caption + AS_ABOVE)
 
 
-def _calibration(done: Sequence[Row]) -> Chart:
-    series = []
-    for colour, (method, rows) in enumerate(by_method(done).items()):
-        bins = [r.calibration for r in rows if r.calibration.get("predicted")]
-        points = [
-            pair for b in bins for pair in zip(b["predicted"], b.get("error", ()), strict=False)
-        ]
-        kept = tuple((x, y) for x, y in _finite(points) if x > 0 and y > 0)
-        if kept:
-            series.append(Series(method, kept, colour))
-    caption = (
-        "Groups of equally many pixels of each volume. On the line the predicted deviation is right; above it, too "
-        "small. " + AS_ABOVE
-    )
-    return Chart(
-        "Calibration of the uncertainty", "predicted standard deviation", "rms error", tuple(series),
-        caption, log_x=True, log_y=True, diagonal=True,
-    )  # fmt: skip
-
-
 def _slim(table: Table) -> Table:
     """Without columns that say nothing in any row, or the same words in all of several rows (the caption has them)."""
     kept = [
@@ -282,16 +269,6 @@ def _same_steps(found: Sequence[list[list[float]]]) -> list[list[list[list[float
     for curve in found:
         groups.setdefault(len(curve), []).append(curve)
     return list(groups.values())
-
-
-def _finite(
-    points: Iterable[Sequence[float]],
-) -> tuple[tuple[float, float], ...]:
-    pairs = ((p[0], p[1]) for p in points)
-    return tuple(
-        (float(x), float(y)) for x, y in pairs
-        if x is not None and y is not None and math.isfinite(x) and math.isfinite(y)
-    )  # fmt: skip
 
 
 def _listed(texts: Iterable[str], most: int = 3) -> str:

@@ -23,7 +23,8 @@ LONGEST_TEXT = 2000
 class Layer:
     """One image of a page: real (slices, H, W), or RGB (slices, H, W, 3) in 0..1 for photographs.
 
-    caption: its figures. std: standard deviation (slices, H, W) over samples, in the image's units.
+    caption: its figures. std: standard deviation (slices, H, W) over samples, in the image's units. interval: likewise,
+    the half-width of the interval around the image; interval_is: its level, and whether it was calibrated.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Layer:
     image: NDArray[Any]
     caption: str = ""
     std: NDArray[Any] | None = None
+    interval: NDArray[Any] | None = None
+    interval_is: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,6 +95,8 @@ def _stacks(images: Images) -> Iterator[tuple[str, str, str, NDArray[np.floating
         yield layer.name, layer.role, "", stack
         if layer.std is not None:
             yield f"{layer.name} std", "std", layer.name, layer.std
+        if layer.interval is not None:
+            yield f"{layer.name} interval", "std", layer.name, layer.interval
 
 
 def _plan(shapes: Sequence[tuple[int, ...]], images: Images, largest: int) -> _Plan:

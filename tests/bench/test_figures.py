@@ -96,6 +96,17 @@ def test_bins_follow_the_predicted_deviation():
     assert found.bins["predicted"] == sorted(found.bins["predicted"])
 
 
+@pytest.mark.parametrize("k", [2, 8])
+def test_the_curve_of_gaussian_samples_is_the_diagonal(k):
+    # a share over 100,000 draws is 1.6e-3 uncertain: five deviations are 8e-3
+    rng = np.random.default_rng(7)
+    draws = rng.normal(size=(k + 1, 100_000)) * rng.uniform(0.1, 3, 100_000)
+    bins = calibration(draws[1:], draws[0], np.ones(100_000, bool)).bins
+    assert bins["covered"] == pytest.approx(bins["level"], abs=2 * COVERAGE)
+    narrow = calibration(0.3 * draws[1:], draws[0], np.ones(100_000, bool)).bins
+    assert all(a < b for a, b in zip(narrow["covered"], bins["level"], strict=True))
+
+
 def test_only_chosen_pixels_count():
     samples = np.stack([np.zeros((2, 2)), np.ones((2, 2))])
     where = np.array([[True, False], [False, False]])

@@ -74,7 +74,9 @@ def make_row(
         evaluations=calls, seconds=1.5, peak_memory_mb=321.0, device="cpu", prior="medical abc123" if calls else "",
         samples=4 if calls else 1, coverage=0.58 if calls else None, coverage_nominal=0.6 if calls else None,
         spread_ratio=1.1 if calls else None, ssim_variant="7 x 7", version="0",
-        calibration={"predicted": bins, "error": [b * 1.1 for b in bins]} if calls else {},
+        calibration={
+            "predicted": bins, "error": [b * 1.1 for b in bins], "level": [0.5, 0.9], "covered": [0.44, 0.87],
+        } if calls else {},
         curve=[[float(i), 9.0 / (i + 1)] for i in range(0, max(calls, 6), 5)],
     )  # fmt: skip
 

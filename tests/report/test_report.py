@@ -157,8 +157,8 @@ def test_difference_is_of_one_scale_and_the_frame_fits(report, run):
     folder = report / "images/001-4x-a.h5"
     names = sorted(p.name for p in folder.glob("s001*"))
     assert (
-        len(names) == 4 * 4 + 1 + 2
-    )  # input and methods: image, difference, their insets; dds: std; reference
+        len(names) == 4 * 4 + 2 + 2
+    )  # input and methods: image, difference, their insets; dds: std and interval; reference
     place = store.load(store.image_path(run, "4x", "tv", "a.h5")).image
     truth = store.load(store.image_path(run, "", "reference", "a.h5")).image
     gap = np.abs(place - truth)
@@ -180,6 +180,23 @@ def test_difference_is_of_one_scale_and_the_frame_fits(report, run):
     for rect in (a for t, a in page.tags if t == "rect"):
         assert int(rect["x"]) + int(rect["width"]) <= 36
         assert int(rect["y"]) + int(rect["height"]) <= 44
+
+
+def test_spread_is_shown_against_the_truth(report, run):
+    """Coverage curve and deciles with the truth known; the map of the interval is Student's factor of the deviation."""
+    page = (report / "pages/001-4x-a.h5.html").read_text()
+    assert "Coverage of the intervals" in page
+    assert "Error against predicted deviation" in page
+    assert "interval, half-width (90%, nominal)" in page
+    folder = report / "images/001-4x-a.h5"
+    with (
+        Image.open(folder / "s001-03-std.png") as std,
+        Image.open(folder / "s001-03-interval.png") as interval,
+    ):
+        a, b = np.asarray(std, float), np.asarray(interval, float)
+    unclipped = (b > 0) & (b < 255)
+    # t of three degrees at 0.95 times (5/4)^1/2; half a grey level of either picture, resampled between pixels.
+    np.testing.assert_allclose(b[unclipped], 2.6312 * a[unclipped], atol=5)
 
 
 def test_viewer_data_are_the_stored_values_in_their_place(report, run):

@@ -1,0 +1,131 @@
+"""Conformal factors against brute force, closed forms and simulated exchangeable images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm, t
+
+from restore.conformal import (
+    BLOCK,
+    LEVELS,
+    Spread,
+    block_means,
+    conformal_factor,
+    half_width,
+    nominal_factor,
+    spread_of,
+)
+from restore.errors import ConfigError, ShapeError
+
+# Deviations of binomial shares: five of them are missed by chance once in a million; seeds are fixed.
+FIVE = 5.0
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 19, 20, 99, 1000])
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_factor_is_the_smallest_score_that_covers_enough(n: int, level: float):
+    scores = np.random.default_rng(n).exponential(size=n)
+    enough = [q for q in sorted(scores) if (scores <= q).sum() >= (n + 1) * level - 1e-9]
+    assert conformal_factor(scores, level) == (enough[0] if enough else math.inf)
+
+
+def test_ranks_are_exact_where_binary_fractions_are_not():
+    """(19 + 1) 0.95 is 19: the largest of 19 scores, not infinity."""
+    assert conformal_factor(np.arange(19), 0.95) == 18
+    assert conformal_factor(np.arange(9), 0.9) == 8
+    assert conformal_factor(np.arange(8), 0.9) == math.inf
+
+
+@pytest.mark.parametrize("k", [4, 400])
+def test_gaussian_samples_have_students_factor(k: int):
+    """1.645 at 90 % for many samples; for 4 a t of three degrees, times what the mean errs."""
+    rng = np.random.default_rng(k)
+    draws = rng.standard_normal((k + 1, 100, 400))
+    factor = conformal_factor(spread_of(draws[1:]).scores(draws[0]), 0.9)
+    exact = float(t.ppf(0.95, k - 1)) * (1 + 1 / k) ** 0.5
+    assert nominal_factor(0.9, k) == pytest.approx(exact)
+    # A quantile of 40000 scores errs by (p (1 - p) / n)^1/2 over the density: 0.8 % for k = 400, 1.2 % for t.
+    assert factor == pytest.approx(exact, rel=0.06)
+    if k == 400:
+        assert exact == pytest.approx(float(norm.ppf(0.95)), rel=0.01)  # 1.645 (1 + O(1/K))
+
+
+def test_exchangeable_images_are_covered_as_often_as_said():
+    """Samples of the wrong spread, errors with heavy tails: the factor mends both on the next image."""
+    rng = np.random.default_rng(5)
+    level, trials, n, covered, bound = 0.8, 400, 24, 0, 0.0
+    for _ in range(trials):
+        scale = rng.uniform(0.5, 3, n + 1)  # every image is harder or easier than others
+        truth = scale * rng.standard_t(3, n + 1)
+        draws = 0.3 * scale * rng.standard_normal((4, n + 1))
+        score = np.abs(truth - draws.mean(0)) / draws.std(0, ddof=1)
+        covered += bool(score[-1] <= conformal_factor(score[:-1], level))
+        bound = level + 1 / (
+            n + 1
+        )  # the upper end of split conformal prediction for ties of measure 0
+    deviation = (level * (1 - level) / trials) ** 0.5
+    assert level - FIVE * deviation <= covered / trials <= bound + FIVE * deviation
+
+
+def test_agreement_and_air_do_not_count():
+    rng = np.random.default_rng(1)
+    truth = np.zeros((2, 16, 16))
+    truth[:, 4:12, 4:12] = 1.0
+    samples = truth + 0.05 * rng.standard_normal((6, 2, 16, 16))
+    samples[:, :, 4:6] = truth[:, 4:6]  # measured: all samples are the same there
+    spread = spread_of(samples, magnitudes=True)
+    inside = np.zeros_like(truth, bool)
+    inside[:, 6:12, 4:12] = True
+    assert spread.counted[inside].all()
+    assert not spread.counted[:, 4:6].any()  # agreed
+    assert spread.counted.sum() < inside.sum() + 10  # air lies below the foreground
+    assert spread_of(samples).counted.sum() > inside.sum() + 100
+    assert spread.deviation.min() > 0
+    assert spread.scores(truth).size == spread.counted.sum()
+
+
+def test_regions_are_means_over_blocks_smaller_at_the_border():
+    image = np.random.default_rng(2).standard_normal((3, 13, 21))
+    found = block_means(image)
+    assert found.shape == (3, 2, 3)
+    assert found[1, 1, 2] == pytest.approx(image[1, BLOCK:, 2 * BLOCK :].mean())
+    assert found[2, 0, 1] == pytest.approx(image[2, :BLOCK, BLOCK : 2 * BLOCK].mean())
+
+
+def test_a_width_of_regions_is_that_of_their_means():
+    samples = np.random.default_rng(3).standard_normal((5, 2, 13, 21)).astype(np.float32)
+    width = half_width(samples, 2.0, "region")
+    assert width.shape == (2, 13, 21)
+    block = samples[:, 1, BLOCK:, :BLOCK].astype(np.float64).mean((-2, -1))
+    # Single precision of the result: 6e-8; ten times that and more.
+    assert width[1, 9, 3] == pytest.approx(2 * block.std(ddof=1), rel=1e-5)
+    assert (width[1, BLOCK:, :BLOCK] == width[1, 9, 3]).all()
+    pixels = half_width(samples, 2.0)
+    assert pixels[0, 3, 4] == pytest.approx(2 * samples[:, 0, 3, 4].std(ddof=1), rel=1e-5)
+
+
+def test_samples_that_agree_everywhere_have_no_score():
+    spread = spread_of(np.ones((4, 8, 8)))
+    assert not spread.counted.any()
+    with pytest.raises(ConfigError, match="no score"):
+        conformal_factor(spread.scores(np.ones((8, 8))), 0.9)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 90.0, -0.1, math.nan])
+def test_levels_are_probabilities(level: float):
+    for find in (lambda: conformal_factor(np.ones(3), level), lambda: nominal_factor(level, 4)):
+        with pytest.raises(ConfigError, match="level lies between 0 and 1"):
+            find()
+
+
+def test_one_sample_and_other_truths_are_refused():
+    with pytest.raises(ConfigError, match="2 samples or more"):
+        spread_of(np.ones((1, 8, 8)))
+    with pytest.raises(ConfigError, match="2 samples or more"):
+        nominal_factor(0.9, 1)
+    spread: Spread = spread_of(np.random.default_rng(0).standard_normal((3, 8, 8)))
+    with pytest.raises(ShapeError, match="truth"):
+        spread.scores(np.ones((8, 9)))
