@@ -30,7 +30,7 @@ LAYERS = (
     {"errors", "version"},
     {"config", "randomness", "gaussian", "extras"},
     {"linalg"},
-    {"scaling", "noise", "noise_estimation", "metrics", "conformal"},
+    {"scaling", "noise", "noise_estimation", "metrics", "conformal", "precision"},
     {"operators"},
     {"solvers"},
     {"problem"},
