@@ -119,6 +119,8 @@ def solve_problem(
     _check_seen(problem)
     runner = _sampler(sampler, problem.operator, settings)
     check_operator(type(runner), problem.operator)
+    runner, changed = runner.for_samples(samples)
+    said += changed
     asked, results, log = demand(runner, problem), [], []
     with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):
         said += notes

@@ -6,7 +6,9 @@ Lowest layer.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -22,9 +24,22 @@ class Draws:
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
         self.seed, self.ids = seed, tuple(ids)
+        self._r = 0.0
         self._generators = [
             torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids
         ]
+
+    def along_slices(self, r: float) -> Draws:
+        """The same draws with slices that follow each other correlated by r in -1..1: e_0 = z_0, e_i = r e_(i-1) +
+        sqrt(1 - r^2) z_i, an autoregressive chain from the first slice on, in which every slice is N(0, 1) exactly.
+
+        Slices are the dimension in front of an item, and a volume has to be drawn whole. r = 0: these draws.
+        """
+        if r == 0:
+            return self
+        twin = copy.copy(self)
+        twin._r = r
+        return twin
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -37,7 +52,16 @@ class Draws:
         shape = x.shape[x.ndim - item_ndim :]
         dtype = torch.complex64 if x.is_complex() else torch.float32
         items = [_normal(shape, dtype, g) for g in self._generators]
-        return torch.stack(items).reshape(x.shape).to(device=x.device, dtype=x.dtype)
+        noise = torch.stack(items).reshape(x.shape)
+        if self._r:
+            _follow(noise.movedim(x.ndim - item_ndim - 1, 0), self._r)
+        return noise.to(device=x.device, dtype=x.dtype)
+
+
+def _follow(z: Tensor, r: float) -> None:
+    """Independent slices (slices, ...) as a chain, each correlated with the one before it by r, in place."""
+    for before, own in itertools.pairwise(z):
+        own.mul_((1 - r**2) ** 0.5).add_(before, alpha=r)
 
 
 def _normal(shape: torch.Size, dtype: torch.dtype, generator: torch.Generator) -> Tensor:

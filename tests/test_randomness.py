@@ -49,6 +49,28 @@ def test_moments_and_independence():
     assert (x[0] * x[1]).mean().abs() < CORRELATION
 
 
+@pytest.mark.parametrize("r", [-0.9, 0.5, -1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_neighbouring_slices_correlate_and_each_is_standard(r, dtype):
+    like = torch.empty(2, 3, 200, 200, dtype=dtype)
+    ids = [str(k) for k in range(6)]
+    x = Draws(5, ids).along_slices(r).normal_like(like, 2)
+    plain = Draws(5, ids).normal_like(like, 2)
+    assert torch.equal(x[:, 0], plain[:, 0])
+    for v in (x.real, x.imag) if x.is_complex() else (x,):
+        assert ((v.std((-2, -1)) - 1).abs() < MOMENT * 2).all()
+        for volume in v:
+            for lag in (1, 2):
+                product = (volume[lag:] * volume[:-lag]).mean((-2, -1))
+                assert ((product - r**lag).abs() < CORRELATION).all()
+        assert (v[0] * v[1]).mean((-2, -1)).abs().max() < CORRELATION  # volumes do not mix
+
+
+def test_slices_without_correlation_are_the_plain_draws():
+    draws = Draws(0, ["a", "b"])
+    assert draws.along_slices(0) is draws
+
+
 def test_batches_of_any_rank_are_rows_of_items():
     ids = [str(i) for i in range(6)]
     flat = Draws(0, ids).normal_like(torch.empty(6, 3, 3), 2)

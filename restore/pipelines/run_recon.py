@@ -118,6 +118,7 @@ def plan(job: ReconJob) -> Planned:
     scan = open_scan(job.scan, repair=job.repair, kspace_order=job.kspace_order)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
+    sampler, changed = sampler.for_samples(job.options.samples)
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
     _check_name(job)
@@ -131,7 +132,7 @@ def plan(job: ReconJob) -> Planned:
         beside = [] if job.options.samples > 1 else [std_path(job.out)]
         old, notes = outdated(job.out, beside, job.overwrite)
     sweep(job.out.parent)
-    return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=tuple(notes))
+    return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=(*changed, *notes))
 
 
 def _identity(job: ReconJob, scan: Scan) -> Volume | None:

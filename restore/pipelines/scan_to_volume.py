@@ -100,14 +100,14 @@ def reconstruct(
 ) -> ReconResult:
     """Every slice of a scan, in the units that the scan gives.
 
-    Slices are independent and go in chunks that fit; a sampler that couples them (tv_weight > 0) gets them all at once.
+    Slices are independent and go in chunks that fit; a sampler that couples them gets them all at once.
     kept: gives the pieces that an earlier call with these very arguments finished, and gets those of this one.
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
     setup = scan.setup(options)
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
     pieces: list[Piece] = []
-    chunks = _chunks(scan, getattr(sampler, "tv_weight", 0) > 0, device)
+    chunks = _chunks(scan, sampler.couples_slices, device)
     for which in chunks:
         piece = None if kept is None else kept.get(which)
         if piece is None:

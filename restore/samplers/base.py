@@ -103,6 +103,15 @@ class Sampler(ABC):
         """
         return int(getattr(self, "n_steps", 1)) if self.prior_kinds else 0
 
+    @property
+    def couples_slices(self) -> bool:
+        """Whether the slices of a volume depend on each other, so that it has to be given whole."""
+        return False
+
+    def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
+        """Itself as so many samples of one measurement need it, and notes on what had to change."""
+        return self, ()
+
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""
         return None

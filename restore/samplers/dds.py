@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from restore.config import setting, shared
 from restore.priors.image_prior import ImagePrior
@@ -18,6 +18,7 @@ from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
 from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
 from restore.solvers.tv import Boundary
 
 ENOUGH_DATA = 2.5
@@ -91,10 +92,12 @@ class DDS(Chain):
     )
     tv_rho: float = setting(0.1, "its penalty", above=0)
     tv_boundary: Boundary = setting("neumann", "its boundary")
+    z_noise: float = setting(0.0, Z_NOISE, between=(-1, 1))
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate after data consistency."""
         levels, consistent = self._raised(problem).levels(), self._consistency(problem)
+        draws = neighbouring(draws, self.z_noise, problem)
         x = self.first(problem, draws, levels[0])
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
@@ -106,6 +109,15 @@ class DDS(Chain):
                 x = renoised(xh, (x - x0) / level.sigma if k < 1 else None, n, level.next, k)
             else:
                 x = xh * self._landing_scale(level)
+
+    @property
+    def couples_slices(self) -> bool:
+        """By total variation, or by their noise."""
+        return self.tv_weight > 0 or self.z_noise != 0
+
+    def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
+        """With independent noise of slices where there are several."""
+        return independent(self, samples)
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""

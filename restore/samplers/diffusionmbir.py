@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from restore.samplers.toolbox.chain import Chain
 from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.items import item_norm
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
 from restore.solvers.tv import Boundary
 
 _PAPER: dict[str, Any] = {
@@ -98,6 +99,7 @@ class DiffusionMBIR(Chain):
         "absolute",
         "norm: lambda and rho of noisy are multiplied by ||A||^2, to fit an operator of any scale",
     )
+    z_noise: float = setting(0.0, Z_NOISE, between=(-1, 1))
     final: bool = setting(False, "end with a Kaczmarz step")
     official_index: bool = setting(
         False,
@@ -120,6 +122,15 @@ class DiffusionMBIR(Chain):
         steps = enumerate(zip(index, told.tolist(), strict=True))
         return [NoiseLevel(i, self.n_steps, s[k + 1], s[k], label) for i, (k, label) in steps]
 
+    @property
+    def couples_slices(self) -> bool:
+        """By total variation, or by their noise."""
+        return self.tv_weight > 0 or self.z_noise != 0
+
+    def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
+        """With independent noise of slices where there are several."""
+        return independent(self, samples)
+
     def cost(self, problem: Problem | None = None) -> int:
         """2 n_steps"""
         return 2 * self.n_steps
@@ -132,7 +143,7 @@ class DiffusionMBIR(Chain):
                 "slice dimension; give (slices, ...), or use dds for a single image"
             )
         run = self._noisy if self.consistency == "noisy" else self._estimated
-        return run(problem, prior, draws)
+        return run(problem, prior, neighbouring(draws, self.z_noise, problem))
 
     def _noisy(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """The published chain: predictor, corrector at the same level, ADMM-TV on the noisy volume."""

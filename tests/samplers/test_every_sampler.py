@@ -177,7 +177,7 @@ def test_steps_are_numbered_and_cost_what_is_said(name, kind):
 def test_a_batch_gives_what_its_items_give(name, kind):
     x = images(3, OPERATORS[kind].is_complex)
     sampler, model = tuned(name, kind), gaussian_model(name)
-    if getattr(sampler, "tv_weight", 0) > 0:
+    if sampler.couples_slices:
         pytest.skip("couples the slices of a volume on purpose")
     whole = run(sampler, problem_of(kind, x), model)[-1].x0
     for k in (2, 0):

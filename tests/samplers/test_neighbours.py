@@ -1,0 +1,51 @@
+"""Correlated noise of neighbouring slices: what it does to a run, where it is off, where it is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.errors import ConfigError
+from restore.front_door import solve
+from restore.operators.diagonal import Identity
+from restore.priors.analytic import GaussianPrior
+from restore.registry import load_sampler
+from restore.samplers.base import Sampler
+
+SHAPE = (8, 8)
+NAMES = ["dds", "diffusionmbir"]
+
+
+def sampler(name: str, r: float) -> Sampler:
+    return load_sampler(name)(n_steps=2, tv_weight=0.01, z_noise=r)
+
+
+def solved(name: str, r: float, samples: int = 1):
+    y = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    prior = GaussianPrior(torch.full(SHAPE, 0.5, dtype=torch.float64), spectrum=0.1)
+    chosen = sampler(name, r)
+    return solve(y, Identity(SHAPE), noise=0.1, prior=prior, sampler=chosen, samples=samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slices_are_coupled_by_their_noise(name):
+    plain, mixed = solved(name, 0.0), solved(name, -0.9)
+    assert not torch.equal(plain.image[1:], mixed.image[1:])
+    assert torch.equal(mixed.image, solved(name, -0.9).image)
+    assert load_sampler(name)(tv_weight=0.0, z_noise=-0.9).couples_slices
+    assert not load_sampler(name)(tv_weight=0.0).couples_slices
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_samples_have_independent_slices_and_say_so(name):
+    several = solved(name, -0.9, samples=2)
+    assert torch.equal(several.image, solved(name, 0.0, samples=2).image)
+    assert several.provenance["settings"]["z_noise"] == 0
+    assert sum("z_noise is 0 instead of -0.9" in note for note in several.notes) == 1
+    assert not any("z_noise" in note for note in solved(name, -0.9).notes)
+
+
+def test_a_single_image_has_no_neighbours():
+    chosen = load_sampler("dds")(n_steps=2, z_noise=-0.9)
+    with pytest.raises(ConfigError, match=r"z_noise correlates .* no slice dimension; give"):
+        solve(torch.ones(SHAPE), Identity(SHAPE), noise=0.1, sampler=chosen)
