@@ -64,6 +64,12 @@ class Training:
             min=0, max=1, help="Share of crops that are also turned, scaled and sheared a little"
         ),
     ] = 0.0
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Numbers inside the network: float32, bfloat16, or auto: bfloat16 where the device is quick at it"
+        ),
+    ] = "auto"
 
     def job(self, channels: int, minutes: float, crop: int) -> TrainJob:
         """The job of these options. Raises ConfigError, DeviceError."""
@@ -72,13 +78,15 @@ class Training:
         from restore.pipelines.devices import choose_device
         from restore.pipelines.train_job import TrainJob, parse_source
         from restore.training.loop import Budget
+        from restore.training.precision import chosen
 
         if self.threads:
             torch.set_num_threads(self.threads)
+        device = str(choose_device(self.device))
         return TrainJob(
             tuple(parse_source(entry) for entry in self.data), self.out, channels, self.validation,
             Budget(self.steps, minutes, self.rate), self.batch, crop, self.seed, self.licence,
-            str(choose_device(self.device)), _say, self.restart, self.augment,
+            device, _say, self.restart, self.augment, chosen(self.precision, device),
         )  # fmt: skip
 
 

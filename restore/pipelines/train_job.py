@@ -52,6 +52,7 @@ from restore.training.degradations import parse_task
 from restore.training.denoiser import DenoiserTraining, train_denoiser
 from restore.training.families import family
 from restore.training.loop import Budget, Progress, Report, append_json_line
+from restore.training.precision import Precision
 from restore.training.sources import Source, check_learnable, load_source
 from restore.training.validation import denoising_psnr, validation_images
 
@@ -72,7 +73,7 @@ class TrainJob:
     """What every family is told.
 
     channels: of the images. say: gets every record of the log. restart: throw away what stands under OUT.
-    augment: share of the crops that are deformed (`restore.training.augmentation`).
+    augment: share of the crops that are deformed (`restore.training.augmentation`). precision: inside the network.
     """
 
     sources: tuple[TrainSource, ...]
@@ -88,6 +89,7 @@ class TrainJob:
     say: Callable[[dict[str, Any]], None]
     restart: bool = False
     augment: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
@@ -117,6 +119,7 @@ class TrainJob:
                 f"{self.out}: exists, and no training state lies beside it to go on from; choose another name or "
                 "add --restart"
             )
+        self.say({"device": self.device, "precision": self.precision})
         sources = [load_source(s.path, s.share, channels, s.modality) for s in self.sources]
         for s in sources:
             self.say({"source": s.name, "images": len(s.images), "share": s.weight})
@@ -151,6 +154,7 @@ class TrainJob:
             "trained_on": {
                 "device": self.device, "torch": torch.__version__, "steps": progress.step,
                 "minutes": round(progress.seconds / 60, 1), "batch": self.batch, "crop": self.crop,
+                "precision": self.precision,
                 **({"augment": self.augment} if self.augment else {}),
             },
         }  # fmt: skip
@@ -175,7 +179,9 @@ def train_denoiser_job(
 ) -> Path:
     """A pixel denoiser; init: a denoiser to start from, or "". Raises what reading and training raise."""
     sources, images = job.load(job.channels)
-    settings = DenoiserTraining(job.budget, job.batch, job.crop, seed=job.seed)
+    settings = DenoiserTraining(
+        job.budget, job.batch, job.crop, seed=job.seed, precision=job.precision
+    )
     config = UNetConfig(job.channels, widths, blocks)
     prior, progress = train_denoiser(
         job.corpus(sources), images, settings, config, job.state, device=job.device,
@@ -210,7 +216,9 @@ def train_conditional_job(
     """A conditional model for a bridge ("any" for all of them). init: a denoiser or a conditional model, or ""."""
     sources, images = job.load(job.channels)
     chosen = tuple(parse_task(t) for t in tasks)
-    settings = ConditionalTraining(chosen, job.budget, job.batch, job.crop, job.seed)
+    settings = ConditionalTraining(
+        chosen, job.budget, job.batch, job.crop, job.seed, precision=job.precision
+    )
     config = UNetConfig(job.channels, widths, blocks, condition=job.channels)
     start = load_prior(init) if init else None
     if start is not None and not isinstance(start, EDMDenoiser | BridgeDenoiser):
@@ -229,7 +237,9 @@ def train_autoencoder_job(
 ) -> Path:
     """The KL autoencoder."""
     sources, images = job.load(job.channels)
-    settings = AutoencoderTraining(job.budget, job.batch, job.crop, seed=job.seed)
+    settings = AutoencoderTraining(
+        job.budget, job.batch, job.crop, seed=job.seed, precision=job.precision
+    )
     config = AutoencoderConfig(job.channels, latent_channels, _pair(widths), _pair(blocks))
     network, progress = train_autoencoder(
         job.corpus(sources), images, settings, config, job.state,
@@ -249,7 +259,7 @@ def train_latent_job(
     codes = Codes(job.corpus(sources), network, job.device)
     settings = DenoiserTraining(
         job.budget, job.batch, job.crop, log_sigma_mean=-0.7, log_sigma_std=1.3, sigma_max=80.0,
-        sigma_data=1.0, seed=job.seed,
+        sigma_data=1.0, seed=job.seed, precision=job.precision,
     )  # fmt: skip
     config = UNetConfig(network.config.latent_channels, widths, blocks, unshuffle=1)
     denoiser, progress = train_denoiser(

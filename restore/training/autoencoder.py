@@ -17,10 +17,12 @@ from torch import Tensor
 
 from restore.config import check_settings, setting, shared
 from restore.errors import ConfigError
+from restore.precision import autocast
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
 from restore.training.denoiser import Batches, DenoiserTraining
 from restore.training.identity import digest_of_weights, identity_of
 from restore.training.loop import Budget, Progress, Report, train
+from restore.training.precision import Precision, dtype_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class AutoencoderTraining:
     kl_weight: float = setting(
         1e-5, "of the mean Kullback-Leibler divergence of a code's entry", at_least=0
     )
+    precision: Precision = shared(DenoiserTraining, "precision")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ def train_autoencoder(
         network, _loss(network, corpus, settings, device), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config),
         figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
-        adam_names=("enter", "leave", "to_code", "from_code"), report=report,
+        adam_names=("enter", "leave", "to_code", "from_code"), dtype=dtype_of(settings.precision), report=report,
     )  # fmt: skip
 
 
@@ -70,9 +73,10 @@ def _loss(
     def loss(step: int) -> Tensor:
         x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
         g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-        mean, log_variance = network.encode(x0)
-        noise = torch.randn(mean.shape, generator=g).to(device)
-        decoded = network.decode(mean + (0.5 * log_variance).exp() * noise)
+        with autocast(dtype_of(settings.precision), device):
+            mean, log_variance = (code.float() for code in network.encode(x0))
+            noise = torch.randn(mean.shape, generator=g).to(device)
+            decoded = network.decode(mean + (0.5 * log_variance).exp() * noise).float()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return (decoded - x0).square().mean() + settings.kl_weight * divergence
 

@@ -18,14 +18,16 @@ from torch import Tensor
 from restore.bridges.base import Level
 from restore.config import check_settings, setting, shared
 from restore.errors import ConfigError
+from restore.precision import autocast
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import TrainingTask
-from restore.training.denoiser import Batches, DenoiserTraining, adapted_weights, mixed_precision
+from restore.training.denoiser import Batches, DenoiserTraining, adapted_weights
 from restore.training.families import Family
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
+from restore.training.precision import Precision, dtype_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ConditionalTraining:
     crop: int = setting(56, "side of a crop in pixels", between=(16, 4096))
     seed: int = 0
     sigma_data: float = shared(DenoiserTraining, "sigma_data", 0.2)
+    precision: Precision = shared(DenoiserTraining, "precision")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -95,7 +98,7 @@ def train_conditional(
             bridge=family.bridge,
         ),
         figures=lambda trained: {"psnr": restoration_psnr(with_network(trained), validation, settings.tasks)},
-        report=report,
+        dtype=dtype_of(settings.precision), report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 
@@ -126,7 +129,7 @@ def _loss(
         drawn = family.draw(settings.batch, g)
         a, c = (v.to(device)[:, None, None, None] for v in (drawn.a, drawn.c))
         u = a * x0 + c * torch.randn(x0.shape, generator=g).to(device)
-        with mixed_precision(device):
+        with autocast(dtype_of(settings.precision), device):
             estimate = model.denoise(u, a, c, y)
         return family.loss(estimate, u + (1 - a) * y, x0, y, drawn)
 

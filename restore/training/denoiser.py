@@ -17,10 +17,12 @@ from torch import Tensor
 
 from restore.config import check_settings, setting
 from restore.errors import ConfigError
+from restore.precision import autocast
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
+from restore.training.precision import Precision, dtype_of
 from restore.training.validation import denoising_psnr
 
 
@@ -50,6 +52,7 @@ class DenoiserTraining:
     sigma_min: float = setting(0.002, "lowest noise level", above=0)
     sigma_max: float = setting(40.0, "highest noise level", above=0)
     sigma_data: float = setting(0.5, "deviation of the images, in the preconditioning", above=0)
+    precision: Precision = setting("float32", "numbers inside the network and in Muon")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ def train_denoiser(
         network, _loss(prior, corpus, settings, device), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config, None if init is None else init.network),
         figures=lambda trained: _figures(with_network(trained), validation),
-        report=report,
+        dtype=dtype_of(settings.precision), report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 
@@ -111,17 +114,12 @@ def _loss(
         g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         s = noise_levels(settings, settings.batch, g).to(device)[:, None, None, None]
         x = x0 + s * torch.randn(x0.shape, generator=g).to(device)
-        with mixed_precision(device):
+        with autocast(dtype_of(settings.precision), device):
             denoised = prior(x, s.flatten())
         _, c_out, _ = prior.preconditioning(s)
         return ((denoised - x0) / c_out).square().mean()  # unit weight on the network's own output
 
     return loss
-
-
-def mixed_precision(device: str) -> torch.autocast:
-    """Half precision inside the network on a GPU, nothing on a CPU."""
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu")
 
 
 class NoiseRange(Protocol):

@@ -94,4 +94,4 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
         return "other images or another --augment"
     if name == "start":
         return "another --init"
-    return f"{name.rpartition('.')[2]} {found}, now {wanted}"
+    return f"{name.rpartition('.')[2]} {'unknown' if found is None else found}, now {wanted}"

@@ -3,7 +3,7 @@
 Source: K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024): momentum whose matrix is
 replaced by its nearest orthogonal one (Newton-Schulz iteration), so that every direction of a kernel learns at
 the same pace. Two CPU minutes of training the bundled denoiser end 0.7 to 1.0 dB of validation PSNR above Adam's two
-minutes, and half of the time suffices to pass them (benchmarks/optimisers.py, table in benchmarks/PERFORMANCE.md).
+minutes, and half of the time suffices to pass them (benchmarks/training_minutes.py, table in benchmarks/PERFORMANCE.md).
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonalise(gradient: Tensor, steps: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrix of a kernel (out, in, ...) seen as (out, in * ...), by a quintic iteration."""
-    matrix = gradient.flatten(1)
+def orthogonalise(gradient: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Nearest semi-orthogonal matrix of a kernel (out, in, ...) seen as (out, in * ...), by a quintic iteration.
+
+    dtype: in which the iteration computes; the answer has the gradient's own. In bfloat16, as in the source, singular
+    values land as near to 1 as in float32, since the iteration corrects its own rounding.
+    """
+    matrix = gradient.flatten(1).to(dtype)
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + torch.finfo(x.dtype).tiny)
@@ -24,13 +28,13 @@ def orthogonalise(gradient: Tensor, steps: int = 5) -> Tensor:
         gram = x @ x.T
         # The coefficients trade exact convergence for speed: singular values land near 1, which is enough.
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x.T if tall else x).reshape_as(gradient)
+    return (x.T if tall else x).reshape_as(gradient).to(gradient.dtype)
 
 
 class MuonAdam(torch.optim.Optimizer):
     """Muon on the given kernels, Adam on all other parameters, with one learning-rate factor for both.
 
-    `factor` (0 to 1) is set by the training loop at every step: the schedule.
+    `factor` (0 to 1) is set by the training loop at every step: the schedule. dtype: of the orthogonalisation.
     """
 
     def __init__(
@@ -41,13 +45,14 @@ class MuonAdam(torch.optim.Optimizer):
         lr_muon: float = 0.02,
         lr_adam: float = 1e-3,
         momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         groups = [
             {"params": list(kernels), "lr": lr_muon, "muon": True},
             {"params": list(others), "lr": lr_adam, "muon": False},
         ]
         super().__init__(groups, {"momentum": momentum, "betas": (0.9, 0.99), "eps": 1e-8})
-        self.factor = 1.0
+        self.factor, self.dtype = 1.0, dtype
 
     @torch.no_grad()
     def step(self, closure: object = None) -> None:  # type: ignore[override]
@@ -61,7 +66,8 @@ class MuonAdam(torch.optim.Optimizer):
     def _muon(self, p: nn.Parameter, state: dict, group: dict) -> None:
         velocity = state.setdefault("velocity", torch.zeros_like(p))
         velocity.mul_(group["momentum"]).add_(p.grad)
-        direction = orthogonalise(p.grad + group["momentum"] * velocity)  # Nesterov
+        nesterov = p.grad + group["momentum"] * velocity
+        direction = orthogonalise(nesterov, dtype=self.dtype)
         aspect = max(1.0, p.shape[0] / p[0].numel()) ** 0.5
         p.add_(direction, alpha=-group["lr"] * self.factor * aspect)
 
@@ -78,7 +84,9 @@ class MuonAdam(torch.optim.Optimizer):
 
 
 def split_parameters(
-    network: nn.Module, adam_names: tuple[str, ...] = ("enter", "leave")
+    network: nn.Module,
+    adam_names: tuple[str, ...] = ("enter", "leave"),
+    dtype: torch.dtype = torch.float32,
 ) -> MuonAdam:
     """The optimiser for a network: inner convolution kernels to Muon, first, last and small tensors to Adam."""
     kernels: list[nn.Parameter] = []
@@ -86,4 +94,4 @@ def split_parameters(
     for name, p in network.named_parameters():
         inner = p.ndim == 4 and not name.startswith(adam_names)
         (kernels if inner else others).append(p)
-    return MuonAdam(kernels, others)
+    return MuonAdam(kernels, others, dtype=dtype)

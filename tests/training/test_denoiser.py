@@ -94,8 +94,10 @@ class PulledPlug(Exception):
 
 
 @pytest.mark.usefixtures("saved_every_step")
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
-    whole, _ = train(tmp_path / "whole.safetensors", settings())
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, precision):
+    chosen = settings(precision=precision)
+    whole, _ = train(tmp_path / "whole.safetensors", chosen)
 
     def pull(record: dict) -> None:
         if record["step"] in (13, 29):
@@ -104,8 +106,8 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
     state = tmp_path / "parts.safetensors"
     for _ in range(2):
         with pytest.raises(PulledPlug):
-            train(state, settings(), report=pull)
-    parts, progress = train(state, settings())
+            train(state, chosen, report=pull)
+    parts, progress = train(state, chosen)
     assert progress.step == 40
     assert same(whole, parts)
 
@@ -179,6 +181,7 @@ OTHERS = {
     "seed 0, now 1": {"seed": 1},
     "rate 1.0, now 0.3": {"rate": 0.3},
     "ema 0.999, now 0.5": {"ema": 0.5},
+    "precision float32, now bfloat16": {"precision": "bfloat16"},
     "widths 8, 8, now 8, 12": {"config": WIDER},
     "another --init": {"init": None},
 }

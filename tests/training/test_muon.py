@@ -13,10 +13,11 @@ BFLOAT = 1e-3  # five iterations of products of a normalised matrix; 1e-6 seen
 SINGLE = 1e-4  # float32: some steps of the same products in another order
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(8, 8), (4, 16), (16, 4), (6, 3, 3, 3)])
-def test_singular_values_land_near_one(shape, generator):
-    out = orthogonalise(torch.randn(shape, generator=generator))
-    assert out.shape == shape
+def test_singular_values_land_near_one(shape, dtype, generator):
+    out = orthogonalise(torch.randn(shape, generator=generator), dtype=dtype)
+    assert (out.shape, out.dtype) == (shape, torch.float32)
     values = torch.linalg.svdvals(out.flatten(1))
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
 

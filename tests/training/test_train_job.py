@@ -122,6 +122,18 @@ def test_a_rate_beyond_all_measure_is_refused(tmp_path):
     assert "rate" in result.stderr
 
 
+def test_precision_is_on_the_card_and_belongs_to_the_training(tmp_path):
+    folder, out = pictures(tmp_path / "pictures", 0), tmp_path / "prior.safetensors"
+    assert train(folder, "-o", out, "--precision", "bfloat16").exit_code == 0
+    assert read_card(out)["trained_on"]["precision"] == "bfloat16"
+    other = train(folder, "-o", out, "--steps", 4, "--precision", "float32")
+    assert other.exit_code == 2
+    assert "precision bfloat16, now float32" in other.stderr
+    unknown = train(folder, "-o", tmp_path / "b.safetensors", "--precision", "float16")
+    assert unknown.exit_code == 2
+    assert "auto, float32, bfloat16" in unknown.stderr
+
+
 def test_augment_deforms_crops_and_belongs_to_the_training(tmp_path):
     folder, out = pictures(tmp_path / "pictures", 0), tmp_path / "prior.safetensors"
     assert train(folder, "-o", out, "--augment", 0.5).exit_code == 0
