@@ -27,7 +27,6 @@ from restore.priors.edm import build_unet_denoiser
 from restore.priors.unet import UNetConfig
 from restore.training.corpus import Corpus
 from restore.training.denoiser import DenoiserTraining, noise_levels
-from restore.training.loop import Budget
 from restore.training.muon import MuonAdam, split_parameters
 from restore.training.sources import Source, load_source
 from restore.training.validation import denoising_psnr, validation_images

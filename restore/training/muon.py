@@ -3,7 +3,7 @@
 Source: K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024): momentum whose matrix is
 replaced by its nearest orthogonal one (Newton-Schulz iteration), so that every direction of a kernel learns at
 the same pace. Two CPU minutes of training the bundled denoiser end 0.7 to 1.0 dB of validation PSNR above Adam's two
-minutes, and half of the time suffices to pass them (benchmarks/training_minutes.py, table in benchmarks/PERFORMANCE.md).
+minutes, and half of the time suffices to pass them (benchmarks/training_minutes.py, with a table in PERFORMANCE.md).
 """
 
 from __future__ import annotations
