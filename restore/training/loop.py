@@ -71,8 +71,8 @@ def train(
 
     loss: of the step of this number, with `network`'s present weights. identity: what the training is made of; a
     state of another is refused. figures: validation of a network, reported with the loss whenever the state is saved,
-    every `SAVE_EVERY_S` seconds. adam_names: parameters that Muon must not touch; dtype: in which it computes. Returns a
-    copy with averaged weights. Raises DivergenceError when the loss or the weights stop being finite, ConfigError for
+    every `SAVE_EVERY_S` seconds. adam_names: what Muon must not touch; dtype: in which it computes. Returns a
+    copy with averaged weights. Raises DivergenceError when loss or weights stop being finite, ConfigError for
     the state of another training, WeightsError for a damaged one, OutputError before the work where the state cannot be
     written.
     """
