@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,15 @@ class Training:
             min=0, max=1, help="Share of crops that are also turned, scaled and sheared a little"
         ),
     ] = 0.0
+    phase: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the crops of MR images that get a smooth random phase, as complex images have; by default "
+            "0, with --target complex 0.5",
+        ),
+    ] = None
     precision: Annotated[
         str,
         typer.Option(
@@ -71,23 +81,33 @@ class Training:
         ),
     ] = "auto"
 
-    def job(self, channels: int, minutes: float, crop: int) -> TrainJob:
-        """The job of these options. Raises ConfigError, DeviceError."""
+    @contextmanager
+    def job(self, channels: int, minutes: float, crop: int) -> Iterator[TrainJob]:
+        """The job of these options, joined with the other processes that torchrun has started.
+
+        channels: of the images, 2 for complex ones, 0 where a file says it. Raises ConfigError, DeviceError,
+        LostWorkerError.
+        """
         import torch
 
         from restore.pipelines.devices import choose_device
         from restore.pipelines.train_job import TrainJob, parse_source
         from restore.training.loop import Budget
         from restore.training.precision import chosen
+        from restore.training.workers import joined
 
+        phase = self.phase if self.phase is not None else 0.5 * (channels == 2)
         if self.threads:
             torch.set_num_threads(self.threads)
         device = str(choose_device(self.device))
-        return TrainJob(
-            tuple(parse_source(entry) for entry in self.data), self.out, channels, self.validation,
-            Budget(self.steps, minutes, self.rate), self.batch, crop, self.seed, self.licence,
-            device, _say, self.restart, self.augment, chosen(self.precision, device),
-        )  # fmt: skip
+        with joined(device) as workers:
+            own = workers.device(device)
+            yield TrainJob(
+                tuple(parse_source(entry) for entry in self.data), self.out, channels, self.validation,
+                Budget(self.steps, minutes, self.rate), self.batch, crop, self.seed, self.licence,
+                own, _say if workers.first else _silent, self.restart, self.augment, phase,
+                chosen(self.precision, own), workers,
+            )  # fmt: skip
 
 
 @app.command("denoiser")
@@ -95,12 +115,19 @@ class Training:
 def denoiser(
     training: Training, channels: Channels = 1, minutes: Minutes = 60.0, crop: Crop = 56,
     widths: Widths = "64,96,128", blocks: Blocks = "3,2,2", init: Init = "",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="real, or complex: re and im as two channels, of fully sampled k-space, of complex volumes, or of "
+            "real MR volumes with a random phase"
+        ),
+    ] = "real",
 ) -> None:  # fmt: skip
     """Train the EDM-preconditioned U-Net denoiser. A second call with the same OUT continues an unfinished one."""
     from restore.pipelines.train_job import train_denoiser_job
 
-    job = training.job(channels, minutes, crop)
-    _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init))
+    with training.job(_channels(channels, target), minutes, crop) as job:
+        _finish(train_denoiser_job(job, _integers(widths), _integers(blocks), init), job)
 
 
 def _conditional(name: str, bridge: str) -> Callable[..., None]:
@@ -120,10 +147,11 @@ def _conditional(name: str, bridge: str) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         from restore.pipelines.train_job import train_conditional_job
 
-        job = training.job(channels, minutes, crop)
-        _finish(
-            train_conditional_job(job, bridge, task, _integers(widths), _integers(blocks), init)
-        )
+        with training.job(_channels(channels), minutes, crop) as job:
+            made = train_conditional_job(
+                job, bridge, task, _integers(widths), _integers(blocks), init
+            )
+            _finish(made, job)
 
     return command
 
@@ -151,8 +179,9 @@ def autoencoder(
     """Train the small KL autoencoder, whose codes `restore train latent` learns."""
     from restore.pipelines.train_job import train_autoencoder_job
 
-    job = training.job(channels, minutes, crop)
-    _finish(train_autoencoder_job(job, _integers(widths), _integers(blocks), latent_channels))
+    with training.job(_channels(channels), minutes, crop) as job:
+        made = train_autoencoder_job(job, _integers(widths), _integers(blocks), latent_channels)
+        _finish(made, job)
 
 
 @app.command("latent")
@@ -165,8 +194,8 @@ def latent(
     """Train the denoiser of an autoencoder's codes; OUT holds both."""
     from restore.pipelines.train_job import train_latent_job
 
-    job = training.job(0, minutes, crop)  # the channels are the autoencoder's
-    _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)))
+    with training.job(0, minutes, crop) as job:  # the channels are the autoencoder's
+        _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)), job)
 
 
 @app.command("spectrum")
@@ -192,8 +221,30 @@ def _say(record: dict[str, Any]) -> None:
     typer.echo("  ".join(f"{k} {v}" for k, v in record.items()), err=True)
 
 
-def _finish(out: Path) -> None:
-    typer.echo(str(out))
+def _silent(record: dict[str, Any]) -> None:
+    """What processes beside the first say."""
+
+
+def _finish(out: Path, job: TrainJob | None = None) -> None:
+    if job is None or job.workers.first:
+        typer.echo(str(out))
+
+
+def _channels(channels: int, target: str = "real") -> int:
+    """Channels of the network: those of real images, or 2. Raises ConfigError."""
+    from restore.config import did_you_mean
+    from restore.errors import ConfigError
+    from restore.training.slices import COMPLEX
+
+    if target not in ("real", "complex"):
+        raise ConfigError(
+            f"unknown target '{target}'{did_you_mean(target, ('real', 'complex'))}; use real or complex"
+        )
+    if channels not in (1, 3):
+        raise ConfigError(f"--channels {channels}: images have 1 channel or 3")
+    if target == "complex" and channels != 1:
+        raise ConfigError("--target complex is for one-channel images; leave --channels out")
+    return COMPLEX if target == "complex" else channels
 
 
 def _integers(text: str) -> tuple[int, ...]:

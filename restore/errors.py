@@ -67,6 +67,12 @@ class DivergenceError(RestoreError):
     exit_code = 1
 
 
+class LostWorkerError(RestoreError):
+    """One of several processes that train together has ended or does not answer."""
+
+    exit_code = 1
+
+
 class PartialFailure(RestoreError):
     """Some of the work of a run failed and some was done; what failed is written where the results are."""
 

@@ -17,6 +17,10 @@ CT_WINDOW_HU = (
     -1000.0,
     1500.0,
 )  # air to dense bone: maps to [0, 1]; values beyond are kept, not clipped
+WINDOW_RULE = f"window {CT_WINDOW_HU[0]:g} to {CT_WINDOW_HU[1]:g} HU"
+PEAK_RULE = "0.999 quantile of the magnitude"
+PICTURE_RULE = "bit depth"
+"""How intensities become [0, 1], in the words of a prior's card: CT, MR, pictures."""
 CT_MINIMUM_HU = -500.0  # a volume of unknown modality that reaches below this is taken for CT in HU
 
 

@@ -156,7 +156,11 @@ def _voxel_type(file: Path, header: Any) -> np.dtype[Any]:
 def _chosen(file: Path, n_volumes: int, index: int | None) -> int:
     if index is None and n_volumes > 1:
         why = f"it holds {n_volumes} volumes"
-        raise InputError(file, why, f"choose one: --volume 0 to {n_volumes - 1} (index=0 to ...)")
+        raise InputError(
+            file,
+            why,
+            f"choose one: --volume 0 to {n_volumes - 1} (index=0 to ...), or save it by itself",
+        )
     if index is not None and not 0 <= index < n_volumes:
         raise ConfigError(
             f"{file}: there is no volume {index} (index={index}), it has volumes 0 to {n_volumes - 1}"

@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from restore.datasets.atomic import check_writable
 from restore.datasets.locks import one_at_a_time
+from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError, OutputError
 from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
@@ -54,7 +56,8 @@ from restore.training.families import family
 from restore.training.loop import Budget, Progress, Report, append_json_line
 from restore.training.precision import Precision
 from restore.training.sources import Source, check_learnable, load_source
-from restore.training.validation import denoising_psnr, validation_images
+from restore.training.validation import denoising_picture, denoising_psnr, validation_images
+from restore.training.workers import ALONE, Workers
 
 P = ParamSpec("P")
 
@@ -72,8 +75,9 @@ class TrainSource:
 class TrainJob:
     """What every family is told.
 
-    channels: of the images. say: gets every record of the log. restart: throw away what stands under OUT.
-    augment: share of the crops that are deformed (`restore.training.augmentation`). precision: inside the network.
+    channels: of the images, 2 for complex ones. say: gets every record of the log. restart: throw away what stands
+    under OUT. augment, phase: shares of the crops that are deformed or get a phase (`restore.training.augmentation`).
+    precision: inside the network. workers: the processes that train together, of which the first writes.
     """
 
     sources: tuple[TrainSource, ...]
@@ -89,7 +93,9 @@ class TrainJob:
     say: Callable[[dict[str, Any]], None]
     restart: bool = False
     augment: float = 0.0
+    phase: float = 0.0
     precision: Precision = "float32"
+    workers: Workers = ALONE
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
@@ -101,6 +107,11 @@ class TrainJob:
         return self.out.with_suffix(".state.safetensors")
 
     @property
+    def picture(self) -> Path:
+        """One validation image noisy, denoised and clean; its name says nothing of the data."""
+        return self.out.with_suffix(".validation.png")
+
+    @property
     def log(self) -> Path:
         """The log beside the weights."""
         return self.out.with_suffix(".log.jsonl")
@@ -110,8 +121,9 @@ class TrainJob:
 
         Raises OutputError and what reading raises.
         """
+        self.workers.check(self.batch)
         check_writable(self.out.parent)
-        for path in (self.out, self.state, self.log, self.out.with_suffix(".json")):
+        for path in (self.out, self.state, self.log, self.picture, self.out.with_suffix(".json")):
             if os.path.lexists(path) and not path.is_file():
                 raise OutputError(f"{path}: is no file; move it away, or choose another name")
         if self.out.exists() and not self.state.exists() and not self.restart:
@@ -122,18 +134,24 @@ class TrainJob:
         self.say({"device": self.device, "precision": self.precision})
         sources = [load_source(s.path, s.share, channels, s.modality) for s in self.sources]
         for s in sources:
-            self.say({"source": s.name, "images": len(s.images), "share": s.weight})
+            rules = "; ".join(f"{what}: {rule}" for what, rule in s.scaling.items())
+            self.say(
+                {"source": s.name, "images": len(s.images), "share": s.weight, "unit range": rules}
+            )
             for note in s.notes:
                 self.say({"source": s.name, "note": note})
-        check_learnable(sources)
+        for note in check_learnable(sources, self.crop):
+            self.say({"note": note})
         images = validation_images(self.validation, channels) if self.validation else []
-        if self.restart:
+        if self.restart and self.workers.first:
             self.state.unlink(missing_ok=True)
+        self.workers.mean(0)  # nobody looks for the state before it is gone
         return sources, images
 
     def corpus(self, sources: Sequence[Source]) -> Corpus:
         """The crops that the training draws, on its device."""
-        return Corpus(sources, self.crop, self.seed, Augmentation(self.augment), self.device)
+        changes = Augmentation(self.augment, phase=self.phase)
+        return Corpus(sources, self.crop, self.seed, changes, self.device, self.channels)
 
     @property
     def report(self) -> Report:
@@ -145,17 +163,39 @@ class TrainJob:
 
         return report
 
+    def show(self, images: Sequence[Tensor]) -> Callable[[EDMDenoiser], None]:
+        """Draws what a denoiser makes of the middle one of validation images, into the picture beside the log."""
+
+        def show(prior: EDMDenoiser) -> None:
+            if images:
+                drawn = denoising_picture(prior, images[len(images) // 2])
+                write_image(drawn.numpy(), self.picture)
+
+        return show
+
+    def save(
+        self, model: Any, sources: Sequence[Source], progress: Progress, figures: Callable[[], dict[str, Any]]
+    ) -> Path:  # fmt: skip
+        """Write weights and card, from the first process; figures: what was measured, asked for by that one alone."""
+        if self.workers.first:
+            save_prior(self.out, model, self.card(sources, progress) | figures())
+        return self.out
+
     def card(self, sources: Sequence[Source], progress: Progress) -> dict[str, Any]:
         """The entries of a card that every family has."""
         words = ["restore", *[Path(a).name if "/" in a else a for a in sys.argv[1:]]]
         return {
-            "data": [{"name": s.name, "images": len(s.images), "share": s.weight} for s in sources],
+            "data": [
+                {"name": s.name, "images": len(s.images), "share": s.weight, "notes": list(s.notes)}
+                for s in sources
+            ],
             "licence": self.licence, "date": datetime.date.today().isoformat(), "command": shlex.join(words),
             "trained_on": {
                 "device": self.device, "torch": torch.__version__, "steps": progress.step,
                 "minutes": round(progress.seconds / 60, 1), "batch": self.batch, "crop": self.crop,
                 "precision": self.precision,
-                **({"augment": self.augment} if self.augment else {}),
+                **{k: v for k, v in (("augment", self.augment), ("phase", self.phase)) if v},
+                **({"processes": self.workers.count} if self.workers.count > 1 else {}),
             },
         }  # fmt: skip
 
@@ -167,7 +207,7 @@ def _alone(
 
     @functools.wraps(train)
     def alone(job: TrainJob, *given: P.args, **named: P.kwargs) -> Path:
-        with one_at_a_time(job.out):
+        with one_at_a_time(job.out) if job.workers.first else nullcontext():
             return train(job, *given, **named)
 
     return alone
@@ -185,11 +225,15 @@ def train_denoiser_job(
     config = UNetConfig(job.channels, widths, blocks)
     prior, progress = train_denoiser(
         job.corpus(sources), images, settings, config, job.state, device=job.device,
-        init=load_denoiser(init) if init else None, report=job.report,
+        init=load_denoiser(init) if init else None, workers=job.workers, show=job.show(images), report=job.report,
     )  # fmt: skip
-    figures = {"denoising_psnr_db": denoising_psnr(prior, images)}
-    prior.error_spectrum = measured(prior, images) if images else None
-    return save_prior(job.out, prior, job.card(sources, progress) | figures)
+    prior.scaling = {what: rule for s in sources for what, rule in s.scaling.items()}
+
+    def figures() -> dict[str, Any]:
+        prior.error_spectrum = measured(prior, images) if images else None
+        return {"denoising_psnr_db": denoising_psnr(prior, images)}
+
+    return job.save(prior, sources, progress, figures)
 
 
 def measure_spectrum_job(out: Path, prior: str, folder: Path, count: int) -> Path:
@@ -225,10 +269,14 @@ def train_conditional_job(
         raise ConfigError(f"{init}: a conditional model starts from a denoiser or another one")
     model, progress = train_conditional(
         job.corpus(sources), images, settings, family(bridge), config, job.state,
-        device=job.device, init=start, report=job.report,
+        device=job.device, init=start, workers=job.workers, report=job.report,
     )  # fmt: skip
-    figures = {"restoration_psnr_db": restoration_psnr(model, images, chosen)}
-    return save_prior(job.out, model, job.card(sources, progress) | figures)
+    return job.save(
+        model,
+        sources,
+        progress,
+        lambda: {"restoration_psnr_db": restoration_psnr(model, images, chosen)},
+    )
 
 
 @_alone
@@ -243,10 +291,11 @@ def train_autoencoder_job(
     config = AutoencoderConfig(job.channels, latent_channels, _pair(widths), _pair(blocks))
     network, progress = train_autoencoder(
         job.corpus(sources), images, settings, config, job.state,
-        device=job.device, report=job.report,
+        device=job.device, workers=job.workers, report=job.report,
     )  # fmt: skip
-    figures = {"round_trip_psnr_db": round_trip_psnr(network, images)}
-    return save_prior(job.out, network, job.card(sources, progress) | figures)
+    return job.save(
+        network, sources, progress, lambda: {"round_trip_psnr_db": round_trip_psnr(network, images)}
+    )
 
 
 @_alone
@@ -263,11 +312,19 @@ def train_latent_job(
     )  # fmt: skip
     config = UNetConfig(network.config.latent_channels, widths, blocks, unshuffle=1)
     denoiser, progress = train_denoiser(
-        codes, [], settings, config, job.state, device=job.device, report=job.report
+        codes,
+        [],
+        settings,
+        config,
+        job.state,
+        device=job.device,
+        workers=job.workers,
+        report=job.report,
     )
     model = LatentEDM(network, denoiser, codes.shift.cpu(), codes.scale.cpu()).to("cpu")
-    figures = {"round_trip_psnr_db": round_trip_psnr(network, images)}
-    return save_prior(job.out, model, job.card(sources, progress) | figures)
+    return job.save(
+        model, sources, progress, lambda: {"round_trip_psnr_db": round_trip_psnr(network, images)}
+    )
 
 
 def parse_source(entry: str) -> TrainSource:

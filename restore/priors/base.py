@@ -7,6 +7,8 @@ network in `edm.py`, exact ones for tests in `analytic.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -40,6 +42,8 @@ class Denoiser(ABC):
     trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
     the front door tries before the work. `local`: a pixel of the answer depends on a neighbourhood, so that images
     too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer.
+    `scaling`: by what rules intensities became [0, 1] in training, for "MR", "CT" and "picture" (`restore.scaling`);
+    empty where nobody says.
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -52,6 +56,7 @@ class Denoiser(ABC):
     foreign: bool = True
     local: bool = True
     name: str = ""
+    scaling: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class _Denoiser:
             "network": dataclasses.asdict(model.network.config), "sigma_data": model.sigma_data,
             "sigma_range": [model.sigma_min, model.sigma_max], "intensity": list(model.intensity),
             "complex_mode": model.complex_mode,
+            **({"scaling": dict(model.scaling)} if model.scaling else {}),
         }  # fmt: skip
         known = model.error_spectrum
         return card if known is None else card | {"error_spectrum": known.describe()}
@@ -75,6 +76,7 @@ class _Denoiser:
                 f"intensities {low}..{high}, complex mode {card['complex_mode']!r}; that is no prior"
             )
         _error_spectrum(card)
+        _scaling(card)
         return _unet_shapes(config_from_dict(card["network"]))
 
     def build(self, card: Card, tensors: Tensors) -> EDMDenoiser:
@@ -85,7 +87,7 @@ class _Denoiser:
         prior.sigma_min, prior.sigma_max = map(float, card["sigma_range"])
         low, high = map(float, card["intensity"])
         prior.intensity, prior.complex_mode = (low, high), card["complex_mode"]
-        prior.error_spectrum = _error_spectrum(card)
+        prior.error_spectrum, prior.scaling = _error_spectrum(card), _scaling(card)
         _fill(prior.network, tensors)
         prior.turnable = True  # `restore train` shows its crops in all eight orientations
         return prior
@@ -232,6 +234,16 @@ def _check_noise(card: Card) -> None:
 def _error_spectrum(card: Card) -> ErrorSpectrum | None:
     entry = card.get("error_spectrum")
     return None if entry is None else ErrorSpectrum.from_card(entry)
+
+
+def _scaling(card: Card) -> dict[str, str]:
+    """How intensities became [0, 1], by modality; nothing on cards that do not say."""
+    entry = card.get("scaling", {})
+    if not isinstance(entry, dict) or not all(
+        isinstance(v, str) for v in [*entry, *entry.values()]
+    ):
+        raise ConfigError(f"scaling {entry!r}: expected rules in words by modality")
+    return dict(entry)
 
 
 def _unet_shapes(config: UNetConfig) -> Tensors:

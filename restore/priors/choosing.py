@@ -8,10 +8,11 @@ its contract (`Denoiser`, `ConditionalModel`, `LatentModel`); a *prior* is a mod
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import CODES, LatentModel, LatentPrior
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
+from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 
 Model = Denoiser | ConditionalModel | LatentModel
 Prior = ImagePrior | ConditionalPrior | LatentPrior
@@ -34,6 +36,8 @@ Given = Model | Callable[..., Any] | str | Path | None
 _SCANS = {"denoiser": "medical"}
 _GREY = {"denoiser": "medical", "conditional": "natural-restore", "latent": "natural-latent"}
 _COLOUR = _GREY | {"denoiser": "natural"}
+_UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
+"""Of what a kind of measurement is, and how its intensities become [0, 1]."""
 _SEEN = 0.0025
 """Noise below this share of the intensity range, half a grey level of 8 bits, is not worth a word."""
 
@@ -81,6 +85,7 @@ class Traits:
     local: bool = True
     coded: bool = False
     knows_error: bool = True
+    scaling: Mapping[str, str] = MappingProxyType({})
 
 
 class Chosen(NamedTuple):
@@ -161,7 +166,7 @@ def model_traits(model: Model) -> Traits:
         return Traits(model.name, model.kind, model.channels, noise, model.intensity)
     return Traits(
         model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
-        local=model.local, knows_error=model.knows_error,
+        local=model.local, knows_error=model.knows_error, scaling=model.scaling,
     )  # fmt: skip
 
 
@@ -184,6 +189,7 @@ def card_traits(name: str | Path) -> Traits:
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
+            scaling=dict(card.get("scaling", {})),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
@@ -202,6 +208,7 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "conditional":
         _check_chain(model, demand)
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
+    notes += _other_images(model, demand)
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)
     if model.kind == "conditional" and model.bridge and not model.tasks:
@@ -212,6 +219,18 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)
+
+
+def _other_images(model: Traits, demand: Demand) -> tuple[str, ...]:
+    """What to say where a model was trained on other images than the run has, or on other units of theirs."""
+    what, rule = _UNITS.get(demand.kind, ("", ""))
+    if not model.scaling or not what or model.scaling.get(what) == rule:
+        return ()
+    known = ", ".join(f"{name} ({words})" for name, words in model.scaling.items())
+    return (
+        f"the prior '{model.name}' was trained on {known}, and {demand.operator} is of {what}, whose intensities go by "
+        f"the {rule}: what the prior makes of them nobody has measured",
+    )
 
 
 def _spread_unknown(model: Traits, demand: Demand) -> str:

@@ -24,7 +24,7 @@ class EDMDenoiser(Denoiser):
     `network`: called as network(x, noise) with x (N, C, H, W), noise (N,). `sigma_data`: root mean square of the
     training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back. Outside the
     network the denoiser keeps the precision of its input. `error_spectrum`: how far its answers are from the truth,
-    where that was measured.
+    where that was measured. `scaling`: see `Denoiser`.
     """
 
     error_spectrum: ErrorSpectrum | None = None

@@ -23,13 +23,18 @@ class Augmentation:
     A share `deformed` of the crops is turned by up to `rotation_deg`, magnified by a factor within `magnification` of
     one, and sheared by up to `shear_deg` along both axes, all even over their ranges and about the middle of the crop,
     with bicubic values between the pixels (bilinear ones would teach a network that edges are soft). For images that
-    may come at any angle and size; scans of one protocol are better left as they are. Raises ConfigError.
+    may come at any angle and size; scans of one protocol are better left as they are. A share `phase` of the crops of
+    MR images, before all this, gets a smooth random phase (`restore.training.phases`): a one-channel network then sees
+    the real part, as one that is shown real and imaginary parts of complex images will. Raises ConfigError.
     """
 
     deformed: float = setting(0.0, "share of the crops that is deformed", between=(0, 1))
     rotation_deg: float = setting(10.0, "largest turn either way", between=(0, 45))
     magnification: float = setting(0.1, "largest departure of the scale from one", between=(0, 0.5))
     shear_deg: float = setting(5.0, "largest shear either way", between=(0, 20))
+    phase: float = setting(
+        0.0, "share of the crops of MR images that get a smooth random phase", between=(0, 1)
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -23,6 +23,7 @@ from restore.training.denoiser import Batches, DenoiserTraining
 from restore.training.identity import digest_of_weights, identity_of
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.precision import Precision, dtype_of
+from restore.training.workers import ALONE, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,31 +53,38 @@ def train_autoencoder(
     state_file: Path,
     *,
     device: str = "cpu",
+    workers: Workers = ALONE,
     report: Report = lambda record: None,
 ) -> tuple[Autoencoder, Progress]:
     """Train until the budget is used up; a `state_file` that exists is continued.
 
-    Raises DivergenceError, ConfigError for the state of another training, WeightsError, OutputError.
+    Raises DivergenceError, ConfigError for the state of another training, WeightsError, OutputError, LostWorkerError.
     """
     network = new_autoencoder(config, settings.seed).to(device)
     return train(
-        network, _loss(network, corpus, settings, device), settings.budget, state_file,
+        network, _loss(network, corpus, settings, device, workers), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config),
         figures=lambda trained: {"psnr": round_trip_psnr(trained, validation)},
-        adam_names=("enter", "leave", "to_code", "from_code"), dtype=dtype_of(settings.precision), report=report,
+        adam_names=("enter", "leave", "to_code", "from_code"), dtype=dtype_of(settings.precision),
+        workers=workers, report=report,
     )  # fmt: skip
 
 
 def _loss(
-    network: Autoencoder, corpus: Batches, settings: AutoencoderTraining, device: str
+    network: Autoencoder,
+    corpus: Batches,
+    settings: AutoencoderTraining,
+    device: str,
+    workers: Workers,
 ) -> Callable[[int], Tensor]:
     def loss(step: int) -> Tensor:
-        x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
+        (clean,) = workers.share(corpus.batch(step, settings.batch))
+        x0 = clean.to(device, memory_format=torch.channels_last)
         g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         with autocast(dtype_of(settings.precision), device):
             mean, log_variance = (code.float() for code in network.encode(x0))
-            noise = torch.randn(mean.shape, generator=g).to(device)
-            decoded = network.decode(mean + (0.5 * log_variance).exp() * noise).float()
+            (noise,) = workers.share(torch.randn(settings.batch, *mean.shape[1:], generator=g))
+            decoded = network.decode(mean + (0.5 * log_variance).exp() * noise.to(device)).float()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return (decoded - x0).square().mean() + settings.kl_weight * divergence
 

@@ -24,10 +24,11 @@ from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet, UNetConfig
 from restore.training.degradations import TrainingTask
 from restore.training.denoiser import Batches, DenoiserTraining, adapted_weights
-from restore.training.families import Family
+from restore.training.families import Drawn, Family
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.precision import Precision, dtype_of
+from restore.training.workers import ALONE, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +71,14 @@ def train_conditional(
     *,
     device: str = "cpu",
     init: EDMDenoiser | BridgeDenoiser | None = None,
+    workers: Workers = ALONE,
     report: Report = lambda record: None,
 ) -> tuple[BridgeDenoiser, Progress]:
     """Train until the budget is used up; a `state_file` that exists is continued.
 
     config: with as many condition channels as image channels. init: a denoiser or a conditional model to start from.
     validation: clean images (channels, H, W) in [0, 1]. Raises DivergenceError, ConfigError for
-    the state of another training, WeightsError, OutputError.
+    the state of another training, WeightsError, OutputError, LostWorkerError.
     """
     model = build_bridge_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
     network = model.network
@@ -92,13 +94,13 @@ def train_conditional(
         )
 
     averaged, progress = train(
-        network, _loss(model, corpus, settings, family, device), settings.budget, state_file,
+        network, _loss(model, corpus, settings, family, device, workers), settings.budget, state_file,
         identity=identity_of(
             corpus.fingerprint, settings, config, None if init is None else init.network,
             bridge=family.bridge,
         ),
         figures=lambda trained: {"psnr": restoration_psnr(with_network(trained), validation, settings.tasks)},
-        dtype=dtype_of(settings.precision), report=report,
+        dtype=dtype_of(settings.precision), workers=workers, report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 
@@ -120,15 +122,19 @@ def _loss(
     settings: ConditionalTraining,
     family: Family,
     device: str,
+    workers: Workers,
 ) -> Callable[[int], Tensor]:
     def loss(step: int) -> Tensor:
         g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         clean = corpus.batch(step, settings.batch)
-        y = settings.pairs(clean, g).to(device, memory_format=torch.channels_last)
-        x0 = clean.to(device, memory_format=torch.channels_last)
+        degraded = settings.pairs(clean, g)
         drawn = family.draw(settings.batch, g)
+        noise = torch.randn(clean.shape, generator=g)
+        clean, degraded, noise, *levels = workers.share(clean, degraded, noise, *drawn)
+        drawn = Drawn(*levels)
+        x0, y = (v.to(device, memory_format=torch.channels_last) for v in (clean, degraded))
         a, c = (v.to(device)[:, None, None, None] for v in (drawn.a, drawn.c))
-        u = a * x0 + c * torch.randn(x0.shape, generator=g).to(device)
+        u = a * x0 + c * noise.to(device)
         with autocast(dtype_of(settings.precision), device):
             estimate = model.denoise(u, a, c, y)
         return family.loss(estimate, u + (1 - a) * y, x0, y, drawn)

@@ -18,11 +18,16 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.training.augmentation import Augmentation
 from restore.training.identity import digest_of_arrays
+from restore.training.phases import real_part, smooth_phase, turned
+from restore.training.slices import COMPLEX
 from restore.training.sources import Source
 
 
 class Corpus:
-    """Draws batches of augmented crops from weighted sources. Raises ConfigError for nothing to draw from."""
+    """Draws batches of augmented crops from weighted sources. Raises ConfigError for nothing to draw from.
+
+    channels: of the crops; 2 for complex ones, to which real images are turned.
+    """
 
     def __init__(
         self,
@@ -31,8 +36,10 @@ class Corpus:
         seed: int,
         augmentation: Augmentation | None = None,
         device: str | torch.device = "cpu",
+        channels: int = 1,
     ) -> None:
         self.sources, self.crop, self.seed = tuple(sources), crop, seed
+        self.complex = channels == COMPLEX
         self.augmentation, self.device = augmentation or Augmentation(), device
         weights = np.array([s.weight for s in self.sources], dtype=float)
         if not self.sources or not (np.isfinite(weights).all() and (weights > 0).all()):
@@ -53,7 +60,7 @@ class Corpus:
             f"{digest_of_arrays(s.images)} {share} {s.photographs}"
             for s, share in zip(self.sources, self._share.tolist(), strict=True)
         ]
-        if self.augmentation.deformed:
+        if self.augmentation.deformed or self.augmentation.phase:
             parts.append(repr(self.augmentation))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -79,12 +86,29 @@ class Corpus:
         if side != wanted:
             size = (wanted, wanted)
             crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)[0]
+        if self.complex or (self.augmentation.phase and source.modality == "MR"):
+            return self._with_phase(crop, rng)
         return crop if source.photographs else crop * _gain(rng)
+
+    def _with_phase(self, crop: Tensor, rng: np.random.Generator) -> Tensor:
+        """A complex crop, or of a one-channel corpus its real part; only a share of them is given a phase."""
+        phase = torch.zeros(crop.shape[-2:])
+        if rng.random() < self.augmentation.phase:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            phase = smooth_phase((crop.shape[-2], crop.shape[-1]), generator)
+        elif not self.complex:
+            return crop * _gain(rng)
+        crop = crop * rng.uniform(*BRIGHTNESS)
+        return turned(crop, phase) if self.complex else real_part(crop, phase)
+
+
+BRIGHTNESS = (0.5, 1.1)
+"""Of crops of volumes, whose brightest places are 1 in few slices only."""
 
 
 def _gain(rng: np.random.Generator) -> float:
     """Brightness of a volume's crop: real parts are near the image itself, imaginary parts small and of any sign."""
-    return rng.uniform(0.5, 1.1) if rng.random() < 0.75 else rng.uniform(-0.4, 0.4)
+    return rng.uniform(*BRIGHTNESS) if rng.random() < 0.75 else rng.uniform(-0.4, 0.4)
 
 
 def _cut(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:

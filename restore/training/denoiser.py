@@ -23,7 +23,9 @@ from restore.priors.unet import UNet, UNetConfig
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.precision import Precision, dtype_of
+from restore.training.slices import COMPLEX
 from restore.training.validation import denoising_psnr
+from restore.training.workers import ALONE, Workers
 
 
 class Batches(Protocol):
@@ -70,12 +72,16 @@ def train_denoiser(
     *,
     device: str = "cpu",
     init: EDMDenoiser | None = None,
+    workers: Workers = ALONE,
+    show: Callable[[EDMDenoiser], None] = lambda prior: None,
     report: Report = lambda record: None,
 ) -> tuple[EDMDenoiser, Progress]:
     """Train until the budget is used up; state is saved and validation reported every few minutes.
 
-    A `state_file` that exists is continued. Returns the denoiser with averaged weights. Raises DivergenceError when the
-    loss stops being finite, ConfigError for the state of another training, WeightsError for a damaged one, OutputError.
+    config: with two channels for complex images, as re and im. A `state_file` that exists is continued. show: is handed
+    the denoiser of every validation. Returns the denoiser with averaged weights. Raises DivergenceError when the loss
+    stops being finite, ConfigError for the state of another training, WeightsError for a damaged one, OutputError,
+    LostWorkerError.
     """
     prior = build_unet_denoiser(config, sigma_data=settings.sigma_data, seed=settings.seed)
     network = prior.network
@@ -90,30 +96,34 @@ def train_denoiser(
         made = EDMDenoiser(
             trained, sigma_data=settings.sigma_data, channels=config.channels, multiple=config.multiple,
             sigma_min=settings.sigma_min, sigma_max=settings.sigma_max,
+            complex_mode="channels" if config.channels == COMPLEX else "separate",
         )  # fmt: skip
         return made
 
+    def figures(trained: UNet) -> dict[str, dict[str, float]]:
+        validated = with_network(trained)
+        show(validated)
+        return {"psnr": denoising_psnr(validated, validation)} if validation else {}
+
     averaged, progress = train(
-        network, _loss(prior, corpus, settings, device), settings.budget, state_file,
+        network, _loss(prior, corpus, settings, device, workers), settings.budget, state_file,
         identity=identity_of(corpus.fingerprint, settings, config, None if init is None else init.network),
-        figures=lambda trained: _figures(with_network(trained), validation),
-        dtype=dtype_of(settings.precision), report=report,
+        figures=figures, dtype=dtype_of(settings.precision), workers=workers, report=report,
     )  # fmt: skip
     return with_network(averaged), progress
 
 
-def _figures(prior: EDMDenoiser, images: list[Tensor]) -> dict[str, dict[str, float]]:
-    return {"psnr": denoising_psnr(prior, images)} if images else {}
-
-
 def _loss(
-    prior: EDMDenoiser, corpus: Batches, settings: DenoiserTraining, device: str
+    prior: EDMDenoiser, corpus: Batches, settings: DenoiserTraining, device: str, workers: Workers
 ) -> Callable[[int], Tensor]:
     def loss(step: int) -> Tensor:
-        x0 = corpus.batch(step, settings.batch).to(device, memory_format=torch.channels_last)
+        clean = corpus.batch(step, settings.batch)
         g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-        s = noise_levels(settings, settings.batch, g).to(device)[:, None, None, None]
-        x = x0 + s * torch.randn(x0.shape, generator=g).to(device)
+        levels = noise_levels(settings, settings.batch, g)[:, None, None, None]
+        noise = torch.randn(clean.shape, generator=g)
+        clean, levels, noise = workers.share(clean, levels, noise)
+        x0, s = clean.to(device, memory_format=torch.channels_last), levels.to(device)
+        x = x0 + s * noise.to(device)
         with autocast(dtype_of(settings.precision), device):
             denoised = prior(x, s.flatten())
         _, c_out, _ = prior.preconditioning(s)

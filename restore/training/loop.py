@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from restore.config import check_settings, setting
-from restore.errors import DivergenceError, OutputError
+from restore.errors import ConfigError, DivergenceError, OutputError
 from restore.training.checkpoint import load_state, save_state
 from restore.training.identity import Identity
 from restore.training.muon import MuonAdam, split_parameters
+from restore.training.workers import ALONE, Workers
 
 Report = Callable[[dict[str, Any]], None]
 N = TypeVar("N", bound=nn.Module)
@@ -65,57 +66,94 @@ def train(
     figures: Callable[[N], dict[str, Any]],
     adam_names: tuple[str, ...] = ("enter", "leave"),
     dtype: torch.dtype = torch.float32,
+    workers: Workers = ALONE,
     report: Report = lambda record: None,
 ) -> tuple[N, Progress]:
     """Train `network` in place until the budget is used up; a `state_file` that exists is continued.
 
     loss: of the step of this number, with `network`'s present weights. identity: what the training is made of; a
     state of another is refused. figures: validation of a network, reported with the loss whenever the state is saved,
-    every `SAVE_EVERY_S` seconds. adam_names: what Muon must not touch; dtype: in which it computes. Returns a
-    copy with averaged weights. Raises DivergenceError when loss or weights stop being finite, ConfigError for
-    the state of another training, WeightsError for a damaged one, OutputError before the work where the state cannot be
-    written.
+    every `SAVE_EVERY_S` seconds. adam_names: what Muon must not touch; dtype: in which it computes. workers: the
+    processes that train together, of which the first writes and reports. Returns a copy with averaged weights. Raises
+    DivergenceError when loss or weights stop being finite, ConfigError for the state of another training, WeightsError
+    for a damaged one, OutputError before the work where the state cannot be written, LostWorkerError.
     """
-    optimiser = split_parameters(network, adam_names, dtype)
-    ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    progress = Progress()
-
-    def save() -> None:
-        record = {"progress": dataclasses.asdict(progress), "identity": dict(identity)}
-        save_state(state_file, network, ema, optimiser, record)
-
-    if state_file.exists():
-        progress = Progress(*load_state(state_file, network, ema, optimiser, identity))
-    else:
-        save()  # shows before the work that the disk takes it
-    start, saved = time.monotonic() - progress.seconds, time.monotonic()
+    run = _Run(network, split_parameters(network, adam_names, dtype), state_file, identity)
+    progress = run.begun(workers)
+    step = workers.together(network, loss)
+    start, saved = time.monotonic() - progress.seconds, progress.seconds
     loss_sum, count = 0.0, 0
     while (done := _fraction(progress, budget)) < 1:
         rise = min(1.0, (progress.step + 1) / budget.warmup)
-        optimiser.factor = budget.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-        loss_sum, count = loss_sum + _step(network, loss, optimiser, progress.step), count + 1
-        decay = min(budget.ema, (1 + progress.step) / (10 + progress.step))
-        for k, v in network.state_dict().items():
-            ema[k].lerp_(v, 1 - decay)
-        progress = Progress(progress.step + 1, time.monotonic() - start)
-        if time.monotonic() - saved > SAVE_EVERY_S or _fraction(progress, budget) >= 1:
-            _check_weights(ema, progress.step)
-            save()
-            report({
-                "step": progress.step, "minutes": round(progress.seconds / 60, 2), "loss": loss_sum / count,
-                **figures(_averaged(network, ema)),
-            })  # fmt: skip
-            saved, loss_sum, count = time.monotonic(), 0.0, 0
-    return _averaged(network, ema), progress
+        run.optimiser.factor = budget.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+        with workers.kept():
+            loss_sum, count = (
+                loss_sum + _step(network, step, run.optimiser, progress.step),
+                count + 1,
+            )
+        run.average(min(budget.ema, (1 + progress.step) / (10 + progress.step)))
+        (seconds,) = workers.agreed(time.monotonic() - start)
+        progress = Progress(progress.step + 1, seconds)
+        if seconds - saved > SAVE_EVERY_S or _fraction(progress, budget) >= 1:
+            _check_weights(run.ema, progress.step)
+            mean = workers.mean(loss_sum / count)
+            if workers.first:
+                run.save(progress)
+                report({
+                    "step": progress.step, "minutes": round(seconds / 60, 2), "loss": mean,
+                    **figures(_averaged(network, run.ema)),
+                })  # fmt: skip
+            saved, loss_sum, count = time.monotonic() - start, 0.0, 0
+    return _averaged(network, run.ema), progress
+
+
+@dataclasses.dataclass
+class _Run:
+    """What a state file holds of a training, and the way there and back."""
+
+    network: nn.Module
+    optimiser: MuonAdam
+    state_file: Path
+    identity: Identity
+
+    def __post_init__(self) -> None:
+        self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+    def begun(self, workers: Workers) -> Progress:
+        """How far the state has come; without one it is written, which shows before the work that the disk takes it."""
+        found, progress = self.state_file.exists(), Progress()
+        if found:
+            progress = Progress(
+                *load_state(self.state_file, self.network, self.ema, self.optimiser, self.identity)
+            )
+        if (
+            workers.mean(progress.step) != progress.step
+        ):  # all have looked, before one of them writes
+            raise ConfigError(
+                f"{self.state_file}: not all processes find the same state there; give a folder that they share"
+            )
+        if not found and workers.first:
+            self.save(progress)
+        return progress
+
+    def save(self, progress: Progress) -> None:
+        """Write the state. Raises OutputError."""
+        record = {"progress": dataclasses.asdict(progress), "identity": dict(self.identity)}
+        save_state(self.state_file, self.network, self.ema, self.optimiser, record)
+
+    def average(self, decay: float) -> None:
+        """Move the averaged weights towards the present ones."""
+        for k, v in self.network.state_dict().items():
+            self.ema[k].lerp_(v, 1 - decay)
 
 
 def _step(
-    network: nn.Module, loss: Callable[[int], Tensor], optimiser: MuonAdam, step: int
+    network: nn.Module, loss: Callable[[int], Tensor], optimiser: MuonAdam, number: int
 ) -> float:
-    value = loss(step)
+    value = loss(number)
     if not torch.isfinite(value):
         raise DivergenceError(
-            f"training loss is {float(value.detach())} at step {step}; start again from the last state"
+            f"training loss is {float(value.detach())} at step {number}; start again from the last state"
         )
     optimiser.zero_grad(set_to_none=True)
     value.backward()
