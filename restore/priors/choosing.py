@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -85,7 +84,7 @@ class Traits:
     local: bool = True
     coded: bool = False
     knows_error: bool = True
-    scaling: Mapping[str, str] = MappingProxyType({})
+    scaling: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Chosen(NamedTuple):
