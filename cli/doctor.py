@@ -19,7 +19,8 @@ from restore.errors import RestoreError, WeightsError
 
 EXTRAS = {
     "astra": "another projector for CT (--projector astra), operators from and to it",
-    "sigpy": "its reconstructions as samplers, trajectories, operators from and to it",
+    "noncartesian": "MRI along other trajectories than Cartesian (finufft)",
+    "sigpy": "its reconstructions as samplers, operators from and to it",
     "pylops": "operators from and to it",
     "deepinv": "operators from and to it",
 }

@@ -1,4 +1,4 @@
-"""Centred orthonormal Fourier transform over the last two dimensions, and how to do without its
+"""Centred orthonormal Fourier transform over the last dimensions, two or three, and how to do without its
 shifts.
 
 Called by the MRI operators, the readers of k-space and everything that draws it; imports only
@@ -7,24 +7,36 @@ torch.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
-
-_DIMS = (-2, -1)
 
 
 def fft2c(x: Tensor) -> Tensor:
     """Centred orthonormal 2-D FFT of the last two dimensions; the zero frequency lies at index n //
     2, odd n included.
     """
-    shifted = torch.fft.ifftshift(x, dim=_DIMS)
-    return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=_DIMS)
+    return fftc(x, 2)
 
 
 def ifft2c(k: Tensor) -> Tensor:
     """Inverse (and adjoint) of `fft2c`."""
-    shifted = torch.fft.ifftshift(k, dim=_DIMS)
-    return torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=_DIMS)
+    return ifftc(k, 2)
+
+
+def fftc(x: Tensor, ndim: int) -> Tensor:
+    """As `fft2c`, of the last `ndim` dimensions."""
+    dims = tuple(range(-ndim, 0))
+    shifted = torch.fft.ifftshift(x, dim=dims)
+    return torch.fft.fftshift(torch.fft.fftn(shifted, dim=dims, norm="ortho"), dim=dims)
+
+
+def ifftc(k: Tensor, ndim: int) -> Tensor:
+    """Inverse (and adjoint) of `fftc`."""
+    dims = tuple(range(-ndim, 0))
+    shifted = torch.fft.ifftshift(k, dim=dims)
+    return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=dims, norm="ortho"), dim=dims)
 
 
 def shift_ramps(
@@ -49,17 +61,16 @@ def shift_ramps(
     return before.to(device=device, dtype=dtype), after.to(device=device, dtype=dtype)
 
 
-def shift_planes(
-    height: int,
-    width: int,
+def shift_grid(
+    shape: tuple[int, ...],
     *,
     dtype: torch.dtype = torch.complex64,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """The products of two `shift_ramps`: (height, width) arrays with fft2c(x) = after * fft2(before
-    * x).
-    """
-    rows = shift_ramps(height, dtype=dtype, device=device)
-    columns = shift_ramps(width, dtype=dtype, device=device)
-    before, after = (a[:, None] * b for a, b in zip(rows, columns, strict=True))
+    """The products of `shift_ramps` along all axes: arrays of `shape` with fftc(x) = after * fftn(before * x)."""
+    ramps = [shift_ramps(n, dtype=dtype, device=device) for n in shape]
+    before, after = (
+        functools.reduce(lambda a, b: a.unsqueeze(-1) * b, side)
+        for side in zip(*ramps, strict=True)
+    )
     return before, after

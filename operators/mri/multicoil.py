@@ -1,4 +1,5 @@
-"""Multi-coil Cartesian MRI: y = M F S x with centred orthonormal FFT, without ever moving a sample.
+"""Multi-coil Cartesian MRI of slices and of volumes: y = M F S x with centred orthonormal FFT, without ever moving
+a sample.
 
 Called by pipelines, solvers' tests and benchmarks; imports only the operator contract and its
 iterations.
@@ -18,9 +19,8 @@ from restore.errors import ConfigError, ShapeError
 from restore.linalg.singular import SVD
 from restore.operators.base import LinearOperator, lasting, least_squares
 from restore.operators.contract import as_stored, check_stored
-from restore.operators.mri.fourier import fft2c, ifft2c, shift_planes
+from restore.operators.mri.fourier import fftc, ifftc, shift_grid
 
-_PLANE = (-2, -1)
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
 _PLAIN = 1e-5  # of a modulus from one
 SENSE_STEPS, SENSE_DAMPING = 10, 1e-3
@@ -29,35 +29,38 @@ SENSE_STEPS, SENSE_DAMPING = 10, 1e-3
 @final
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class MultiCoilMRI(LinearOperator):
-    """Undersampled multi-coil acquisition of slices: y_c = mask * F(maps_c * x).
+    """Undersampled multi-coil acquisition of slices, or of volumes: y_c = mask * F(maps_c * x).
 
     maps and mask may be arrays, of which copies are kept. maps: (*slices, coils, H, W) complex, usually with
     sum over coils of |maps|^2 = 1. mask: (W,),
     (H, W) or broadcastable to (*slices, H, W); boolean or 0/1. x: (*batch, *slices, H, W) complex
     (real is taken as complex); y: (*batch, *slices, coils, H, W), zero frequency at [H // 2, W //
-    2], exactly zero where not sampled.
+    2], exactly zero where not sampled. image_ndim: 2, or 3 for volumes encoded along three axes: (D, H, W) stands for
+    (H, W) everywhere.
 
     The rotations of the centred transform are linear phases (`fourier.shift_ramps`): one multiplies
-    the image, the other is part of the mask, and in A^H A they cancel. Where the mask depends on
-    one axis only, A^H A transforms along that axis only (the other transform commutes with the mask
-    and cancels). Slices do not mix: `slice_ndim` counts them. `pinv` is ten CG-SENSE iterations
-    with damping 1e-3, per slice. Raises ShapeError and ConfigError.
+    the image, the other is part of the mask, and in A^H A they cancel. A^H A transforms only along the axes on
+    which the mask depends (the other transforms commute with the mask and cancel): one for lines, two for a volume
+    with a readout. Slices do not mix: `slice_ndim` counts them. `pinv` is ten CG-SENSE iterations with damping
+    1e-3, per slice. Raises ShapeError and ConfigError.
     """
 
     kind = "mri"
 
     maps: Tensor
     mask: Tensor
+    image_ndim: int = 2
 
     def __post_init__(self) -> None:
         for name in ("maps", "mask"):
             kept = as_stored("MultiCoilMRI", name, getattr(self, name))
             object.__setattr__(self, name, kept)
-        if self.maps.ndim < 3 or not self.maps.is_complex():
+        if self.image_ndim not in (2, 3):
+            raise ConfigError(f"MultiCoilMRI: image_ndim is {self.image_ndim}, expected 2 or 3")
+        wanted = f"(*slices, coils, {'H, W' if self.image_ndim == 2 else 'D, H, W'})"
+        if self.maps.ndim < self.image_ndim + 1 or not self.maps.is_complex():
             found = f"{tuple(self.maps.shape)} {self.maps.dtype}"
-            raise ShapeError(
-                f"MultiCoilMRI: maps are {found}, expected complex (*slices, coils, H, W)"
-            )
+            raise ShapeError(f"MultiCoilMRI: maps are {found}, expected complex {wanted}")
         sizes = tuple(self.mask.shape)
         allowed = [
             a == b or (a == 1) for a, b in zip(sizes[::-1], self.in_shape[::-1], strict=False)
@@ -97,18 +100,18 @@ class MultiCoilMRI(LinearOperator):
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """(*slices, H, W)."""
-        return (*self.maps.shape[:-3], *self.maps.shape[-2:])
+        """(*slices, H, W), or (*slices, D, H, W)."""
+        return (*self.maps.shape[: self.slice_ndim], *self.maps.shape[-self.image_ndim :])
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """(*slices, coils, H, W)."""
+        """(*slices, coils, H, W), or (*slices, coils, D, H, W)."""
         return tuple(self.maps.shape)
 
     @property
     def slice_ndim(self) -> int:
         """Number of slice dimensions."""
-        return self.maps.ndim - 3
+        return self.maps.ndim - 1 - self.image_ndim
 
     @property
     def is_complex(self) -> bool:
@@ -121,7 +124,17 @@ class MultiCoilMRI(LinearOperator):
 
     def coil_images(self, x: Tensor) -> Tensor:
         """maps * x: (*batch, *slices, H, W) -> (*batch, *slices, coils, H, W)."""
-        return self.maps * self._image(x).unsqueeze(-3)
+        return self.maps * self._image(x).unsqueeze(self._coils)
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        """Those of an image."""
+        return tuple(range(-self.image_ndim, 0))
+
+    @property
+    def _coils(self) -> int:
+        """The axis of coils, counted from the last of an image."""
+        return -1 - self.image_ndim
 
     @property
     def _has_svd(self) -> bool:
@@ -135,32 +148,33 @@ class MultiCoilMRI(LinearOperator):
         maps = self.maps.to(like.device, real.to_complex())
         back, shape = maps.conj().resolve_conj(), self.in_shape
         mask = self.mask.to(like.device, real)
-        mask = mask.expand(shape[-2:] if mask.ndim <= 2 else shape)
+        mask = mask.expand(shape[-self.image_ndim :] if mask.ndim <= self.image_ndim else shape)
+        ndim, coils = self.image_ndim, self._coils
         return SVD(
             mask,
-            lambda x: fft2c(maps * x.unsqueeze(-3)).squeeze(-3),
-            lambda z: (back * ifft2c(z.unsqueeze(-3))).squeeze(-3),
-            lambda y: y.squeeze(-3) * mask,
-            lambda z: (z * mask).unsqueeze(-3),
+            lambda x: fftc(maps * x.unsqueeze(coils), ndim).squeeze(coils),
+            lambda z: (back * ifftc(z.unsqueeze(coils), ndim)).squeeze(coils),
+            lambda y: y.squeeze(coils) * mask,
+            lambda z: (z * mask).unsqueeze(coils),
         )
 
     @cached_property
     def _one_plain_coil(self) -> bool:
         """Whether the only map is a phase, in the digits of single precision."""
-        one = self.maps.shape[-3] == 1
+        one = self.maps.shape[self._coils] == 1
         return one and bool((self.maps.abs() - 1).abs().max() < _PLAIN)
 
     @lasting
     def _ramps(self) -> tuple[Tensor, Tensor]:
-        height, width = self.maps.shape[-2:]
-        return shift_planes(height, width, dtype=self.maps.dtype, device=self.maps.device)
+        shape = self.maps.shape[-self.image_ndim :]
+        return shift_grid(shape, dtype=self.maps.dtype, device=self.maps.device)
 
     @lasting
     def _sampling(self) -> Tensor:
         """The mask as 0/1 in the maps' precision, with a place for coils: (..., 1, H|1, W|1)."""
         mask = self.mask.to(device=self.maps.device, dtype=self.maps.real.dtype)
-        mask = mask if mask.ndim > 1 else mask.unsqueeze(0)
-        return mask.unsqueeze(-3)
+        mask = mask.reshape(*[1] * (self.image_ndim - mask.ndim), *mask.shape)
+        return mask.unsqueeze(self._coils)
 
     @lasting
     def _weights(self) -> tuple[Tensor, Tensor]:
@@ -171,61 +185,61 @@ class MultiCoilMRI(LinearOperator):
     @lasting
     def _shiftless(self) -> tuple[Tensor, tuple[int, ...]]:
         """Mask in the order of an uncentred FFT, and the axes that A^H A has to transform."""
-        mask = torch.fft.ifftshift(self._sampling, dim=_PLANE)
-        axes = tuple(axis for axis in _PLANE if not _constant(mask, axis))
-        for axis in set(_PLANE) - set(axes):
+        mask = torch.fft.ifftshift(self._sampling, dim=self._axes)
+        axes = tuple(axis for axis in self._axes if not _constant(mask, axis))
+        for axis in set(self._axes) - set(axes):
             mask = mask.narrow(axis, 0, 1)
         return mask.to(self.maps.dtype), axes
 
     def _apply(self, x: Tensor) -> Tensor:
-        coils = self.maps * (x * self._ramps[0]).unsqueeze(-3)
-        return _fft(coils, _PLANE).mul_(self._weights[0])
+        coils = self.maps * (x * self._ramps[0]).unsqueeze(self._coils)
+        return _fft(coils, self._axes).mul_(self._weights[0])
 
     # sum conj(S) F^-1 z is computed as conj(sum S F conj(z)): conjugating fresh data in place is
     # cheaper than the copy that conjugated maps would be.
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        weight = self._weights[1]
+        weight, along = self._weights[1], y.ndim + self._coils
+        pixels = y.numel() // self.maps.shape[self._coils]
         parts = (
-            _fft((y[..., block, :, :] * weight).conj_physical_(), _PLANE).mul_(maps)
-            for block, maps in self._blocks(y.numel() // self.maps.shape[-3], y.element_size())
+            _fft((y.narrow(along, *block) * weight).conj_physical_(), self._axes).mul_(maps)
+            for block, maps in self._blocks(pixels, y.element_size())
         )
-        return _sum_coils(parts).mul_(self._ramps[0]).conj_physical_()
+        return self._sum_coils(parts).mul_(self._ramps[0]).conj_physical_()
 
     def _normal(self, x: Tensor) -> Tensor:
         mask, axes = self._shiftless
-        x = x.unsqueeze(-3)
+        x = x.unsqueeze(self._coils)
         parts = (
             _fft(_fft(maps * x, axes).mul_(mask).conj_physical_(), axes).mul_(maps)
             for _, maps in self._blocks(x.numel(), self.maps.element_size())
         )
-        return _sum_coils(parts).conj_physical_()
+        return self._sum_coils(parts).conj_physical_()
 
     def _pinv(self, y: Tensor) -> Tensor:
         return least_squares(self, y, iterations=SENSE_STEPS, damping=SENSE_DAMPING)
 
-    def _blocks(self, pixels: int, element_size: int) -> Iterator[tuple[slice, Tensor]]:
-        """Runs of coils whose images of `pixels` values each fit in the working memory, with their
-        maps.
+    def _blocks(self, pixels: int, element_size: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """Runs of coils (first, how many) whose images of `pixels` values each fit in the working memory, with
+        their maps.
         """
-        coils = self.maps.shape[-3]
+        coils = self.maps.shape[self._coils]
         step = max(1, min(coils, _BLOCK_BYTES // max(1, pixels * element_size)))
         for start in range(0, coils, step):
-            block = slice(start, start + step)
-            yield block, self.maps[..., block, :, :]
+            block = start, min(step, coils - start)
+            yield block, self.maps.narrow(self.maps.ndim + self._coils, *block)
+
+    def _sum_coils(self, parts: Iterator[Tensor]) -> Tensor:
+        """Sum over the coil axis and over all parts, holding one part at a time."""
+        total = next(parts).sum(dim=self._coils)
+        for part in parts:
+            total += part.sum(dim=self._coils)
+        return total
 
 
 def _fft(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Orthonormal FFT along `axes`; an empty batch and an empty list of axes pass through."""
     return torch.fft.fftn(x, dim=axes, norm="ortho") if axes and x.numel() else x
-
-
-def _sum_coils(parts: Iterator[Tensor]) -> Tensor:
-    """Sum over the coil axis and over all parts, holding one part at a time."""
-    total = next(parts).sum(dim=-3)
-    for part in parts:
-        total += part.sum(dim=-3)
-    return total
 
 
 def _constant(mask: Tensor, axis: int) -> bool:

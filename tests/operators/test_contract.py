@@ -28,6 +28,8 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.laws import LAWS
 from restore.operators.mri.multicoil import MultiCoilMRI
+from restore.operators.mri.noncartesian import NonCartesianMRI
+from restore.operators.mri.trajectories import Trajectory, cones
 from restore.operators.verify import check
 
 NORM = 1e-5  # the norm of float32 and of float64, each estimated in its precision by the same iterations
@@ -87,7 +89,20 @@ def blurred_scan(g: torch.Generator) -> LinearOperator:
     return ct @ Blur(gaussian(0.5), ct.in_shape)
 
 
+def volume(g: torch.Generator) -> MultiCoilMRI:
+    """Two volumes, undersampled along both phase-encode axes."""
+    maps = torch.randn(2, 3, 3, 4, 5, generator=g, dtype=torch.complex64)
+    return MultiCoilMRI(maps, torch.rand(3, 1, 5, generator=g) < 0.6, 3)
+
+
+def cones_of_a_volume(g: torch.Generator) -> NonCartesianMRI:
+    maps = torch.randn(2, 4, 4, 5, generator=g, dtype=torch.complex64)
+    return NonCartesianMRI(maps, Trajectory(cones(12, 8, (4, 4, 5))))
+
+
 COMBINATIONS: dict[str, Make] = {
+    "volume": volume,
+    "cones": cones_of_a_volume,
     "Adjoint": lambda g: Stack.example(g).H,
     "Scale": lambda g: -2.5 * weight(g),
     "complex Scale": lambda g: Stack.example(g) * 2j,

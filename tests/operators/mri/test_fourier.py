@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restore.operators.mri.fourier import fft2c, ifft2c, shift_planes, shift_ramps
+from restore.operators.mri.fourier import fft2c, ifft2c, shift_grid, shift_ramps
 
 DOUBLE = 1e-12  # float64: FFTs of some hundred numbers, 1e-16 an operation; 4e-15 seen
 
@@ -23,7 +23,7 @@ def test_matches_numpy_and_its_own_inverse(height: int, width: int) -> None:
     expected = np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=axes)
     np.testing.assert_allclose(fft2c(x).numpy(), expected, atol=DOUBLE)
     torch.testing.assert_close(ifft2c(fft2c(x)), x, rtol=0, atol=DOUBLE)
-    before, after = shift_planes(height, width, dtype=torch.complex128)
+    before, after = shift_grid((height, width), dtype=torch.complex128)
     folded = after * torch.fft.fft2(before * x, norm="ortho")
     torch.testing.assert_close(folded, fft2c(x), rtol=0, atol=DOUBLE)
 

@@ -13,11 +13,13 @@ from restore.front_door import solve
 from restore.noise import Gaussian
 from restore.operators import check
 from restore.operators.interop import from_sigpy
-from restore.operators.mri.trajectories import density_compensation, radial, spiral
+from restore.operators.mri.density import density_compensation
+from restore.operators.mri.trajectories import cones, radial, spiral, stack_of_stars
 
 GRID = 0.02  # the iteration for the weights stops near one; the gridding kernel's own error
 CENTRE = 0.1  # 1.02 is found; the centre evens out slowly
 
+pytest.importorskip("finufft")
 sp = pytest.importorskip("sigpy")
 linop = pytest.importorskip("sigpy.mri.linop")
 
@@ -44,6 +46,30 @@ def test_a_spiral_reaches_the_edge():
     assert 30 < radius.max() <= 32.01  # half of 64 pixels, less the last step
     turned = made[3] @ [1, 1j] / (made[0] @ [1, 1j] + 1e-300)
     assert np.allclose(turned[1:], np.exp(2j * np.pi * 3 / 8))
+
+
+def test_full_spokes_pass_the_centre_and_cover_the_turn():
+    made = radial(34, 64, (N, N), full=True)
+    assert np.abs(made[:, 32]).max() == 0
+    assert np.hypot(*made[:, 0].T) == pytest.approx(16)
+    even = radial(4, 8, (N, N), golden=False, full=True)
+    assert np.allclose(even[2, 0], [-16, 0])  # half of half a turn
+
+
+def test_stacks_and_cones_fill_the_volume():
+    shape = (6, N, N)
+    stack = stack_of_stars(5, 16, shape)
+    assert stack.shape == (30, 16, 3)
+    assert sorted({*stack[..., 0].ravel()}) == [-3, -2, -1, 0, 1, 2]
+    assert np.array_equal(stack[5:10, :, 1:], radial(5, 16, (N, N), full=True))
+    some = stack_of_stars(5, 16, shape, np.array([-2, 0]))
+    assert {*some[..., 0].ravel()} == {-2.0, 0.0}
+    made = cones(40, 32, (N, N, N))
+    assert np.linalg.norm(made, axis=-1) == pytest.approx(
+        np.broadcast_to(np.arange(32) / 2, (40, 32))
+    )
+    turned = np.unwrap(np.angle(made[..., 2] + 1j * made[..., 1])[:, 1:], axis=-1)
+    assert np.abs(turned[:, -1] - turned[:, 0]).max() > 6 * math.pi  # near the equator
 
 
 def transform(coordinates):
@@ -107,7 +133,7 @@ def radial_scan():
 
 @pytest.mark.parametrize("sampler", ["cgsense", "tv", pytest.param("dds", marks=pytest.mark.slow)])
 def test_a_radial_scan_is_reconstructed(radial_scan, sampler):
-    """Better than gridding, the compensated adjoint (14 dB), by 3 dB and more."""
+    """Better than gridding, the compensated adjoint (18.8 dB), by 2 dB and more."""
     A, y, noise, truth, gridded = radial_scan
 
     def psnr(x):
@@ -117,4 +143,4 @@ def test_a_radial_scan_is_reconstructed(radial_scan, sampler):
     assert A.out_shape == (4, 24, 2 * N)
     check(A, laws=["adjoint", "linear", "batches"])
     found = solve(y, A, noise=noise, sampler=sampler).image
-    assert psnr(found) > psnr(gridded) + 3, (psnr(found), psnr(gridded))
+    assert psnr(found) > psnr(gridded) + 2, (psnr(found), psnr(gridded))
