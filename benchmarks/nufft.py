@@ -20,7 +20,7 @@ import torch
 
 from restore.datasets.simulate.coils import birdcage
 from restore.operators.mri.noncartesian import NonCartesianMRI
-from restore.operators.mri.nufft import ACCURACY, FINER
+from restore.operators.mri.nonuniform import ACCURACY, FINER
 from restore.operators.mri.trajectories import Trajectory, radial
 
 SIDE, COILS, SPOKES, SAMPLES = 256, 8, 64, 512

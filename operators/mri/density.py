@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.mri.nufft import nufft, nufft_adjoint
+from restore.operators.mri.nonuniform import nufft, nufft_adjoint
 from restore.operators.mri.trajectories import Trajectory
 
 _ITERATIONS = 30

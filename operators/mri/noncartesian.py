@@ -17,7 +17,7 @@ from restore.linalg.conjugate_gradients import cg
 from restore.operators.base import LinearOperator, lasting
 from restore.operators.contract import as_stored, check_stored
 from restore.operators.mri.density import sample_weights
-from restore.operators.mri.nufft import nufft, nufft_adjoint
+from restore.operators.mri.nonuniform import nufft, nufft_adjoint
 from restore.operators.mri.toeplitz import block_bytes, convolve, toeplitz_spectrum
 from restore.operators.mri.trajectories import Trajectory
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from restore.operators.mri.nufft import nufft_adjoint
+from restore.operators.mri.nonuniform import nufft_adjoint
 from restore.operators.mri.trajectories import Trajectory
 
 _CACHE_BYTES, _DEVICE_BYTES = 2**18, 2**28
@@ -47,8 +47,8 @@ def toeplitz_spectrum(
 def convolve(x: Tensor, spectrum: Tensor) -> Tensor:
     """F^H W F x of images (*batch, *shape), by the spectrum on the device and in the precision of x.
 
-    Zeros are neither transformed nor kept: each axis is padded just before its FFT and cut just after the inverse one.
-    After the last axis, columns are independent: as many of them at a time as stay in the cache.
+    Zeros are neither transformed nor kept: each axis is padded just before its FFT and cut just after the inverse
+    one. After the last axis, columns are independent: as many of them at a time as stay in the cache.
     """
     length, width = spectrum.shape[-1], x.shape[-1]
     rows = torch.fft.fft(x, n=length, dim=-1)

@@ -13,7 +13,7 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators.mri.fourier import ifftc
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.mri.noncartesian import NonCartesianMRI
-from restore.operators.mri.nufft import nufft, nufft_adjoint
+from restore.operators.mri.nonuniform import nufft, nufft_adjoint
 from restore.operators.mri.toeplitz import convolve, toeplitz_spectrum
 from restore.operators.mri.trajectories import Trajectory, radial
 

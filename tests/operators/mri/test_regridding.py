@@ -9,8 +9,8 @@ import torch
 from restore.errors import ConfigError
 from restore.operators.mri.coil_maps import espirit
 from restore.operators.mri.fourier import fft2c
-from restore.operators.mri.gridded_centre import gridded_centre
-from restore.operators.mri.nufft import nufft
+from restore.operators.mri.nonuniform import nufft
+from restore.operators.mri.regridding import gridded_centre
 from restore.operators.mri.trajectories import Trajectory, radial
 
 pytest.importorskip("finufft")

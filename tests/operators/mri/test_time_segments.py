@@ -13,7 +13,7 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators import check
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.mri.noncartesian import NonCartesianMRI
-from restore.operators.mri.off_resonance import off_resonance
+from restore.operators.mri.time_segments import off_resonance
 
 pytest.importorskip("finufft")
 

@@ -23,10 +23,12 @@ from restore.extras import load_extra
 from restore.operators.mri.trajectories import Trajectory
 
 ACCURACY = {torch.complex64: 2e-5, torch.complex128: 1e-13}
-"""Relative error of a transform, near what coordinates of each precision allow (1e-5 in single, 256 pixels a side)."""
+"""Relative error of a transform, near what coordinates of each precision allow (1e-5 in single, 256 pixels a
+side)."""
 
 FINER = {torch.complex64: 1.25, torch.complex128: 2.0}
-"""The grid inside over the image's: with 1.25, which allows 1e-8 at best, 256 x 256 takes a sixth of the time of 2."""
+"""The grid inside over the image's: with 1.25, which allows 1e-8 at best, 256 x 256 takes a sixth of the time of
+2."""
 
 _CACHED_PLANS = 8
 _MOST_AT_ONCE = 64  # images of one plan; more of a batch go one after the other
