@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ("restore", "operators", "datasets", "cli")
 ELSEWHERE = ("tests", "docs", "benchmarks", ".ci")
 BINARY = {".safetensors", ".npz", ".npy", ".h5", ".gz", ".dcm", ".png", ".jpg", ".tif", ".pyc"}
+BINARY |= {".nbi", ".nbc"}  # what numba compiled
 
 FILE_LINES = 500
 FUNCTION_LINES = 50

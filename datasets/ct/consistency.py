@@ -241,7 +241,7 @@ def _cut(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
 def _half_seen(geometry: ParallelBeam) -> str:
     """The further trouble of a displaced detector that does not go all the way round, "" for others."""
     half, shift = geometry.n_det * geometry.det_spacing_mm / 2, abs(geometry.det_offset_mm)
-    if shift <= DISPLACED * half or is_full_turn(geometry):
+    if shift <= DISPLACED * half or is_full_turn(geometry.angles):
         return ""
     return (
         f". The detector reaches {half + shift:.4g} mm to one side of the axis and {max(half - shift, 0):.4g} mm to "

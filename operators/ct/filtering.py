@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators.ct import projection, redundancy, truncation
 from restore.operators.ct.geometry import ParallelBeam
 
-_FILTERS = ("ramp", "shepp-logan", "cosine", "hann")
+FILTERS = ("ramp", "shepp-logan", "cosine", "hann")
+"""Names of filters, from sharp to smooth."""
 
 
 def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tensor:
@@ -37,8 +39,8 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tenso
 
     Raises ConfigError for an unknown filter, ShapeError for a sinogram of another scan.
     """
-    if filter not in _FILTERS:
-        raise ConfigError(f"fbp: filter is {filter!r}, expected one of {', '.join(_FILTERS)}")
+    if filter not in FILTERS:
+        raise ConfigError(f"fbp: filter is {filter!r}, expected one of {', '.join(FILTERS)}")
     if sinogram.ndim < 2 or tuple(sinogram.shape[-2:]) != geometry.sinogram_shape:
         wanted = ", ".join(map(str, geometry.sinogram_shape))
         raise ShapeError(
@@ -52,25 +54,30 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam, filter: str = "ramp") -> Tenso
         return y.new_empty((*y.shape[:-2], *geometry.shape))
     weights = torch.from_numpy(view_weights(geometry)).to(y)
     y, seen = _completed(y, geometry)
-    filtered = _filter(y, geometry.det_spacing_mm, filter) * weights[:, None]
+    filtered = ramp_filtered(y, geometry.det_spacing_mm, filter) * weights[:, None]
     image = projection.backproject(filtered.reshape(-1, *seen.sinogram_shape), seen)
     return image.view(*y.shape[:-2], *geometry.shape)
 
 
 def view_weights(geometry: ParallelBeam) -> np.ndarray:
-    """Radians that each view stands for, (views,): half the gaps to its neighbours modulo pi.
+    """Radians that each view stands for, (views,): half the gaps to its neighbours modulo pi, see `arcs`."""
+    return arcs(geometry.angles, math.pi)
+
+
+def arcs(angles: Sequence[float], period: float) -> np.ndarray:
+    """Radians that each view stands for, (views,): half the gaps to its neighbours modulo a period.
 
     Views at one angle share its weight. A gap more than four times the median is a missing wedge
     and counts as the median, so that its borders are not blown up to fill it.
     """
-    folded = np.mod(np.asarray(geometry.angles), math.pi)
-    folded[folded > math.pi - 1e-9] = 0.0  # pi itself, less a rounding error
-    angles, place = np.unique(np.round(folded, 9), return_inverse=True)
-    gaps = np.diff(angles, append=angles[0] + math.pi)
+    folded = np.mod(np.asarray(angles), period)
+    folded[folded > period - 1e-9] = 0.0  # the period itself, less a rounding error
+    distinct, place = np.unique(np.round(folded, 9), return_inverse=True)
+    gaps = np.diff(distinct, append=distinct[0] + period)
     median = np.sort(gaps)[(len(gaps) - 1) // 2]
     gaps = np.where(gaps > 4 * median, median, gaps)
-    arcs = (gaps + np.roll(gaps, 1)) / 2
-    return (arcs / np.bincount(place))[place]
+    share = (gaps + np.roll(gaps, 1)) / 2
+    return (share / np.bincount(place))[place]
 
 
 def _completed(y: Tensor, geometry: ParallelBeam) -> tuple[Tensor, ParallelBeam]:
@@ -94,13 +101,20 @@ def _completed(y: Tensor, geometry: ParallelBeam) -> tuple[Tensor, ParallelBeam]
     return truncation.extended(y, added, first, last), wider
 
 
-def _filter(y: Tensor, spacing: float, name: str) -> Tensor:
-    """Convolve the views with the band-limited ramp, padded so that nothing wraps around."""
+def ramp_filtered(y: Tensor, spacing: float, name: str, *, arc: bool = False) -> Tensor:
+    """Convolve views (..., bins) with the band-limited ramp, padded so that nothing wraps around.
+
+    spacing: of the bins, in mm; of an arc of equal angles in radians, whose ramp is (t / sin t)^2 times the straight
+    one (Kak and Slaney 1988, eq. 3.104). name: one of FILTERS. Returns the shape of y, over the unit of spacing.
+    """
     n = y.shape[-1]
     size = 1 << (2 * n - 1).bit_length()
     offset = torch.arange(size, dtype=torch.float64, device=y.device)
     offset = torch.minimum(offset, size - offset)
-    kernel = torch.where(offset % 2 == 1, -1 / (math.pi * offset.clamp(min=1) * spacing) ** 2, 0.0)
+    lag = offset * spacing
+    if arc:  # lags beyond the detector's width meet padding only
+        lag = torch.sin(lag.clamp(max=min((n - 1) * spacing, math.pi / 2)))
+    kernel = torch.where(offset % 2 == 1, -1 / (math.pi * lag.clamp(min=lag[1])) ** 2, 0.0)
     kernel[0] = 1 / (4 * spacing**2)
     response = torch.fft.rfft(kernel).real * spacing
     fraction = torch.linspace(0, 1, len(response), dtype=torch.float64, device=y.device)

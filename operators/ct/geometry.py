@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from restore.errors import ConfigError
+from restore.operators.ct.values import count, floats, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 AIR_HU = -1000.0  # attenuation is proportional to HU - AIR_HU
 MU_WATER_PER_MM = 0.0195
 """Attenuation of water in 1/mm at about 65 keV, the effective energy of a 120 kV scan."""
+
+_OWNER = "ParallelBeam"
 
 Array = TypeVar("Array", float, "np.ndarray", "Tensor")
 
@@ -80,12 +83,12 @@ class ParallelBeam:
     ) -> None:
         pitch = pixel_mm if isinstance(pixel_mm, Iterable) else (pixel_mm, pixel_mm)
         values = {
-            "angles": _floats("angles", angles),
-            "n_det": _count("n_det", n_det),
-            "det_spacing_mm": _positive("det_spacing_mm", det_spacing_mm),
-            "shape": tuple(_count("shape", n) for n in shape),
-            "pixel_mm": tuple(_positive("pixel_mm", p) for p in pitch),
-            "det_offset_mm": _floats("det_offset_mm", [det_offset_mm])[0],
+            "angles": floats(_OWNER, "angles", angles),
+            "n_det": count(_OWNER, "n_det", n_det),
+            "det_spacing_mm": positive(_OWNER, "det_spacing_mm", det_spacing_mm),
+            "shape": tuple(count(_OWNER, "shape", n) for n in shape),
+            "pixel_mm": tuple(positive(_OWNER, "pixel_mm", p) for p in pitch),
+            "det_offset_mm": floats(_OWNER, "det_offset_mm", [det_offset_mm])[0],
         }
         if not values["angles"]:
             raise ConfigError("ParallelBeam: angles is empty, expected at least one view")
@@ -117,7 +120,9 @@ class ParallelBeam:
         probe = cls(angles, 1, 1.0, shape, pixel_mm)
         (ny, nx), (dy, dx) = probe.shape, probe.pixel_mm
         spacing = (
-            min(dy, dx) if det_spacing_mm is None else _positive("det_spacing_mm", det_spacing_mm)
+            min(dy, dx)
+            if det_spacing_mm is None
+            else positive(_OWNER, "det_spacing_mm", det_spacing_mm)
         )
         n_det = math.ceil(math.hypot(ny * dy, nx * dx) / spacing)
         return cls(angles, n_det, spacing, probe.shape, probe.pixel_mm)
@@ -172,28 +177,3 @@ def _angles_repr(angles: tuple[float, ...]) -> str:
     if equispaced(len(angles), arc, start) != angles:
         return repr(angles)
     return f"equispaced({len(angles)}, {arc!r}, {start!r})"
-
-
-def _floats(name: str, values: Iterable[float]) -> tuple[float, ...]:
-    try:
-        found = tuple(float(v) for v in values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"ParallelBeam: {name} is {values!r}, expected numbers") from error
-    bad = [v for v in found if not math.isfinite(v)]
-    if bad:
-        raise ConfigError(f"ParallelBeam: {name} holds {bad[0]}, expected finite numbers")
-    return found
-
-
-def _positive(name: str, value: float) -> float:
-    (found,) = _floats(name, [value])
-    if found <= 0:
-        raise ConfigError(f"ParallelBeam: {name} is {value}, expected a length in mm above zero")
-    return found
-
-
-def _count(name: str, value: int) -> int:
-    (found,) = _floats(name, [value])
-    if found < 1 or found != int(found):
-        raise ConfigError(f"ParallelBeam: {name} is {value}, expected a whole number of at least 1")
-    return int(found)

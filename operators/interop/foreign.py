@@ -15,7 +15,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.base import KINDS, LinearOperator, least_squares
-from restore.operators.ct.parallel_beam import attenuation_scale
+from restore.operators.ct.line_integrals import attenuation_scale
 from restore.operators.interop.arrays import BatchTimes, NumpyProducts
 from restore.operators.mri.multicoil import SENSE_DAMPING, SENSE_STEPS
 from restore.scaling import Scaling

@@ -97,7 +97,7 @@ def test_centred_detectors_and_half_turns_are_left_alone():
     assert displaced_weights(full) is None
     assert displaced_weights(dataclasses.replace(full, det_offset_mm=0.25)) is None
     half = ParallelBeam(equispaced(90), 101, 1.0, (64, 64), 1.0, 20.0)
-    assert not is_full_turn(half)
+    assert not is_full_turn(half.angles)
     assert displaced_weights(half) is None
 
 

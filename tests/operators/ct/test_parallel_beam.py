@@ -123,7 +123,9 @@ def test_adjoint_passes_the_dot_test(scan, method, dtype, bar, positive, generat
 def test_large_scan_both_methods_agree_and_are_matched(generator):
     scan = ParallelBeam.covering(shape=(128, 128), views=90)
     for dtype, bar, same in ((torch.float32, 1e-6, 1e-5), (DOUBLE, 1e-11, 1e-12)):
-        sparse, free = (ParallelBeamCT(scan, m, dtype=dtype) for m in ("sparse", "matrix-free"))
+        sparse, free = (
+            ParallelBeamCT(scan, method=m, dtype=dtype) for m in ("sparse", "matrix-free")
+        )
         x = torch.rand(128, 128, generator=generator, dtype=dtype)
         y = torch.rand(90, scan.n_det, generator=generator, dtype=dtype)
         ax, aty = sparse(x), sparse.adjoint(y)

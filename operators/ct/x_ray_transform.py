@@ -1,0 +1,138 @@
+"""Line integrals along the rays of any geometry: fan, cone, helix, parallel rays on a panel, free vectors.
+
+Called by pipelines, benchmarks and tests as a forward model; imports the geometries, their products and the operator
+contract. The parallel scan of slices has an operator of its own (`parallel_beam`), whose views share their weights; as
+a member of this family it gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.operators.ct import ray_products
+from restore.operators.ct.beams import Beam, ConeBeam
+from restore.operators.ct.feldkamp import fdk
+from restore.operators.ct.grid import VoxelGrid
+from restore.operators.ct.line_integrals import LineIntegrals
+from restore.operators.ct.rays import Layout, layout
+from restore.operators.ct.views import Views, check_sees
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class XRayTransform(LineIntegrals):
+    """Joseph's projector along the rays of a geometry, and its exact transpose.
+
+    Images (*batch, rows, columns) of a scan in the plane, or volumes (*batch, slices, rows, columns), of attenuation in
+    1/mm become line integrals (*batch, views, columns) or (*batch, views, rows, columns) without unit. An item is the
+    whole volume: slices mix.
+
+    geometry: `FanBeam`, `ConeBeam`, `ParallelBeam3D` or `FreeBeam`. grid: where the voxels lie. Further fields as
+    `LineIntegrals`.
+
+    Raises ConfigError for a geometry and a grid of different dimensions, a source inside the volume, and views that see
+    nothing of it.
+
+    >>> scan = ConeBeam(equispaced(60, 360.0), (96, 96), 1.0, 500.0, 1000.0)
+    >>> A = XRayTransform(scan, VoxelGrid((48, 48, 48), 0.8))
+    >>> projections = A(torch.full((48, 48, 48), 0.0195))
+    """
+
+    geometry: Beam
+    grid: VoxelGrid
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.geometry.in_plane != self.grid.in_plane:
+            wanted = 2 if self.geometry.in_plane else 3
+            raise ConfigError(
+                f"{self}: a {self.geometry.kind} scan needs a grid of {wanted} dimensions, got {self.grid.shape}"
+            )
+        check_sees(self.geometry.reduced(), self.grid, str(self))
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> XRayTransform:
+        """A tiny cone beam for tests, turned by a random angle, its panel tilted and off the axis."""
+        start = 6.0 * float(torch.rand((), generator=generator, device=generator.device))
+        scan = ConeBeam(
+            tuple(start + 0.7 * k for k in range(9)), (5, 13), (1.4, 0.6), 20.0, 30.0,
+            det_offset_mm=(0.2, -0.4), tilt_deg=4.0, slant_deg=-3.0, skew_deg=2.0,
+        )  # fmt: skip
+        return cls(scan, VoxelGrid((3, 5, 4), (0.9, 0.7, 0.8), (0.1, 0.2, -0.1)))
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """(rows, columns) or (slices, rows, columns)."""
+        return self.grid.shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """(views, columns) or (views, rows, columns)."""
+        return self.geometry.shape
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """With "backprojects" where the source goes round in a plane."""
+        own = {"backprojects"} if self.geometry.straight is not None else set()
+        return super().abilities | own
+
+    def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
+        """Filtered backprojection, see `fdk`. (*batch, *out_shape) -> (*batch, *in_shape) in 1/mm.
+
+        Raises ConfigError for an unknown filter, and for a geometry without one.
+        """
+        y = self._measured(y)
+        y = y.unsqueeze(-2) if self.geometry.in_plane else y
+
+        def kernel(z: Tensor) -> Tensor:
+            return fdk(z, self.geometry, self.grid, filter)
+
+        return self._each(kernel, y, 3, self.in_shape)
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        """Filtered backprojection where there is one, least squares for the others."""
+        return super()._pinv(y) if self.geometry.straight is None else self.backproject(y)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        lines = self._each(self._forward, x, len(self.in_shape), self._thin_rays.shape)
+        if self.rays_per_bin > 1:
+            high, wide = self._rays_of_a_bin
+            lines = lines.unflatten(-1, (-1, wide)).mean(-1).unflatten(-2, (-1, high)).mean(-2)
+        return lines.squeeze(-2) if self.geometry.in_plane else lines
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        y = y.unsqueeze(-2) if self.geometry.in_plane else y
+        if self.rays_per_bin > 1:
+            high, wide = self._rays_of_a_bin
+            y = (y / (high * wide)).repeat_interleave(wide, -1).repeat_interleave(high, -2)
+        return self._each(self._transpose, y, 3, self.in_shape)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return ray_products.forward(x.reshape(len(x), *self.grid.shape3), self._layout)
+
+    def _transpose(self, y: Tensor) -> Tensor:
+        return ray_products.adjoint(y, self._layout, self._axes)
+
+    @property
+    def _rays_of_a_bin(self) -> tuple[int, int]:
+        """(over its height, over its width)."""
+        return (1 if self.geometry.in_plane else self.rays_per_bin), self.rays_per_bin
+
+    @cached_property
+    def _thin_rays(self) -> Views:
+        """The views with a bin for every ray."""
+        return self.geometry.reduced().finer(*self._rays_of_a_bin)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return layout(self._thin_rays, self.grid)
+
+    @cached_property
+    def _axes(self) -> tuple[int, ...]:
+        return ray_products.driving_axes(self._layout)
