@@ -36,7 +36,10 @@ def command(
         ),
     ] = "dds",
     prior: Annotated[
-        str, typer.Option(help="auto (medical), a bundled name or a weight file.")
+        str,
+        typer.Option(
+            help="auto (the bundled one for its modality), a bundled name or a weight file."
+        ),
     ] = "auto",
     sampling: Sampling,
     maps: Annotated[

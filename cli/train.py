@@ -14,7 +14,7 @@ from restore.cli.config_option import verb
 from restore.cli.options import Device
 
 if TYPE_CHECKING:
-    from restore.pipelines.train_job import TrainJob
+    from restore.pipelines.train_setup import TrainJob
 
 app = typer.Typer(
     help="Train a prior from folders of images, NIfTI, DICOM or HDF5 volumes.", no_args_is_help=True
@@ -91,7 +91,7 @@ class Training:
         import torch
 
         from restore.pipelines.devices import choose_device
-        from restore.pipelines.train_job import TrainJob, parse_source
+        from restore.pipelines.train_setup import TrainJob, parse_source
         from restore.training.loop import Budget
         from restore.training.precision import chosen
         from restore.training.workers import joined

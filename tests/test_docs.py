@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +22,8 @@ from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.priors.families.known import FAMILIES
+from restore.priors.store import read_card
+from restore.scaling import PEAK_RULE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarking.md"
 
@@ -124,3 +128,37 @@ def test_the_page_on_priors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         result = CliRunner().invoke(app, command.split()[1:])
         assert result.exit_code == 0, (command, result.stderr)
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(FAMILIES)
+
+
+def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its commands, in order, on NIfTI files of spheres with texture; a few steps of a tiny network are trained."""
+    grid = np.linspace(-1, 1, 40)
+    ball = np.clip(1.2 - grid[:, None, None] ** 2 - grid[:, None] ** 2 - grid[18:21] ** 2, 0, None)
+    for k, folder in enumerate(("volumes", "volumes", "volumes", "held_out")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        texture = 1 + 0.2 * np.random.default_rng(k).random(ball.shape)
+        image = nibabel.Nifti1Image((ball * texture).astype(np.float32), np.diag([1, 1, 5, 1]))
+        name = "subject-9" if folder == "held_out" else f"subject-{k}"
+        nibabel.save(image, tmp_path / folder / f"{name}.nii.gz")
+    tiny = ("--steps", "3", "--batch", "2", "--crop", "16", "--widths", "8,8", "--blocks", "1,1")
+    monkeypatch.chdir(tmp_path)
+    text = DOCS.with_name("training.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [line.split() for block in blocks for line in block.splitlines()]
+    assert [c[1] for c in commands] == ["train", "simulate", "recon", "train", "recon"]
+    for program, *arguments in commands:
+        assert program == "restore"
+        result = CliRunner().invoke(app, [*arguments, *(tiny if arguments[0] == "train" else ())])
+        assert result.exit_code == 0, (arguments, result.stderr)
+    for name, complex_mode in (("mine", "separate"), ("complex", "channels")):
+        card = read_card(tmp_path / f"{name}.safetensors")
+        assert card["scaling"] == {"MR": PEAK_RULE}
+        assert (card["complex_mode"], set(card["denoising_psnr_db"])) == (
+            complex_mode,
+            {"15", "25", "50"},
+        )
+        assert (tmp_path / f"{name}.validation.png").is_file()
+    written = {re.sub("^mine", "", p.name) for p in tmp_path.glob("mine*")}
+    assert written == set(re.findall(r"`mine(\.[\w.]+)`", text))
+    for out in ("recon", "recon-complex"):
+        assert nibabel.load(tmp_path / f"{out}.nii.gz").shape == (40, 40, 3)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
+from restore.priors.auto import automatic
 from restore.priors.base import ROUNDING, Denoiser, check_level
 from restore.priors.coded_bridge import CodedConditional, CodedConditionalPrior
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
@@ -32,9 +33,6 @@ Prior = ImagePrior | ConditionalPrior | LatentPrior
 Given = Model | Callable[..., Any] | str | Path | None
 """What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
 
-_SCANS = {"denoiser": "medical"}
-_GREY = {"denoiser": "medical", "conditional": "natural-restore", "latent": "natural-latent"}
-_COLOUR = _GREY | {"denoiser": "natural"}
 _UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
 """Of what a kind of measurement is, and how its intensities become [0, 1]."""
 _SEEN = 0.0025
@@ -333,11 +331,12 @@ def _check_levels(model: Traits, demand: Demand, levels: tuple[float, float]) ->
 
 
 def _bundled_for(demand: Demand) -> str:
-    """The bundled prior of the first kind that there is one of, or ""."""
-    photograph = demand.kind == "image" and not demand.is_complex
-    colour = len(demand.item_shape) == 3 and demand.item_shape[0] == 3
-    table = (_COLOUR if colour else _GREY) if photograph else _SCANS
-    return next((table[kind] for kind in demand.kinds if kind in table), "")
+    """The bundled prior of the first kind that there is one of (`restore.priors.auto`), or ""."""
+    subject = demand.kind
+    if demand.kind == "image" and not demand.is_complex:
+        colour = len(demand.item_shape) == 3 and demand.item_shape[0] == 3
+        subject = "colour" if colour else "grey"
+    return automatic(demand.kinds, subject)
 
 
 _kept: ContextVar[dict[str, Model] | None] = ContextVar("_kept", default=None)

@@ -91,7 +91,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _difference(name: str, found: Any, wanted: Any) -> str:
     if name == "data":
-        return "other images or another --augment"
+        return "other images, or another --augment or --phase"
     if name == "start":
         return "another --init"
     return f"{name.rpartition('.')[2]} {'unknown' if found is None else found}, now {wanted}"

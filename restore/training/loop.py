@@ -104,6 +104,7 @@ def train(
                     **figures(_averaged(network, run.ema)),
                 })  # fmt: skip
             saved, loss_sum, count = time.monotonic() - start, 0.0, 0
+    workers.mean(0)  # nobody goes on before the first has written the state
     return _averaged(network, run.ema), progress
 
 

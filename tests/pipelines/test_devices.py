@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from restore.cli import app
 from restore.errors import ConfigError, DeviceError
 from restore.pipelines.devices import choose_device
-from restore.pipelines.train_job import TrainJob
+from restore.pipelines.train_setup import TrainJob
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from restore.errors import ConfigError, DivergenceError, OutputError, WeightsError
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNetConfig
+from restore.training.augmentation import Augmentation
 from restore.training.corpus import Corpus
 from restore.training.denoiser import (
     DenoiserTraining,
@@ -33,6 +34,7 @@ SINGLE = 1e-4  # float32: a small network in two forms, sums of some hundred pro
 SAMPLED = 0.1  # a median over some thousand draws
 
 TINY = UNetConfig(widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
+PAIRS = UNetConfig(channels=2, widths=(8, 8), blocks=(1, 1), unshuffle=1, embedding=16)
 WIDER = UNetConfig(widths=(8, 12), blocks=(1, 1), unshuffle=1, embedding=16)
 
 BUDGET = {f.name for f in dataclasses.fields(Budget)}
@@ -56,7 +58,11 @@ def settings(**changes) -> DenoiserTraining:
 
 
 def train(state: Path, chosen: DenoiserTraining, *, config: UNetConfig = TINY, **options):
-    corpus = Corpus([stripes(config.channels)], chosen.crop, chosen.seed)
+    pairs = config.channels == 2
+    corpus = Corpus(
+        [stripes(1 if pairs else config.channels)], chosen.crop, chosen.seed,
+        Augmentation(phase=0.5 * pairs), channels=config.channels,
+    )  # fmt: skip
     return train_denoiser(corpus, [], chosen, config, state, **options)
 
 
@@ -94,10 +100,12 @@ class PulledPlug(Exception):
 
 
 @pytest.mark.usefixtures("saved_every_step")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, precision):
+@pytest.mark.parametrize(
+    ("config", "precision"), [(TINY, "float32"), (TINY, "bfloat16"), (PAIRS, "float32")]
+)
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, config, precision):
     chosen = settings(precision=precision)
-    whole, _ = train(tmp_path / "whole.safetensors", chosen)
+    whole, _ = train(tmp_path / "whole.safetensors", chosen, config=config)
 
     def pull(record: dict) -> None:
         if record["step"] in (13, 29):
@@ -106,8 +114,8 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, 
     state = tmp_path / "parts.safetensors"
     for _ in range(2):
         with pytest.raises(PulledPlug):
-            train(state, chosen, report=pull)
-    parts, progress = train(state, chosen)
+            train(state, chosen, config=config, report=pull)
+    parts, progress = train(state, chosen, config=config)
     assert progress.step == 40
     assert same(whole, parts)
 
