@@ -161,6 +161,14 @@ def mri(
     noise: Annotated[
         float, typer.Option(min=0, help="Standard deviation per real channel, 1 = volume maximum.")
     ] = 0.005,
+    trajectory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:N|FILE",
+            help="Not Cartesian: radial:N spokes, spiral:N interleaves, stars:N (3-D), cones:N (3-D), or a .npy file "
+            "of points (readouts, samples, 2 or 3) in cycles per field of view.",
+        ),
+    ] = None,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -182,7 +190,19 @@ def mri(
         ),
     ] = None,
 ) -> None:
-    """Multi-coil Cartesian k-space in the fastMRI layout, with smooth phase and complex noise."""
+    """Multi-coil k-space, in the fastMRI layout or along a trajectory, with smooth phase and complex noise."""
+    if trajectory is not None:
+        given = {
+            "acceleration": acceleration, "center-fraction": center_fraction, "mask": mask, "test": test,
+            "oversampling": oversampling, "columns": columns, "as": None if layout is Layout.scan else layout,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                raise typer.BadParameter(
+                    f"--{name} is for Cartesian k-space; leave it out with --trajectory"
+                )
+        _along_a_trajectory(simulation, trajectory, coils, noise)
+        return
     if layout is Layout.fastmri:
         undersampling = _undersampling(acceleration, center_fraction, mask, test)
         folder = _check_stand_in(simulation, coils == 1, test is not None)
@@ -247,6 +267,28 @@ def ct(
         f"{photons:g} photons",
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
         photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
+    )  # fmt: skip
+
+
+def _along_a_trajectory(simulation: Simulation, trajectory: str, coils: int, noise: float) -> None:
+    """Simulate and write k-space along a trajectory."""
+    from restore.datasets.mri.trajectory_file import write_trajectory_file
+    from restore.datasets.simulate.noncartesian import simulate_noncartesian
+
+    simulation.check()
+    source, chosen = simulation.opened()
+    scan = simulate_noncartesian(
+        source, trajectory, coils=coils, noise=noise, slices=chosen, seed=simulation.seed
+    )
+    count = len(scan.slice_indices)
+    _check_size(source, chosen, math.prod(scan.shape) // count)
+    simulation.written(scan, source, write_trajectory_file, "kspace", layout="trajectory")
+    simulation.report(
+        scan.notes,
+        f"{count} slices, {coils} coils, {' x '.join(map(str, scan.matrix))}, {scan.sampling}, "
+        f"noise {scan.noise_std or 0:.4g}",
+        kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape), matrix=list(scan.matrix),
+        noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
 
 

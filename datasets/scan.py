@@ -148,6 +148,11 @@ class Scan(ABC):
         return True
 
     @property
+    def whole(self) -> bool:
+        """Whether the slices are one item, a volume, and are reconstructed together."""
+        return False
+
+    @property
     @abstractmethod
     def sampling(self) -> str:
         """What was measured, in words."""

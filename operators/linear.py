@@ -71,6 +71,13 @@ class LinearContract(Operator):
         """A^H A x, fused where the operator knows how. x: (*batch, *in_shape)."""
         return linear(self._normal, self._normal, self._image(x))
 
+    def gridded(self, y: Tensor) -> Tensor:
+        """The image that a measurement shows by itself: A^H y, with the density of samples where they lie unevenly.
+
+        y: (*batch, *out_shape) -> (*batch, *in_shape). Raises ShapeError, ConfigError.
+        """
+        return self.adjoint(y)
+
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """A^H v, wherever x is: see `Operator.vjp`."""
         return self.adjoint(v)
@@ -89,7 +96,8 @@ class LinearContract(Operator):
         )
 
     def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
-        """(x0, weight) -> argmin_v 1/2 ||v - x0||^2 + weight precision/2 ||A v - y||^2, exactly and without iterations.
+        """(x0, weight) -> argmin_v 1/2 ||v - x0||^2 + weight precision/2 ||A v - y||^2, exactly and without
+        iterations.
 
         What depends on y alone is computed once, here. None where the operator knows no decomposition of its own: a
         small matrix is decomposed for `svd` alone, since a solver is quicker. y: (*batch, *out_shape).
@@ -122,8 +130,8 @@ def least_squares(
     """argmin |A x - y|^2 + damping |x|^2 by conjugate gradients on the normal equations, from zero.
 
     y: (*batch, *op.out_shape) -> (*batch, *op.in_shape). Every item of the batch, and every slice along `slice_ndim`,
-    has scalars of its own, so a batch gives what its items give alone, and scaling y scales the answer. Stopping early
-    is the regularisation where `damping` is zero.
+    has scalars of its own, so a batch gives what its items give alone, and scaling y scales the answer. Stopping
+    early is the regularisation where `damping` is zero.
     """
     right = op._adjoint(y)
     enough = 4 * torch.finfo(right.dtype).eps  # a residual below it is rounding of the right side

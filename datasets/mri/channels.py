@@ -1,8 +1,8 @@
 """The noise of the receive channels: which are dead, which are louder than others, which share their noise.
 
 May be called by the set-up of k-space; touches nothing but its arguments. Well-behaved channels are left as they are.
-Prewhitening (Pruessmann et al., MRM 46:638, 2001) makes virtual channels of equal, independent noise; least squares of
-these weighs each sample as its noise deserves.
+Prewhitening (Pruessmann et al., MRM 46:638, 2001) makes virtual channels of equal, independent noise; least squares
+of these weighs each sample as its noise deserves.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CORNERS = 0.02
 """Share of the measured samples, those farthest from the middle of k-space, that tell noise without full readouts."""
 
 OUTSKIRTS, INSIDE, ALIKE = 0.2, 0.5, 1.15
-"""The same share where samples from the second quantile on are hardly louder than these, by the third: all of them then
-are noise alone. Levels of a few hundred samples scatter by 5 %; signal falls off by more."""
+"""The same share where samples from the second quantile on are hardly louder than these, by the third: all of them
+then are noise alone. Levels of a few hundred samples scatter by 5 %; signal falls off by more."""
 
 WHITE = 1.35
 """The level of the next lines over that of the quietest from which the object and not noise is seen there."""
@@ -86,8 +86,8 @@ class Whitening:
     def shading(self, kspace: NDArray[Any], region: Region) -> Tensor:
         """The norm of the virtual channels' maps where those of the real ones have norm one, (..., H, W).
 
-        From the low-resolution images of both, (..., coils, H, W) as measured; one where there is noise alone. Maps by
-        ESPIRiT have norm one, times this they keep the image in the units of the measurement.
+        From the low-resolution images of both, (..., coils, H, W) as measured; one where there is noise alone. Maps
+        by ESPIRiT have norm one, times this they keep the image in the units of the measurement.
         """
         weights = np.zeros(kspace.shape[-2:], np.float32)
         sides = []
@@ -113,9 +113,9 @@ class Whitening:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
-    """Of each channel: noise samples (coils, n), their level, whether they are noise (not signal), the root mean square
-    of the middle of k-space, whether anything was received. air: the samples are of air, else of corners. trusted: they
-    are noise alone, so that small differences and correlations between channels count."""
+    """Of each channel: noise samples (coils, n), their level, whether they are noise (not signal), the root mean
+    square of the middle of k-space, whether anything was received. air: the samples are of air, else of corners.
+    trusted: they are noise alone, so that small differences and correlations between channels count."""
 
     samples: NDArray[Any]
     levels: NDArray[np.float64]
@@ -175,6 +175,20 @@ def whitening_of(
     source = "the noise scan" if noise_scan is not None else source
     _tell(notes, f"{said} (by {source}): channels whitened")
     return _whitening(covariance, alive, seen.levels)
+
+
+def whitening_by_scan(noise_scan: NDArray[Any], notes: list[str]) -> Whitening | None:
+    """Of channels that a noise scan (coils, n) tells all about, or None where they are equal and independent.
+
+    Channels whose noise scan is zero leave.
+    """
+    levels = np.sqrt(np.square(np.abs(noise_scan)).mean(axis=1) / 2)
+    alive = levels > 0
+    chosen = _covariance(_Seen(noise_scan, levels, alive, levels, alive, True, True), alive)
+    if chosen is None:
+        return None
+    _tell(notes, f"{chosen[1]} (by the noise scan): channels whitened")
+    return _whitening(chosen[0], alive, levels)
 
 
 def _tell(notes: list[str], text: str) -> None:

@@ -281,7 +281,9 @@ FORMAT = Format(
     holds="scan",
     files=".h5",
     ways="multi-coil and single-coil k-space in and out",
-    claims=lambda content: "kspace" in root_names(content),
+    claims=lambda content: (
+        "kspace" in root_names(content) and "trajectory" not in root_names(content)
+    ),
     open=read_fastmri,
     options=("repair", "kspace_order"),
     called="a fastMRI scan",

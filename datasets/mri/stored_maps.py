@@ -1,6 +1,7 @@
 """Coil maps as files hold them: one for each slice, or one for all; anything else is named.
 
-May be called by the fastMRI reader; touches the open file it is given. What the maps hold is looked at by `given_maps`.
+May be called by the fastMRI reader; touches the open file it is given. What the maps hold is looked at by
+`given_maps`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ NAME = "sensitivity_maps"
 
 
 def read_maps(
-    file: h5py.File, path: Path, shape: tuple[int, int, int, int], notes: list[str]
+    file: h5py.File, path: Path, shape: tuple[int, ...], notes: list[str]
 ) -> LazyStack | None:
-    """Maps complex64 of `shape` (slices, coils, H, W), or None where there are none.
+    """Maps complex64 of `shape` (slices, coils, H, W), or (1, coils, D, H, W) of a volume; None where there are none.
 
-    One set (coils, H, W) or (1, coils, H, W) serves all slices, with a note. A slice with NaN or infinite values is an
-    InputError when it is read; other shapes are one at once.
+    One set (coils, H, W) or (1, coils, H, W) serves all slices, with a note. A slice with NaN or infinite values is
+    an InputError when it is read; other shapes are one at once.
     """
     found = find_dataset(file, NAME, pairs=True)
     if found is None:
@@ -35,7 +36,7 @@ def read_maps(
         sizes = sizes[:-1]
     if sizes not in (shape, shape[1:], (1, *shape[1:])):
         raise InputError(path, f"'{NAME}' has shape {sizes}, {_why(sizes, shape)}", _todo(shape))
-    single = len(sizes) == 3
+    single = sizes == shape[1:]
     if sizes != shape and shape[0] > 1:
         notes.append(f"'{NAME}' {sizes} serve all {shape[0]} slices")
     if found.dtype.kind not in "cV" and len(found.shape) == len(sizes):
@@ -61,7 +62,7 @@ def _todo(shape: tuple[int, ...]) -> str:
     return f"expected {shape} (slices, coils, H, W) or {shape[1:]}; or leave the maps out: they are then estimated"
 
 
-def _why(sizes: tuple[int, ...], shape: tuple[int, int, int, int]) -> str:
+def _why(sizes: tuple[int, ...], shape: tuple[int, ...]) -> str:
     """What is unlike k-space of `shape`."""
     if sorted(sizes) in (sorted(shape), sorted(shape[1:])):
         return "the axes of k-space in another order"

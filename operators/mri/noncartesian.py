@@ -114,6 +114,11 @@ class NonCartesianMRI(LinearOperator):
         """The axis of coils, counted from the last of an image."""
         return -1 - self.trajectory.ndim
 
+    def gridded(self, y: Tensor) -> Tensor:
+        """A^H W y, W the room that each sample has in k-space: the image at its own intensities. Raises
+        ShapeError."""
+        return self.adjoint(self._measured(y) * self._weights)
+
     def _apply(self, x: Tensor) -> Tensor:
         return nufft(self.maps * x.unsqueeze(self._coils), self.trajectory, self.trajectory.ndim)
 

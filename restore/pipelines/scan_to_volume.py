@@ -107,7 +107,7 @@ def reconstruct(
     setup = scan.setup(options)
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
     pieces: list[Piece] = []
-    chunks = _chunks(scan, sampler.couples_slices, device)
+    chunks = _chunks(scan, sampler.couples_slices or scan.whole, device)
     for which in chunks:
         piece = None if kept is None else kept.get(which)
         if piece is None:

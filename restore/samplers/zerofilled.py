@@ -1,4 +1,5 @@
-"""Zero-filled: the adjoint image A^H y, what a scanner shows without any reconstruction."""
+"""Zero-filled: the adjoint image, gridded where samples lie unevenly: what a scanner shows without any
+reconstruction."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from restore.samplers.base import Sampler
 
 @dataclasses.dataclass(frozen=True)
 class ZeroFilled(Sampler):
-    """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; the masked image for inpainting."""
+    """x = A^H y: inverse FFT of zero-filled k-space combined by the coil maps; gridding with density compensation
+    along a trajectory; the masked image for inpainting.
+    """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
     fits_data: ClassVar[bool] = False
@@ -23,4 +26,4 @@ class ZeroFilled(Sampler):
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step."""
-        yield Step(0, 1, 0.0, problem.unweighted.rhs, 0)
+        yield Step(0, 1, 0.0, problem.linear.gridded(problem.unit_y), 0)

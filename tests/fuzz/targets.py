@@ -48,12 +48,14 @@ from restore.cli.replay import read_record
 from restore.datasets.ct.measurement import write_ct_measurement
 from restore.datasets.fetch_table import TABLES, entries
 from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.trajectory_file import write_trajectory_file
 from restore.datasets.open import open_scan, read, read_image, write
 from restore.datasets.picture.images import write_image
 from restore.datasets.picture.kernel_files import read_kernel
 from restore.datasets.plain_yaml import read_plain_yaml
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.noncartesian import simulate_noncartesian
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
@@ -147,6 +149,12 @@ def _mri(folder: Path) -> Path:
     write_fastmri(
         simulate_mri(volume, coils=2, acceleration=2, center_fraction=0.3), folder / "a.h5"
     )
+    return folder / "a.h5"
+
+
+def _trajectory(folder: Path) -> Path:
+    volume = dataclasses.replace(_volume(), data=head_phantom((2, 16, 16)).data)
+    write_trajectory_file(simulate_noncartesian(volume, "radial:40", coils=2), folder / "a.h5")
     return folder / "a.h5"
 
 
@@ -372,6 +380,7 @@ TARGETS = (
     Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
     Target("dicom-frames", _frames, lambda p: read(p.parent, index=1), (dicom_elements, damaged_bytes)),
     Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
+    Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("npy", _array, _scan, (numpy_header, damaged_bytes)),

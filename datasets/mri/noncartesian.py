@@ -1,0 +1,57 @@
+"""K-space along a trajectory as a scan: radial, spiral, or any other, of slices or of a volume.
+
+Made by the readers and the simulator; what is done with it stands in `encoded`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.mri.encoded import EncodedScan
+from restore.operators.mri.trajectories import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from restore.operators.base import LinearOperator
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class NonCartesianScan(EncodedScan):
+    """kspace: complex64 (items, coils, readouts, samples). points: float64 (readouts, samples, 2 or 3), in cycles
+    per field of view of `matrix`, row axis first; the same for all slices."""
+
+    points: NDArray[np.float64]
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """The points as the operators take them, one object for all slices: what is made of it is kept."""
+        return Trajectory(self.points)
+
+    @property
+    def sampling(self) -> str:
+        """The kind of trajectory and how many readouts it has."""
+        readouts, samples = self.points.shape[:2]
+        pattern = str(self.settings.get("trajectory", "trajectory as measured"))
+        return f"{pattern}, {readouts} readouts of {samples} samples"
+
+    def operator(self, maps: Tensor) -> LinearOperator:
+        """`NonCartesianMRI`."""
+        from restore.operators.mri.noncartesian import NonCartesianMRI
+
+        return NonCartesianMRI(maps, self.trajectory)
+
+    def centre(self, kspace: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+        """`gridded_centre`. Raises ConfigError."""
+        from restore.operators.mri.regridding import gridded_centre
+
+        return gridded_centre(kspace, self.trajectory, self.matrix)
+
+    def radius(self) -> NDArray[np.float64]:
+        """Root sum of squares of the coordinates over half the matrix."""
+        return np.asarray(np.sqrt(np.square(self.points / (np.array(self.matrix) / 2)).sum(-1)))
