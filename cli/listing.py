@@ -83,14 +83,25 @@ def _values(setting: dict[str, Any]) -> str:
 
 
 def operators() -> list[dict[str, Any]]:
-    """Forward models: class, kind, what it does; those that only combine others are left out."""
-    found = []
-    for path in sorted(_folder("operators").rglob("*.py")):
-        for node in _public_classes(path):
-            contract = next((_CONTRACTS[b] for b in _names(node.bases) if b in _CONTRACTS), None)
-            if contract is not None and path.stem not in ("algebra", "base", "nonlinear"):
-                found.append({"name": node.name, "kind": contract, "what": _summary(node)})
-    return found
+    """Forward models: class, kind, what it does; left out are those that combine others or that others derive from."""
+    files = sorted(_folder("operators").rglob("*.py"))
+    nodes = [(path.stem, node) for path in files for node in _public_classes(path)]
+    bases = {node.name: _names(node.bases) for _, node in nodes}
+    families = {base for names in bases.values() for base in names}
+    return [
+        {"name": node.name, "kind": kind, "what": _summary(node)}
+        for stem, node in nodes
+        if (kind := _contract(node.name, bases)) is not None
+        and node.name not in families and stem not in ("algebra", "base", "nonlinear")
+    ]  # fmt: skip
+
+
+def _contract(name: str, bases: dict[str, list[str]]) -> str | None:
+    """Of a class, from its bases and theirs: "linear", "non-linear" or None for no operator."""
+    if name in _CONTRACTS:
+        return _CONTRACTS[name]
+    kinds = (_contract(base, bases) for base in bases.get(name, []))
+    return next((kind for kind in kinds if kind is not None), None)
 
 
 def samplers() -> list[dict[str, Any]]:
