@@ -67,7 +67,7 @@ def restore_picture(
     ] = False,
     sampler: Annotated[
         str,
-        typer.Option(help="auto (dds; tweedie to denoise), or a name."),
+        typer.Option(help="auto (dds; tweedie to denoise; split for several samples), or a name."),
     ] = "auto",
     prior: Annotated[
         str,

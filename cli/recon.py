@@ -32,9 +32,9 @@ def command(
     sampler: Annotated[
         str,
         typer.Option(
-            help="dds, reddiff, diffusionmbir, tv, ...; split for samples (`restore list samplers`)."
+            help="auto (dds; split for several samples), or a name (`restore list samplers`)."
         ),
-    ] = "dds",
+    ] = "auto",
     prior: Annotated[
         str,
         typer.Option(
@@ -106,18 +106,20 @@ def command(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.run_recon import ReconJob, plan, rehearse, std_path, tidy
     from restore.pipelines.scan_to_volume import ReconOptions
+    from restore.registry import usual_sampler
 
     chosen = choose_device(device)
     for path in (out, std_path(out)) if sampling.samples > 1 else (out,):
         check_output(path, scan, prior, like, config_file(), overwrite=True, probe=False)
     samples = sampling.samples
+    named = usual_sampler(samples) if sampler == "auto" else sampler
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
-        scan, out, sampler, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
+        scan, out, named, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, overwrite=overwrite,
     )  # fmt: skip

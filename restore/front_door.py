@@ -31,7 +31,7 @@ from restore.operators.own import check_own
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
-from restore.registry import check_operator, load_sampler, name_of
+from restore.registry import check_operator, load_sampler, name_of, usual_sampler
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
 from restore.torch_state import plain_torch
@@ -48,7 +48,7 @@ def solve(
     *,
     noise: Noise | float | str | None = None,
     prior: Given = "auto",
-    sampler: Sampler | str = "dds",
+    sampler: Sampler | str = "auto",
     samples: int = 1,
     seed: int = 0,
     scaling: Scaling | None = None,
@@ -66,9 +66,9 @@ def solve(
     prior: a bundled name, a weight file, a model, any function or network D(x, sigma) that takes noise of sigma out of
     pictures x (N, channels, H, W) in 0..1 (`restore.priors.FromDenoiser` declares other ranges), or "auto": the bundled
     one of the kind that the sampler needs. Networks run in eval mode, on y's device as a copy where
-    they lie elsewhere, and are given back as they were. sampler: a name with its tuned
-    preset for this operator, or a configured sampler; `settings` replace single values of a named one ("preset"
-    chooses another preset). samples > 1 gives the posterior mean and standard
+    they lie elsewhere, and are given back as they were. sampler: "auto" (dds, or split for several samples), a name
+    with its tuned preset for this operator, or a configured sampler; `settings` replace single values of a named one
+    ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
     cost of one forward projection each; the last step has it anyway.
@@ -90,7 +90,9 @@ def solve(
         found = solve_problem(
             problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
         )  # fmt: skip
-        kind = type(sampler) if isinstance(sampler, Sampler) else load_sampler(sampler)
+        kind = (
+            load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
+        )
         x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
         doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
         return dataclasses.replace(
@@ -104,7 +106,7 @@ def solve_problem(
     problem: Problem,
     *,
     prior: Given = "auto",
-    sampler: Sampler | str = "dds",
+    sampler: Sampler | str = "auto",
     samples: int = 1,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
@@ -117,7 +119,8 @@ def solve_problem(
         raise ConfigError(f"samples must be at least 1 and at most {MOST_SAMPLES}, got {samples}")
     problem, told, said = _with_noise(problem)
     _check_seen(problem)
-    runner = _sampler(sampler, problem.operator, settings)
+    named = usual_sampler(samples) if sampler == "auto" else sampler
+    runner = _sampler(named, problem.operator, settings)
     check_operator(type(runner), problem.operator)
     runner, changed = runner.for_samples(samples)
     said += changed
@@ -129,12 +132,16 @@ def solve_problem(
             level = float(torch.as_tensor(level).max())
             said += check_brightness(problem.observed, problem.operator, problem.scaling, level)
             said += check_gain(problem.operator)
+        centre = _Centre.of(runner, problem, model, samples)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
             x0, records = _consume(runner, problem, fit(model, asked), draws, on_step, trace)
-            results.append(problem.scaling.to_physical(x0))
+            results.append(x0)
             log += [{"sample": k, **record} for record in records]
-    stacked = torch.stack(results)
+        unit = torch.stack(results)
+        if centre is not None:
+            unit = centre.moved(unit, log, seed)
+    stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(
             f"all {samples} samples are the same: {name_of(type(runner))} draws nothing here, and their deviation of 0 "
@@ -146,10 +153,48 @@ def solve_problem(
             "sampler": name_of(type(runner)), "settings": dataclasses.asdict(runner),
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
-            "noise": repr(problem.noise), "noise_is": told,
+            "noise": repr(problem.noise), "noise_is": told, "mean_by": None if centre is None else centre.record,
         },
         notes=tuple(said),
     )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Centre:
+    """Several samples get the mean of half as many runs of another sampler (`Sampler.mean_by`)."""
+
+    sampler: Sampler
+    problem: Problem
+    prior: Prior | None
+    runs: int
+
+    @classmethod
+    def of(
+        cls, runner: Sampler, problem: Problem, model: Model | None, samples: int
+    ) -> _Centre | None:
+        """None for one sample, and for samplers whose samples have the best mean themselves. Raises ConfigError."""
+        other = runner.mean_by(problem.operator) if samples > 1 else None
+        if other is None:
+            return None
+        return cls(other, problem, prior_for(model, other, problem), samples // 2)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a result's provenance says of it."""
+        name, settings = name_of(type(self.sampler)), dataclasses.asdict(self.sampler)
+        return {"sampler": name, "runs": self.runs, "settings": settings}
+
+    def moved(self, samples: Tensor, log: list[dict[str, Any]], seed: int) -> Tensor:
+        """Samples (K, ...) about the runs' mean; the misfits in their last records become theirs."""
+        total = torch.zeros_like(samples[0])
+        for k in range(self.runs):
+            draws = Draws(seed, [f"centre {k}/{name}" for name in self.problem.ids])
+            x0, _ = _consume(self.sampler, self.problem, self.prior, draws, None, trace=False)
+            total += x0
+        out = samples - samples.mean(0) + total / self.runs
+        for record in {r["sample"]: r for r in log}.values():
+            record["misfit"] = self.problem.misfit(out[record["sample"]])
+        return out
 
 
 def _check_kinds(scaling: Any, on_step: Any) -> None:

@@ -28,6 +28,11 @@ def sampler_names() -> dict[str, str]:
     return names | {e.name: f"from {e.value}" for e in _entries()}
 
 
+def usual_sampler(samples: int) -> str:
+    """The sampler of whoever names none: dds, whose one image is best; split for several, which are spread rightly."""
+    return "dds" if samples == 1 else "split"
+
+
 def load_sampler(name: str) -> type[Sampler]:
     """The sampler class of a name. Raises ConfigError with the nearest name, or why another package's is none."""
     files, entries = _files(), {e.name: e for e in _entries()}

@@ -20,6 +20,7 @@ from restore.operators.image.blur import BOUNDARIES, Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import parse_kernel
+from restore.registry import usual_sampler
 from restore.unknown_noise import estimated_noise
 
 Task = Literal["inpaint", "deblur", "superres", "denoise"]
@@ -101,11 +102,10 @@ class Degradation:
 
 
 def default_sampler(task: Task, settings: dict[str, Any], samples: int) -> str:
-    """The sampler that serves a task best: one exact call for denoising, DDS for the rest.
-
-    DDS denoises too where steps or several samples are asked for.
-    """
-    return "tweedie" if task == "denoise" and samples == 1 and not settings else "dds"
+    """The sampler that serves a task best: one exact call for denoising without settings, else the usual one."""
+    if task == "denoise" and samples == 1 and not settings:
+        return "tweedie"
+    return usual_sampler(samples)
 
 
 def classical_baseline(task: Task) -> str:

@@ -22,7 +22,8 @@ RINGS = 24
 """Bands of equal width of the spatial frequency, from 0 to that of the diagonal, sqrt(1/2) cycles a pixel."""
 LEVELS = tuple(10 ** (-3 + i / 3) for i in range(13))
 """Noise levels of a table: 0.001 to 10 in units of the intensity range, three a decade."""
-_HIGHEST = math.sqrt(0.5)
+HIGHEST = math.sqrt(0.5)
+"""The frequency of the diagonal, in cycles a pixel."""
 _LEAST = 1e-30  # power of a ring without error, such as that of an image too small to reach it
 
 
@@ -60,7 +61,7 @@ class ErrorSpectrum:
         )
         below = 2 * min(0.0, math.log(sigma / self.sigmas[0]))
         rings = rows.shape[1]
-        place = _frequency(shape) / _HIGHEST * rings - 0.5
+        place = frequency(shape) / HIGHEST * rings - 0.5
         low = place.floor().clamp(0, rings - 1)
         high = (low + 1).clamp(max=rings - 1)
         t = (place - low).clamp(0, 1)
@@ -101,7 +102,7 @@ def measured(prior: Denoiser, images: Sequence[Tensor], *, seed: int = 0) -> Err
             noise = torch.randn(image.shape, generator=g, dtype=torch.float32)
             error = prior((image + sigma * noise)[None], sigma)[0] - image
             found = torch.fft.fft2(error.double(), norm="ortho").abs().square().mean(0).flatten()
-            ring = (_frequency(image.shape[-2:]).flatten() / _HIGHEST * RINGS).long()
+            ring = (frequency(image.shape[-2:]).flatten() / HIGHEST * RINGS).long()
             ring = ring.clamp(max=RINGS - 1)
             total.index_add_(0, ring, found)
             weight.index_add_(0, ring, torch.ones_like(found))
@@ -109,7 +110,7 @@ def measured(prior: Denoiser, images: Sequence[Tensor], *, seed: int = 0) -> Err
     return ErrorSpectrum(tuple(sigmas), tuple(power))
 
 
-def _frequency(shape: Sequence[int]) -> Tensor:
+def frequency(shape: Sequence[int]) -> Tensor:
     """|f| in cycles a pixel on the grid of the 2-D DFT."""
     fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in shape[-2:])
     return torch.hypot(fy[:, None], fx[None, :])

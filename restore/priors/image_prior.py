@@ -63,7 +63,8 @@ class ImagePrior:
 
     def error_power(self, sigma: float) -> Tensor | None:
         """The power of the answer's error by frequency, (H, W) or (C, H, W), of re and of im alike; see `Denoiser`."""
-        return self.prior.error_power(max(sigma, self.prior.sigma_min), self.item_shape)
+        known = self.prior.error_power(max(sigma, self.prior.sigma_min), self.item_shape)
+        return known[0] if known is not None and known.ndim > len(self.item_shape) else known
 
     def _real(self, x: Tensor, sigma: float) -> Tensor:
         planes = x.reshape(-1, self._channels, *x.shape[-2:])

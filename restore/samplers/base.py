@@ -116,6 +116,13 @@ class Sampler(ABC):
         """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""
         return None
 
+    def mean_by(self, operator: OperatorTraits) -> Sampler | None:
+        """Whose runs give the mean of several samples, these being moved to it: better ones than their own mean.
+
+        None: their own mean. It uses the same kind of prior.
+        """
+        return None
+
     def step(self, level: NoiseLevel, x0: Tensor, evaluations: int = 0, **info: Any) -> Step:
         """The step of a level with its estimate, which is checked. Raises DivergenceError."""
         return Step(level.i, level.n, level.sigma, self.finite(x0, level), evaluations, info)

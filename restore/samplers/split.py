@@ -1,7 +1,8 @@
 """Split: one denoiser call a level, then an exact draw of the clean image from a Gaussian around it times the data.
 
 The split of Zhang, Chu, Berner, Meng, Anandkumar, Song, "Improving diffusion inverse problem solving with decoupled
-noise annealing" (DAPS), CVPR 2025, with a linear solve in place of their Langevin steps and a measured covariance.
+noise annealing" (DAPS), CVPR 2025, and of Wu, Sun, Chen, Zhang, Yue, Bouman, "Principled probabilistic imaging using
+diffusion models as plug-and-play priors" (PnP-DM), NeurIPS 2024, with a linear solve and a covariance that fits.
 """
 
 from __future__ import annotations
@@ -18,11 +19,20 @@ from restore.linalg.conjugate_gradients import cg
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
+from restore.samplers.base import OperatorTraits, Sampler
+from restore.samplers.dds import DDS
 from restore.samplers.toolbox.chain import Chain, renoised
+from restore.samplers.toolbox.error_covariance import Matched, Root
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.reverse import flow, flow_levels, reverse, reverse_levels
 from restore.solvers.proximal import DataTerm
 
 _NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to s ||A||
+
+# What both published samplers share here: R = s^2, their own mean, pictures as they lie
+_PUBLISHED: dict[str, Any] = {
+    "start": "noise", "covariance": "level", "matched": False, "cg_iters": 40, "centre": "none", "turns": False,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +44,31 @@ class Split(Chain):
     (I + B A^H W A B) v = e2 + B A^H (W (y - A d) + W^1/2 e1), by cg_iters steps of CG from v = e2: what the data say
     nothing about has its spread of N(d, R) from the first step, however few are made.
 
-    covariance "spectrum": R is diagonal in Fourier, min(s^2, inflation E(s, f)) with E the power of the denoiser's
-    error, which the prior knows (`restore.priors.error_spectrum`); where it does not, and for "level", R = s^2.
-    With the exact error of a Gaussian prior, inflation 1 and many CG steps, every level is an exact draw from the
-    posterior at any number of levels.
+    R is diagonal in Fourier, min(s^2, c inflation E(s, f)) with E the power of the denoiser's error, which the prior
+    knows (`restore.priors.error_spectrum`; s^2 where it does not). matched: c follows the residuals of this very run,
+    by item and band (`toolbox.error_covariance`), at no further call of prior or operator, whatever image the prior
+    is asked about. With the exact error of a Gaussian prior, inflation 1 and many CG steps, every level is
+    an exact draw from the posterior at any number of levels.
+    centre "dds": several samples are moved to the mean of half as many runs of the tuned `dds`, 1 to 3 dB better than
+    their own. Their deviation then is what the error of that mean should be; the interval from the least to the largest
+    of K covers somewhat more than (K - 1)/(K + 1) (docs/uncertainty.md). One sample alone is a draw.
     Unknown noise, or none: a deviation of 0.01 s ||A|| is assumed, which fades along the chain.
 
-    Differs from the paper:
-    - one call of the denoiser a level in place of an ODE solve: the end point of the ODE is no mean, and R = s^2 around
-      it doubles the variance of the samples.
-    - the inner draw is exact up to CG; DAPS takes 100 Langevin steps a level.
-    - E is a mean over images: where an image is harder than the others the spread is too small, and inflation 2 makes
-      up for it (0.77 to 0.84 of the pixels in the interval of 8 samples, where 0.78 is right).
-    - the mean of samples is 1 to 5 dB below that of the tuned `dds`, whose spread is far too small; most where much of
-      the image is air, since R is the same everywhere.
+    Presets "daps" and "pnpdm" have the published levels, for images in 0..1 in place of -1..1.
+    daps: d is the end of a probability-flow ODE, R = s^2. Its samples are spread twice too widely on Gaussian priors,
+    because the end of the ODE is no mean of x0 given x.
+    pnpdm: z is drawn from N(x, s^2) times the likelihood, x from the prior given z by the reverse SDE, and x is kept;
+    with the published floor of s the data are trusted as if they had the variance sigma_y^2 + s^2 (floor sigma_y/2 or
+    less, `sigma_end`, mends that).
+
+    Differs from the papers:
+    - one call of the denoiser a level in place of an ODE or SDE, but for those two presets.
+    - the inner draw is exact up to CG; DAPS takes 100 Langevin steps a level. Released code weights the misfit twice
+      (the gradient of the square, not of its half), assumes noise of 0.01 where 0.05 is true, gives its Hamiltonian
+      steps noise of variance 2 (1 - m) in place of 1 - m^2, and turns what is not finite into zeros in silence.
+    - pnpdm: the reverse SDE starts at the noise that z has; released code starts at the next level of its grid below,
+      and so leaves noise; its last step goes as far beyond D(x, s) as x lay before. It names results by the best PSNR
+      of all iterations; here the last one counts.
     """
 
     error: ClassVar[bool] = True
@@ -60,51 +81,111 @@ class Split(Chain):
         "posterior": {"n_steps": 40, "cg_iters": 30},
         # The right mean and spread on a Gaussian prior
         "posterior-analytic": {
-            "sigma_start": 20.0, "start": "noise", "inflation": 1.0, "cg_iters": 40, "turns": False,
+            "sigma_start": 20.0, "start": "noise", "matched": False, "cg_iters": 40, "centre": "none", "turns": False,
+        },
+        "daps": {
+            **_PUBLISHED, "n_steps": 200, "sigma_start": 50.0, "sigma_end": 0.05, "estimate": "ode", "inner_steps": 5,
+        },
+        "pnpdm": {
+            **_PUBLISHED, "n_steps": 100, "schedule": "decay", "sigma_start": 5.0, "sigma_end": 0.15, "estimate": "sde",
+            "inner_steps": 100, "kept": "prior",
         },
     }  # fmt: skip
 
     n_steps: int = shared(Chain, "n_steps", 20)
-    schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
+    schedule: Literal["karras", "ve", "vp", "decay"] = setting(
+        "karras", "levels: karras or ve (geometric) from sigma_start to sigma_end, vp, or decay (by 0.9 to sigma_end)"
+    )  # fmt: skip
     sigma_end: float = shared(Chain, "sigma_end", 0.003)
     start: Literal["degraded", "noise"] = shared(Chain, "start")
-    covariance: Literal["spectrum", "level"] = setting("spectrum", "R, see above")
-    inflation: float = setting(2.0, "a factor of the prior's error spectrum", above=0)
+    covariance: Literal["spectrum", "level"] = setting(
+        "spectrum", "R before it is matched: E or s^2"
+    )
+    inflation: float = setting(1.0, "a factor of the prior's error spectrum", above=0)
+    matched: bool = setting(True, "R follows the residuals, see above")
     cg_iters: int = setting(15, "CG steps of a draw", at_least=1)
+    centre: Literal["dds", "none"] = setting("dds", "whose runs give the mean of several samples")
+    estimate: Literal["denoiser", "ode", "sde"] = setting(
+        "denoiser", "from a noisy image to a clean one: D(x, s), the end of an ODE, or a draw of the reverse SDE"
+    )  # fmt: skip
+    inner_steps: int = setting(5, "levels of that ODE, or of the SDE's whole grid", at_least=1)
+    kept: Literal["data", "prior"] = setting(
+        "data", "the sample is the image drawn with the data, or the prior's answer to it"
+    )
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds x0, a draw. Raises DivergenceError."""
-        levels = self.levels()
+        levels, k = self.levels(), problem.item_ndim
         x = self.first(problem, draws, levels[0])
+        matched = Matched(x, k) if self.matched else None
         for level in levels:
-            d = self.denoised(prior, x, level)
-            root = Root(self._power(prior, level), d)
-            x0 = self._drawn(problem, d, root, level, draws)
+            if self.kept == "prior":
+                z = self._drawn(problem, x, self._power(prior, level, x), matched, level, draws)
+                x = x0 = self._clean(prior, z, level, draws, k)
+            else:
+                d = self._clean(prior, x, level, draws, k)
+                x0 = self._drawn(problem, d, self._power(prior, level, d), matched, level, draws)
             yield self.step(level, x0, prior.evaluations)
-            if level.next:
-                x = renoised(x0, None, draws.normal_like(x0, problem.item_ndim), level.next, 1)
+            if level.next and self.kept == "data":
+                x = renoised(x0, None, draws.normal_like(x0, k), level.next, 1)
 
-    def _power(self, prior: ImagePrior, level: NoiseLevel) -> Tensor | float:
-        """R, by frequency where it differs."""
+    def cost(self, problem: Problem | None = None) -> int:
+        """n_steps; times inner_steps for daps
+
+        Of a sample; the mean of several takes half as many runs of dds besides.
+        """
+        return sum(len(self._walk(level)) for level in self.levels())
+
+    def noise_range(self, problem: Problem) -> tuple[float, float] | None:
+        """The lowest and the highest level that a denoiser hears."""
+        heard = [s for level in self.levels() for s in self._walk(level)]
+        return min(heard), max(heard)
+
+    def mean_by(self, operator: OperatorTraits) -> Sampler | None:
+        """The tuned dds, where centre says so."""
+        return DDS.configured("tuned", operator, {}) if self.centre == "dds" else None
+
+    def _walk(self, level: NoiseLevel) -> list[float]:
+        """The noise levels at which the prior is called within a level."""
+        if self.estimate == "denoiser":
+            return [level.told]
+        walk = flow_levels if self.estimate == "ode" else reverse_levels
+        return walk(level.told, self.inner_steps)
+
+    def _clean(self, prior: ImagePrior, x: Tensor, level: NoiseLevel, draws: Draws, k: int) -> Tensor:  # fmt: skip
+        def denoise(v: Tensor, sigma: float) -> Tensor:
+            return prior(v, sigma, turn=self.turn(level))
+
+        if self.estimate == "sde":
+            return reverse(denoise, x, self._walk(level), lambda: draws.normal_like(x, k))
+        return flow(denoise, x, self._walk(level))  # of one level: D(x, s)
+
+    def _power(self, prior: ImagePrior, level: NoiseLevel, like: Tensor) -> Tensor:
+        """inflation E by frequency; s^2 where it is not known."""
         known = prior.error_power(level.told) if self.covariance == "spectrum" else None
-        most = level.sigma**2
-        return most if known is None else (self.inflation * known).clamp(max=most)
+        if known is None:
+            return torch.full(like.shape[-2:], level.sigma**2, dtype=torch.float64)
+        return self.inflation * known
 
     def _drawn(
-        self, problem: Problem, d: Tensor, root: Root, level: NoiseLevel, draws: Draws
-    ) -> Tensor:
+        self, problem: Problem, d: Tensor, power: Tensor, matched: Matched | None, level: NoiseLevel, draws: Draws
+    ) -> Tensor:  # fmt: skip
         """x0 ~ N(d, R) exp(-f), f the data term, up to CG."""
-        term = self._term(problem, level)
-        operator, k = term.operator, problem.item_ndim
-        e1 = draws.normal_like(term.y, operator.measured_ndim)
+        term, most, k = self._term(problem, level), level.sigma**2, problem.item_ndim
+        root = Root(power.clamp(max=most) if matched is None else matched(power, most), d)
+        e1 = draws.normal_like(term.y, term.operator.measured_ndim)
         e2 = draws.normal_like(d, k)
-        noise = operator.adjoint(e1 if term.precision is None else term.precision**0.5 * e1)
-        shift = root(noise - term.gradient(d))
+        e1 = e1 if term.precision is None else term.precision**0.5 * e1
+        noise, found = root(term.operator.adjoint(e1)), root(term.gradient(d))
+        spread = root(term.normal(root(e2)))
+        if matched is not None:
+            matched.follow(found, spread, noise)
 
         def system(v: Tensor) -> Tensor:
             return v + root(term.normal(root(v)))
 
-        return d + root(cg(system, e2 + shift, e2, iters=self.cg_iters, item_ndim=k).x)
+        u = cg(system, noise - found - spread, iters=self.cg_iters, item_ndim=k).x
+        return d + root(e2 + u)
 
     def _term(self, problem: Problem, level: NoiseLevel) -> DataTerm:
         """The weighted data term, with an assumed weight where the noise has none."""
@@ -112,23 +193,3 @@ class Split(Chain):
             return problem.data
         deviation = _NOISELESS * level.sigma * problem.linear.norm()
         return DataTerm(problem.linear, problem.unit_y, deviation**-2)
-
-
-class Root:
-    """B = R^1/2 for R constant or diagonal in the 2-D DFT, of re and im alike.
-
-    power: R, a number or (H, W) or (C, H, W), symmetric under frequency reversal. like: an image, for type and device.
-    """
-
-    def __init__(self, power: Tensor | float, like: Tensor) -> None:
-        real = like.real.dtype if like.is_complex() else like.dtype
-        self.gain: Tensor | float = (
-            power.sqrt().to(like.device, real) if isinstance(power, Tensor) else power**0.5
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """B x. x: (..., H, W)."""
-        if isinstance(self.gain, float):
-            return self.gain * x
-        out = torch.fft.ifft2(torch.fft.fft2(x) * self.gain)
-        return out if x.is_complex() else out.real

@@ -61,7 +61,7 @@ def test_report_of_a_reconstruction(kind, scans, verb, tmp_path):
     text = (folder / "index.html").read_text("utf-8")
     names = re.findall(r"<figcaption><b>(.+?)</b>", text)
     first = {"mri": "input: zerofilled", "ct": "input: fbp"}[kind]
-    assert names == [first, "dds", "reference"] * 3
+    assert names == [first, "split", "reference"] * 3
     assert "Slice 1<" in text
     assert "Slice 7<" in text
     assert text.count("standard deviation</p>") == 3

@@ -235,3 +235,22 @@ def test_faults(case, nan):
     y = torch.as_tensor(case.y)[None]
     with pytest.raises(DivergenceError, match="step 1 of 30"):
         solve(y, case.operator, noise=0.1, prior=nan(), sampler=DiffPIR())
+
+
+def test_dpir_is_half_quadratic_splitting_by_frequency():
+    g = torch.Generator().manual_seed(5)
+    A = Blur(gaussian(1.2).double(), SHAPE, "circular")
+    c = torch.rand(1, generator=g, dtype=torch.float64) * 0.2
+    p = GaussianPrior(torch.zeros(SHAPE, dtype=torch.float64), spectrum=c.expand(SHAPE))
+    std, y = 0.03, torch.rand(SHAPE, generator=g, dtype=torch.float64)
+    sampler = DiffPIR.configured("dpir", A, {})
+    *_, last = sampler.steps(Problem(y, A, Gaussian(std)), ImagePrior(p, SHAPE, False), Draws(0, ["0"]))  # fmt: skip
+    dot = torch.zeros(SHAPE, dtype=torch.float64)
+    dot[0, 0] = 1
+    a, data = torch.fft.fft2(A(dot)), torch.fft.fft2(y)
+    z = data
+    for s in np.geomspace(49 / 255, std, 8):
+        rho = 0.23 * std**2 / s**2
+        z = (a.conj() * data + rho * z) / (a.abs() ** 2 + rho) * c / (c + s**2)
+    assert torch.allclose(last.x0, torch.fft.ifft2(z).real, atol=STORED)
+    assert sampler.cost() == last.evaluations == 8

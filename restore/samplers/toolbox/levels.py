@@ -15,8 +15,8 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 
-Schedule = Literal["karras", "ve", "vp", "quadratic", "continuous", "flow", "sd", "ldm"]
-"""The names of `grid`: the first two run from sigma_start to sigma_end, the others have ends of their own."""
+Schedule = Literal["karras", "ve", "vp", "quadratic", "continuous", "flow", "decay", "sd", "ldm"]
+"""The names of `grid`: the first two and decay run from sigma_start to sigma_end, the others have ends of their own."""
 
 TIMES = 1000
 """Times of the discrete variance-preserving schedules."""
@@ -77,6 +77,12 @@ def geometric(n_steps: int, sigma_start: float, sigma_end: float) -> list[float]
     _check(n_steps, sigma_start, sigma_end)
     t = torch.linspace(1, 0, n_steps, dtype=torch.float64)
     return (sigma_end * (sigma_start / sigma_end) ** t).tolist()
+
+
+def decay(n_steps: int, sigma_start: float, sigma_end: float) -> list[float]:
+    """max(sigma_start 0.9^k, sigma_end): Wu and others, PnP-DM, NeurIPS 2024."""
+    _check(n_steps, sigma_start, sigma_end)
+    return [max(sigma_start * 0.9**k, sigma_end) for k in range(n_steps)]
 
 
 def vp(n_steps: int) -> list[float]:
@@ -173,7 +179,7 @@ def _check(n_steps: int, sigma_start: float, sigma_end: float) -> None:
 
 
 _GRIDS: dict[str, Callable[[int, float, float], list[float]]] = {
-    "karras": karras, "ve": geometric,
+    "karras": karras, "ve": geometric, "decay": decay,
     "vp": lambda n, start, end: vp(n), "quadratic": lambda n, start, end: quadratic(n),
     "continuous": lambda n, start, end: continuous(n), "flow": lambda n, start, end: flow(n, start),
     "sd": lambda n, start, end: [level.sigma for level in latent("sd", n)],

@@ -1,0 +1,51 @@
+"""From a noisy image to a clean one by the prior alone: the end of its ODE, or a draw of its reverse SDE.
+
+Called by samplers that alternate between prior and data. Both walk noise levels downward with a denoiser, Karras and
+others, "Elucidating the design space of diffusion-based generative models", NeurIPS 2022, section 2 and appendix B.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from restore.samplers.toolbox.levels import karras
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""D(x, sigma)."""
+
+FLOW_END = 0.005
+"""The last level of an ODE of DAPS, 0.01 of images in -1..1, before it goes to zero."""
+GRID = (40.0, 0.001)
+"""First and last level of the grid of PnP-DM, 80 and 0.002 of images in -1..1."""
+
+
+def flow_levels(sigma: float, count: int) -> list[float]:
+    """The levels of an ODE from sigma downward."""
+    return karras(count, sigma, min(sigma, FLOW_END))
+
+
+def reverse_levels(sigma: float, count: int) -> list[float]:
+    """sigma, then those levels of the grid of `count` that lie below it."""
+    return [sigma, *(s for s in karras(count, *GRID) if s < sigma)]
+
+
+def flow(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """The end of dx/ds = (x - D(x, s))/s by one Euler step a level, the last one to zero."""
+    for s, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
+        d = denoise(x, s)
+        x = d + (after / s) * (x - d)
+    return x
+
+
+def reverse(denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> Tensor:  # fmt: skip
+    """A draw of the clean image by Euler-Maruyama steps of the reverse SDE, the last one to D(x, s).
+
+    draw: white noise like x.
+    """
+    for s, after in itertools.pairwise(sigmas):
+        d = denoise(x, s)
+        x = x + 2 * (after / s - 1) * (x - d) + (2 * s * (s - after)) ** 0.5 * draw()
+    return denoise(x, sigmas[-1])
