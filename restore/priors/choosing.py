@@ -232,8 +232,9 @@ def _other_images(model: Traits, demand: Demand) -> tuple[str, ...]:
 
 def _spread_unknown(model: Traits, demand: Demand) -> str:
     return (
-        f"the prior '{model.name}' does not know its own error by frequency, so that {demand.sampler} draws with the "
-        "variance of each noise level: samples scatter rather too much; `restore train spectrum` measures it"
+        f"the prior '{model.name}' does not know its own error by frequency: {demand.sampler} begins with the variance "
+        "of each noise level and follows the residuals; where little was measured, samples scatter rather too much "
+        "(`restore train spectrum` measures the error)"
     )
 
 

@@ -23,6 +23,7 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
+from restore.priors.error_spectrum import HIGHEST, frequency
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
@@ -227,15 +228,28 @@ def test_colours_share_the_factors_of_their_picture():
     matched = Matched(image, 3)
     g = torch.Generator().manual_seed(0)
     draw = torch.randn(image.shape, generator=g)
-    matched.follow(2 * draw, draw, 0 * draw)
+    r = 1e6  # of the variance of white noise, which then hides nothing
+    matched.follow((r + 4 * r**2) ** 0.5 * draw, r * draw, r**0.5 * draw)
     power = torch.full(SHAPE, 0.1)
-    assert torch.allclose(matched(power, 9.0), torch.full((2, 1, *SHAPE), 0.4))
+    assert torch.allclose(matched(power, 9.0), torch.full((2, 1, *SHAPE), 0.4), rtol=1e-3)
     assert float(matched(power, 0.2).max()) == pytest.approx(0.2), (
         "at most the noise's own variance"
     )
     still = Matched(image, 3)
     still.follow(draw, 0 * draw, draw)
-    assert still.factors.eq(1).all(), "what the noise hides stays"
+    assert torch.allclose(still.factors, torch.ones(())), "what the noise hides stays"
+
+
+def test_bands_that_were_not_measured_follow_the_one_below():
+    g = torch.Generator().manual_seed(0)
+    white = torch.randn(SIDE, SIDE, generator=g)
+    high = frequency(SHAPE) > 0.5 * HIGHEST
+    low = torch.fft.ifft2(torch.fft.fft2(white) * torch.where(high, 1e-4, 1.0)).real
+    matched, r = Matched(white, 2), 1e6
+    leaking = r * (low + 1e-2 * white)  # of the low bands, by aliasing
+    matched.follow(2 * r * low + 7 * leaking, leaking, r**0.5 * low)
+    factors = matched.factors
+    assert torch.allclose(factors[4:], factors[3].expand(4), rtol=0.01)
 
 
 def test_several_samples_lie_about_the_mean_of_dds():

@@ -15,6 +15,8 @@ BANDS = 8
 """Bands of equal width of |f|, up to that of the diagonal; in an image of 128 x 128 pixels the first has 200 values."""
 DOUBT = 3.0
 """Standard errors of the noise's power by which R must stand out for half of a step."""
+WHOLE = 1 / 8
+"""The part of a band's power that must be its own for it to be taken as seen: random lines of 8x MRI leave that."""
 FASTEST, FURTHEST = 4.0, 32.0
 """Factors by which a step may change a band, and all steps together: an image unlike those of the training has more
 error at high frequency."""
@@ -42,7 +44,8 @@ class Matched:
     y - A d has the covariance A R A^H + W^-1 if x0 = d + N(0, R), also along a chain that draws rightly: d then comes
     from a state that (x0, y) is as likely with as the true one. After each level the power of B A^H W (y - A d) in a
     band is compared with what draws of R and of the noise made of it, and the factor of the next level follows.
-    Where noise hides R the factors stay.
+    Where noise hides R the factors stay. A band of which next to nothing was measured shows what leaks into it from
+    others (the noise tells how much A^H W A keeps of a band, D: its own part is (R D)^2): it follows the band below.
 
     The adaptive inflation of ensemble filters (Anderson, "An adaptive covariance inflation error correction algorithm
     for ensemble filters", Tellus A 2007; Desroziers and others, QJRMS 2005), by frequency in place of by one number.
@@ -69,11 +72,17 @@ class Matched:
     def follow(self, found: Tensor, spread: Tensor, noise: Tensor) -> None:
         """Learn from images like the result: B A^H W (y - A d), and draws of its parts by R and by the noise."""
         a, r, n = (self.bands(v) for v in (found, spread, noise))
+        tiny = torch.finfo(r.dtype).tiny
+        own = n**2 / (2 if noise.is_complex() else 1) / r.clamp(min=tiny)
+        seen = (own / WHOLE).clamp(max=1)
         hidden = DOUBT * n * (2 / self.count) ** 0.5
-        step = ((a - n).clamp(min=0) + hidden) / (r + hidden).clamp(min=torch.finfo(r.dtype).tiny)
-        self.factors = (self.factors * step.clamp(1 / FASTEST, FASTEST)).clamp(
-            1 / FURTHEST, FURTHEST
-        )
+        step = ((a - n).clamp(min=0) + hidden + tiny) / (r + hidden + tiny)
+        before = torch.ones_like(step) * self.factors
+        moved = (before * step.clamp(1 / FASTEST, FASTEST)).clamp(1 / FURTHEST, FURTHEST).log()
+        known = [before[..., 0].log()]
+        for band in range(BANDS):
+            known.append(torch.lerp(known[-1], moved[..., band], seen[..., band]))
+        self.factors = torch.stack(known[1:], dim=-1).exp()
 
     def bands(self, x: Tensor) -> Tensor:
         """The mean power of an image in each band of its unitary DFT. Returns (*batch, BANDS)."""
