@@ -24,7 +24,12 @@ from restore.samplers.dds import DDS
 from restore.samplers.toolbox.chain import Chain, renoised
 from restore.samplers.toolbox.error_covariance import Matched, Root
 from restore.samplers.toolbox.levels import NoiseLevel
-from restore.samplers.toolbox.reverse import flow, flow_levels, reverse, reverse_levels
+from restore.samplers.toolbox.reverse import (
+    flow_end,
+    flow_levels,
+    reverse_draw,
+    reverse_levels,
+)
 from restore.solvers.proximal import DataTerm
 
 _NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to s ||A||
@@ -157,8 +162,8 @@ class Split(Chain):
             return prior(v, sigma, turn=self.turn(level))
 
         if self.estimate == "sde":
-            return reverse(denoise, x, self._walk(level), lambda: draws.normal_like(x, k))
-        return flow(denoise, x, self._walk(level))  # of one level: D(x, s)
+            return reverse_draw(denoise, x, self._walk(level), lambda: draws.normal_like(x, k))
+        return flow_end(denoise, x, self._walk(level))  # of one level: D(x, s)
 
     def _power(self, prior: ImagePrior, level: NoiseLevel, like: Tensor) -> Tensor:
         """inflation E by frequency; s^2 where it is not known."""

@@ -32,7 +32,7 @@ def reverse_levels(sigma: float, count: int) -> list[float]:
     return [sigma, *(s for s in karras(count, *GRID) if s < sigma)]
 
 
-def flow(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
+def flow_end(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
     """The end of dx/ds = (x - D(x, s))/s by one Euler step a level, the last one to zero."""
     for s, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         d = denoise(x, s)
@@ -40,7 +40,7 @@ def flow(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
     return x
 
 
-def reverse(denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> Tensor:  # fmt: skip
+def reverse_draw(denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> Tensor:  # fmt: skip
     """A draw of the clean image by Euler-Maruyama steps of the reverse SDE, the last one to D(x, s).
 
     draw: white noise like x.
