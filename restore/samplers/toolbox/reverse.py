@@ -40,7 +40,9 @@ def flow_end(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
     return x
 
 
-def reverse_draw(denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> Tensor:  # fmt: skip
+def reverse_draw(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]
+) -> Tensor:
     """A draw of the clean image by Euler-Maruyama steps of the reverse SDE, the last one to D(x, s).
 
     draw: white noise like x.
