@@ -80,7 +80,7 @@ def train(
     """
     run = _Run(network, split_parameters(network, adam_names, dtype), state_file, identity)
     progress = run.begun(workers)
-    step = workers.together(network, loss)
+    shared = workers.together(network, loss)
     start, saved = time.monotonic() - progress.seconds, progress.seconds
     loss_sum, count = 0.0, 0
     while (done := _fraction(progress, budget)) < 1:
@@ -88,7 +88,7 @@ def train(
         run.optimiser.factor = budget.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
         with workers.kept():
             loss_sum, count = (
-                loss_sum + _step(network, step, run.optimiser, progress.step),
+                loss_sum + _step(network, shared, run.optimiser, progress.step),
                 count + 1,
             )
         run.average(min(budget.ema, (1 + progress.step) / (10 + progress.step)))

@@ -147,7 +147,7 @@ def _check_source(source: Source, crop: int) -> list[str]:
             "by reflection"
         )
     sizes = sorted({i.shape[-2:] for i in source.images}, key=lambda s: (s[0] * s[1], s))
-    if len(sizes) > 1:
+    if len(sizes) > (1 if source.photographs else 3):  # a volume has three planes
         (a, b), (c, d) = sizes[0], sizes[-1]
         notes.append(
             f"{source.name}: images of {len(sizes)} sizes, from {a} x {b} to {c} x {d} pixels: all at their own, none "

@@ -26,6 +26,7 @@ from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.priors.store import bundled, load_prior
+from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 
 DENOISER, CHAIN = ("denoiser",), ("conditional",)
 SCAN = Demand("dds", DENOISER, "mri", item_shape=(8, 8), is_complex=True)
@@ -35,6 +36,18 @@ COLOUR = Demand("dds", DENOISER, item_shape=(3, 8, 8))
 
 def asking(demand: Demand, **changes: object) -> Demand:
     return dataclasses.replace(demand, **changes)  # type: ignore[arg-type]
+
+
+def test_images_of_another_kind_than_the_training_had_are_said():
+    """A card says of what and by which rule; one that does not is believed."""
+    ours = {"CT": WINDOW_RULE, "picture": PICTURE_RULE}
+    (note,) = check(Traits("mine", "denoiser", scaling=ours), SCAN)
+    assert f"'mine' was trained on CT ({WINDOW_RULE}), picture ({PICTURE_RULE}), and" in note
+    assert PEAK_RULE in note
+    assert check(Traits("mine", "denoiser", scaling={"MR": PEAK_RULE}), SCAN) == ()
+    (note,) = check(Traits("mine", "denoiser", scaling={"MR": "maximum"}), SCAN)
+    assert "MR (maximum)" in note
+    assert check(Traits("mine", "denoiser"), SCAN) == ()
 
 
 @pytest.mark.parametrize(
