@@ -61,10 +61,10 @@ def train_denoiser_job(
     prior.scaling = {what: rule for s in sources for what, rule in s.scaling.items()}
 
     def figures() -> dict[str, Any]:
-        prior.error_spectrum = measured(prior, images) if images else None
+        prior.error_spectrum = measured(prior, images)
         return {"denoising_psnr_db": denoising_psnr(prior, images)}
 
-    return job.save(prior, sources, progress, figures)
+    return job.save(prior, sources, progress, init, figures)
 
 
 def measure_spectrum_job(out: Path, prior: str, folder: Path, count: int) -> Path:
@@ -102,12 +102,11 @@ def train_conditional_job(
         job.corpus(sources), images, settings, family(bridge), config, job.state,
         device=job.device, init=start, workers=job.workers, report=job.report,
     )  # fmt: skip
-    return job.save(
-        model,
-        sources,
-        progress,
-        lambda: {"restoration_psnr_db": restoration_psnr(model, images, chosen)},
-    )
+
+    def figures() -> dict[str, Any]:
+        return {"restoration_psnr_db": restoration_psnr(model, images, chosen)}
+
+    return job.save(model, sources, progress, init, figures)
 
 
 @alone
@@ -124,9 +123,11 @@ def train_autoencoder_job(
         job.corpus(sources), images, settings, config, job.state,
         device=job.device, workers=job.workers, report=job.report,
     )  # fmt: skip
-    return job.save(
-        network, sources, progress, lambda: {"round_trip_psnr_db": round_trip_psnr(network, images)}
-    )
+
+    def figures() -> dict[str, Any]:
+        return {"round_trip_psnr_db": round_trip_psnr(network, images)}
+
+    return job.save(network, sources, progress, "", figures)
 
 
 @alone
@@ -143,19 +144,14 @@ def train_latent_job(
     )  # fmt: skip
     config = UNetConfig(network.config.latent_channels, widths, blocks, unshuffle=1)
     denoiser, progress = train_denoiser(
-        codes,
-        [],
-        settings,
-        config,
-        job.state,
-        device=job.device,
-        workers=job.workers,
-        report=job.report,
-    )
+        codes, [], settings, config, job.state, device=job.device, workers=job.workers, report=job.report,
+    )  # fmt: skip
     model = LatentEDM(network, denoiser, codes.shift.cpu(), codes.scale.cpu()).to("cpu")
-    return job.save(
-        model, sources, progress, lambda: {"round_trip_psnr_db": round_trip_psnr(network, images)}
-    )
+
+    def figures() -> dict[str, Any]:
+        return {"round_trip_psnr_db": round_trip_psnr(network, images)}
+
+    return job.save(model, sources, progress, str(autoencoder), figures)
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from restore.datasets.locks import one_at_a_time
 from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError, OutputError
 from restore.priors.edm import EDMDenoiser
-from restore.priors.store import save_prior
+from restore.priors.store import read_card, save_prior
 from restore.training.augmentation import Augmentation
 from restore.training.corpus import Corpus
 from restore.training.loop import Budget, Progress, Report, append_json_line
@@ -148,11 +148,19 @@ class TrainJob:
         return show
 
     def save(
-        self, model: Any, sources: Sequence[Source], progress: Progress, figures: Callable[[], dict[str, Any]]
+        self, model: Any, sources: Sequence[Source], progress: Progress, init: str,
+        figures: Callable[[], dict[str, Any]],
     ) -> Path:  # fmt: skip
-        """Write weights and card, from the first process; figures: what was measured, asked for by that one alone."""
+        """Write weights and card, from the first process; init: the prior that was started from, or "".
+
+        figures: measures on the validation images; called by the first process, where there are any.
+        """
         if self.workers.first:
-            save_prior(self.out, model, self.card(sources, progress) | figures())
+            card = self.card(sources, progress)
+            if init:
+                first = read_card(init)
+                card["started_from"] = {k: first.get(k, "") for k in ("name", "sha256", "licence")}
+            save_prior(self.out, model, card | (figures() if self.validation else {}))
         return self.out
 
     def card(self, sources: Sequence[Source], progress: Progress) -> dict[str, Any]:

@@ -79,5 +79,5 @@ def test_training_is_told_the_second_device(cards, monkeypatch, tmp_path):
     cards(2)
     monkeypatch.setattr("restore.pipelines.train_job.train_denoiser_job", job)
     arguments = ["train", "denoiser", str(tmp_path), "-o", str(tmp_path / "p.safetensors")]
-    result = CliRunner().invoke(app, [*arguments, "--device", "cuda:1"])
+    result = CliRunner().invoke(app, [*arguments, "--device", "cuda:1", "--precision", "float32"])
     assert (result.exit_code, seen) == (0, ["cuda:1"])

@@ -14,13 +14,11 @@ from restore.datasets.picture.images import write_image
 from restore.errors import ConfigError
 from restore.operators.image.downsample import Downsample
 from restore.pipelines.train_job import (
-    TrainJob,
-    TrainSource,
-    parse_source,
     train_autoencoder_job,
     train_conditional_job,
     train_latent_job,
 )
+from restore.pipelines.train_setup import TrainJob, TrainSource, parse_source
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import load_prior, read_card

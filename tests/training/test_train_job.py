@@ -115,6 +115,16 @@ def test_volumes_serve_as_validation(tmp_path):
     assert 5 < read_card(tmp_path / "prior.safetensors")["denoising_psnr_db"]["50"] < 30
 
 
+def test_a_card_says_what_was_started_from_and_no_figure_that_was_not_measured(tmp_path):
+    images, first = pictures(tmp_path / "images", 0), tmp_path / "first.safetensors"
+    assert train(images, "-o", first, "--licence", "for our ward alone").exit_code == 0
+    second = tmp_path / "second.safetensors"
+    assert train(images, "-o", second, "--init", first).exit_code == 0
+    start = {"name": "first", "sha256": read_card(first)["sha256"], "licence": "for our ward alone"}
+    assert read_card(second)["started_from"] == start
+    assert {"started_from", "denoising_psnr_db"}.isdisjoint(read_card(first))
+
+
 def test_a_rate_beyond_all_measure_is_refused(tmp_path):
     images = pictures(tmp_path / "images", 0)
     result = train(images, "-o", tmp_path / "prior.safetensors", "--rate", "1e30")
