@@ -70,6 +70,13 @@ def command(
             "bring it to the middle."
         ),
     ] = "",
+    select: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=N,...",
+            help="Which image of ISMRMRD data: average, contrast, phase, repetition, set, such as repetition=1.",
+        ),
+    ] = "",
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
@@ -121,7 +128,7 @@ def command(
     job = ReconJob(
         scan, out, named, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
-        kspace_order=kspace_order, overwrite=overwrite,
+        kspace_order=kspace_order, select=select, overwrite=overwrite,
     )  # fmt: skip
     planned = plan(job)
     if report:

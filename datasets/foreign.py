@@ -16,8 +16,8 @@ FOREIGN = (
     ),
     (
         "ISMRMRD",
-        "sort its acquisitions into one array (slices, coils, H, W), such as with the package ismrmrd, and store "
-        "it as 'kspace'",
+        "only its HDF5 form is read: convert the stream, or sort its acquisitions into one array (slices, coils, "
+        "H, W), such as with the package ismrmrd, and store it as 'kspace'",
     ),
     (
         "Siemens raw",

@@ -59,7 +59,7 @@ class ReconJob:
     preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
     DICOM series to take identity from; like_which: `series`, `index` and `echo` of `restore.read`, where that folder
     holds several. repair: "zero" blanks samples that are not finite. kspace_order: of
-    `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
+    `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred. select: which image of raw data.
     """
 
     scan: Path
@@ -71,6 +71,7 @@ class ReconJob:
     options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
     repair: str = ""
     kspace_order: str = ""
+    select: str = ""
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
@@ -83,7 +84,7 @@ class ReconJob:
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": options,
-            "repair": self.repair, "kspace_order": self.kspace_order,
+            "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
             "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
         if self.like_which:
@@ -115,7 +116,7 @@ def plan(job: ReconJob) -> Planned:
     `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
     InputError, ConfigError, OutputError (an output of another job exists).
     """
-    scan = open_scan(job.scan, repair=job.repair, kspace_order=job.kspace_order)
+    scan = open_scan(job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)
@@ -306,7 +307,7 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
-            "kspace-order": job.kspace_order, "projector": options.projector,
+            "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
             "find-centre": options.find_centre, "device": str(device), **job.like_which,
         },
         job.prior if sampler.prior_kinds else None,

@@ -41,7 +41,7 @@ IMAGE = [
     *FEW,
 ]
 OPTIONAL = {
-    "recon": {"like", "series", "volume", "echo", "kspace-order"},
+    "recon": {"like", "series", "volume", "echo", "kspace-order", "select"},
     "image": {"mask", "noise"},
 }
 """What a run may do without; others show below that the record holds the files."""

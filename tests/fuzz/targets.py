@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,11 @@ def _trajectory(folder: Path) -> Path:
     volume = dataclasses.replace(_volume(), data=head_phantom((2, 16, 16)).data)
     write_trajectory_file(simulate_noncartesian(volume, "radial:40", coils=2), folder / "a.h5")
     return folder / "a.h5"
+
+
+def _ismrmrd(folder: Path) -> Path:
+    stored = Path(__file__).parents[1] / "data" / "ismrmrd_shepp_logan.h5"
+    return Path(shutil.copy(stored, folder / "a.h5"))
 
 
 def _ct(folder: Path) -> Path:
@@ -380,6 +386,7 @@ TARGETS = (
     Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
     Target("dicom-frames", _frames, lambda p: read(p.parent, index=1), (dicom_elements, damaged_bytes)),
     Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
+    Target("ismrmrd", _ismrmrd, _scan, (hdf5_objects, damaged_bytes)),
     Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),

@@ -1,0 +1,214 @@
+"""Read raw data in the ISMRMRD (MRD) format: acquisitions sorted into k-space by their counters, or along a
+trajectory.
+
+May be called by `open_scan`; touches the one file it is given. Rows of the image run along the readout, columns
+along the phase encoding, as in fastMRI files.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.budget import check_budget
+from restore.datasets.content import Content
+from restore.datasets.formats import Format
+from restore.datasets.hdf5_guard import is_hdf5, open_hdf5
+from restore.datasets.mri.acquisitions import Acquisitions, group_of, read_acquisitions
+from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.fastmri_header import Header, parse_header
+from restore.datasets.mri.given_points import checked_points
+from restore.datasets.mri.mrd_place import affine_of
+from restore.datasets.mri.noise_estimation import middle_noise_std
+from restore.datasets.mri.noncartesian import NonCartesianScan
+from restore.datasets.mri.oversampling import remove_readout_oversampling
+from restore.datasets.mri.sampling import sampling_pattern
+from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.stack import LazyStack
+from restore.errors import InputError
+
+SAME = 1e-3
+"""Relative difference of lengths that is rounding of a header."""
+
+
+def read_ismrmrd(path: str | Path, select: str = "") -> MRIScan | EncodedScan:
+    """Open an ISMRMRD file; all of its acquisitions are read.
+
+    select: which average, contrast, phase, repetition or set, "repetition=1" (averages are averaged by default, of
+    the others the first is taken, and noted). Noise measurements become the scan's `noise_scan`; Cartesian readouts
+    lose their oversampling; positions and directions become the affine. Raises NotFoundError, InputError,
+    ConfigError.
+    """
+    path, notes = Path(path), list[str]()
+    found = read_acquisitions(path, select, notes)
+    try:
+        header = parse_header(found.xml)
+    except ValueError as cause:
+        raise InputError(
+            path, f"its header cannot be used: {cause}", "expected ISMRMRD XML"
+        ) from cause
+    spaces = found.heads["encoding_space_ref"]
+    if (spaces != spaces[0]).any():
+        raise InputError(path, "acquisitions of several encoding spaces", "keep those of one image")
+    slices = sorted({int(n) for n in found.heads["idx"]["slice"]})
+    common = {
+        "path": path, "slice_indices": tuple(slices), "noise_scan": found.noise, "notes": notes,
+        "source": {"kind": "ismrmrd", "modality": "MR", "units": "arbitrary"},
+    }  # fmt: skip
+    if found.noise is not None and len(found.noise) != len(found.data[0]):
+        raise InputError(path, f"noise of {len(found.noise)} channels for {len(found.data[0])}")
+    if header.trajectory in ("", "cartesian"):
+        return _cartesian(found, header, slices, common)
+    return _along(found, header, slices, common)
+
+
+def _cartesian(
+    found: Acquisitions, header: Header, slices: list[int], common: dict[str, Any]
+) -> MRIScan:
+    path, notes = common["path"], common["notes"]
+    if header.encoded[2] > 1 or found.heads["idx"]["kspace_encode_step_2"].any():
+        raise InputError(
+            path, f"a three-dimensional scan of {header.encoded[2]} partitions",
+            "transform it along z and store the slices as 'kspace' (slices, coils, H, W), docs/scan-files.md",
+        )  # fmt: skip
+    kspace, measured, times = _sorted(found, header, slices, path, notes)
+    rows = round(header.encoded[0] * header.fov_mm[0] / header.encoded_fov_mm[0])
+    if rows < kspace.shape[-2]:
+        kspace = remove_readout_oversampling(kspace, rows).astype(np.complex64)
+        notes.append(f"readout oversampling removed: {header.encoded[0]} to {rows} samples")
+    pitch = (
+        min(header.encoded_fov_mm[0], header.fov_mm[0]) / rows if rows < header.encoded[0]
+        else header.encoded_fov_mm[0] / header.encoded[0],
+        header.encoded_fov_mm[1] / header.encoded[1],
+    )  # fmt: skip
+    shape = _image_shape(kspace.shape[-2:], header, pitch)
+    mask = sampling_pattern(
+        np.broadcast_to(measured[:, None, :], (len(slices), *kspace.shape[-2:]))
+    )
+    stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
+    noise = middle_noise_std(stack, mask) if found.level is None else found.level / times**0.5
+    return MRIScan(
+        kspace=stack, mask=mask, recon_shape=shape, noise_std=noise, noise_estimated=found.level is None,
+        maps=unit_maps(kspace.shape) if kspace.shape[1] == 1 else None,
+        affine=affine_of(found.heads, slices, shape, pitch, header, notes),
+        settings={}, **common,
+    )  # fmt: skip
+
+
+def _sorted(
+    found: Acquisitions, header: Header, slices: list[int], path: Path, notes: list[str]
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_], float]:
+    """K-space (slices, coils, samples, lines), which lines (slices, lines) were measured, and how often, in the mean.
+
+    Raises InputError.
+    """
+    width, lines = header.encoded[0], header.encoded[1]
+    first = 0 if header.columns is None else header.columns[0]
+    shape = (len(slices), len(found.data[0]), width, lines)
+    check_budget(16 * math.prod(shape), path)  # with its copy without oversampling
+    kspace = np.zeros(shape, np.complex64)
+    count = np.zeros((len(slices), lines), int)
+    for head, data in zip(found.heads, found.data, strict=True):
+        line = int(head["idx"]["kspace_encode_step_1"]) + first
+        start = width // 2 - (int(head["center_sample"]) - int(head["discard_pre"]))
+        if not 0 <= line < lines or start < 0 or start + data.shape[1] > width:
+            raise InputError(
+                path,
+                f"acquisition {int(head['scan_counter'])} has {data.shape[1]} samples about sample "
+                f"{int(head['center_sample'])} in line {line}, and the encoded matrix is {width} x {lines}",
+                "the header's matrix or its encoding limits are not those of the data",
+            )
+        index = slices.index(int(head["idx"]["slice"]))
+        kspace[index, :, start : start + data.shape[1], line] += data
+        count[index, line] += 1
+    if count.max() > 1:
+        averages = len({int(a) for a in found.heads["idx"]["average"]})
+        if count.max() > averages:
+            notes.append(
+                f"counters repeat: lines were measured up to {count.max()} times, and are averaged"
+            )
+        kspace /= np.maximum(count, 1)[:, None, None, :]
+    lacking = lines - int((count > 0).any(axis=0).sum())
+    if lacking:
+        notes.append(f"{lacking} of {lines} lines were not measured")
+    return kspace, count > 0, float(count[count > 0].mean())
+
+
+def _along(
+    found: Acquisitions, header: Header, slices: list[int], common: dict[str, Any]
+) -> EncodedScan:
+    """K-space along a trajectory of two dimensions, the same in all slices. Raises InputError."""
+    path, notes = common["path"], common["notes"]
+    if header.encoded[2] > 1:
+        raise InputError(
+            path, "a trajectory of three dimensions in ISMRMRD", "store it as in docs/scan-files.md"
+        )
+    numbers = found.heads["idx"]["slice"]
+    groups = [np.flatnonzero(numbers == n) for n in slices]
+    if len({len(g) for g in groups}) != 1 or len({d.shape for d in found.data}) != 1:
+        raise InputError(
+            path,
+            "slices or readouts of different lengths along a trajectory",
+            "keep those of one length",
+        )
+    points = [np.stack([found.points[i] for i in g]) for g in groups]
+    if points[0].shape[-1] < 2:
+        raise InputError(
+            path, f"its trajectory is '{header.trajectory}', and its acquisitions have no coordinates",
+            "store them with the acquisitions ('traj')",
+        )  # fmt: skip
+    if any(not np.array_equal(p, points[0]) for p in points):
+        raise InputError(
+            path, "slices have trajectories of their own", "store each slice in a file of its own"
+        )
+    matrix = (header.encoded[0], header.encoded[1])
+    plane = points[0][..., :2].astype(np.float64)
+    if np.abs(plane).max() <= 0.5 * (1 + SAME):
+        plane = plane * np.array(matrix)
+        notes.append("coordinates reach half a cycle per pixel: multiplied by the encoded matrix")
+    check_budget(64 * math.prod(matrix) * len(found.data[0]), path)
+    plane = checked_points(plane, points[0].shape[:2], matrix, path, notes)
+    kspace = np.stack([np.stack([found.data[i] for i in g], axis=1) for g in groups])
+    pitch = (header.encoded_fov_mm[0] / matrix[0], header.encoded_fov_mm[1] / matrix[1])
+    shape = _image_shape(matrix, header, pitch)
+    return NonCartesianScan(
+        kspace=LazyStack(kspace.shape, lambda index: kspace[index].copy()), points=plane, matrix=matrix,
+        recon_shape=shape, noise_std=found.level, settings={"trajectory": header.trajectory},
+        affine=affine_of(found.heads, slices, shape, pitch, header, notes), **common,
+    )  # fmt: skip
+
+
+def _image_shape(
+    size: tuple[int, ...], header: Header, pitch: tuple[float, float]
+) -> tuple[int, int]:
+    """(rows, columns) of the image that hold the header's field of view."""
+    rows, columns = (
+        min(n, max(1, round(mm / p)))
+        for n, mm, p in zip(size, header.fov_mm[:2], pitch, strict=True)
+    )
+    return rows, columns
+
+
+def _claims(content: Content) -> bool:
+    """Whether a group of the file holds acquisitions and a header."""
+    if not is_hdf5(content):
+        return False
+    with open_hdf5(content.path) as file:
+        return not {"kspace", "#refs#"} & set(file.keys()) and group_of(file) is not None
+
+
+FORMAT = Format(
+    name="ISMRMRD",
+    holds="scan",
+    files=".h5, .mrd (HDF5)",
+    ways="raw data in: Cartesian slices, and slices along a trajectory",
+    claims=_claims,
+    open=read_ismrmrd,
+    options=("select",),
+    called="ISMRMRD raw data",
+    rank=60,
+)

@@ -1,0 +1,199 @@
+"""ISMRMRD files: one that the format's own tools wrote, its records changed, and radial ones made of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from restore.datasets.mri.noncartesian import NonCartesianScan
+from restore.datasets.mri.scan import MRIScan
+from restore.datasets.open import open_scan
+from restore.errors import ConfigError, InputError
+from restore.operators.mri.trajectories import Trajectory, radial
+
+GENERATED = Path(__file__).parents[2] / "data" / "ismrmrd_shepp_logan.h5"
+"""24 x 24, readouts oversampled twice, two coils, two repetitions, a noise measurement of 0.01."""
+
+N = 24
+
+
+def rewritten(
+    tmp_path: Path, change: Callable[[np.ndarray], np.ndarray | None], xml: Any = None
+) -> Path:
+    """The file with other records."""
+    path = tmp_path / "a.h5"
+    shutil.copy(GENERATED, path)
+    with h5py.File(path, "r+") as file:
+        stored = file["dataset/data"]
+        kind, records = stored.dtype, stored[()]
+        found = change(records)
+        records = records if found is None else found
+        del file["dataset/data"]
+        file["dataset"].create_dataset("data", data=records.astype(kind), dtype=kind)
+        if xml is not None:
+            text = file["dataset/xml"][0].decode()
+            del file["dataset/xml"]
+            file["dataset/xml"] = np.array([xml(text)], dtype=h5py.string_dtype())
+    return path
+
+
+def image(scan: Any) -> np.ndarray:
+    problem = scan.setup().problem(range(scan.n_slices), torch.device("cpu"))
+    return problem.operator.pinv(problem.y).abs().numpy()
+
+
+def phantom() -> np.ndarray:
+    with h5py.File(GENERATED) as file:
+        values = file["dataset/phantom"][0]
+    return np.hypot(values["real"], values["imag"])
+
+
+def test_what_the_formats_own_tools_wrote():
+    scan = open_scan(GENERATED)
+    assert isinstance(scan, MRIScan)
+    assert (scan.shape, scan.recon_shape) == ((1, 2, N, N), (N, N))
+    assert scan.mask.all()
+    assert scan.noise_std == pytest.approx(0.01, rel=0.2)  # of 96 complex samples: 5 %
+    assert scan.noise_scan is not None
+    notes = " ".join(scan.notes)
+    assert "2 of the counter 'repetition': the first is read; --select repetition=N" in notes
+    assert "readout oversampling removed: 48 to 24 samples" in notes
+    # Rows run along the readout, x, which lies along the phantom's columns.
+    assert np.corrcoef(image(scan).ravel(), phantom().T.ravel())[0, 1] > 0.97
+    np.testing.assert_allclose(np.diag(scan.affine), [12.5, 12.5, 6, 1])
+
+
+def test_repetitions_are_chosen_and_averages_averaged(tmp_path: Path):
+    one, two = (open_scan(GENERATED, select=f"repetition={i}") for i in (0, 1))
+    assert not np.array_equal(one.kspace[0], two.kspace[0])
+    assert not any("repetition" in note for note in one.notes)
+
+    def as_averages(records: np.ndarray) -> None:
+        idx = records["head"]["idx"]
+        idx["average"], idx["repetition"] = idx["repetition"], 0
+
+    scan = open_scan(rewritten(tmp_path, as_averages))
+    np.testing.assert_allclose(scan.kspace[0], (one.kspace[0] + two.kspace[0]) / 2, atol=1e-5)
+    assert "2 averages: averaged" in scan.notes
+    assert scan.noise_std == pytest.approx(one.noise_std / 2**0.5)
+    with pytest.raises(InputError, match="holds no repetition 5"):
+        open_scan(GENERATED, select="repetition=5")
+    with pytest.raises(ConfigError, match="expected NAME=NUMBER"):
+        open_scan(GENERATED, select="repeat=1")
+
+
+def test_slices_and_places(tmp_path: Path):
+    """Two slices 8 mm apart, seen from the side: directions and positions, turned from LPS to RAS."""
+
+    def placed(records: np.ndarray) -> np.ndarray:
+        head = records["head"]
+        head["idx"]["slice"], head["idx"]["repetition"] = head["idx"]["repetition"], 0
+        for name, axis in (("read_dir", 1), ("phase_dir", 2), ("slice_dir", 0)):
+            head[name] = np.eye(3)[axis]
+        head["position"] = 0
+        head["position"][:, 0] = 10 + 8 * head["idx"]["slice"]
+        return records
+
+    scan = open_scan(rewritten(tmp_path, placed))
+    assert scan.shape[0] == 2
+    centre = scan.affine @ [N // 2, N // 2, 1, 1]
+    np.testing.assert_allclose(centre[:3], [-18, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(scan.affine[:3, :3], [[0, 0, -8], [0, -12.5, 0], [12.5, 0, 0]], atol=1e-4)  # fmt: skip
+
+
+def test_lacking_lines_leave_the_mask(tmp_path: Path):
+    def half(records: np.ndarray) -> np.ndarray:
+        line = records["head"]["idx"]["kspace_encode_step_1"]
+        return records[(line % 2 == 0) | (abs(line.astype(int) - N // 2) < 3)]
+
+    scan = open_scan(rewritten(tmp_path, half))
+    assert scan.mask.sum() == 14
+    assert "10 of 24 lines were not measured" in scan.notes
+
+
+def radial_records(records: np.ndarray) -> np.ndarray:
+    """Spokes through the phantom's image in cycles per pixel, in the place of lines."""
+    pytest.importorskip("finufft")
+    from restore.operators.mri.nonuniform import nufft
+
+    points = radial(36, 96, (2 * N, N), full=True)
+    seen = np.zeros((2 * N, N), np.complex64)
+    seen[N // 2 : N // 2 + N] = phantom().T
+    samples = nufft(torch.from_numpy(seen)[None].repeat(2, 1, 1), Trajectory(points), 2).numpy()
+    found = records[np.flatnonzero(records["head"]["flags"] & (1 << 18) == 0)[:36]]
+    for i, record in enumerate(found):
+        head = record["head"]
+        head["number_of_samples"], head["trajectory_dimensions"] = 96, 2
+        record["data"] = np.ascontiguousarray(samples[:, i]).view(np.float32).ravel()
+        record["traj"] = (points[i] / [2 * N, N]).astype(np.float32).ravel()
+        head["idx"]["repetition"] = 0
+    return found
+
+
+def test_spokes(tmp_path: Path):
+    path = rewritten(tmp_path, radial_records, lambda t: t.replace(">cartesian<", ">radial<"))
+    scan = open_scan(path)
+    assert isinstance(scan, NonCartesianScan)
+    assert (scan.shape, scan.matrix, scan.image_shape) == ((1, 2, 36, 96), (2 * N, N), (N, N))
+    assert any("half a cycle per pixel" in note for note in scan.notes)
+    shown = scan.in_source_units(torch.from_numpy(image(scan)))
+    assert np.corrcoef(shown.ravel(), phantom().T.ravel())[0, 1] > 0.95
+
+
+def head_field(name: str, value: object) -> Callable[[np.ndarray], None]:
+    def change(records: np.ndarray) -> None:
+        records["head"][name][5] = value
+
+    return change
+
+
+def far_line(records: np.ndarray) -> None:
+    records["head"]["idx"]["kspace_encode_step_1"][5] = 200
+
+
+def partition(records: np.ndarray) -> None:
+    records["head"]["idx"]["kspace_encode_step_2"][5] = 1
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (head_field("number_of_samples", 47), "holds 192 numbers and 0 coordinates, its header says 2 channels of 47"),
+        (head_field("flags", 1 << 21), r"run backwards \(EPI\)"),
+        (head_field("encoding_space_ref", 1), "several encoding spaces"),
+        (far_line, "in line 200, and the encoded matrix is 48 x 24"),
+        (partition, "a three-dimensional scan"),
+        (lambda records: records[:1], "holds no acquisitions of an image"),
+    ],
+)  # fmt: skip
+def test_odd_records_are_named(tmp_path: Path, change: Any, found: str):
+    with pytest.raises(InputError, match=found):
+        open_scan(rewritten(tmp_path, change))
+
+
+def test_odd_headers_are_named(tmp_path: Path):
+    def keep(records: np.ndarray) -> None:
+        return None
+
+    spiral = rewritten(tmp_path, keep, lambda t: t.replace(">cartesian<", ">spiral<"))
+    with pytest.raises(
+        InputError, match="its trajectory is 'spiral', and its acquisitions have no coordinates"
+    ):
+        open_scan(spiral)
+    vast = rewritten(
+        tmp_path,
+        keep,
+        lambda t: t.replace("<x>48</x>", "<x>900000</x>").replace("<y>24</y>", "<y>900000</y>"),
+    )
+    with pytest.raises(InputError, match="of memory"):
+        open_scan(vast)
+    bad = rewritten(tmp_path, keep, lambda t: t.replace("<x>48</x>", "<x>none</x>"))
+    with pytest.raises(InputError, match="its header cannot be used"):
+        open_scan(bad)
