@@ -65,7 +65,7 @@ class MRSampler(BridgeSampler):
     heads: ClassVar[tuple[str, ...]] = HEADS
     reference: ClassVar[str] = "Li and others: MRS, ICLR 2025"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
+        # on the two photographs of tuning: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 2 dB at ten
         "tuned": {"n_steps": 3, "order": 1, "kind": "sde"},
         "published": {**_OFFICIAL, "kind": "ode", "grid": "linspace"},

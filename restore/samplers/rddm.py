@@ -64,7 +64,7 @@ class RDDM(BridgeSampler):
     intensity: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     reference: ClassVar[str] = "Liu and others: Residual denoising diffusion models, CVPR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
+        # on the two photographs of tuning: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 0.6 dB at ten
         "tuned": {"n_steps": 2},
         "published": _PUBLISHED,

@@ -46,7 +46,7 @@ class ResShift(BridgeSampler):
     intensity: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     reference: ClassVar[str] = "Yue, Wang, Loy: ResShift, NeurIPS 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # benchmarks/samplers.py on two photographs: with the bundled network, which is small, more
+        # on the two photographs of tuning: with the bundled network, which is small, more
         # steps trade PSNR for texture, up to 0.6 dB at ten
         "tuned": {"n_steps": 2, "stochastic": True},
         "published": {

@@ -72,6 +72,8 @@ class STSL(SurrogateChain):
     reference: ClassVar[str] = "Rout and others: Beyond first-order Tweedie (STSL), CVPR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        # For the codes of `natural-latent`: without pushes, a data step that trusts the decoded image less
+        "latent": {"sigma_start": 1.0, "inner_steps": 0, "width": 3.0},
         "tuned counts": {"data_step": "none", "inner_steps": 5, "lam": 0.01},
         "published": {
             "n_steps": 50, "schedule": "sd", "start": "degraded", "inversion_steps": 49, "eta_ddim": 0.0,
