@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad as padded_by
 
-from restore.operators.ct import rays
+from restore.operators.ct import ray_cuda, rays, voxels
 from restore.operators.ct.rays import Layout
 
 _ROWS = 8  # detector rows a piece of work
@@ -30,8 +29,9 @@ def forward(x: Tensor, scan: Layout) -> Tensor:
 
     x: (n, slices, rows, columns), float32 or float64, in 1/mm. Returns (n, views, rows, columns), without unit.
     """
-    z, y, x_pad = scan.pad
-    volumes = padded_by(_here(x), (x_pad, x_pad, y, y, z, z))
+    if ray_cuda.serves(x):
+        return ray_cuda.forward(x, scan)
+    volumes = rays.padded(_here(x), scan)
     out = volumes.new_empty(len(x), *scan.sinogram)
     count = scan.sinogram[0] * scan.sinogram[1]
     for volume, answer in zip(volumes, out, strict=True):
@@ -52,6 +52,8 @@ def adjoint(y: Tensor, scan: Layout, axes: tuple[int, ...]) -> Tensor:
 
     y: (n, views, rows, columns), float32 or float64. axes: `driving_axes`. Returns (n, slices, rows, columns).
     """
+    if ray_cuda.serves(y):
+        return ray_cuda.adjoint(y, scan, axes)
     measured = _here(y)
     out = measured.new_zeros(len(y), *scan.padded)
     for one, volume in zip(measured, out, strict=True):
@@ -75,6 +77,8 @@ def smeared(filtered: Tensor, scan: Layout, shares: NDArray[np.float64]) -> Tens
     filtered: (n, views, rows, columns). shares: (views,) float64, radians that each view stands for. Returns
     (n, slices, rows, columns). Not the transpose of `forward`, whose weights do not add up to a constant.
     """
+    if ray_cuda.serves(filtered):
+        return ray_cuda.smeared(filtered, scan, shares)
     views = _here(filtered)
     out = views.new_zeros(len(views), *scan.shape)
     count = scan.shape[0] * scan.shape[1]
@@ -83,7 +87,7 @@ def smeared(filtered: Tensor, scan: Layout, shares: NDArray[np.float64]) -> Tens
 
         def piece(start: int, source: Any = source, into: Any = into) -> None:
             stop = min(start + _ROWS, count)
-            rays.smear_rows(
+            voxels.smear_rows(
                 into, source, scan.views, shares, scan.parallel, scan.level, start, stop
             )
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
 
 from restore.operators.ct.grid import VoxelGrid
 from restore.operators.ct.views import Views
@@ -72,6 +74,12 @@ def layout(views: Views, grid: VoxelGrid) -> Layout:
         np.ascontiguousarray(packed), turn, place, grid.shape3, grid.pitch3_mm,
         (0 if level else PAD, PAD, PAD), views.rows, views.parallel, level,
     )  # fmt: skip
+
+
+def padded(x: Tensor, scan: Layout) -> Tensor:
+    """Volumes (n, slices, rows, columns) with the zeros around that the kernels count on."""
+    slices, rows, columns = scan.pad
+    return pad(x, (columns, columns, rows, rows, slices, slices))
 
 
 @compiled
@@ -264,62 +272,3 @@ def axes_in_use(views: Any, turns: Any, places: Any, rows: int, parallel: bool, 
                     views[view], turns[j], places[j], i - (rows - 1) / 2, parallel
                 )
                 used[driving_axis(d0, d1, d2)] = True
-
-
-@compiled
-def seen_at(one: Any, p0: float, p1: float, p2: float, parallel: bool) -> Any:
-    """Where a point is seen: bins from the detector's middle along columns and rows, and its depth (`Views.locate`)."""
-    q0, q1, q2 = p0 - one[0], p1 - one[1], p2 - one[2]
-    ahead = one[15] * q0 + one[16] * q1 + one[17] * q2
-    beside = one[18] * q0 + one[19] * q1 + one[20] * q2
-    above = one[21] * q0 + one[22] * q1 + one[23] * q2
-    if parallel:
-        return beside, above, 1.0
-    if one[25] > 0:
-        aside = beside / one[25]
-        depth = math.sqrt(ahead * ahead + aside * aside)
-        return math.atan2(aside, ahead) * one[25], above / depth - one[24], depth
-    over = 1 / ahead
-    return beside * over, above * over, ahead
-
-
-@compiled
-def smear_rows(
-    out: Any, filtered: Any, views: Any, shares: Any, parallel: bool, level: bool, start: int, stop: int
-) -> None:  # fmt: skip
-    """Add to rows start..stop - 1 of a volume, counted through all slices, what every voxel sees of filtered views.
-
-    filtered: (views, rows, columns), read linearly at the voxel's place, zero off the detector, times shares (views,)
-    over the square of the depth. out: (slices, rows, columns).
-    """
-    count, high, wide = filtered.shape
-    ny, nx = out.shape[1], out.shape[2]
-    for view in range(count):
-        one, grey = views[view], filtered[view]
-        for item in range(start, stop):
-            k, i = item // ny, item % ny
-            for j in range(nx):
-                column, row, depth = seen_at(one, k, i, j, parallel)
-                column += (wide - 1) / 2
-                row += (high - 1) / 2
-                left = math.floor(column)
-                if left < -1 or left >= wide:
-                    continue
-                f = column - left
-                share = shares[view] / (depth * depth)
-                w0 = 1 - f if left >= 0 else 0.0
-                w1 = f if left + 1 < wide else 0.0
-                c0, c1 = max(left, 0), min(left + 1, wide - 1)
-                if level:
-                    out[k, i, j] += share * (w0 * grey[0, c0] + w1 * grey[0, c1])
-                    continue
-                low = math.floor(row)
-                if low < -1 or low >= high:
-                    continue
-                g = row - low
-                total = 0.0
-                if low >= 0:
-                    total += (1 - g) * (w0 * grey[low, c0] + w1 * grey[low, c1])
-                if low + 1 < high:
-                    total += g * (w0 * grey[low + 1, c0] + w1 * grey[low + 1, c1])
-                out[k, i, j] += share * total

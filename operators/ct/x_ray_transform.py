@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.ct import ray_products
+from restore.operators.ct import astra_projection, ray_products
 from restore.operators.ct.beams import Beam, ConeBeam
 from restore.operators.ct.feldkamp import fdk
 from restore.operators.ct.grid import VoxelGrid
@@ -33,11 +33,13 @@ class XRayTransform(LineIntegrals):
     1/mm become line integrals (*batch, views, columns) or (*batch, views, rows, columns) without unit. An item is the
     whole volume: slices mix.
 
+    projector="astra" is for flat fans on square pixels (an extra; the length of rays in pixels, in float32).
+
     geometry: `FanBeam`, `ConeBeam`, `ParallelBeam3D` or `FreeBeam`. grid: where the voxels lie. Further fields as
     `LineIntegrals`.
 
-    Raises ConfigError for a geometry and a grid of different dimensions, a source inside the volume, and views that see
-    nothing of it.
+    Raises ConfigError for a geometry and a grid of different dimensions, a source inside the volume, views that see
+    nothing of it, and what ASTRA cannot project.
 
     >>> scan = ConeBeam(equispaced(60, 360.0), (96, 96), 1.0, 500.0, 1000.0)
     >>> A = XRayTransform(scan, VoxelGrid((48, 48, 48), 0.8))
@@ -54,6 +56,8 @@ class XRayTransform(LineIntegrals):
             raise ConfigError(
                 f"{self}: a {self.geometry.kind} scan needs a grid of {wanted} dimensions, got {self.grid.shape}"
             )
+        if self.projector == "astra":
+            astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
         check_sees(self.geometry.reduced(), self.grid, str(self))
 
     @classmethod
@@ -114,9 +118,13 @@ class XRayTransform(LineIntegrals):
         return self._each(self._transpose, y, 3, self.in_shape)
 
     def _forward(self, x: Tensor) -> Tensor:
+        if self.projector == "astra":
+            return astra_projection.forward(x, self._astra).unsqueeze(-2)
         return ray_products.forward(x.reshape(len(x), *self.grid.shape3), self._layout)
 
     def _transpose(self, y: Tensor) -> Tensor:
+        if self.projector == "astra":
+            return astra_projection.adjoint(y.squeeze(-2), self._astra)
         return ray_products.adjoint(y, self._layout, self._axes)
 
     @property
@@ -128,6 +136,10 @@ class XRayTransform(LineIntegrals):
     def _thin_rays(self) -> Views:
         """The views with a bin for every ray."""
         return self.geometry.reduced().finer(*self._rays_of_a_bin)
+
+    @property
+    def _astra(self) -> astra_projection.Fan:
+        return astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
 
     @cached_property
     def _layout(self) -> Layout:

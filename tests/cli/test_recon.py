@@ -405,7 +405,11 @@ def test_a_volume_is_no_scan(patient, scans, verb, tmp_path):
         ("ct", ["--sampler", "zerofilled"], ["serves MRI", "not a sinogram in ct.h5; use ", "fbp"]),
         ("ct", ["--sampler", "ddrm"], ["a singular value decomposition", "not a sinogram"]),
         ("ct", ["--keep-phase"], ["remove_phase=False means nothing for a CT scan"]),
-        ("mri", ["--sampler", "ddrm"], ["with a singular value decomposition", "use cgsense, dds"]),
+        (
+            "mri",
+            ["--sampler", "ddrm"],
+            ["with a singular value decomposition", "use cgls, cgsense, dds"],
+        ),
         ("mri", ["--sampler", "resshift"], ["needs a conditional prior", "such as dds"]),
         ("ct", ["--sampler", "mrs", "--prior", "natural-restore"], ["not for a sinogram in ct.h5"]),
         ("ct", ["--prior", "natural-restore"], ["dds needs a denoiser prior"]),
