@@ -1,7 +1,7 @@
 """What one voxel sees: its place on the detector, backprojection, and the transpose of Joseph's rays in gather form.
 
-The other side of `rays`, compiled as those are. Backprojection (`smear_rows`) serves the CPU and CUDA; on CUDA the
-transpose is gathered voxel by voxel, where the CPU spreads it ray by ray: the same weights.
+The other side of `rays`, compiled as those are. The CPU backprojects by `smear_rows`, CUDA voxel by voxel by
+`smeared_to`; on CUDA the transpose is gathered too (`gathered`), where the CPU spreads it ray by ray: the same weights.
 """
 
 from __future__ import annotations
@@ -74,15 +74,39 @@ def smear_rows(
 ) -> None:  # fmt: skip
     """Add the backprojection to rows start..stop - 1 of a volume (slices, rows, columns), counted through all slices.
 
-    filtered: (views, rows, columns). shares: (views,) radians.
+    filtered: (views, rows, columns). shares: (views,) radians. `smeared_to` written out: three times as fast.
     """
+    count, high, wide = filtered.shape
     ny, nx = out.shape[1], out.shape[2]
-    for view in range(len(filtered)):
+    for view in range(count):
         one, grey = views[view], filtered[view]
         for item in range(start, stop):
             k, i = item // ny, item % ny
             for j in range(nx):
-                out[k, i, j] += smeared_to(grey, one, shares[view], parallel, level, k, i, j)
+                column, row, depth = seen_at(one, k, i, j, parallel)
+                column += (wide - 1) / 2
+                row += (high - 1) / 2
+                left = math.floor(column)
+                if left < -1 or left >= wide:
+                    continue
+                f = column - left
+                share = shares[view] / (depth * depth)
+                w0 = 1 - f if left >= 0 else 0.0
+                w1 = f if left + 1 < wide else 0.0
+                c0, c1 = max(left, 0), min(left + 1, wide - 1)
+                if level:
+                    out[k, i, j] += share * (w0 * grey[0, c0] + w1 * grey[0, c1])
+                    continue
+                low = math.floor(row)
+                if low < -1 or low >= high:
+                    continue
+                g = row - low
+                total = 0.0
+                if low >= 0:
+                    total += (1 - g) * (w0 * grey[low, c0] + w1 * grey[low, c1])
+                if low + 1 < high:
+                    total += g * (w0 * grey[low + 1, c0] + w1 * grey[low + 1, c1])
+                out[k, i, j] += share * total
 
 
 @compiled

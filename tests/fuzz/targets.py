@@ -46,6 +46,8 @@ from restore.bench.record import read_records
 from restore.bench.tuning import read_tuned
 from restore.cli import app
 from restore.cli.replay import read_record
+from restore.datasets.ct.beam_measurement import write_beam_measurement
+from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.measurement import write_ct_measurement
 from restore.datasets.fetch_table import TABLES, entries
 from restore.datasets.mri.fastmri import write_fastmri
@@ -58,9 +60,13 @@ from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.noncartesian import simulate_noncartesian
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
+from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
+from restore.operators.ct.beams import ConeBeam
+from restore.operators.ct.geometry import equispaced
+from restore.operators.ct.grid import VoxelGrid
 from restore.operators.image.kernels import given_kernel
 from restore.priors.checkpoints.content import StoredTensor, leaves
 from restore.priors.checkpoints.reading import read_checkpoint
@@ -167,6 +173,17 @@ def _ismrmrd(folder: Path) -> Path:
 def _ct(folder: Path) -> Path:
     volume = Volume(ct_phantom((2, 16, 16)).data, np.diag([8.0, 8, 8, 1]), "CT")
     write_ct_measurement(simulate_ct(volume, views=8), folder / "a.h5")
+    return folder / "a.h5"
+
+
+def _projections(folder: Path) -> Path:
+    values = np.random.default_rng(0).normal(1, 0.1, (4, 3, 8)).astype(np.float32)
+    scan = BeamScan(
+        path=folder, projections=LazyStack(values.shape, lambda i: values[i]),
+        geometry=ConeBeam(equispaced(4, 360), (3, 8), 2.0, 40.0, 60.0), grid=VoxelGrid((2, 6, 6), 2.0),
+        mu_water=0.02, noise_std=0.01, slice_indices=(0, 1),
+    )  # fmt: skip
+    write_beam_measurement(scan, folder / "a.h5")
     return folder / "a.h5"
 
 
@@ -368,7 +385,8 @@ def _scan(path: Path) -> None:
     scan = open_scan(path)
     scan.setup()
     for stack in (
-        getattr(scan, name, None) for name in ("kspace", "sinogram", "maps", "reference")
+        getattr(scan, name, None)
+        for name in ("kspace", "sinogram", "projections", "maps", "reference")
     ):
         if stack is not None:
             stack[0]
@@ -389,6 +407,7 @@ TARGETS = (
     Target("ismrmrd", _ismrmrd, _scan, (hdf5_objects, damaged_bytes)),
     Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("ct-projections", _projections, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("npy", _array, _scan, (numpy_header, damaged_bytes)),
     Target("png", _picture("a.png"), read_image, (png_chunks, damaged_bytes)),

@@ -1,0 +1,176 @@
+"""Read and write CT projections of fans, cones, helices and free vectors as HDF5.
+
+May be called by `open.open_scan` and by simulations; touches the one file it is given. Layout: docs/scan-files.md. A
+parallel sinogram is `measurement`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.content import Content
+from restore.datasets.ct.beam_scan import BeamScan
+from restore.datasets.ct.noise_estimation import sinogram_noise_std
+from restore.datasets.formats import Format
+from restore.datasets.hdf5_guard import (
+    attribute,
+    find_dataset,
+    find_group,
+    names,
+    open_hdf5,
+    root_names,
+)
+from restore.datasets.hdf5_stack import companion, new_hdf5, write_stack
+from restore.datasets.scan_record import read_record, write_record
+from restore.errors import ConfigError, InputError
+from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam, ParallelBeam3D
+from restore.operators.ct.geometry import MU_WATER_PER_MM
+from restore.operators.ct.grid import VoxelGrid
+
+_KINDS: dict[str, type[Beam]] = {
+    "fan": FanBeam, "cone": ConeBeam, "helical": ConeBeam, "parallel3d": ParallelBeam3D, "vectors": FreeBeam,
+}  # fmt: skip
+_GRID = ("shape", "voxel_mm", "centre_mm")
+_FIELDS = (
+    "det_spacing_mm", "source_object_mm", "source_detector_mm", "det_offset_mm", "source_offset_mm", "tilt_deg",
+    "slant_deg", "skew_deg", "pitch_mm", "detector_shape", "parallel",
+)  # fmt: skip
+_LAYOUT = "see docs/scan-files.md"
+
+
+def read_beam_measurement(path: str | Path) -> BeamScan:
+    """Open a file of projections; they are read when asked for.
+
+    Raises NotFoundError, InputError for what is missing, of another shape, or describes no scan that sees the volume.
+    """
+    path = Path(path)
+    notes: list[str] = []
+    with open_hdf5(path) as file:
+        projections = companion(file, path, "projections", (), 3, np.float32)
+        if projections is None:
+            raise InputError(
+                path, f"no data set 'projections'; the file holds {names(file)}", _LAYOUT
+            )
+        geometry, grid = _geometry(file, path, projections.shape)
+        slices = projections.shape[0] if grid.in_plane else grid.shape[0]
+        record = read_record(file, path, slices)
+        photons, noise, mu_water = (
+            _positive(file, path, name) for name in ("photons", "noise_std", "mu_water")
+        )
+    if mu_water is None:
+        mu_water = MU_WATER_PER_MM
+        notes.append(f"mu_water is not in the file: {mu_water} per mm assumed")
+    if noise is None and photons is not None:
+        noise = photons**-0.5
+    if (
+        noise is None
+        and (noise := sinogram_noise_std(projections[len(projections) // 2])) is not None
+    ):
+        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    scan = BeamScan(
+        path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
+        noise_std=noise, slice_indices=record.slice_indices,
+        affine=_affine(grid) if record.affine is None else record.affine,
+        source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
+        notes=[*notes, *record.notes],
+    )  # fmt: skip
+    try:
+        scan.check()
+    except ConfigError as error:
+        raise InputError(path, f"unusable geometry: {error}", _LAYOUT) from error
+    return scan
+
+
+def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
+    """Write projections view by view, atomically. Raises OutputError where the file cannot be written."""
+    with new_hdf5(Path(path), [(scan.projections, np.float32)]) as file:
+        write_stack(file, "projections", scan.projections, np.float32)
+        stored = scan.geometry.to_dict()
+        group = file.create_group("geometry")
+        group.attrs["kind"] = stored["kind"]
+        for name, key in (("angles", "angles_rad"), ("vectors", "vectors")):
+            if name in stored:
+                group[key] = np.asarray(stored[name], np.float64)
+        for name in _FIELDS:
+            if name in stored:
+                group.attrs[name] = stored[name]
+        for name in _GRID:
+            group.attrs[name] = getattr(scan.grid, name)
+        for name in ("photons", "noise_std", "mu_water"):
+            if (value := getattr(scan, name)) is not None:
+                file.attrs[name] = float(value)
+        write_record(file, scan)
+
+
+def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam, VoxelGrid]:
+    group = find_group(file, "geometry")
+    kind = None if group is None else attribute(group, "kind")
+    if group is None or kind not in _KINDS:
+        raise InputError(
+            path,
+            f"the kind of 'geometry' is {kind!r}, expected one of {', '.join(_KINDS)}",
+            _LAYOUT,
+        )
+    values = {name: attribute(group, name) for name in (*_FIELDS, *_GRID)}
+    values = {
+        k: v.tolist() if isinstance(v, np.ndarray) else v
+        for k, v in values.items()
+        if v is not None
+    }
+    placed = {name: values.pop(name) for name in _GRID if name in values}
+    key = "vectors" if kind == "vectors" else "angles_rad"
+    found = find_dataset(file, f"geometry/{key}")
+    views = shape[1] if kind == "fan" else shape[0]
+    if found is None or not found.shape or found.shape[0] != views:
+        raise InputError(
+            path,
+            f"'geometry/{key}' has shape {None if found is None else found.shape} and 'projections' {shape}",
+            "expected one entry a view; projections are (views, rows, columns), of a fan (slices, views, columns)",
+        )
+    size = {"n_det": shape[2]} if kind == "fan" else {"detector": shape[1:]}
+    try:
+        beam = _KINDS[kind](**{key.removesuffix("_rad"): found[()], **size, **_tuples(values)})
+        return beam, VoxelGrid(**placed)
+    except (ConfigError, TypeError) as error:
+        raise InputError(path, f"unusable geometry: {error}", _LAYOUT) from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _affine(grid: VoxelGrid) -> NDArray[np.float64]:
+    """Voxel (column, row, slice) to the scanner's (x, y, z): the orientation of the patient is not known."""
+    (nz, ny, nx), (dz, dy, dx), (z, y, x) = grid.shape3, grid.pitch3_mm, grid.centre3_mm
+    affine = np.diag([dx, -dy, dz, 1.0])
+    affine[:3, 3] = x - (nx - 1) / 2 * dx, y + (ny - 1) / 2 * dy, z - (nz - 1) / 2 * dz
+    return affine
+
+
+def _positive(file: h5py.File, path: Path, name: str) -> float | None:
+    value = attribute(file, name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
+        raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
+    return float(value)
+
+
+def _claims(content: Content) -> bool:
+    return {"projections", "geometry"} <= root_names(content)
+
+
+FORMAT = Format(
+    name="CT projections HDF5",
+    holds="scan",
+    files=".h5",
+    ways="fan, cone, helix and free vectors in (docs/scan-files.md)",
+    claims=_claims,
+    open=read_beam_measurement,
+    called="CT projections",
+)

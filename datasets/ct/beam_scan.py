@@ -1,0 +1,155 @@
+"""Line integrals along the rays of a fan, a cone, a helix or free vectors as a scan, and how problems are made of them.
+
+Made by the reader of such files; the layers above use it by the contract of `restore.datasets.scan`. torch is imported
+where a problem is asked for. `scan.CTScan` is the parallel scan of slices, which looks at its data more closely.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.scan import Scan, Setup, SetupOptions
+from restore.datasets.stack import LazyStack
+from restore.errors import InputError
+from restore.operators.ct.beams import Beam
+from restore.operators.ct.geometry import mu_to_hu
+from restore.operators.ct.grid import VoxelGrid
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.operators.ct.x_ray_transform import XRayTransform
+    from restore.problem import Problem
+
+RAYS_PER_BIN = {True: 2, False: 1}
+"""In the plane and in space: a bin has a width, but four rays for every bin of a panel are four times the work."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BeamScan(Scan):
+    """Line integrals on a detector that goes round, of slices (a fan) or of a volume.
+
+    projections: float32, -log(counts / photons), without unit: (slices, views, columns) of a scan in the plane, whose
+    slices share their geometry; else (views, rows, columns). geometry: the rays; grid: the voxels of a slice or of the
+    volume. photons: unattenuated counts a ray, or None. mu_water: 1/mm. The other fields are those of every `Scan`.
+    """
+
+    kind = "ct"
+    modality: ClassVar[str] = "CT"
+    holds: ClassVar[str] = "projections"
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
+    first_look: ClassVar[str] = "fdk"
+    suspects: ClassVar[str] = (
+        "truncated views, an object larger than the volume, a detector or an axis that stands elsewhere, angles of the "
+        "other sense or order, a wrong size of voxels or bins, or a noise level that is too small"
+    )
+
+    projections: LazyStack
+    geometry: Beam
+    grid: VoxelGrid
+    mu_water: float
+    photons: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the projections."""
+        return self.projections.shape
+
+    @property
+    def n_slices(self) -> int:
+        """Of the image: those that were measured, or those of the volume."""
+        return self.projections.shape[0] if self.grid.in_plane else self.grid.shape[0]
+
+    @property
+    def whole(self) -> bool:
+        """The rays of a volume cross its slices."""
+        return not self.grid.in_plane
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(rows, columns) of the grid."""
+        return self.grid.shape[-2], self.grid.shape[-1]
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Those of the projector."""
+        return self._operator("auto").abilities
+
+    @property
+    def values_per_slice(self) -> int:
+        """Pixels of a slice."""
+        rows, columns = self.image_shape
+        return rows * columns
+
+    @property
+    def units(self) -> str:
+        """Hounsfield units."""
+        return "HU"
+
+    @property
+    def direct_explains(self) -> bool:
+        """Filtered backprojection is exact in the plane of the source alone: what it leaves of a cone is no alarm."""
+        return self.grid.in_plane
+
+    @property
+    def sampling(self) -> str:
+        """The kind and the number of views."""
+        return f"{self.geometry.shape[0]} views, {self.geometry.kind}"
+
+    def image_of(self, index: int) -> NDArray[np.float32]:
+        """Projections are no image. Raises InputError."""
+        raise InputError(self.path, "holds projections without reference images", "reconstruct it")
+
+    def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
+        """HU of attenuation in 1/mm."""
+        hu: NDArray[np.float32] = mu_to_hu(samples, self.mu_water).float().cpu().numpy()
+        return hu
+
+    def _check(self, options: SetupOptions) -> None:
+        self._operator(options.projector)
+
+    def _operator(self, projector: str) -> XRayTransform:
+        from restore.operators.ct.x_ray_transform import XRayTransform
+
+        rays = RAYS_PER_BIN[self.grid.in_plane]
+        return XRayTransform(self.geometry, self.grid, projector=projector, rays_per_bin=rays)
+
+    def _setup(self, options: SetupOptions) -> BeamSetup:
+        """The noise model, the attenuation of the HU window as intensity scale, the projector. Raises ConfigError."""
+        from restore.noise import PostLogPoisson, noise_model
+        from restore.scaling import CT_WINDOW_HU, Scaling
+
+        level = self.noise_std if options.noise_std is None else options.noise_std
+        counted = options.noise_std is None and self.photons
+        span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
+        return BeamSetup(
+            scaling=Scaling(span, "attenuation of the HU window"),
+            noise=PostLogPoisson(self.photons) if counted and self.photons else noise_model(level),
+            record={"noise_std": level, "projector": options.projector, "geometry": self.geometry.kind},
+            scan=self, operator=self._operator(options.projector),
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BeamSetup(Setup):
+    """How problems are made of the projections."""
+
+    scan: BeamScan
+    operator: XRayTransform
+
+    def problem(self, which: range, device: torch.device) -> Problem:
+        """The chosen slices of a fan; of a volume all projections, whatever is chosen: it is one item."""
+        import torch
+
+        from restore.problem import Problem
+
+        scan = self.scan
+        taken = slice(which.start, which.stop) if scan.grid.in_plane else slice(None)
+        y = torch.from_numpy(scan.projections[taken]).to(device)
+        ids = scan.ids(which) if scan.grid.in_plane else ("volume",)
+        return Problem(y, self.operator.to(device), self.noise, self.scaling, ids)
