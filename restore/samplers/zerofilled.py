@@ -1,5 +1,4 @@
-"""Zero-filled: the adjoint image, gridded where samples lie unevenly: what a scanner shows without any
-reconstruction."""
+"""Zero-filled: the adjoint image, gridded where samples lie unevenly, without any reconstruction."""
 
 from __future__ import annotations
 
