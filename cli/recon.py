@@ -77,6 +77,12 @@ def command(
             help="Which image of ISMRMRD data: average, contrast, phase, repetition, set, such as repetition=1.",
         ),
     ] = "",
+    trajectory: Annotated[
+        Path | None, typer.Option(help="BART: the file with the coordinates of SCAN's samples.")
+    ] = None,
+    pattern: Annotated[
+        Path | None, typer.Option(help="BART: the file that says which samples were measured.")
+    ] = None,
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
@@ -128,7 +134,7 @@ def command(
     job = ReconJob(
         scan, out, named, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
-        kspace_order=kspace_order, select=select, overwrite=overwrite,
+        kspace_order=kspace_order, select=select, trajectory=trajectory, pattern=pattern, overwrite=overwrite,
     )  # fmt: skip
     planned = plan(job)
     if report:

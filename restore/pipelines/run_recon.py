@@ -60,6 +60,7 @@ class ReconJob:
     DICOM series to take identity from; like_which: `series`, `index` and `echo` of `restore.read`, where that folder
     holds several. repair: "zero" blanks samples that are not finite. kspace_order: of
     `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred. select: which image of raw data.
+    trajectory, pattern: files of BART that belong to the scan.
     """
 
     scan: Path
@@ -72,6 +73,8 @@ class ReconJob:
     repair: str = ""
     kspace_order: str = ""
     select: str = ""
+    trajectory: Path | None = None
+    pattern: Path | None = None
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
@@ -87,6 +90,8 @@ class ReconJob:
             "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
             "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
+        beside = {"trajectory": self.trajectory, "pattern": self.pattern}
+        record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
         if self.like_which:
             record["like_which"] = self.like_which
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
@@ -116,7 +121,10 @@ def plan(job: ReconJob) -> Planned:
     `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
     InputError, ConfigError, OutputError (an output of another job exists).
     """
-    scan = open_scan(job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select)
+    scan = open_scan(
+        job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select,
+        trajectory=job.trajectory, pattern=job.pattern,
+    )  # fmt: skip
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)
@@ -302,7 +310,8 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
     """The entries of the record by which `restore recon --config` repeats the run."""
     job, options, sampler = planned.job, planned.job.options, planned.sampler
     return replayable(
-        "recon", {"scan": job.scan, "like": job.like},
+        "recon",
+        {"scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern},
         {
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,

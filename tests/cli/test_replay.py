@@ -41,7 +41,16 @@ IMAGE = [
     *FEW,
 ]
 OPTIONAL = {
-    "recon": {"like", "series", "volume", "echo", "kspace-order", "select"},
+    "recon": {
+        "like",
+        "series",
+        "volume",
+        "echo",
+        "kspace-order",
+        "select",
+        "trajectory",
+        "pattern",
+    },
     "image": {"mask", "noise"},
 }
 """What a run may do without; others show below that the record holds the files."""

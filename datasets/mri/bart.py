@@ -1,0 +1,185 @@
+"""Read k-space that BART wrote (NAME.cfl beside NAME.hdr): Cartesian, or along a trajectory in a file of its own.
+
+May be called by `open_scan`; touches the files it is given. Axes are those of BART: 0 readout, 1 and 2 phase
+encoding, 3 coils, 13 slices. Rows of the image run along axis 0, columns along axis 1.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.budget import check_budget
+from restore.datasets.content import Content
+from restore.datasets.formats import Format
+from restore.datasets.mri.axes import check_axes
+from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.given_points import checked_points, matrix_of
+from restore.datasets.mri.noise_estimation import middle_noise_std
+from restore.datasets.mri.noncartesian import NonCartesianScan
+from restore.datasets.mri.sampling import compact, measured_samples, sampling_pattern
+from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.stack import LazyStack
+from restore.errors import InputError
+
+COILS, SLICES, AXES = 3, 13, 16
+NAMES = {
+    2: "second phase encoding", 4: "sets of maps", 5: "echoes", 6: "coefficients", 10: "times", 11: "times",
+    14: "averages",
+}  # fmt: skip
+"""Of the axes that must have one entry."""
+
+UNPLACED = "a BART file has no geometry: pixels of 1 mm are assumed in the output, NIfTI has sform and qform code 0"
+
+
+def read_bart(
+    path: str | Path, trajectory: str | Path = "", pattern: str | Path = ""
+) -> MRIScan | EncodedScan:
+    """K-space of slices: Cartesian, centred, the mask being what is not zero or the file `pattern`; or, with the file
+    `trajectory` (3, samples, readouts), along it. The files are BART's too.
+
+    Raises NotFoundError, InputError.
+    """
+    path, notes = Path(path), [UNPLACED]
+    values = read_cfl(path)
+    for axis, size in enumerate(values.shape):
+        if size > 1 and axis not in (0, 1, 2, COILS, SLICES):
+            raise InputError(
+                path, f"has {size} {NAMES.get(axis, 'entries')} along BART's axis {axis}",
+                "choose one, such as by `bart slice`, or average them",
+            )  # fmt: skip
+    slices_first = np.moveaxis(values, (SLICES, COILS), (0, 1))
+    samples = slices_first.reshape(values.shape[SLICES], values.shape[COILS], *values.shape[:3])
+    if not np.isfinite(samples).all():
+        raise InputError(path, "k-space holds NaN or infinite values")
+    if trajectory:
+        return _along(path, samples, Path(trajectory), notes)
+    if samples.shape[4] > 1:
+        raise InputError(
+            path, f"a three-dimensional scan of {samples.shape[4]} partitions, or one along a trajectory",
+            "give --trajectory FILE.cfl; of a Cartesian one transform BART's axis 2 by `bart fft -i -u 4` and make it "
+            "axis 13",
+        )  # fmt: skip
+    return _cartesian(path, samples[..., 0], pattern, notes)
+
+
+def read_cfl(path: Path) -> NDArray[np.complex64]:
+    """The array of a pair of files, all of its 16 axes. path: NAME.cfl or NAME.hdr. Raises InputError."""
+    data, header = path.with_suffix(".cfl"), path.with_suffix(".hdr")
+    if not data.is_file() or not header.is_file():
+        raise InputError(
+            path, f"expected {data.name} and {header.name} side by side", "a BART file is two files"
+        )
+    with header.open("rb") as stream:
+        lines = stream.read(4096).decode("ascii", "replace").splitlines()
+    words = lines[1].split() if len(lines) > 1 and lines[0].startswith("# Dimensions") else []
+    if not 1 <= len(words) <= AXES or not all(w.isdecimal() and 0 < int(w) < 2**31 for w in words):
+        raise InputError(
+            header,
+            "its second line holds no sizes of axes",
+            "expected '# Dimensions' and up to 16 numbers",
+        )
+    shape = [*map(int, words), *[1] * (AXES - len(words))]
+    found, expected = data.stat().st_size, 8 * math.prod(shape)
+    if found != expected:
+        raise InputError(
+            data, f"holds {found} bytes, and {header.name} says {expected}", "copy both files again"
+        )
+    check_budget(3 * expected, data)
+    return np.fromfile(data, np.complex64).reshape(shape, order="F")
+
+
+def _cartesian(path: Path, samples: NDArray[Any], pattern: str | Path, notes: list[str]) -> MRIScan:
+    """samples: (slices, coils, H, W)."""
+    kspace = np.ascontiguousarray(samples)
+    stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
+    check_axes(stack, path, notes)
+    measured = measured_samples(stack)
+    if not measured.any():
+        raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
+    mask = sampling_pattern(measured)
+    if pattern:
+        told = read_cfl(Path(pattern))
+        plane = told.reshape((*told.shape[:2], -1))
+        if plane.shape != (*kspace.shape[2:], 1):
+            raise InputError(
+                Path(pattern),
+                f"has shape {told.shape[:3]}, expected the {kspace.shape[2:]} of k-space",
+            )
+        mask = compact(np.asarray(plane[..., 0] != 0))
+        if not np.broadcast_to(mask, kspace.shape[2:])[measured.any(axis=0)].all():
+            raise InputError(
+                Path(pattern), "leaves out samples that are not zero", "is it this scan's?"
+            )
+    else:
+        notes.append("mask taken from the samples that are not zero")
+    return MRIScan(
+        path=path, kspace=stack, mask=mask, slice_indices=tuple(range(len(kspace))),
+        recon_shape=(kspace.shape[2], kspace.shape[3]), noise_std=middle_noise_std(stack, mask), noise_estimated=True,
+        maps=unit_maps(kspace.shape) if kspace.shape[1] == 1 else None,
+        source={"kind": "bart", "modality": "MR", "units": "arbitrary"}, notes=notes,
+    )  # fmt: skip
+
+
+def _along(
+    path: Path, samples: NDArray[Any], trajectory: Path, notes: list[str]
+) -> NonCartesianScan:
+    """samples: (slices, coils, 1, samples, readouts)."""
+    told = read_cfl(trajectory)
+    if told.shape[0] != 3 or math.prod(told.shape[3:]) != 1:
+        raise InputError(
+            trajectory,
+            f"has shape {told.shape}",
+            "expected (3, samples, readouts), as `bart traj` writes",
+        )
+    points = (
+        np.moveaxis(told.reshape(told.shape[:3]).real, 0, -1).transpose(1, 0, 2).astype(np.float64)
+    )
+    if points[..., 2].any():
+        # BART's axes x, y, z are the image's rows, columns and slices.
+        points = points[..., [2, 0, 1]]
+    else:
+        points = points[..., :2]
+    kspace = np.ascontiguousarray(samples[:, :, 0].swapaxes(-1, -2))
+    matrix = matrix_of(points, notes)
+    points = checked_points(points, kspace.shape[2:], matrix, trajectory, notes)
+    if len(matrix) == 3 and len(kspace) > 1:
+        raise InputError(
+            path,
+            f"{len(kspace)} slices along a trajectory of three dimensions",
+            "choose one volume",
+        )
+    slices = matrix[0] if len(matrix) == 3 else len(kspace)
+    return NonCartesianScan(
+        path=path, kspace=LazyStack(kspace.shape, lambda index: kspace[index].copy()), points=points, matrix=matrix,
+        recon_shape=(matrix[-2], matrix[-1]), slice_indices=tuple(range(slices)),
+        source={"kind": "bart", "modality": "MR", "units": "arbitrary"}, notes=notes,
+    )  # fmt: skip
+
+
+def _claims(content: Content) -> bool:
+    """Either of the two files, where the other lies beside it."""
+    path = content.path
+    if (
+        content.is_folder
+        or path.suffix not in (".cfl", ".hdr")
+        or not path.with_suffix(".hdr").is_file()
+    ):
+        return False
+    with path.with_suffix(".hdr").open("rb") as stream:
+        return stream.read(12) == b"# Dimensions" and path.with_suffix(".cfl").is_file()
+
+
+FORMAT = Format(
+    name="BART",
+    holds="scan",
+    files=".cfl with .hdr",
+    ways="k-space in: Cartesian slices, or along a trajectory in a file of its own",
+    claims=_claims,
+    open=read_bart,
+    options=("trajectory", "pattern"),
+)

@@ -1,0 +1,113 @@
+"""BART's pairs of files: Cartesian k-space, and spokes with their trajectory, of known images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore.datasets.mri.noncartesian import NonCartesianScan
+from restore.datasets.open import open_scan
+from restore.errors import ConfigError, InputError
+from restore.operators.mri.fourier import fft2c
+from restore.operators.mri.trajectories import Trajectory, radial
+
+ROWS, COLUMNS, COILS = 16, 12, 2
+
+
+def write_cfl(path: Path, values: np.ndarray) -> Path:
+    """As BART does: sizes in a text, numbers with the first axis fastest."""
+    sizes = [*values.shape, *[1] * (16 - values.ndim)]
+    path.with_suffix(".hdr").write_text(
+        f"# Dimensions\n{' '.join(map(str, sizes))} \n# Command\nphantom\n"
+    )
+    values.astype(np.complex64).ravel(order="F").tofile(path.with_suffix(".cfl"))
+    return path.with_suffix(".cfl")
+
+
+def coil_images() -> torch.Tensor:
+    """(coils, rows, columns): a rectangle that is no square, seen with two phases."""
+    image = torch.zeros(COILS, ROWS, COLUMNS, dtype=torch.complex64)
+    image[:, 4:13, 3:8] = 1
+    return image * torch.tensor([1.0, 0.5j])[:, None, None]
+
+
+def cartesian() -> np.ndarray:
+    """(rows, columns, 1, coils)."""
+    return fft2c(coil_images()).numpy().transpose(1, 2, 0)[:, :, None]
+
+
+def image(scan: object) -> np.ndarray:
+    problem = scan.setup().problem(range(1), torch.device("cpu"))  # type: ignore[attr-defined]
+    return problem.operator.pinv(problem.y).abs().numpy()[0]
+
+
+def test_cartesian_kspace_of_slices(tmp_path: Path):
+    values = cartesian()
+    one = write_cfl(tmp_path / "one", values)
+    scan = open_scan(one)
+    assert scan.shape == (1, COILS, ROWS, COLUMNS)
+    np.testing.assert_array_equal(scan.kspace[0], values[:, :, 0].transpose(2, 0, 1))
+    assert np.corrcoef(image(scan).ravel(), coil_images()[0].abs().ravel())[0, 1] > 0.99
+    slices = np.stack([values, 2 * values], -1).reshape(ROWS, COLUMNS, 1, COILS, *[1] * 9, 2)
+    write_cfl(tmp_path / "two", slices)
+    for name in ("two", "two.hdr"):  # BART names its files without their ends
+        many = open_scan(tmp_path / name)
+        assert many.shape == (2, COILS, ROWS, COLUMNS)
+        np.testing.assert_array_equal(many.kspace[1], 2 * scan.kspace[0])
+
+
+def test_the_pattern_is_the_mask(tmp_path: Path):
+    values = cartesian()
+    values[:, ::3] = 0
+    path = write_cfl(tmp_path / "k", values)
+    lines = np.ones((ROWS, COLUMNS))
+    lines[:, ::3] = 0
+    scan = open_scan(path, pattern=str(write_cfl(tmp_path / "p", lines)))
+    np.testing.assert_array_equal(scan.mask, lines[0] != 0)
+    with pytest.raises(InputError, match="leaves out samples that are not zero"):
+        open_scan(path, pattern=str(write_cfl(tmp_path / "q", 1 - lines)))
+    with pytest.raises(InputError, match=r"expected the \(16, 12\) of k-space"):
+        open_scan(path, pattern=str(write_cfl(tmp_path / "r", lines[:, :5])))
+    np.save(tmp_path / "a.npy", np.ones((4, 4), np.complex64))
+    with pytest.raises(ConfigError, match="pattern is for BART"):
+        open_scan(tmp_path / "a.npy", pattern="p.cfl")
+
+
+def test_spokes(tmp_path: Path):
+    pytest.importorskip("finufft")
+    from restore.operators.mri.nonuniform import nufft
+
+    points = radial(30, 32, (ROWS, COLUMNS), full=True)
+    samples = nufft(coil_images(), Trajectory(points), 2).numpy()  # (coils, readouts, samples)
+    path = write_cfl(tmp_path / "k", samples.transpose(2, 1, 0)[None])
+    three = np.concatenate([points, np.zeros((30, 32, 1))], -1)
+    trajectory = write_cfl(tmp_path / "t", three.transpose(2, 1, 0))
+    scan = open_scan(path, trajectory=str(trajectory))
+    assert isinstance(scan, NonCartesianScan)
+    assert (scan.shape, scan.matrix) == ((1, COILS, 30, 32), (ROWS, COLUMNS))
+    assert np.corrcoef(image(scan).ravel(), coil_images()[0].abs().ravel())[0, 1] > 0.95
+    with pytest.raises(InputError, match=r"or one along a trajectory.*--trajectory FILE"):
+        open_scan(path)
+    short = write_cfl(tmp_path / "s", three.transpose(2, 1, 0)[:, :30])
+    with pytest.raises(
+        InputError, match=r"'trajectory' has shape \(30, 30, 2\), and k-space is \(30, 32\)"
+    ):
+        open_scan(path, trajectory=str(short))
+
+
+def test_odd_pairs_are_named(tmp_path: Path):
+    path = write_cfl(tmp_path / "a", cartesian())
+    path.with_suffix(".hdr").write_text("# Dimensions\n16 12 1 3\n")
+    with pytest.raises(InputError, match=r"holds 3072 bytes, and a\.hdr says 4608"):
+        open_scan(path)
+    path.with_suffix(".hdr").write_text("# Dimensions\n16 -12 1 2\n")
+    with pytest.raises(InputError, match="no sizes of axes"):
+        open_scan(path)
+    echoes = write_cfl(
+        tmp_path / "b", np.stack([cartesian()] * 2, -1).reshape(ROWS, COLUMNS, 1, COILS, 1, 2)
+    )
+    with pytest.raises(InputError, match="has 2 echoes along BART's axis 5"):
+        open_scan(echoes)
