@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restore.cli import console
-from restore.cli.options import Device
+from restore.cli.options import Device, Precision
 
 if TYPE_CHECKING:
     from restore.bench.protocol import Protocol
@@ -74,6 +74,7 @@ class Running:
         typer.Option(min=0, help="Keep the images of the first N volumes only. Default: all."),
     ] = None
     device: Device = "auto"
+    precision: Precision = "auto"
     json: Json = False
 
     def tuned_values(self, protocol: str) -> tuple[Any, frozenset[str]]:
@@ -111,6 +112,7 @@ class Running:
         from restore.bench.runner import RunOptions
         from restore.errors import ConfigError
         from restore.pipelines.devices import choose_device
+        from restore.precision import checked
 
         pair = None
         if self.part is not None:
@@ -118,7 +120,14 @@ class Running:
             if not (k.isdigit() and n.isdigit()):
                 raise ConfigError(f"--part is written K/N, such as 2/8, got '{self.part}'")
             pair = (int(k), int(n))
-        return RunOptions(choose_device(self.device), self.samples, self.seed, pair, self.keep)
+        return RunOptions(
+            choose_device(self.device),
+            self.samples,
+            self.seed,
+            pair,
+            self.keep,
+            checked(self.precision),
+        )
 
 
 def numbers(text: str, what: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from restore.cli import console
+from restore.cli.options import Precision
 
 
 def command(
@@ -16,6 +17,7 @@ def command(
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the head, the scans and DDS.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Precision = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do it all again; by default only what is missing.")
     ] = False,
@@ -24,9 +26,17 @@ def command(
     """Simulate, reconstruct and compare MRI and CT scans of a made-up head; ends with pictures."""
     from restore.pipelines.demo import demonstrate
     from restore.pipelines.devices import choose_device
+    from restore.precision import checked
 
     chosen = choose_device(device)
-    found = demonstrate(out, seed=seed, device=chosen, overwrite=overwrite, tell=console.say)
+    found = demonstrate(
+        out,
+        seed=seed,
+        device=chosen,
+        precision=checked(precision),
+        overwrite=overwrite,
+        tell=console.say,
+    )
     rows = [
         {
             "modality": outcome.modality,

@@ -12,7 +12,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
-from restore.cli.options import Device, Overwrite, Sampling
+from restore.cli.options import Device, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 from restore.cli.picture_folder import fingerprint, is_done, restore_folder, result_name
 
@@ -82,6 +82,7 @@ def restore_picture(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the noise, simulated and sampled.")] = 0,
     device: Device = "auto",
+    precision: Precision = "auto",
     overwrite: Overwrite = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print metrics and settings as JSON.")
@@ -100,6 +101,7 @@ def restore_picture(
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
     from restore.pipelines.work_folder import WorkFolder
+    from restore.precision import resolve, word_of
 
     if not overwrite and is_done(out, mark):
         return _tell_done(out, json)
@@ -107,7 +109,8 @@ def restore_picture(
     inputs = (photo, mask, prior, kernel)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
-    work = WorkFolder(out, mark, environment(str(chosen)), overwrite)
+    surroundings = environment(str(chosen)) | {"precision": word_of(resolve(precision, chosen))}
+    work = WorkFolder(out, mark, surroundings, overwrite)
     enlarged = factor if task == "superres" and not simulate else 1
     picture = _read(photo, mask, out)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
@@ -118,6 +121,7 @@ def restore_picture(
         restore_image,
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
         sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
+        precision=precision,
         settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
@@ -126,7 +130,7 @@ def restore_picture(
         "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
         "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler,
         "prior": prior, "preset": sampling.preset, "samples": sampling.samples, "luma": luma, "seed": seed,
-        "device": str(chosen),
+        "device": str(chosen), "precision": precision,
     }  # fmt: skip
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
@@ -246,13 +250,17 @@ def _record(
 ) -> dict[str, Any]:
     """The record of a run, with what it takes to repeat it: "auto" is replaced by what was taken."""
     from restore.pipelines.replay_entries import replayable
+    from restore.precision import record_of
 
-    sampler, prior = told.pop("sampler"), told.pop("prior")
+    sampler, prior, asked = (told.pop(name) for name in ("sampler", "prior", "precision"))
     options = told | {
         "sampler": found["sampler"] if sampler == "auto" else sampler,
         "set": found["settings"],
+        "precision": found["precision"],
     }
     used = found["prior"] if prior == "auto" else prior
+    if found["precision"]:
+        found = found | {"precision": record_of(asked, found["precision"])}
     return found | replayable("image", files, options, used if found["prior"] else None)
 
 

@@ -90,6 +90,8 @@ def fingerprint(options: dict[str, Any]) -> str:
 
     told = {k: v for k, v in options.items() if k not in _NOT_OF_THE_RESULT}
     told = {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in told.items()}  # type: ignore[arg-type]
+    if told.get("precision") == "auto":
+        del told["precision"]  # as in marks of versions that knew of no other
     for name in ("photo", "mask", "prior", "kernel"):
         file = Path(str(options.get(name) or ""))
         told[name] = sha256_of(file) if file.is_file() else str(options.get(name))

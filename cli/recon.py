@@ -9,7 +9,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
-from restore.cli.options import Device, Overwrite, Sampling
+from restore.cli.options import Device, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
     device: Device = "auto",
+    precision: Precision = "auto",
     overwrite: Overwrite = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write pictures and a viewer to OUT_report as well.")
@@ -129,6 +130,7 @@ def command(
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
+        "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

@@ -28,6 +28,7 @@ from restore.given_measurement import (
 from restore.noise import Exact, Gaussian, Noise, noise_model
 from restore.operators.base import Operator
 from restore.operators.own import check_own
+from restore.precision import word_of
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step
 from restore.randomness import Draws
@@ -55,6 +56,7 @@ def solve(
     ids: tuple[str, ...] = (),
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
+    precision: str = "auto",
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
@@ -71,7 +73,9 @@ def solve(
     ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
-    cost of one forward projection each; the last step has it anyway.
+    cost of one forward projection each; the last step has it anyway. precision: of the numbers inside networks:
+    float32, bfloat16, float16, or "auto", for the bundled ones what the device is quickest at (`restore.precision`);
+    states and data steps keep y's. `provenance` holds what it was.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
@@ -88,7 +92,8 @@ def solve(
             notes += doubts_of_kspace(problem.y, operator, problem.noise)
         problem, told, said = _with_noise(problem)
         found = solve_problem(
-            problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace, **settings
+            problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace,
+            precision=precision, **settings,
         )  # fmt: skip
         kind = (
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
@@ -111,6 +116,7 @@ def solve_problem(
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
+    precision: str = "auto",
     **settings: Any,
 ) -> Reconstruction:
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
@@ -125,17 +131,17 @@ def solve_problem(
     runner, changed = runner.for_samples(samples)
     said += changed
     asked, results, log = demand(runner, problem), [], []
-    with torch.no_grad(), chosen(prior, asked, problem.y) as (model, notes):
+    with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
         said += notes
         if model is not None:
             level = problem.noise.std if isinstance(problem.noise, Gaussian) else 0.0
             level = float(torch.as_tensor(level).max())
             said += check_brightness(problem.observed, problem.operator, problem.scaling, level)
             said += check_gain(problem.operator)
-        centre = _Centre.of(runner, problem, model, samples)
+        centre = _Centre.of(runner, problem, model, samples, dtype)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            x0, records = _consume(runner, problem, fit(model, asked), draws, on_step, trace)
+            x0, records = _consume(runner, problem, fit(model, asked, dtype), draws, on_step, trace)
             results.append(x0)
             log += [{"sample": k, **record} for record in records]
         unit = torch.stack(results)
@@ -154,6 +160,7 @@ def solve_problem(
             "prior": model.name if model is not None else None, "seed": seed, "samples": samples,
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
             "noise": repr(problem.noise), "noise_is": told, "mean_by": None if centre is None else centre.record,
+            "precision": word_of(dtype) if model is not None else None,
         },
         notes=tuple(said),
     )  # fmt: skip
@@ -170,13 +177,19 @@ class _Centre:
 
     @classmethod
     def of(
-        cls, runner: Sampler, problem: Problem, model: Model | None, samples: int
+        cls,
+        runner: Sampler,
+        problem: Problem,
+        model: Model | None,
+        samples: int,
+        precision: torch.dtype,
     ) -> _Centre | None:
         """None for one sample, and for samplers whose samples have the best mean themselves. Raises ConfigError."""
         other = runner.mean_by(problem.operator) if samples > 1 else None
         if other is None:
             return None
-        return cls(other, problem, prior_for(model, other, problem), samples // 2)
+        prior = prior_for(model, other, problem, precision)
+        return cls(other, problem, prior, samples // 2)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -213,12 +226,20 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def prior_for(model: Model | None, sampler: Sampler, problem: Problem) -> Prior | None:
-    """A model as the prior that a sampler's `steps` calls, for whoever drives the steps himself. Raises ConfigError."""
+def prior_for(
+    model: Model | None,
+    sampler: Sampler,
+    problem: Problem,
+    precision: torch.dtype = torch.float32,
+) -> Prior | None:
+    """A model as the prior that a sampler's `steps` calls, for whoever drives the steps himself. Raises ConfigError.
+
+    precision: of its networks.
+    """
     asked = demand(sampler, problem)
     if model is not None:
         check(model_traits(model), asked)
-    return fit(model, asked)
+    return fit(model, asked, precision)
 
 
 def demand(sampler: Sampler, problem: Problem) -> Demand:

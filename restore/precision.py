@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 
 from restore.config import did_you_mean
 from restore.errors import ConfigError
 
-WORDS = ("auto", "float32", "bfloat16", "float16")
+Word = Literal["auto", "float32", "bfloat16", "float16"]
+WORDS: tuple[Word, ...] = ("auto", "float32", "bfloat16", "float16")
 """What can be asked for. "auto": the quickest of the others on this device that serves."""
 
 _ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -29,10 +31,7 @@ def resolve(word: str, device: torch.device | str) -> torch.dtype:
     "auto": bfloat16 on processors that multiply it (`has_fast_bfloat16`) and on CUDA devices from Ampere on, float16
     on Volta and Turing, which have tensor cores for that alone; else float32.
     """
-    if word not in WORDS:
-        raise ConfigError(
-            f"unknown precision {word!r}{did_you_mean(str(word), WORDS)}; use {', '.join(WORDS)}"
-        )
+    word = checked(word)
     dtypes = {
         "float32": torch.float32,
         "bfloat16": torch.bfloat16,
@@ -43,7 +42,7 @@ def resolve(word: str, device: torch.device | str) -> torch.dtype:
     device = torch.device(device)
     if device.type == "cpu":
         return torch.bfloat16 if has_fast_bfloat16() else torch.float32
-    if device.type != "cuda":
+    if device.type != "cuda" or not torch.cuda.is_available():
         return torch.float32
     generation, _ = torch.cuda.get_device_capability(device)
     if generation >= 8:
@@ -51,9 +50,30 @@ def resolve(word: str, device: torch.device | str) -> torch.dtype:
     return torch.float16 if generation == 7 else torch.float32
 
 
+def checked(word: str) -> Word:
+    """The word, if it is one of `WORDS`. Raises ConfigError."""
+    for known in WORDS:
+        if word == known:
+            return known
+    raise ConfigError(
+        f"unknown precision {word!r}{did_you_mean(str(word), WORDS)}; use {', '.join(WORDS)}"
+    )
+
+
 def word_of(dtype: torch.dtype) -> str:
     """The word for what was chosen, "float32" for torch.float32: what a record says instead of "auto"."""
     return str(dtype).removeprefix("torch.")
+
+
+def record_of(asked: str, used: str) -> dict[str, str]:
+    """The entry "precision" of a record: what was asked for, what it was, and what an automatic choice means."""
+    entry = {"asked": asked, "used": used}
+    if asked == "auto":
+        entry["remark"] = (
+            "chosen for this device; where another one chooses otherwise, a result differs by rounding; --config "
+            "with this record computes in the same precision again"
+        )
+    return entry
 
 
 def has_fast_bfloat16() -> bool:
@@ -75,7 +95,7 @@ def is_emulated(dtype: torch.dtype, device: torch.device | str) -> bool:
     device = torch.device(device)
     if dtype not in (torch.bfloat16, torch.float16):
         return False
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_capability(device) < (
             (8, 0) if dtype == torch.bfloat16 else (7, 0)
         )

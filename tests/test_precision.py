@@ -59,6 +59,7 @@ def test_a_torch_that_cannot_tell_computes_in_single_precision(processor, monkey
     [((6, 1), SINGLE), ((7, 0), HALF), ((7, 5), HALF), ((8, 0), BF16), ((9, 0), BF16)],
 )
 def test_cuda_by_generation(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert precision.resolve("auto", "cuda:1") is chosen
     assert precision.is_emulated(BF16, "cuda") is (capability[0] < 8)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from restore.bench.store import Place
 from restore.datasets.scan import MapsSource, Scan
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.registry import name_of
@@ -60,7 +61,8 @@ class Figures:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
     """What a method made: image (slices or channels, H, W) in the reference's units, samples (K, ...) or None, the
-    data misfit with its rule, network evaluations per image and sample, the curve of the misfit."""
+    data misfit with its rule, network evaluations per image and sample, the curve of the misfit, the
+    precision of networks, "" where there is none."""
 
     image: NDArray[Any]
     samples: NDArray[Any] | None
@@ -68,6 +70,7 @@ class Outcome:
     misfit_rule: str
     evaluations: int
     curve: list[list[float]]
+    precision: str = ""
 
 
 class Case(ABC):
@@ -100,6 +103,7 @@ class Case(ABC):
         samples: int,
         seed: int,
         device: torch.device,
+        precision: Word = "auto",
         on_progress: OnProgress | None = None,
     ) -> Outcome:
         """Restore it. Raises what `restore.solve` raises."""
@@ -168,6 +172,7 @@ class ScanCase(Case):
         samples: int,
         seed: int,
         device: torch.device,
+        precision: Word = "auto",
         on_progress: OnProgress | None = None,
     ) -> Outcome:
         """Reconstruct all slices."""
@@ -181,7 +186,12 @@ class ScanCase(Case):
                 on_progress(done / total)
 
         options = ReconOptions(
-            samples=samples, seed=seed, maps=self.maps, noise_std=self.noise_std, trace=True
+            samples=samples,
+            seed=seed,
+            maps=self.maps,
+            noise_std=self.noise_std,
+            trace=True,
+            precision=precision,
         )
         result = reconstruct(self.scan, sampler, prior, options, device=device, on_step=on_step)
         # Of the image that is looked at first nobody expects that it explains its data.
@@ -198,6 +208,7 @@ class ScanCase(Case):
             misfit=float(misfit),
             misfit_rule="||Ax-y|| / (std sqrt(m)), rms over slices" if known else "||Ax-y|| / ||y||, rms over slices",
             evaluations=int(chunks[0]["evaluations"]), curve=result.record["curve"],
+            precision=chunks[0].get("precision") or "",
         )  # fmt: skip
 
     def score(self, image: NDArray[Any]) -> Figures:

@@ -29,6 +29,7 @@ from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.base import LinearOperator
 from restore.operators.image.kernels import parse_kernel
 from restore.pipelines.degrade import TASKS, Degradation, add_noise, noise_level
+from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.problem import Problem, Step
 from restore.samplers.base import Sampler
@@ -217,6 +218,7 @@ class PhotoCase(Case):
         samples: int,
         seed: int,
         device: torch.device,
+        precision: Word = "auto",
         on_progress: OnProgress | None = None,
     ) -> Outcome:
         """Restore the photograph."""
@@ -231,6 +233,7 @@ class PhotoCase(Case):
         result = solve(
             self.measured.to(device), self.forward.to(device), noise=self.level, prior=prior, sampler=sampler,
             samples=samples, seed=seed, ids=(self.name,), on_step=on_step, trace=True,
+            precision=precision,
         )  # fmt: skip
         misfit = np.mean([float(end["misfit"]) ** 2 for end in result.ends]) ** 0.5
         drawn = None if result.samples is None else result.samples.float().cpu().numpy()
@@ -238,6 +241,7 @@ class PhotoCase(Case):
             image=result.image.float().cpu().numpy(), samples=drawn, misfit=float(misfit),
             misfit_rule=f"||Ax-y|| / (std sqrt(m)), std {self.level:.3g}",
             evaluations=int(result.log[-1]["evaluations"]), curve=result.curve(),
+            precision=result.provenance["precision"] or "",
         )  # fmt: skip
 
     def score(self, image: NDArray[Any]) -> Figures:

@@ -33,6 +33,7 @@ from restore.front_door import demand_of
 from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
 from restore.pipelines.scan_to_volume import ReconOptions
+from restore.precision import Word, resolve, word_of
 from restore.priors.choosing import Model
 from restore.priors.store import load_prior
 from restore.samplers.base import Sampler
@@ -48,6 +49,7 @@ class RunOptions:
     seed: int = shared(ReconOptions, "seed")
     part: tuple[int, int] | None = None
     keep: int | None = None
+    precision: Word = shared(ReconOptions, "precision")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -179,12 +181,14 @@ class _Work:
         """Hash of everything that shapes a row."""
         if volume not in self.marks:
             self.marks[volume] = self.protocol.mark(self.volumes[volume])
+        used = word_of(resolve(self.options.precision, self.options.device))
+        rounded = {} if used == "float32" else {"precision": used}
         return hash_of(
             {
                 "protocol": self.protocol.name, "options": self.protocol.describe(), "volume": volume,
                 "content": self.marks[volume], "setting": [setting.name, setting.values],
                 "method": method.identity(setting.name), "priors": self.prior_marks,
-                "samples": self.options.samples, "seed": self.options.seed,
+                "samples": self.options.samples, "seed": self.options.seed, **rounded,
             }
         )  # fmt: skip
 
@@ -252,7 +256,7 @@ class _Work:
             with measured(options.device) as cost:
                 outcome = case.run(
                     sampler, model, samples=options.samples, seed=options.seed, device=options.device,
-                    on_progress=self.told.progress,
+                    precision=options.precision, on_progress=self.told.progress,
                 )  # fmt: skip
             if not np.isfinite(outcome.image).all():
                 raise DivergenceError(f"{method.name}: the result is not finite")
@@ -268,7 +272,8 @@ class _Work:
         told = case.conditions
         return dataclasses.replace(
             begun, status="done", target=told.target if case.reference is not None else "", mask=told.mask,
-            mask_seed=told.mask_seed, noise_std=told.noise_std, noise_rule=told.noise_rule, conditions=told.details,
+            mask_seed=told.mask_seed, noise_std=told.noise_std, noise_rule=told.noise_rule,
+            conditions=told.details | ({"precision": outcome.precision} if outcome.precision else {}),
             slices=len(case.place.slices), misfit=outcome.misfit, misfit_rule=outcome.misfit_rule,
             evaluations=outcome.evaluations * options.samples, seconds=round(cost.seconds, 3),
             peak_memory_mb=cost.peak_memory_mb, curve=outcome.curve, **figures,

@@ -28,6 +28,7 @@ from restore.pipelines.evaluate import Evaluation, evaluate_volume
 from restore.pipelines.picture import Panel, comparison_picture
 from restore.pipelines.run_recon import ReconJob, plan, run
 from restore.pipelines.scan_to_volume import ReconOptions
+from restore.precision import Word
 
 SUMMARY = "summary.json"
 HEAD_WINDOW_HU = (-500.0, 1500.0)
@@ -93,6 +94,7 @@ def demonstrate(
     *,
     seed: int = 0,
     device: torch.device,
+    precision: Word = "auto",
     overwrite: bool = False,
     size: Size | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -111,7 +113,7 @@ def demonstrate(
         truth, scan = _scanned(part, folder, seed, size, overwrite, tell)
         found = []
         for sampler in part.samplers:
-            job = _job(scan, part, sampler, seed, size, overwrite)
+            job = _job(scan, part, sampler, seed, size, overwrite, precision)
             tell(f"{part.said}: {sampler}")
             seconds = _reconstructed(job, device)
             figures = evaluate_volume(read(job.out), truth)
@@ -187,12 +189,14 @@ def _scanned(
     return read(reference, modality=part.modality), scan
 
 
-def _job(scan: Path, part: _Part, sampler: str, seed: int, size: Size, overwrite: bool) -> ReconJob:
+def _job(
+    scan: Path, part: _Part, sampler: str, seed: int, size: Size, overwrite: bool, precision: Word
+) -> ReconJob:
     steps = {"n_steps": size.steps if sampler == "dds" else size.classical_steps}
     return ReconJob(
         scan, scan.with_name(f"{part.name}_{sampler}.nii.gz"), sampler,
         settings={} if sampler in ("zerofilled", "fbp") or None in steps.values() else steps,
-        options=ReconOptions(seed=seed), overwrite=overwrite,
+        options=ReconOptions(seed=seed, precision=precision), overwrite=overwrite,
     )  # fmt: skip
 
 

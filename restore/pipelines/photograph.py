@@ -66,6 +66,7 @@ def restore_image(
     on_step: Callable[[Step], None] | None = None,
     alpha: Tensor | None = None,
     luma: bool = False,
+    precision: str = "auto",
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
@@ -75,7 +76,7 @@ def restore_image(
     is added). least_noise: what the file itself adds, such as a JPEG (`restore.pipelines.jpeg_noise`). sampler "auto":
     dds, or tweedie to denoise. prior "auto": the bundled one of the kind that the sampler needs (`restore.solve`).
     luma: of a colour picture restore the lightness alone, with a prior for grey pictures
-    (`restore.pipelines.lightness`).
+    (`restore.pipelines.lightness`). precision: as for `restore.solve`.
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     if alpha is not None and simulate:
@@ -97,7 +98,7 @@ def restore_image(
     level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
     how = {
         "noise": level, "prior": prior, "sampler": sampler, "samples": samples, "seed": seed,
-        "on_step": on_step, **asked,
+        "on_step": on_step, "precision": precision, **asked,
     }  # fmt: skip
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)

@@ -45,6 +45,7 @@ from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
 from restore.pipelines.work_folder import WorkFolder, outdated, unmoved
+from restore.precision import record_of, resolve, word_of
 from restore.priors.choosing import card_traits, check, name_of
 from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
@@ -84,6 +85,10 @@ class ReconJob:
         weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
         options = dataclasses.asdict(self.options)
         del options["trace"]  # looks on, changes nothing
+        if options["precision"] == "auto":
+            del options[
+                "precision"
+            ]  # as the records that know of no other; `_work` tells devices apart
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": options,
@@ -175,12 +180,14 @@ def run(
                 kept=work,
             )  # fmt: skip
             written = _written(result, planned, work.folder)
+        used = result.record["chunks"][0].get("precision")
         record = {
-            "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device),
+            "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used),
             "outputs": [path.name for path in written],
             "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
+            **({"precision": record_of(job.options.precision, used)} if used else {}),
             **result.record,
         }  # fmt: skip
         said = filter(None, [foreign_note(job.out), *planned.notes])
@@ -214,7 +221,10 @@ def std_path(out: Path) -> Path:
 
 def _work(planned: Planned, device: torch.device) -> WorkFolder:
     job = planned.job
-    return WorkFolder(job.out, planned.fingerprint, environment(str(device)), job.overwrite)
+    chosen = {"precision": word_of(resolve(job.options.precision, device))}
+    return WorkFolder(
+        job.out, planned.fingerprint, environment(str(device)) | chosen, job.overwrite
+    )
 
 
 def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, Path]:
@@ -306,8 +316,8 @@ def _check_name(job: ReconJob) -> None:
         raise ConfigError(f"{job.out}: --like is for DICOM; give a folder as OUT, or leave it out")
 
 
-def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
-    """The entries of the record by which `restore recon --config` repeats the run."""
+def _replay(planned: Planned, device: torch.device, precision: str | None) -> dict[str, Any]:
+    """The entries of the record by which `restore recon --config` repeats the run; precision: that of the networks."""
     job, options, sampler = planned.job, planned.job.options, planned.sampler
     return replayable(
         "recon",
@@ -317,7 +327,8 @@ def _replay(planned: Planned, device: torch.device) -> dict[str, Any]:
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
-            "find-centre": options.find_centre, "device": str(device), **job.like_which,
+            "find-centre": options.find_centre, "device": str(device), "precision": precision,
+            **job.like_which,
         },
         job.prior if sampler.prior_kinds else None,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
 from restore.noise import Exact
 from restore.pipelines.alarm import misfit_notes, unexplained
+from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.priors.image_prior import PIXELS_PER_CALL
 from restore.problem import Step
@@ -44,6 +45,7 @@ class ReconOptions(SetupOptions):
 
     samples: int = setting(1, "draws from the posterior, averaged", at_least=1)
     seed: int = setting(0, "of the sampler's noise", between=(-(2**63), 2**63 - 1))
+    precision: Word = setting("auto", "of the numbers inside networks; auto: the device's quickest")
     trace: bool = setting(
         False, "record the data misfit after every step, one forward projection each"
     )
@@ -151,12 +153,13 @@ def _piece(
     problem = setup.problem(which, device)
     result = solve_problem(
         problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
-        on_step=_told(on_step, which), trace=options.trace,
+        on_step=_told(on_step, which), trace=options.trace, precision=options.precision,
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
     left = unexplained(problem, result)
-    logs = [{"slices": list(problem.ids), **end, **left} for end in result.ends]
+    precision = {"precision": result.provenance["precision"]} if prior is not None else {}
+    logs = [{"slices": list(problem.ids), **end, **left, **precision} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]
     return Piece(scan.in_source_units(stack), logs, curve, notes, remarks)
 

@@ -44,6 +44,7 @@ class Denoiser(ABC):
     too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer.
     `scaling`: by what rules intensities became [0, 1] in training, for "MR", "CT" and "picture" (`restore.scaling`);
     empty where nobody says.
+    `halves`: its network was measured to answer as well in half precision (`priors.network_precision`).
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -55,6 +56,7 @@ class Denoiser(ABC):
     turnable: bool = False
     foreign: bool = True
     local: bool = True
+    halves: bool = False
     name: str = ""
     scaling: Mapping[str, str] = MappingProxyType({})
 

@@ -14,9 +14,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
+from restore.precision import autocast, checked
 from restore.priors.auto import automatic
 from restore.priors.base import ROUNDING, Denoiser, check_level
 from restore.priors.coded_bridge import CodedConditional, CodedConditionalPrior
@@ -24,6 +26,7 @@ from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.door import recognised, tried
 from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import CODES, LatentModel, LatentPrior
+from restore.priors.network_precision import precision_for
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
 from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
@@ -86,18 +89,22 @@ class Traits:
 
 
 class Chosen(NamedTuple):
-    """A model that fits and is ready to run (None for classical samplers), and what a user must know of it."""
+    """A model that fits and is ready to run (None for classical samplers), what a user must know of it, and the
+    precision in which its networks compute."""
 
     model: Model | None
     notes: tuple[str, ...]
+    precision: torch.dtype = torch.float32
 
 
 @contextmanager
-def chosen(given: Given, demand: Demand, like: Tensor) -> Iterator[Chosen]:
+def chosen(given: Given, demand: Demand, like: Tensor, precision: str = "auto") -> Iterator[Chosen]:
     """The model for one run: checked, on the device of `like`, its networks in eval mode; given back as found.
 
-    Somebody else's denoiser is tried on one image before (`restore.priors.door`). Raises ConfigError, WeightsError.
+    Somebody else's denoiser is tried on one image before (`restore.priors.door`). precision: one of
+    `restore.precision.WORDS`. Raises ConfigError, WeightsError.
     """
+    checked(precision)
     if not demand.kinds:
         yield Chosen(None, ())
         return
@@ -109,26 +116,31 @@ def chosen(given: Given, demand: Demand, like: Tensor) -> Iterator[Chosen]:
         model = recognised(given)
         notes = check(model_traits(model), demand)
     model = copied_to(model, like.device)
+    dtype, said = precision_for(model, precision, like, demand.gradients)
+    notes += said
     with in_eval_mode(model):
         if isinstance(model, Denoiser) and model.foreign:
-            model, found = tried(
-                model, demand.item_shape, demand.is_complex, like, demand.gradients
-            )
+            with autocast(dtype, like.device):
+                model, found = tried(
+                    model, demand.item_shape, demand.is_complex, like, demand.gradients
+                )
             notes = tuple(dict.fromkeys([*check(model_traits(model), demand), *notes, *found]))
-        yield Chosen(model, notes)
+        yield Chosen(model, notes, dtype)
 
 
-def fit(model: Model | None, demand: Demand) -> Prior | None:
-    """The prior that a sampler calls, with counters of its own: one a run and sample."""
+def fit(
+    model: Model | None, demand: Demand, precision: torch.dtype = torch.float32
+) -> Prior | None:
+    """The prior that a sampler calls, with counters of its own: one a run and sample. precision: of its networks."""
     if model is None:
         return None
     if isinstance(model, CodedConditional):
-        return CodedConditionalPrior(model, demand.item_shape, demand.intensity)
+        return CodedConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, ConditionalModel):
-        return ConditionalPrior(model, demand.item_shape, demand.intensity)
+        return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, LatentModel):
-        return LatentPrior(model, demand.item_shape)
-    pixels = ImagePrior(model, demand.item_shape, demand.is_complex)
+        return LatentPrior(model, demand.item_shape, precision)
+    pixels = ImagePrior(model, demand.item_shape, demand.is_complex, precision)
     return LatentPrior(pixels, demand.item_shape) if "latent" in demand.kinds else pixels
 
 

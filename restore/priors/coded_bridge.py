@@ -10,10 +10,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from restore.bridges.base import Level
 from restore.errors import ConfigError
+from restore.precision import autocast
 from restore.priors.base import pad_sides
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.image_prior import PIXELS_PER_CALL, chunked
@@ -57,8 +59,9 @@ class CodedConditionalPrior(ConditionalPrior):
         model: CodedConditional,
         item_shape: tuple[int, ...],
         intensity: tuple[float, float] = (-1.0, 1.0),
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(model, item_shape, intensity)
+        super().__init__(model, item_shape, intensity, precision)
         self._shown: Tensor | None = None
 
     def degraded(self, observed: Tensor, y: Tensor) -> Tensor:
@@ -90,7 +93,7 @@ class CodedConditionalPrior(ConditionalPrior):
         self.evaluations += 1
         planes, shown = x.reshape(-1, *x.shape[-3:]), self._shown.reshape(-1, *self._shown.shape[-3:])  # fmt: skip
         out, self._chunk = chunked(
-            lambda p, y: self.model(p, level, y), [planes, shown], self._chunk, self._where(x)
+            lambda p, y: self._answers(p, level, y), [planes, shown], self._chunk, self._where(x)
         )
         return tuple(o.reshape(x.shape) for o in out)
 
@@ -112,5 +115,6 @@ class CodedConditionalPrior(ConditionalPrior):
         return x.reshape(-1, *x.shape[-3:]) * (high - low) + low
 
     def _run(self, network: Callable[[Tensor], tuple[Tensor, ...]], planes: Tensor) -> Tensor:
-        found, _ = chunked(network, [planes], PIXELS_PER_CALL, self._where(planes))
-        return found[0]
+        with autocast(self.precision, planes.device):
+            found, _ = chunked(network, [planes], PIXELS_PER_CALL, self._where(planes))
+        return found[0].to(planes.dtype)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restore.bridges.base import Head, Level
 from restore.errors import ConfigError, ShapeError
+from restore.precision import autocast
 from restore.priors.foreign import what_is, what_is_wrong
 from restore.priors.image_prior import PIXELS_PER_CALL, chunked
 from restore.priors.networks import copied_to
@@ -29,7 +30,7 @@ class ConditionalModel(ABC):
     `channels`: of both images. `head`: what it returns (`restore.bridges.base.Head`). `intensity`: range of
     its images, stated, never enforced. `bridge`: the chain that it was trained for ("resshift", "rddm", "mrs"), or ""
     for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any. `coded`: its
-    states are codes (`priors.coded_bridge`).
+    states are codes (`priors.coded_bridge`). `halves`: as in `Denoiser`.
     """
 
     kind: ClassVar[str] = "conditional"
@@ -39,6 +40,7 @@ class ConditionalModel(ABC):
     intensity: tuple[float, float] = (0.0, 1.0)
     bridge: str = ""
     tasks: tuple[str, ...] = ()
+    halves: bool = False
     name: str = ""
 
     @abstractmethod
@@ -56,8 +58,8 @@ class ConditionalPrior:
     item_shape: (H, W) or (C, H, W). A one-channel model treats the channels of an item one by one; a colour model
     sees a grey item as three equal channels and answers with their mean. intensity: the range in which the chain
     runs; a model that predicts x0 may have been trained in another, other heads must have been trained in
-    this one. `evaluations` counts network calls per item. Made by `choosing.fit` for a pair that `choosing.check` has
-    passed.
+    this one. precision: inside the network. `evaluations` counts network calls per item. Made by `choosing.fit` for a
+    pair that `choosing.check` has passed.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class ConditionalPrior:
         model: ConditionalModel,
         item_shape: tuple[int, ...],
         intensity: tuple[float, float] = (0.0, 1.0),
+        precision: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.item_shape, self.intensity = model, item_shape, intensity
+        self.precision = precision
         self.evaluations, self._chunk = 0, PIXELS_PER_CALL
         channels = item_shape[0] if len(item_shape) == 3 else 1
         self._grow = model.channels if channels == 1 else 1
@@ -97,9 +101,13 @@ class ConditionalPrior:
         told = dataclasses.replace(level, c=level.c * self._gain)
         planes = [self._planes(x), self._planes(degraded)]
         out, self._chunk = chunked(
-            tiled(lambda p, y: self.model(p, told, y)), planes, self._chunk, self._where(x)
+            tiled(lambda p, y: self._answers(p, told, y)), planes, self._chunk, self._where(x)
         )
         return tuple(self._images(o, x) for o in out)
+
+    def _answers(self, p: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
+        with autocast(self.precision, p.device):
+            return tuple(o.to(p.dtype) for o in self.model(p, level, y))
 
     def _planes(self, x: Tensor) -> Tensor:
         """Network planes (N, channels, H, W) in the model's range; re and im are extra items."""

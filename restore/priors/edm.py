@@ -51,6 +51,7 @@ class EDMDenoiser(Denoiser):
         self.sigma_min, self.sigma_max, self.intensity = sigma_min, sigma_max, intensity
         self.complex_mode, self.name, self.turnable = complex_mode, name, False
         self.foreign = not isinstance(network, UNet)
+        self.halves = not self.foreign
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """E[x0 | x]. x: (N, channels, H, W).

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import OutOfMemory, is_out_of_memory
+from restore.precision import autocast
 from restore.priors.base import Denoiser, check_level
 from restore.priors.tiles import tiled
 
@@ -24,12 +25,20 @@ class ImagePrior:
     """A denoiser for items of `item_shape`, real or complex, in any number.
 
     item_shape: (H, W) or (C, H, W). A one-channel prior treats the channels of an item one by one; a colour prior
-    needs three. Complex items go through re and im (`complex_mode`). `evaluations` counts network calls per
-    item. Made by `choosing.fit` for a pair that `choosing.check` has passed.
+    needs three. Complex items go through re and im (`complex_mode`). precision: inside the network; planes and what
+    surrounds the network (`EDMDenoiser`'s scaling) keep theirs, as autocast leaves sums alone. `evaluations` counts
+    network calls per item. Made by `choosing.fit` for a pair that `choosing.check` has passed.
     """
 
-    def __init__(self, prior: Denoiser, item_shape: tuple[int, ...], complex_: bool) -> None:
+    def __init__(
+        self,
+        prior: Denoiser,
+        item_shape: tuple[int, ...],
+        complex_: bool,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         self.prior, self.item_shape, self.complex_ = prior, item_shape, complex_
+        self.precision = precision
         self.evaluations, self._turn = 0, 0
         self._chunk = PIXELS_PER_CALL
         self._channels = prior.channels or (item_shape[0] if len(item_shape) == 3 else 1)
@@ -75,7 +84,8 @@ class ImagePrior:
         turn = self._turn
 
         def network(p: Tensor) -> tuple[Tensor, ...]:
-            return (self.prior(p, sigma),)
+            with autocast(self.precision, p.device):
+                return (self.prior(p, sigma).to(p.dtype),)
 
         out, self._chunk = chunked(
             tiled(network) if self.prior.local else network,

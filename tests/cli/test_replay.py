@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import typer
 
+from restore import precision
 from restore.cli import app
 from restore.datasets.open import read, write
 from restore.datasets.picture.images import write_image
@@ -105,6 +106,25 @@ def test_the_record_repeats_the_run_to_the_bit(made, verb, tmp_path):
     first, second = read_sidecar(made), read_sidecar(out)
     assert first["run"] == second["run"]
     assert first["sampler"] == second["sampler"]
+
+
+def test_a_replay_computes_in_the_precision_that_auto_became(raw, verb, tmp_path, monkeypatch):
+    out, again = tmp_path / "first.nii.gz", tmp_path / "again.nii.gz"
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
+    assert verb("recon", raw / "ct.h5", "-o", out, *FEW, "--noise-std", 0.05).exit_code == 0
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
+    result = replayed(verb, out, again)
+    assert result.exit_code == 0, result.stderr
+    assert "note: this processor only emulates bfloat16" in result.stderr
+    assert again.read_bytes() == out.read_bytes()
+    told = [read_sidecar(path)["precision"] for path in (out, again)]
+    assert [(t["asked"], t["used"]) for t in told] == [
+        ("auto", "bfloat16"),
+        ("bfloat16", "bfloat16"),
+    ]
+    assert "another one chooses otherwise" in told[0]["remark"]
+    result = verb("recon", raw / "ct.h5", "-o", out, *FEW, "--noise-std", 0.05)
+    assert "already done" in result.stdout  # the same command, by whatever processor
 
 
 def test_the_record_holds_every_setting_and_no_folder(made):
