@@ -83,7 +83,10 @@ class DDS(Chain):
     gamma_end: float | None = setting(
         None, "gamma at the last level, by log s; none: gamma", above=0
     )
-    cg_iters: int = setting(10, "CG steps of a data step without closed form", at_least=1)
+    cg_iters: int = setting(10, "CG steps of a data step without closed form, at most", at_least=1)
+    cg_tol: float = setting(
+        0.0, "end CG after a step below this share of the fresh noise; 0: never earlier", at_least=0
+    )
     landing: bool = setting(
         False, "no noise on the step that lands on the last level (released code)"
     )
@@ -101,10 +104,10 @@ class DDS(Chain):
         x = self.first(problem, draws, levels[0])
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
-            xh = consistent(x0, weight)
+            k = fresh_share(self.eta, self.noise_rule, level)
+            xh = consistent(x0, weight, k * (level.next or level.sigma))
             yield self.step(level, xh, prior.evaluations, cg=consistent.result)
             if level.next and not (self.landing and level.i == level.n - 2):
-                k = fresh_share(self.eta, self.noise_rule, level)
                 n = draws.normal_like(xh, problem.item_ndim)
                 x = renoised(xh, (x - x0) / level.sigma if k < 1 else None, n, level.next, k)
             else:
@@ -138,9 +141,11 @@ class DDS(Chain):
     def _consistency(self, problem: Problem) -> ProximalStep | VolumeStep:
         term = None if self.data_weight == "noise" else problem.unweighted
         if self.tv_weight == 0:
-            return ProximalStep(problem, cg_iters=self.cg_iters, term=term, exact=term is None)
+            return ProximalStep(
+                problem, cg_iters=self.cg_iters, term=term, exact=term is None, cg_tol=self.cg_tol
+            )
         tv = SliceTV(self.tv_weight, self.tv_rho, self.tv_boundary)
-        return VolumeStep(problem, tv, cg_iters=self.cg_iters, term=term)
+        return VolumeStep(problem, tv, cg_iters=self.cg_iters, term=term, cg_tol=self.cg_tol)
 
     def _weights(self, levels: list[NoiseLevel]) -> list[float | None]:
         """w of every data step: gamma as is, or s^2 times a gamma that goes to `gamma_end` with log s."""

@@ -196,7 +196,7 @@ class DiffusionMBIR(Chain):
             step = ProximalStep(problem, cg_iters=self.cg_iters)
             return lambda x, level: step(x, self.gamma * level.sigma**2)
         joint = VolumeStep(problem, tv, cg_iters=self.cg_iters)
-        return lambda x, level: joint(x, self.gamma * level.sigma**2, tv.weight * level.sigma)
+        return lambda x, level: joint(x, self.gamma * level.sigma**2, lam=tv.weight * level.sigma)
 
     def _langevin(self, x: Tensor, score: Tensor, draws: Draws, problem: Problem) -> Tensor:
         """The corrector; a zero score gives no step."""

@@ -85,11 +85,12 @@ class AdmmTV:
         iters: int,
         proximal: float | Tensor = 0.0,
         anchor: Tensor | None = None,
+        least_step: float = 0.0,
     ) -> Solution:
-        """One ADMM pass with `iters` CG steps from x0; updates z and u, returns the new v.
+        """One ADMM pass with at most `iters` CG steps from x0; updates z and u, returns the new v.
 
         x0: the shape of rhs. proximal: adds proximal/2 ||v - anchor||^2 to the objective (anchor
-        is x0 if absent), a number or one per item.
+        is x0 if absent), a number or one per item. least_step: of CG, which ends it earlier.
         """
         rho = per_item(self.rho, self.rhs, self.item_ndim)
         pull = per_item(proximal, self.rhs, self.item_ndim)
@@ -103,7 +104,7 @@ class AdmmTV:
             shift = (rho if self.nonnegative else 0.0) + (pull if held else 0.0)
             return out + shift * v if held or self.nonnegative else out
 
-        solution = cg(system, b, x0, iters=iters, item_ndim=self.item_ndim)
+        solution = cg(system, b, x0, iters=iters, least_step=least_step, item_ndim=self.item_ndim)
         self._update(solution.x, rho)
         return solution
 

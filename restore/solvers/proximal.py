@@ -126,11 +126,13 @@ def data_step(
     *,
     iters: int,
     tol: float = 0.0,
+    least_step: float = 0.0,
     item_ndim: int | None = None,
 ) -> Solution:
     """Minimise 1/2 ||v - x0||^2 + weight f(v): the proximal point of the data term at x0.
 
-    Solves (I + weight A^H Lambda A) v = x0 + weight A^H Lambda y by conjugate gradients from x0.
+    Solves (I + weight A^H Lambda A) v = x0 + weight A^H Lambda y by conjugate gradients from x0,
+    until `tol` or `least_step` (`restore.linalg.conjugate_gradients`) or after `iters` steps.
     x0: (*batch, *in_shape). weight: a number, or one per item (broadcasting to the dimensions
     before the item), zero or more. item_ndim: trailing dimensions with common CG scalars, by
     default those of the operator; the whole volume's rank gives one scalar for a volume.
@@ -144,7 +146,8 @@ def data_step(
             return v + w * term.normal(v)
         return torch.add(v, term.normal(v), alpha=w)
 
-    return cg(system, x0 + w * term.rhs, x0, iters=iters, tol=tol, item_ndim=rank)
+    b = x0 + w * term.rhs
+    return cg(system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank)
 
 
 def krylov_step(

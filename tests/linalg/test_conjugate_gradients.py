@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -35,6 +37,25 @@ def test_as_many_steps_as_unknowns_solve(generator, dtype):
     assert solution.result == Result.MAX_ITERATIONS
     assert solution.worst is Result.MAX_ITERATIONS
     assert solution.iterations == N
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0])
+def test_a_step_that_is_short_enough_in_the_norm_of_the_map_is_the_last(generator, unit):
+    """Of every item by itself, and in any units."""
+    a = definite(generator, torch.float64)
+    b = torch.randn(3, N, generator=generator, dtype=torch.float64) * unit
+    b = b * torch.tensor([1e-3, 0.3, 3.0], dtype=torch.float64)[:, None]
+    iterates = [cg(act(a), b, iters=k, item_ndim=1).x for k in range(N + 1)]
+    steps = torch.stack([y - x for x, y in pairwise(iterates)])
+    lengths = ((steps @ a) * steps).sum(2).sqrt()
+    least = 0.1 * unit
+    wanted = (lengths <= least).int().argmax(0)  # the first short step, by number from 0
+    solution = cg(act(a), b, iters=N, least_step=least, item_ndim=1)
+    assert solution.iterations.tolist() == (wanted + 1).tolist()
+    assert len(set(solution.iterations.tolist())) > 1
+    assert bool((solution.result == Result.CONVERGED).all())
+    last = torch.stack([iterates[k + 1][i] for i, k in enumerate(wanted.tolist())])
+    assert torch.equal(solution.x, last)
 
 
 def test_tolerance_is_relative_and_per_item(generator):

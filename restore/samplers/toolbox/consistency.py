@@ -6,6 +6,8 @@ Called by samplers. The measurement's own terms are computed once per run. Touch
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from functools import cached_property
 
 from torch import Tensor
@@ -19,12 +21,27 @@ from restore.solvers.proximal import DataTerm, data_step, krylov_step
 from restore.solvers.tv import Boundary
 
 
+def least_step(problem: Problem, item_ndim: int, cg_tol: float, cover: float) -> float:
+    """How short a step of CG has to be for the solve to end, in its norm and in unit intensities.
+
+    cover: the deviation of the noise that the sampler puts on top of the answer. What CG would still change is hidden
+    by it once a step is no longer than cg_tol times that noise: the norm of I + weight f'' is never less than the root
+    of the sum of squares. 0 for either: CG makes all its steps. item_ndim: trailing dimensions of an image that share
+    CG's scalars.
+    """
+    numbers = math.prod(problem.image_shape[-item_ndim:]) * (
+        2 if problem.operator.is_complex else 1
+    )
+    return cg_tol * cover * math.sqrt(numbers)
+
+
 class ProximalStep:
     """x0 -> argmin_v weight f(v) + ||v - x0||^2 / 2, f the data term of a problem.
 
     Where f has no scale (the noise is unknown, or there is none) and where weight is None, x0 is moved by `cg_iters`
     Krylov steps towards the data instead. term: by default the noise-weighted one. exact: in closed form where there
-    is one. `result`: why the last solve stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
+    is one. cg_tol: see `least_step`. `result`: why the last solve stopped, the worst of its items
+    (`restore.linalg.conjugate_gradients.Result`).
     """
 
     def __init__(
@@ -34,19 +51,27 @@ class ProximalStep:
         cg_iters: int,
         term: DataTerm | None = None,
         exact: bool = True,
+        cg_tol: float = 0.0,
     ) -> None:
         self.term, self.exact = problem.data if term is None else term, exact
+        self.least_step = functools.partial(least_step, problem, self.term.item_ndim, cg_tol)
         self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
         self.weighted = problem.precision is not None or term is not None
 
-    def __call__(self, x0: Tensor, weight: float | None) -> Tensor:
-        """x0: (*batch, *in_shape) in unit intensities. weight: the variance of its error, in the same unit."""
+    def __call__(self, x0: Tensor, weight: float | None, cover: float = 0.0) -> Tensor:
+        """x0: (*batch, *in_shape) in unit intensities. weight: the variance of its error, in the same unit.
+
+        cover: see `least_step`.
+        """
         if weight is not None and self.weighted:
             if weight == 0:  # nothing is uncertain, so nothing moves
                 return x0
             if self._closed is not None:
                 return self._closed(x0, weight)
-            return self._kept(data_step(self.term, x0, weight, iters=self.cg_iters))
+            least = self.least_step(cover)
+            return self._kept(
+                data_step(self.term, x0, weight, iters=self.cg_iters, least_step=least)
+            )
         return self._kept(krylov_step(self.term, x0, iters=self.cg_iters))
 
     @cached_property
@@ -93,22 +118,26 @@ class VolumeStep:
     """
 
     def __init__(
-        self, problem: Problem, tv: SliceTV, *, cg_iters: int, term: DataTerm | None = None, unit: float = 1.0
+        self, problem: Problem, tv: SliceTV, *, cg_iters: int, term: DataTerm | None = None, unit: float = 1.0,
+        cg_tol: float = 0.0,
     ) -> None:  # fmt: skip
         self.term = problem.data if term is None else term
         self.weighted = problem.precision is not None or term is not None
         self.admm = tv.splitting(self.term, problem, unit)
         self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
+        self.least_step = functools.partial(least_step, problem, problem.item_ndim + 1, cg_tol)
 
-    def __call__(self, x0: Tensor, weight: float | None, lam: float | None = None) -> Tensor:
-        """x0: (*batch, slices, *item). lam: lambda from now on; None leaves it."""
-        admm, pull = self.admm, 0.0
+    def __call__(
+        self, x0: Tensor, weight: float | None, cover: float = 0.0, lam: float | None = None
+    ) -> Tensor:
+        """x0: (*batch, slices, *item). cover: see `least_step`. lam: lambda from now on; None leaves it."""
+        admm, pull, least = self.admm, 0.0, 0.0
         if lam is not None and lam != admm.weight:
             # The scaled multiplier u is proportional to lambda and follows it.
             admm.u, admm.weight = admm.u * (lam / admm.weight), lam
         if weight is not None and self.weighted:
-            w, pull = weight, 1.0
+            w, pull, least = weight, 1.0, self.least_step(cover)
             admm.normal, admm.rhs = (lambda v: w * self.term.normal(v)), w * self.term.rhs
-        solution = admm.step(x0, iters=self.cg_iters, proximal=pull)
+        solution = admm.step(x0, iters=self.cg_iters, proximal=pull, least_step=least)
         self.result = int(solution.worst)
         return solution.x

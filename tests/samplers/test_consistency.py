@@ -1,0 +1,86 @@
+"""The data step of a sampler: CG ends where the noise that comes next hides the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from restore.front_door import solve_problem
+from restore.noise import Gaussian
+from restore.operators import MultiCoilMRI
+from restore.priors.analytic import GaussianPrior
+from restore.problem import Problem
+from restore.samplers.dds import DDS
+from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
+
+SIGMA, TOL = 0.1, 0.1
+
+
+@pytest.fixture
+def problem(generator) -> Problem:
+    """Two slices whose data terms differ: what one needs the other does not."""
+    maps = torch.randn(2, 4, 24, 20, generator=generator, dtype=torch.complex64)
+    maps = maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    mask = torch.rand(2, 1, 20, generator=generator) < torch.tensor([0.3, 0.9])[:, None, None]
+    operator = MultiCoilMRI(maps, mask.expand(2, 24, 20))
+    y = operator(torch.randn(2, 24, 20, generator=generator, dtype=torch.complex64))
+    return Problem(y, operator, Gaussian(0.005))
+
+
+def counted(problem: Problem, monkeypatch) -> list[int]:
+    """Applications of A^H A from now on."""
+    calls: list[int] = []
+    whole = type(problem.data).normal
+    monkeypatch.setattr(
+        type(problem.data), "normal", lambda self, x: calls.append(1) or whole(self, x)
+    )
+    return calls
+
+
+@pytest.mark.parametrize("volume", [False, True])
+def test_cg_ends_when_the_rest_is_hidden_by_the_next_noise(problem, generator, monkeypatch, volume):
+    x0 = torch.randn(2, 24, 20, generator=generator, dtype=torch.complex64)
+    weight = SIGMA**2
+
+    def step(tol: float):
+        if volume:
+            return VolumeStep(problem, SliceTV(1e-3, 0.1, "neumann"), cg_iters=60, cg_tol=tol)
+        return ProximalStep(problem, cg_iters=60, cg_tol=tol)
+
+    exact = step(0.0)(x0, weight, SIGMA)
+    calls = counted(problem, monkeypatch)
+    got = step(TOL)(x0, weight, SIGMA)
+    assert len(calls) < 40
+    off = (got - exact).abs().square().mean((-2, -1)).sqrt() / 2**0.5  # per real number
+    # A step of that length is followed by shorter ones: together no longer than five of it (seen: 0.6).
+    assert float(off.max()) < 5 * TOL * SIGMA
+    assert float(off.max()) > 0
+    calls.clear()
+    assert torch.equal(step(0.0)(x0, weight, SIGMA), exact)
+    assert len(calls) > 55
+
+
+def test_a_level_without_noise_on_top_makes_all_steps(problem, generator, monkeypatch):
+    x0 = torch.randn(2, 24, 20, generator=generator, dtype=torch.complex64)
+    calls = counted(problem, monkeypatch)
+    ProximalStep(problem, cg_iters=7, cg_tol=TOL)(x0, SIGMA**2)
+    assert len(calls) == 8  # one for the first residual
+
+
+def test_dds_with_fewer_steps_of_cg_draws_the_same_image(problem, monkeypatch):
+    prior = GaussianPrior(torch.zeros(24, 20), spectrum=1.0)
+    settings = {"n_steps": 6, "sigma_start": 1.0, "sigma_end": 0.01, "cg_iters": 40}
+    whole = DDS(**settings)
+    exact = solve_problem(problem, prior=prior, sampler=whole).image
+    calls = counted(problem, monkeypatch)
+    short = dataclasses.replace(whole, cg_tol=TOL)
+    got = solve_problem(problem, prior=prior, sampler=short).image
+    assert len(calls) < 6 * 35
+    off = torch.linalg.vector_norm(got - exact) / torch.linalg.vector_norm(exact)
+    assert 0 < float(off) < 0.1  # the share of the noise that may be left out
+
+
+def test_published_settings_make_every_step():
+    assert all(DDS(**DDS.presets[p]).cg_tol == 0 for p in DDS.presets if p.startswith("published"))
