@@ -100,8 +100,7 @@ def restore_picture(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
-    from restore.pipelines.work_folder import WorkFolder
-    from restore.precision import resolve, word_of
+    from restore.pipelines.work_folder import WorkFolder, surroundings
 
     if not overwrite and is_done(out, mark):
         return _tell_done(out, json)
@@ -109,8 +108,7 @@ def restore_picture(
     inputs = (photo, mask, prior, kernel)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
-    surroundings = environment(str(chosen)) | {"precision": word_of(resolve(precision, chosen))}
-    work = WorkFolder(out, mark, surroundings, overwrite)
+    work = WorkFolder(out, mark, surroundings(chosen, precision), overwrite)
     enlarged = factor if task == "superres" and not simulate else 1
     picture = _read(photo, mask, out)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
@@ -121,8 +119,7 @@ def restore_picture(
         restore_image,
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
         sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
-        precision=precision,
-        settings={**sampling.values(), "preset": sampling.preset},
+        precision=precision, settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
     )  # fmt: skip
     files = {"photo": photo, "mask": None if mask == _ALPHA else mask, "kernel": kernel_file}

@@ -44,8 +44,8 @@ from restore.front_door import demand_of
 from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
-from restore.pipelines.work_folder import WorkFolder, outdated, unmoved
-from restore.precision import record_of, resolve, word_of
+from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
+from restore.precision import record_of
 from restore.priors.choosing import card_traits, check, name_of
 from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
@@ -221,10 +221,8 @@ def std_path(out: Path) -> Path:
 
 def _work(planned: Planned, device: torch.device) -> WorkFolder:
     job = planned.job
-    chosen = {"precision": word_of(resolve(job.options.precision, device))}
-    return WorkFolder(
-        job.out, planned.fingerprint, environment(str(device)) | chosen, job.overwrite
-    )
+    around = surroundings(device, job.options.precision)
+    return WorkFolder(job.out, planned.fingerprint, around, job.overwrite)
 
 
 def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, Path]:

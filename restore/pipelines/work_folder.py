@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from restore.datasets.atomic import PREFIX, atomic_file, flush, remove
@@ -29,6 +30,7 @@ from restore.datasets.locks import holds
 from restore.datasets.open import is_filled
 from restore.datasets.sidecar import (
     check_record,
+    environment,
     name_bytes,
     output_record,
     read_sidecar,
@@ -37,11 +39,21 @@ from restore.datasets.sidecar import (
 )
 from restore.errors import InputError, NotFoundError, OutputError
 from restore.pipelines.scan_to_volume import Piece
+from restore.precision import resolve, word_of
 
 MOVES, RECORD, LOCK = "moves.json", "record.json", "lock"
 _TOLD = ("logs", "curve", "notes", "remarks")
 """What is kept of a piece beside its array, in the order of its fields."""
 _logger = logging.getLogger(__name__)
+
+
+def surroundings(device: torch.device, precision: str) -> dict[str, Any]:
+    """What may change the last bits of a job beside its fingerprint: device, versions, the precision of networks there.
+
+    precision: a word of `restore.precision`. Raises ConfigError for another.
+    """
+    chosen = word_of(resolve(precision, device))
+    return environment(str(device)) | {"precision": chosen}
 
 
 class WorkFolder:

@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         """x: (N, width, h, w), embedding: (N, embedding)."""
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
         h = self.conv1(F.silu(x))
-        return x + self.conv2(F.silu(torch.addcmul(h + shift, h, scale)))
+        return self.conv2(F.silu(torch.addcmul(shift, h, 1 + scale))).add_(x)
 
 
 class UNet(nn.Module):
@@ -122,7 +122,7 @@ class UNet(nn.Module):
         Returns (N, channels, H, W).
         """
         embedding = self.embed(_fourier_features(noise))
-        h = self.enter(F.pixel_unshuffle(x, self.config.unshuffle))
+        h = self._entered(F.pixel_unshuffle(x, self.config.unshuffle))
         skips: list[Tensor] = []
         for i, blocks in enumerate(self.encode):
             if i:
@@ -133,6 +133,18 @@ class UNet(nn.Module):
             h = self.up[i](h) + skips[i]
             h = _through(self.decode[i], h, embedding)
         return F.pixel_shuffle(self.leave(h), self.config.unshuffle)
+
+    def _entered(self, x: Tensor) -> Tensor:
+        """The first convolution, in x's precision under autocast too; what follows in that of autocast.
+
+        A picture rounded to bfloat16 has noise of 0.002 of its values, which at low levels is more than its own: the
+        answer at a level of 0.005 would lose 0.1 dB, and loses 0.015 dB so, for nothing.
+        """
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return self.enter(x)
+        with torch.autocast(kind, enabled=False):
+            return self.enter(x).to(torch.get_autocast_dtype(kind))
 
 
 def _through(level: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:

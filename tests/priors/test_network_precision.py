@@ -102,6 +102,18 @@ def test_only_the_inside_of_the_network_is_rounded(denoiser, generator):
     assert 0 < error < 0.25 * EPS  # seen: 0.023 EPS, the network's own error times c_out
 
 
+def test_a_picture_goes_in_as_it_is(denoiser, generator):
+    """Rounded to bfloat16 it would have noise of 0.002, above that of low levels."""
+    seen = {}
+    parts = {"first": denoiser.network.enter, "next": denoiser.network.encode[0][0].conv1}
+    for name, part in parts.items():
+        part.register_forward_pre_hook(
+            lambda _, given, name=name: seen.update({name: given[0].dtype})
+        )
+    ImagePrior(denoiser, (16, 12), False, BF16)(torch.rand(1, 16, 12, generator=generator), 0.01)
+    assert seen == {"first": SINGLE, "next": BF16}
+
+
 def test_gradients_through_it_are_those_of_single_precision(denoiser, generator):
     x = torch.rand(1, 16, 12, generator=generator)
     cotangent = torch.randn(1, 16, 12, generator=generator)
@@ -115,3 +127,19 @@ def test_gradients_through_it_are_those_of_single_precision(denoiser, generator)
     size = torch.linalg.vector_norm(found[SINGLE])
     # Each of some ten convolutions rounds what it takes and gives, forwards and back, to EPS / 2.
     assert 0 < off < 20 * EPS * size
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("word", ["auto", "bfloat16", "float16"])
+def test_on_a_gpu_halves_change_a_run_by_their_rounding(denoiser, word):
+    def image(precision: str):
+        y = torch.rand(1, 16, 12, generator=torch.Generator().manual_seed(1)).cuda()
+        operator = Identity((1, 16, 12), like=y)
+        return solve(
+            y, operator, noise=0.1, prior=denoiser, sampler="tweedie", precision=precision
+        ).image
+
+    exact, rounded = image("float32"), image(word)
+    assert rounded.dtype is SINGLE
+    # c_out, about 0.1, times ten roundings of EPS / 2 in the network
+    assert float((exact - rounded).abs().max()) < EPS
