@@ -182,4 +182,5 @@ FORMAT = Format(
     claims=_claims,
     open=read_bart,
     options=("trajectory", "pattern"),
+    rank=60,
 )
