@@ -41,6 +41,13 @@ def command(
             help="auto (the bundled one for its modality), a bundled name or a weight file."
         ),
     ] = "auto",
+    adapt: Annotated[
+        str,
+        typer.Option(
+            metavar="fit|FILE",
+            help="Adapt the denoiser to this scan: fit (kept as OUT_adapter.safetensors), or such a file.",
+        ),
+    ] = "",
     sampling: Sampling,
     maps: Annotated[
         str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
@@ -124,7 +131,7 @@ def command(
 
     chosen = choose_device(device)
     for path in (out, std_path(out)) if sampling.samples > 1 else (out,):
-        check_output(path, scan, prior, like, config_file(), overwrite=True, probe=False)
+        check_output(path, scan, prior, adapt, like, config_file(), overwrite=True, probe=False)
     samples = sampling.samples
     named = usual_sampler(samples) if sampler == "auto" else sampler
     options = from_settings(ReconOptions, {
@@ -134,7 +141,7 @@ def command(
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
-        scan, out, named, sampling.preset, sampling.values(), prior, options, like=like, repair=repair,
+        scan, out, named, sampling.preset, sampling.values(), prior, adapt, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, select=select, trajectory=trajectory, pattern=pattern, overwrite=overwrite,
     )  # fmt: skip

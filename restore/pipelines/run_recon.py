@@ -41,12 +41,23 @@ from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError
 from restore.front_door import demand_of
+from restore.pipelines.adapting import (
+    FIT,
+    Adapted,
+    adapt_prior,
+    adapter_path,
+    check_adapt,
+    fingerprint_of,
+    forecast,
+    keep_adapter,
+)
 from restore.pipelines.meter import measured
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
 from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
 from restore.precision import record_of
-from restore.priors.choosing import card_traits, check, name_of
+from restore.priors.base import Denoiser
+from restore.priors.choosing import Model, card_traits, check, name_of
 from restore.priors.store import load_prior, read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
@@ -62,6 +73,7 @@ class ReconJob:
     holds several. repair: "zero" blanks samples that are not finite. kspace_order: of
     `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred. select: which image of raw data.
     trajectory, pattern: files of BART that belong to the scan.
+    adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
     """
 
     scan: Path
@@ -70,6 +82,7 @@ class ReconJob:
     preset: str = "tuned"
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     prior: str = "auto"
+    adapt: str = ""
     options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
     repair: str = ""
     kspace_order: str = ""
@@ -99,6 +112,8 @@ class ReconJob:
         record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
         if self.like_which:
             record["like_which"] = self.like_which
+        if self.adapt:
+            record["adapt"] = fingerprint_of(self.adapt)
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -135,6 +150,8 @@ def plan(job: ReconJob) -> Planned:
     sampler, changed = sampler.for_samples(job.options.samples)
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
+    if job.adapt:
+        check_adapt(job.adapt, job.prior, sampler)
     _check_name(job)
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(), False, _identity(job, scan))
@@ -143,7 +160,7 @@ def plan(job: ReconJob) -> Planned:
     notes: list[str] = []
     if not done:
         _check_place(planned)
-        beside = [] if job.options.samples > 1 else [std_path(job.out)]
+        beside = [p for p in (std_path(job.out), adapter_path(job.out)) if p not in _outputs(job)]
         old, notes = outdated(job.out, beside, job.overwrite)
     sweep(job.out.parent)
     return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=(*changed, *notes))
@@ -174,12 +191,19 @@ def run(
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
         with measured(device) as cost:
-            prior = load_prior(job.prior) if planned.sampler.prior_kinds else None
+            prior: Model | None = load_prior(job.prior) if planned.sampler.prior_kinds else None
+            found = _adapted(planned, prior, device) if job.adapt else None
+            prior = prior if found is None else found.model
             result = reconstruct(
                 planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
                 kept=work,
             )  # fmt: skip
             written = _written(result, planned, work.folder)
+            if found is not None and job.adapt == FIT:
+                target = adapter_path(job.out)
+                written[target] = keep_adapter(
+                    work.folder / "adapter.safetensors", found, job.prior
+                )
         used = result.record["chunks"][0].get("precision")
         record = {
             "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used),
@@ -188,9 +212,10 @@ def run(
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
             **({"precision": record_of(job.options.precision, used)} if used else {}),
-            **result.record,
+            **result.record, **({} if found is None else {"adaptation": found.record}),
         }  # fmt: skip
-        said = filter(None, [foreign_note(job.out), *planned.notes])
+        told = [] if found is None else [found.note]
+        said = filter(None, [*told, foreign_note(job.out), *planned.notes])
         return written, record | {"notes": [*record["notes"], *said]}
 
     return work.complete(make, planned.outdated)
@@ -204,8 +229,12 @@ def rehearse(planned: Planned) -> list[str]:
     scan = planned.scan
     setup = scan.setup(planned.job.options)
     middle = scan.n_slices // 2
-    setup.problem(range(middle, middle + 1), torch.device("cpu"))
-    return list(scan.notes)
+    problem = setup.problem(range(middle, middle + 1), torch.device("cpu"))
+    job = planned.job
+    if job.adapt != FIT:
+        return list(scan.notes)
+    model = _denoiser(load_prior(job.prior))
+    return [*scan.notes, forecast(model, problem, planned.sampler, scan.n_slices)]
 
 
 def tidy(planned: Planned, device: torch.device) -> None:
@@ -241,8 +270,24 @@ def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, 
     return written
 
 
-def _outputs(job: ReconJob) -> list[Path]:
+def _adapted(planned: Planned, prior: Any, device: torch.device) -> Adapted:
+    job = planned.job
+    return adapt_prior(
+        job.adapt, _denoiser(prior), job.prior, planned.scan, job.options, job.options.seed, device
+    )
+
+
+def _denoiser(prior: Any) -> Denoiser:
+    assert isinstance(prior, Denoiser)  # noqa: S101  (for the type checker: `check_adapt` has seen its card)
+    return prior
+
+
+def _volumes(job: ReconJob) -> list[Path]:
     return [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
+
+
+def _outputs(job: ReconJob) -> list[Path]:
+    return [*_volumes(job), adapter_path(job.out)] if job.adapt == FIT else _volumes(job)
 
 
 def _is_done(planned: Planned) -> bool:
@@ -278,6 +323,7 @@ def _check_place(planned: Planned) -> None:
     job, scan = planned.job, planned.scan
     for path in _outputs(job):
         check_name(path)
+    for path in _volumes(job):
         if path.is_symlink() and path.is_dir():
             raise OutputError(f"{path}: is a link; name the folder itself, {path.resolve()}")
         if job.overwrite and "" in writer_for(path).suffixes:
@@ -319,14 +365,17 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
     job, options, sampler = planned.job, planned.job.options, planned.sampler
     return replayable(
         "recon",
-        {"scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern},
+        {
+            "scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern,
+            "adapt": Path(job.adapt) if job.adapt not in ("", FIT) else None,
+        },
         {
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
             "find-centre": options.find_centre, "device": str(device), "precision": precision,
-            **job.like_which,
+            **job.like_which, "adapt": FIT if job.adapt == FIT else "",
         },
         job.prior if sampler.prior_kinds else None,
     )  # fmt: skip

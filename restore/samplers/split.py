@@ -22,6 +22,7 @@ from restore.randomness import Draws
 from restore.samplers.base import OperatorTraits, Sampler
 from restore.samplers.dds import DDS
 from restore.samplers.toolbox.chain import Chain, renoised
+from restore.samplers.toolbox.consistency import weighted_term
 from restore.samplers.toolbox.error_covariance import Matched, Root
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.reverse import (
@@ -30,9 +31,6 @@ from restore.samplers.toolbox.reverse import (
     reverse_draw,
     reverse_levels,
 )
-from restore.solvers.proximal import DataTerm
-
-_NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to s ||A||
 
 # What both published samplers share here: R = s^2, their own mean, pictures as they lie
 _PUBLISHED: dict[str, Any] = {
@@ -176,7 +174,7 @@ class Split(Chain):
         self, problem: Problem, d: Tensor, power: Tensor, matched: Matched | None, level: NoiseLevel, draws: Draws
     ) -> Tensor:  # fmt: skip
         """x0 ~ N(d, R) exp(-f), f the data term, up to CG."""
-        term, most, k = self._term(problem, level), level.sigma**2, problem.item_ndim
+        term, most, k = weighted_term(problem, level.sigma), level.sigma**2, problem.item_ndim
         root = Root(power.clamp(max=most) if matched is None else matched(power, most), d)
         e1 = draws.normal_like(term.y, term.operator.measured_ndim)
         e2 = draws.normal_like(d, k)
@@ -191,10 +189,3 @@ class Split(Chain):
 
         u = cg(system, noise - found - spread, iters=self.cg_iters, item_ndim=k).x
         return d + root(e2 + u)
-
-    def _term(self, problem: Problem, level: NoiseLevel) -> DataTerm:
-        """The weighted data term, with an assumed weight where the noise has none."""
-        if problem.precision is not None:
-            return problem.data
-        deviation = _NOISELESS * level.sigma * problem.linear.norm()
-        return DataTerm(problem.linear, problem.unit_y, deviation**-2)

@@ -20,6 +20,16 @@ from restore.solvers.exact_step import ProximalPoint, closed_form
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
 from restore.solvers.tv import Boundary
 
+_NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to sigma ||A||
+
+
+def weighted_term(problem: Problem, sigma: float) -> DataTerm:
+    """The data term weighted by its noise; where that is unknown or none, by a deviation that fades with the level."""
+    if problem.precision is not None:
+        return problem.data
+    deviation = _NOISELESS * sigma * problem.linear.norm()
+    return DataTerm(problem.linear, problem.unit_y, deviation**-2)
+
 
 def least_step(problem: Problem, item_ndim: int, cg_tol: float, cover: float) -> float:
     """How short a step of CG has to be for the solve to end, in its norm and in unit intensities.
