@@ -61,8 +61,8 @@ class Sampler(ABC):
     range of the chain. `reference` names the paper.
 
     `presets`: named settings, the published ones ("published", ...) and our tuned ones: "tuned", with what differs for
-    a kind of operator in "tuned KIND" and for a task in "tuned TASK". `tunable`: the setting that depends most on the
-    data, with values to try (`restore bench tune`).
+    a kind of operator in "tuned KIND" and for a task in "tuned TASK", as for every other name. `tunable`: the setting
+    that depends most on the data, with values to try (`restore bench tune`).
 
     Raises ConfigError for a value that is no word, or out of range, and for values that contradict each other.
     """
@@ -148,14 +148,12 @@ class Sampler(ABC):
 
     @classmethod
     def _preset(cls, preset: str, operator: OperatorTraits) -> dict[str, Any]:
-        if preset == "tuned":
-            names = ("tuned", f"tuned {operator.kind}", f"tuned {operator.task}")
-            return {k: v for name in names for k, v in cls.presets.get(name, {}).items()}
-        if preset not in cls.presets:
+        if preset != "tuned" and preset not in cls.presets:
             raise ConfigError(
                 f"{cls.__name__}: no preset '{preset}'{did_you_mean(preset, cls.presets)}"
             )
-        return dict(cls.presets[preset])
+        names = (preset, f"{preset} {operator.kind}", f"{preset} {operator.task}")
+        return {k: v for name in names for k, v in cls.presets.get(name, {}).items()}
 
     @classmethod
     def fits(cls, operator: OperatorTraits | type) -> bool:

@@ -28,6 +28,8 @@ _PUBLISHED: dict[str, Any] = {
     "n_steps": 50, "schedule": "vp", "start": "noise", "eta": 0.85, "cg_iters": 5, "data_weight": "fixed",
     "gamma": 1.0, "landing": True, "turns": False,
 }  # fmt: skip
+_MRI: dict[str, Any] = {"n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20}
+_CT: dict[str, Any] = {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2, "cg_iters": 10, "cg_tol": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class DDS(Chain):
       same PSNR. Not for MRI, where 8x lost 1 dB so (a short step may be followed by long ones) and 4x nothing.
     - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code
       has neither and converges to (1 + i) times the image.
+    - 3-D (preset "volume"): neighbouring slices get noise of opposite signs, z_noise, which cancels where TV averages.
     - 3-D: the published data step has no proximal term; the "noise" weight keeps it.
     """
 
@@ -57,8 +60,12 @@ class DDS(Chain):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # chosen with benchmarks/tune.py; benchmarks/RESULTS.md says on what
         "tuned": {},
-        "tuned mri": {"n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20},
-        "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2, "cg_iters": 10, "cg_tol": 0.1},
+        "tuned mri": _MRI,
+        "tuned ct": _CT,
+        # One sample of a stack of slices (benchmarks/VOLUME_3D.md)
+        "volume": {"tv_weight": 0.003, "tv_rho": 0.1, "z_noise": -0.9},
+        "volume mri": _MRI,
+        "volume ct": _CT,
         "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
         "tuned denoise": {"gamma": 1.0},
         # Eta and gamma for which the spread of the samples is right on a Gaussian prior (gamma = 1 - sqrt(1 - eta^2))

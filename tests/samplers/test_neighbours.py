@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from restore.front_door import solve
 from restore.operators.diagonal import Identity
 from restore.priors.analytic import GaussianPrior
 from restore.registry import load_sampler
-from restore.samplers.base import Sampler
+from restore.samplers.base import Planned, Sampler
+from restore.samplers.dds import DDS
 
 SHAPE = (8, 8)
 NAMES = ["dds", "diffusionmbir"]
@@ -43,6 +46,17 @@ def test_several_samples_have_independent_slices_and_say_so(name):
     assert several.provenance["settings"]["z_noise"] == 0
     assert sum("z_noise is 0 instead of -0.9" in note for note in several.notes) == 1
     assert not any("z_noise" in note for note in solved(name, -0.9).notes)
+
+
+@pytest.mark.parametrize("kind", ["mri", "ct"])
+def test_the_preset_for_volumes_is_the_tuned_one_with_slices_joined(kind):
+    tuned, volume = (DDS.configured(name, Planned(kind), {}) for name in ("tuned", "volume"))
+    joined = dataclasses.replace(tuned, tv_weight=volume.tv_weight, z_noise=volume.z_noise)
+    assert joined == volume
+    assert volume.tv_weight > 0 > volume.z_noise
+    assert not tuned.couples_slices
+    other = load_sampler("diffusionmbir").configured("tuned", Planned(kind), {})
+    assert other.z_noise == (volume.z_noise if kind == "mri" else 0)
 
 
 def test_a_single_image_has_no_neighbours():
