@@ -64,8 +64,8 @@ class DiffusionMBIR(Chain):
         "Chung, Ryu, McCann, Klasky, Ye: Solving 3D inverse problems using pre-trained 2D diffusion models, CVPR 2023"
     )  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tuned": {},
-        "tuned mri": {"sigma_start": 0.25, "cg_iters": 15, "z_noise": -0.9},
+        "tuned": {"z_noise": -0.9},
+        "tuned mri": {"sigma_start": 0.25, "cg_iters": 15},
         # weights for the projector of the released code; "published-ct" is the same relative to ||A||^2
         "published": {**_PAPER, "chunk": 12, "tv_weight": 0.04, "tv_rho": 10.0, "final": True},
         "published-ct": {

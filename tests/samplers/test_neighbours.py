@@ -56,7 +56,7 @@ def test_the_preset_for_volumes_is_the_tuned_one_with_slices_joined(kind):
     assert volume.tv_weight > 0 > volume.z_noise
     assert not tuned.couples_slices
     other = load_sampler("diffusionmbir").configured("tuned", Planned(kind), {})
-    assert other.z_noise == (volume.z_noise if kind == "mri" else 0)
+    assert other.z_noise == volume.z_noise
 
 
 def test_a_single_image_has_no_neighbours():
