@@ -29,7 +29,13 @@ _PUBLISHED: dict[str, Any] = {
     "gamma": 1.0, "landing": True, "turns": False,
 }  # fmt: skip
 _MRI: dict[str, Any] = {"n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20}
-_CT: dict[str, Any] = {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2, "cg_iters": 10, "cg_tol": 0.1}
+_CT: dict[str, Any] = {
+    "n_steps": 60,
+    "sigma_start": 0.1,
+    "few_data": 1.2,
+    "cg_iters": 10,
+    "cg_tol": 0.1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
