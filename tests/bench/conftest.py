@@ -34,7 +34,9 @@ class ToyCase(Case):
     def first_look(self) -> np.ndarray:
         return self.reference * _mask(self.reference.shape)
 
-    def run(self, sampler, prior, *, samples, seed, device, on_progress=None) -> Outcome:
+    def run(
+        self, sampler, prior, *, samples, seed, device, precision="auto", on_progress=None
+    ) -> Outcome:
         truth = torch.from_numpy(self.reference)
         operator = Inpainting(torch.from_numpy(_mask(truth.shape)[0]), tuple(truth.shape))
         found = solve(
