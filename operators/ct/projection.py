@@ -171,7 +171,7 @@ def _stored_rays(block: Block, geometry: ParallelBeam, like: Tensor) -> Tensor:
         values.append(value[inside])
     starts = torch.cat([torch.zeros_like(counts[0][:1]), torch.cat(counts).cumsum(0)])
     size = (len(starts) - 1, rows * width)
-    return _csr(starts.int(), torch.cat(columns), torch.cat(values), size)
+    return csr(starts.int(), torch.cat(columns), torch.cat(values), size)
 
 
 def _stored_pixels(block: Block, geometry: ParallelBeam, like: Tensor) -> Tensor:
@@ -214,10 +214,11 @@ def _chunks(items: int, size: int, few: bool = True) -> Iterator[slice]:
 def _even_csr(columns: Tensor, values: Tensor, per_row: int, width: int) -> Tensor:
     """A matrix with the same number of entries in every row."""
     starts = torch.arange(0, columns.numel() + 1, per_row, dtype=torch.int32, device=columns.device)
-    return _csr(starts, columns.flatten(), values.flatten(), (len(starts) - 1, width))
+    return csr(starts, columns.flatten(), values.flatten(), (len(starts) - 1, width))
 
 
-def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+def csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A sparse matrix without torch's remark on them. starts, columns: int32."""
     _accept_csr()
     return torch.sparse_csr_tensor(starts, columns, values, size, check_invariants=False)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.ct import astra_projection, ray_products
+from restore.operators.ct import astra_projection, ray_matrices, ray_products
 from restore.operators.ct.beams import Beam, ConeBeam
 from restore.operators.ct.feldkamp import fdk
 from restore.operators.ct.grid import VoxelGrid
@@ -34,12 +34,14 @@ class XRayTransform(LineIntegrals):
     whole volume: slices mix.
 
     projector="astra" is for flat fans on square pixels (an extra; the length of rays in pixels, in float32).
+    method="sparse" is for scans in the plane; stored matrices are shared by all operators of this scan and freed with
+    the last of them. Volumes are always projected without.
 
     geometry: `FanBeam`, `ConeBeam`, `ParallelBeam3D` or `FreeBeam`. grid: where the voxels lie. Further fields as
     `LineIntegrals`.
 
     Raises ConfigError for a geometry and a grid of different dimensions, a source inside the volume, views that see
-    nothing of it, and what ASTRA cannot project.
+    nothing of it, what ASTRA cannot project, and matrices that cannot be stored.
 
     >>> scan = ConeBeam(equispaced(60, 360.0), (96, 96), 1.0, 500.0, 1000.0)
     >>> A = XRayTransform(scan, VoxelGrid((48, 48, 48), 0.8))
@@ -59,6 +61,8 @@ class XRayTransform(LineIntegrals):
         if self.projector == "astra":
             astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
         check_sees(self.geometry.reduced(), self.grid, str(self))
+        if self.method == "sparse":
+            self._check_stored()
 
     @classmethod
     def example(cls, generator: torch.Generator) -> XRayTransform:
@@ -120,12 +124,50 @@ class XRayTransform(LineIntegrals):
     def _forward(self, x: Tensor) -> Tensor:
         if self.projector == "astra":
             return astra_projection.forward(x, self._astra).unsqueeze(-2)
+        if (pair := self._matrices(x)) is not None:
+            return pair.forward(x, self._layout)
         return ray_products.forward(x.reshape(len(x), *self.grid.shape3), self._layout)
 
     def _transpose(self, y: Tensor) -> Tensor:
         if self.projector == "astra":
             return astra_projection.adjoint(y.squeeze(-2), self._astra)
+        if (pair := self._matrices(y)) is not None:
+            return pair.adjoint(y, self._layout)
         return ray_products.adjoint(y, self._layout, self._axes)
+
+    def _check_stored(self) -> None:
+        """Refuse matrices that there are not. Raises ConfigError."""
+        if not self.geometry.in_plane:
+            raise ConfigError(
+                f"{self}: method 'sparse' stores the matrix of scans in the plane, this one is of a volume; use "
+                "method='matrix-free' or 'auto'"
+            )
+        if self.projector == "astra":
+            raise ConfigError(f"{self}: ASTRA stores no matrix; leave method='sparse' or ASTRA out")
+        if (entries := ray_matrices.most_entries(self._layout)) >= 2**31:
+            raise ConfigError(
+                f"{self}: a matrix of {entries} entries is beyond 32-bit indices; use method='matrix-free' or 'auto'"
+            )
+
+    def _matrices(self, like: Tensor) -> ray_matrices.Pair | None:
+        """Stored matrices in the precision and on the device of a tensor, None where there are to be none."""
+        if self.method == "matrix-free" or not self.geometry.in_plane:
+            return None
+        if self.method == "auto" and (
+            ray_matrices.most_bytes(self._layout, like.dtype) > self.memory_budget
+            or ray_matrices.most_entries(self._layout) >= 2**31
+        ):
+            return None
+        key = like.dtype, like.device
+        if key not in self._held:
+            scan = self.geometry, self.grid, self.rays_per_bin
+            self._held[key] = ray_matrices.stored(scan, lambda: self._layout, *key)
+        return self._held[key]
+
+    @cached_property
+    def _held(self) -> dict[tuple[torch.dtype, torch.device], ray_matrices.Pair]:
+        """Stored matrices that are in use here; they go with the last operator of this scan."""
+        return {}
 
     @property
     def _rays_of_a_bin(self) -> tuple[int, int]:
