@@ -25,6 +25,15 @@ S = TypeVar("S", bound="Scan")
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
 
 
+class Geometry(StrEnum):
+    """How the rays of a simulated CT scan run."""
+
+    parallel = "parallel"
+    fan = "fan"
+    cone = "cone"
+    helical = "helical"
+
+
 class Layout(StrEnum):
     """What kind of file a simulated MRI scan becomes."""
 
@@ -88,13 +97,14 @@ class Simulation:
         volume: Volume,
         write: Callable[[S, Path], None],
         measured: str,
+        parts: str = "slices",
         **layout: Any,
     ) -> bool:
         """Compute and write a scan, or what an interruption left of it; False, and said, where that is done."""
         from restore.pipelines.run_simulation import job_of, simulate
 
-        lines = console.progress_lines(self.out.name, "slices", every_s=2.0)
-        with console.progress(self.out.name, total=scan.n_slices) as advance:
+        lines = console.progress_lines(self.out.name, parts, every_s=2.0)
+        with console.progress(self.out.name, total=len(getattr(scan, measured))) as advance:
 
             def on_piece(finished: int, total: int) -> None:
                 advance(finished)
@@ -246,10 +256,51 @@ def ct(
     views: Annotated[
         int, typer.Option(min=1, max=100_000, help="Number of projection angles.")
     ] = 60,
-    arc: Annotated[float, typer.Option(help="Degrees they are spread over, end left out.")] = 180,
+    arc: Annotated[
+        float | None,
+        typer.Option(
+            help="Degrees they are spread over, end left out.",
+            show_default="180, with --geometry 360",
+        ),
+    ] = None,
     photons: Annotated[float, typer.Option(help="Counts of a ray through air.")] = 1e5,
+    geometry: Annotated[
+        Geometry,
+        typer.Option(help="parallel or fan: slice by slice; cone or helical: of a volume."),
+    ] = Geometry.parallel,
+    source_detector: Annotated[
+        float | None,
+        typer.Option(help="mm, of a fan, cone or helix.", show_default="1000"),
+    ] = None,
+    source_object: Annotated[
+        float | None,
+        typer.Option(help="mm from the source to the axis of rotation.", show_default="500"),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS@MM",
+            help="Bins and their pitch, of a fan COLUMNS@MM; needed for these.",
+        ),
+    ] = None,
+    pitch: Annotated[
+        float | None, typer.Option(help="mm along the axis in a turn, of a helix.")
+    ] = None,
 ) -> None:
-    """Parallel-beam sinogram of a volume in HU, with Poisson noise, from a finer grid."""
+    """Line integrals of a volume in HU, with Poisson noise, from a finer grid."""
+    given = {
+        "source_detector": source_detector, "source_object": source_object, "detector": detector, "pitch": pitch,
+    }  # fmt: skip
+    chosen_beam = {name: value for name, value in given.items() if value is not None}
+    if geometry is not Geometry.parallel:
+        arc = 360.0 if arc is None else arc
+        _by_beams(simulation, geometry, views=views, arc=arc, photons=photons, **chosen_beam)
+        return
+    for name in chosen_beam:
+        raise typer.BadParameter(
+            f"--{name.replace('_', '-')} needs --geometry fan, cone or helical; leave it out for parallel rays"
+        )
+    arc = 180.0 if arc is None else arc
     from restore.datasets.ct.measurement import write_ct_measurement
     from restore.datasets.simulate.ct import simulate_ct
 
@@ -265,6 +316,33 @@ def ct(
         scan.notes,
         f"{count} slices, {views} views over {arc:g} degrees, {detectors} detectors, "
         f"{photons:g} photons",
+        kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
+        photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
+    )  # fmt: skip
+
+
+def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> None:
+    """Simulate and write a scan by a fan, a cone or a helix."""
+    from restore.datasets.ct.beam_measurement import write_beam_measurement
+    from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
+
+    if "detector" not in settings:
+        raise typer.BadParameter(
+            f"--geometry {geometry} needs --detector, such as 256x256@1.0 (rows, columns, mm), of a fan 512@1.0"
+        )
+    simulation.check()
+    source, chosen = simulation.opened()
+    scan = simulate_beams(
+        source, BeamSettings(geometry, **settings), slices=chosen, seed=simulation.seed
+    )
+    if scan.geometry.in_plane:
+        _check_size(source, chosen, math.prod(scan.geometry.shape))
+    parts = "slices" if scan.geometry.in_plane else "views"
+    simulation.written(scan, source, write_beam_measurement, "projections", parts=parts)
+    simulation.report(
+        scan.notes,
+        f"{scan.n_slices} slices, {scan.sampling} over {settings['arc']:g} degrees, "
+        f"{settings['detector']} mm, {settings['photons']:g} photons",
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
         photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip

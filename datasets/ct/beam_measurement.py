@@ -58,6 +58,8 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
             )
         geometry, grid = _geometry(file, path, projections.shape)
         slices = projections.shape[0] if grid.in_plane else grid.shape[0]
+        lead = (slices, *grid.shape[-2:])
+        reference = companion(file, path, "reference_hu", lead, 3, np.float32)
         record = read_record(file, path, slices)
         photons, noise, mu_water = (
             _positive(file, path, name) for name in ("photons", "noise_std", "mu_water")
@@ -75,7 +77,7 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
     scan = BeamScan(
         path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
         noise_std=noise, slice_indices=record.slice_indices,
-        affine=_affine(grid) if record.affine is None else record.affine,
+        affine=_affine(grid) if record.affine is None else record.affine, reference=reference,
         source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
         notes=[*notes, *record.notes],
     )  # fmt: skip
@@ -88,8 +90,11 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
 
 def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
     """Write projections view by view, atomically. Raises OutputError where the file cannot be written."""
-    with new_hdf5(Path(path), [(scan.projections, np.float32)]) as file:
+    stacks = [(scan.projections, np.float32), (scan.reference, np.float32)]
+    with new_hdf5(Path(path), stacks) as file:
         write_stack(file, "projections", scan.projections, np.float32)
+        if scan.reference is not None:
+            write_stack(file, "reference_hu", scan.reference, np.float32)
         stored = scan.geometry.to_dict()
         group = file.create_group("geometry")
         group.attrs["kind"] = stored["kind"]

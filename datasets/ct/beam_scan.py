@@ -102,8 +102,12 @@ class BeamScan(Scan):
         return f"{self.geometry.shape[0]} views, {self.geometry.kind}"
 
     def image_of(self, index: int) -> NDArray[np.float32]:
-        """Projections are no image. Raises InputError."""
-        raise InputError(self.path, "holds projections without reference images", "reconstruct it")
+        """The reference in HU; projections are no image. Raises InputError."""
+        if self.reference is None:
+            raise InputError(
+                self.path, "holds projections without reference images", "reconstruct it"
+            )
+        return np.asarray(self.reference[index])
 
     def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
         """HU of attenuation in 1/mm."""

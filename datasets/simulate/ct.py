@@ -13,7 +13,7 @@ logarithm exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,10 @@ def simulate_ct(
     the source, in HU. Raises ConfigError for settings out of range, InputError for values that are
     not finite.
     """
-    if not 0 < photons <= MAX_PHOTONS:
-        raise ConfigError(f"photons must lie above 0 and at most {MAX_PHOTONS:g}, got {photons}")
-    if not 0 < abs(arc) <= LONGEST_ARC:
-        raise ConfigError(
-            f"the arc must be degrees other than 0, at most {LONGEST_ARC:g}, got {arc}"
-        )
+    check_settings(arc, photons)
     height, width = volume.data.shape[1:]
     indices = chosen_slices(volume, slices, seed)
-    notes = [*volume.notes, *_remarks(volume)]
+    notes = [*volume.notes, *remarks(volume)]
     affine = volume_affine(volume, indices)
     across, down = (float(length) for length in np.linalg.norm(affine[:3, :2], axis=0))
     geometry = ParallelBeam.covering(
@@ -84,12 +79,8 @@ def simulate_ct(
 
     def acquire(position: int) -> NDArray[Any]:
         index = indices[position]
-        hu = np.maximum(volume.data[index].astype(np.float64), AIR_HU)
-        if padding is not None:
-            hu[padding[index]] = AIR_HU  # some pad with a number above all tissue
-        intensity = project(hu_to_mu(hu, mu_water))
-        counts = np.random.default_rng([seed, index]).poisson(photons * intensity)
-        return -np.log(np.maximum(counts, MIN_COUNTS) / photons).astype(np.float32)
+        intensity = project(attenuation(volume, padding, index, mu_water))
+        return counted(intensity, photons, [seed, index])
 
     return CTScan(
         path=Path("simulated"),
@@ -107,6 +98,37 @@ def simulate_ct(
         settings={"views": views, "arc": arc, "photons": float(photons), "seed": seed},
         notes=notes,
     )
+
+
+def check_settings(arc: float, photons: float) -> None:
+    """Raises ConfigError for an arc in degrees and counts a ray that no scan has."""
+    if not 0 < photons <= MAX_PHOTONS:
+        raise ConfigError(f"photons must lie above 0 and at most {MAX_PHOTONS:g}, got {photons}")
+    if not 0 < abs(arc) <= LONGEST_ARC:
+        raise ConfigError(
+            f"the arc must be degrees other than 0, at most {LONGEST_ARC:g}, got {arc}"
+        )
+
+
+def attenuation(
+    volume: Volume, padding: NDArray[np.bool_] | None, index: int, mu_water: float
+) -> NDArray[np.float64]:
+    """One slice (rows, columns) in 1/mm; below air and padded voxels are air. padding: `padding_of` the volume."""
+    hu = np.maximum(volume.data[index].astype(np.float64), AIR_HU)
+    if padding is not None:
+        hu[padding[index]] = AIR_HU  # some pad with a number above all tissue
+    return hu_to_mu(hu, mu_water)
+
+
+def counted(
+    intensity: NDArray[np.float64], photons: float, seed: Sequence[int]
+) -> NDArray[np.float32]:
+    """Line integrals as they are measured: Poisson counts with the mean photons x intensity, and their logarithm.
+
+    intensity: the transmitted fraction, any shape.
+    """
+    counts = np.random.default_rng(seed).poisson(photons * intensity)
+    return -np.log(np.maximum(counts, MIN_COUNTS) / photons).astype(np.float32)
 
 
 def finer(geometry: ParallelBeam) -> ParallelBeam:
@@ -137,7 +159,7 @@ def _fine_projector(
     return project
 
 
-def _remarks(volume: Volume) -> list[str]:
+def remarks(volume: Volume) -> list[str]:
     """What looks odd about the volume as HU. Raises InputError for values that are not finite."""
     bad = int(np.count_nonzero(~np.isfinite(volume.data)))
     if bad:

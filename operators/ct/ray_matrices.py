@@ -85,10 +85,10 @@ def _made(scan: Layout, dtype: torch.dtype, device: torch.device) -> Pair:
 def _tensor(
     starts: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], size: tuple[int, int], device: torch.device
 ) -> Tensor:  # fmt: skip
-    parts = (
+    rows, indices, entries = (
         torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (starts, columns, values)
     )
-    return csr(*parts, size)
+    return csr(rows, indices, entries, size)
 
 
 @rays.compiled
