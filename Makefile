@@ -6,6 +6,7 @@
 #   make test-kernels  the numerics tests as other processors would run them
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
+#   make calibration the table of factors for the bundled priors' intervals, of DATA=../shared/data
 #   make mutants     changes of the numerics that no test sees, a sample of MINUTES=60
 #
 # Settings: PYTHON=/path/to/python3.12   WORKERS=4   PEERS=folder   MINUTES=60   SEED=1
@@ -23,7 +24,9 @@ READY := .venv/.ready
 PIP := $(BIN) -m pip --disable-pip-version-check install -c constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help environment demo browser test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
+DATA ?= ../shared/data
+
+.PHONY: help calibration environment demo browser test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -69,6 +72,10 @@ browser:
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; fi
 	@if command -v dciodvfy >/dev/null; then echo "dicom3tools are there"; \
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools; fi
+
+calibration: $(READY)
+	@for task in mri4 mri8 ct60 ct30 superres inpaint; do \
+	  $(ONE_THREAD) $(BIN) benchmarks/calibration.py $(DATA) $$task || exit 1; done
 
 test: lint
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist worksteal

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 import restore
 from restore.cli import (
     bench,
+    calibrate,
     console,
     data,
     demo,
@@ -51,6 +52,7 @@ VERBS = (
     "simulate",
     "eval",
     "bench",
+    "calibrate",
     "report",
     "data",
     "train",
@@ -117,6 +119,7 @@ app.command("image")(image.command)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.command)
 app.add_typer(bench.app, name="bench")
+app.add_typer(calibrate.app, name="calibrate")
 app.command("report")(report.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")

@@ -12,7 +12,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
-from restore.cli.options import Device, Overwrite, Precision, Sampling
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 from restore.cli.picture_folder import fingerprint, is_done, restore_folder, result_name
 
@@ -76,6 +76,7 @@ def restore_picture(
         ),
     ] = "auto",
     sampling: Sampling,
+    intervals: Intervals,
     luma: Annotated[
         bool,
         typer.Option("--luma", help="Restore lightness with the grey prior, interpolate colours."),
@@ -93,7 +94,8 @@ def restore_picture(
     --simulate also writes the degraded picture beside OUT as OUT_degraded. Of a folder every picture is restored into
     the folder OUT, where contact_sheet.png shows them; the same command skips what is done.
     """
-    mark = fingerprint(dict(locals()))
+    asked = dict(locals())
+    mark, interval = fingerprint(asked), intervals.options(sampling.samples)
     import torch
 
     from restore.datasets.sidecar import environment, foreign_note
@@ -104,8 +106,9 @@ def restore_picture(
 
     if not overwrite and is_done(out, mark):
         return _tell_done(out, json)
-    beside = {_beside(out, "std"): sampling.samples > 1, _beside(out, "degraded"): simulate}
-    inputs = (photo, mask, prior, kernel)
+    spread = [_beside(out, what) for what in ("std", "interval")]
+    beside = dict.fromkeys(spread, sampling.samples > 1) | {_beside(out, "degraded"): simulate}
+    inputs = (photo, mask, prior, kernel, intervals.calibration)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, surroundings(chosen, precision), overwrite)
@@ -120,15 +123,10 @@ def restore_picture(
         torch.from_numpy(picture.data), degradation, noise=_noise(noise, task, simulate), simulate=simulate,
         sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
         precision=precision, settings={**sampling.values(), "preset": sampling.preset},
-        least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation),
+        least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation), quality=sampling.quality,
+        interval=interval,
     )  # fmt: skip
-    files = {"photo": photo, "mask": None if mask == _ALPHA else mask, "kernel": kernel_file}
-    told = {
-        "task": task, "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else kernel,
-        "factor": factor, "boundary": boundary, "noise": noise, "simulate": simulate, "sampler": sampler,
-        "prior": prior, "preset": sampling.preset, "samples": sampling.samples, "luma": luma, "seed": seed,
-        "device": str(chosen), "precision": precision,
-    }  # fmt: skip
+    files, told = _replayed(asked, kernel_file, str(chosen))
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
         result = _with_progress(photo.name, sampling.samples, run)
@@ -142,6 +140,35 @@ def restore_picture(
     record = work.complete(make, old)
     console.notes(filter(None, [*record["notes"], foreign_note(out)]))
     console.result_json(record) if json else _show(out, record)
+
+
+def _replayed(
+    asked: dict[str, Any], kernel_file: Path | None, device: str
+) -> tuple[dict[str, Path | None], dict[str, Any]]:
+    """Files by option, and the other options, by which a record repeats its run."""
+    sampling, intervals, mask = asked["sampling"], asked["intervals"], asked["mask"]
+    files = {
+        "photo": asked["photo"], "mask": None if mask == _ALPHA else mask, "kernel": kernel_file,
+        "calibration": intervals.calibration,
+    }  # fmt: skip
+    same = (
+        "task",
+        "factor",
+        "boundary",
+        "noise",
+        "simulate",
+        "sampler",
+        "prior",
+        "luma",
+        "seed",
+        "precision",
+    )
+    told = {name: asked[name] for name in same} | {
+        "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else asked["kernel"],
+        "preset": sampling.preset, "samples": sampling.samples, "quality": sampling.quality,
+        "level": intervals.level, "interval": intervals.interval, "device": device,
+    }  # fmt: skip
+    return files, told
 
 
 def _with_progress(name: str, samples: int, run: Callable[..., ImageResult]) -> ImageResult:
@@ -214,7 +241,7 @@ def _write_pictures(
         result.restored.numpy(), lying[out], bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
         unit=picture.unit, alpha=None if result.alpha is None else result.alpha.numpy(),
     )  # fmt: skip
-    more = {"std": result.std, "degraded": result.measured}
+    more = {"std": result.std, "interval": result.interval, "degraded": result.measured}
     for what, image in more.items():
         path = lying.get(_beside(out, what))
         if path is not None and image is not None:

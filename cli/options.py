@@ -7,9 +7,13 @@ it stands for all its fields (`cli/config_option.py`).
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from restore.pipelines.interval import IntervalOptions
 
 Steps = Annotated[
     int | None,
@@ -17,7 +21,22 @@ Steps = Annotated[
 ]
 Samples = Annotated[
     int,
-    typer.Option(min=1, max=100_000, help="Posterior samples: mean in OUT, deviation in OUT_std."),
+    typer.Option(
+        min=1,
+        max=100_000,
+        help="Posterior samples: mean in OUT, deviation in OUT_std, half-width of the interval in OUT_interval.",
+    ),
+]
+Quality = Annotated[
+    str, typer.Option(help="standard, or best: the mean of 4 samples of dds, 4 times the time.")
+]
+Level = Annotated[
+    float, typer.Option(help="Of several samples: how often OUT_interval is to hold the truth.")
+]
+Unit = Annotated[str, typer.Option(help="Of every pixel, or region: of means over 8 x 8 pixels.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="Table of `restore calibrate`. Default: that for the bundled priors."),
 ]
 Preset = Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")]
 Settings = Annotated[
@@ -39,6 +58,7 @@ class Sampling:
 
     steps: Steps = None
     samples: Samples = 1
+    quality: Quality = "standard"
     preset: Preset = "tuned"
     settings: Settings = None
 
@@ -48,3 +68,28 @@ class Sampling:
 
         steps = {} if self.steps is None else {"n_steps": str(self.steps)}
         return parse_assignments(self.settings or []) | steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """Which interval several samples get."""
+
+    level: Level = 0.9
+    interval: Unit = "pixel"
+    calibration: Calibration = None
+
+    def options(self, samples: int) -> IntervalOptions:
+        """As the pipelines take them. Raises ConfigError, also where there is one sample alone."""
+        from restore.config import from_settings
+        from restore.errors import ConfigError
+        from restore.pipelines.interval import IntervalOptions
+
+        given = [
+            f"--{f.name}" for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
+        ]
+        if given and samples == 1:
+            raise ConfigError(
+                f"{', '.join(given)}: an interval needs several samples; add --samples 8, or leave it out"
+            )
+        told = {"level": self.level, "unit": self.interval, "calibration": self.calibration}
+        return from_settings(IntervalOptions, told)

@@ -89,6 +89,8 @@ def fingerprint(options: dict[str, Any]) -> str:
     from restore.version import __version__
 
     told = {k: v for k, v in options.items() if k not in _NOT_OF_THE_RESULT}
+    samples = options["sampling"].samples
+    told["intervals"] = told["intervals"].options(samples).mark() if samples > 1 else None
     told = {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in told.items()}  # type: ignore[arg-type]
     if told.get("precision") == "auto":
         del told["precision"]  # as in marks of versions that knew of no other

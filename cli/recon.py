@@ -9,7 +9,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
-from restore.cli.options import Device, Overwrite, Precision, Sampling
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def command(
         ),
     ] = "",
     sampling: Sampling,
+    intervals: Intervals,
     maps: Annotated[
         str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
     ] = "auto",
@@ -125,25 +126,26 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, plan, rehearse, std_path, tidy
+    from restore.pipelines.run_recon import ReconJob, interval_path, plan, rehearse, std_path, tidy
     from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler
 
     chosen = choose_device(device)
-    for path in (out, std_path(out)) if sampling.samples > 1 else (out,):
-        check_output(path, scan, prior, adapt, like, config_file(), overwrite=True, probe=False)
     samples = sampling.samples
     named = usual_sampler(samples) if sampler == "auto" else sampler
+    inputs = (scan, prior, adapt, like, intervals.calibration, config_file())
+    for path in (out, std_path(out), interval_path(out)) if samples > 1 else (out,):
+        check_output(path, *inputs, overwrite=True, probe=False)
     options = from_settings(ReconOptions, {
         "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
-        "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
-        "precision": precision,
+        "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre, "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
         scan, out, named, sampling.preset, sampling.values(), prior, adapt, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, select=select, trajectory=trajectory, pattern=pattern, overwrite=overwrite,
+        interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)
     if report:

@@ -157,6 +157,11 @@ class Scan(ABC):
     def sampling(self) -> str:
         """What was measured, in words."""
 
+    @property
+    def difficulty(self) -> dict[str, float | str]:
+        """What decides how hard it is, numbers and words by name: scans that agree in it are alike but for noise."""
+        return {"sampling": self.sampling}
+
     @abstractmethod
     def image_of(self, index: int) -> NDArray[np.float32]:
         """One slice as an image without a reconstruction: the reference, or what the data show by themselves.

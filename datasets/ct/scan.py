@@ -110,6 +110,13 @@ class CTScan(Scan):
         """The number of views."""
         return f"{self.shape[1]} views"
 
+    @property
+    def difficulty(self) -> dict[str, float | str]:
+        """Views, and the degrees that they divide."""
+        turns = np.unique(np.degrees(self.geometry.angles))
+        gap = float(np.median(np.diff(turns))) if turns.size > 1 else 0.0
+        return {"views": self.shape[1], "arc_deg": round(float(np.ptp(turns)) + gap, 3)}
+
     def image_of(self, index: int) -> NDArray[np.float32]:
         """The reference in HU; line integrals are no image. Raises InputError."""
         if self.reference is None:

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from restore.bench.store import Place
+from restore.conformal import FOREGROUND
 from restore.datasets.scan import MapsSource, Scan
+from restore.pipelines.factors import Circumstances
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.precision import Word
 from restore.priors.choosing import Model
@@ -61,8 +63,8 @@ class Figures:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
     """What a method made: image (slices or channels, H, W) in the reference's units, samples (K, ...) or None, the
-    data misfit with its rule, network evaluations per image and sample, the curve of the misfit, the
-    precision of networks, "" where there is none."""
+    data misfit with its rule, network evaluations per image and sample, the curve of the misfit, how it was measured,
+    the precision of networks, "" where there is none."""
 
     image: NDArray[Any]
     samples: NDArray[Any] | None
@@ -70,6 +72,7 @@ class Outcome:
     misfit_rule: str
     evaluations: int
     curve: list[list[float]]
+    circumstances: Circumstances
     precision: str = ""
 
 
@@ -120,9 +123,6 @@ class Case(ABC):
             return np.ones(self.reference.shape, bool)
         return np.asarray(self.reference > FOREGROUND * self.reference.max())
 
-
-FOREGROUND = 0.05
-"""Part of the reference's maximum above which a magnitude is an object's: below it the noise floor rules."""
 
 ROUTINE = (
     "no mask in the file", "noise_std ", "the file tells no orientation", "no ismrmrd_header",
@@ -209,6 +209,7 @@ class ScanCase(Case):
             misfit_rule="||Ax-y|| / (std sqrt(m)), rms over slices" if known else "||Ax-y|| / ||y||, rms over slices",
             evaluations=int(chunks[0]["evaluations"]), curve=result.record["curve"],
             precision=chunks[0].get("precision") or "",
+            circumstances=Circumstances(**result.record["circumstances"]),
         )  # fmt: skip
 
     def score(self, image: NDArray[Any]) -> Figures:

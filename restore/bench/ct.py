@@ -148,7 +148,7 @@ class CTSparseView(Protocol):
 
     @cached_property
     def _found(self) -> dict[str, Path]:
-        found = _volumes(self.root)
+        found = found_volumes(self.root)
         kinds = {is_observation(path) for path in found.values()}
         if len(kinds) > 1:
             raise InputError(
@@ -284,7 +284,8 @@ class CTScore:
         return {"psnr_image_range": float(means[0]), "ssim_image_range": float(means[1])}
 
 
-def _volumes(root: Path) -> dict[str, Path]:
+def found_volumes(root: Path) -> dict[str, Path]:
+    """Volumes and scans in a folder by name, or the one that `root` is. Raises NotFoundError, InputError."""
     if not root.exists():
         raise NotFoundError(f"{root}: no such file or folder")
     if not root.is_dir() or _is_series(root):

@@ -29,6 +29,7 @@ from restore.metrics import SSIM_VARIANT, SSIM_WINDOW, nmse, psnr, ssim
 from restore.operators.base import LinearOperator
 from restore.operators.image.kernels import parse_kernel
 from restore.pipelines.degrade import TASKS, Degradation, add_noise, noise_level
+from restore.pipelines.factors import Circumstances
 from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.problem import Problem, Step
@@ -128,6 +129,7 @@ class ImageFolder(Protocol):
         measured = add_noise(forward(truth), noise, seed)
         return PhotoCase(
             name=volume, measured=measured if mask is None else measured * mask, forward=forward,
+            difficulty=degradation.difficulty(shape),
             level=noise_level(noise), conditions=self._conditions(degradation, noise, seed, picture, shape),
             place=Place("photograph"), reference=truth.numpy(),
             prior_names=GREY_PRIORS if shape[0] == 1 else None,
@@ -190,12 +192,13 @@ def _notes(picture: Picture) -> list[str]:
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoCase(Case):
     """A degraded photograph. name seeds the samplers' noise; level: the noise to reckon with, at least the rounding of
-    an 8-bit file; reference: (C, H, W) in [0, 1]."""
+    an 8-bit file; difficulty: the degradation's; reference: (C, H, W) in [0, 1]."""
 
     name: str
     measured: Tensor
     forward: LinearOperator
     level: float
+    difficulty: dict[str, float | str]
     conditions: Conditions
     place: Place
     reference: NDArray[Any]
@@ -242,6 +245,7 @@ class PhotoCase(Case):
             misfit_rule=f"||Ax-y|| / (std sqrt(m)), std {self.level:.3g}",
             evaluations=int(result.log[-1]["evaluations"]), curve=result.curve(),
             precision=result.provenance["precision"] or "",
+            circumstances=Circumstances("image", self.forward.task, self.difficulty, self.level),
         )  # fmt: skip
 
     def score(self, image: NDArray[Any]) -> Figures:

@@ -6,10 +6,12 @@ Used by the image pipeline and the benchmarks; touches no files.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from typing import Any, Literal
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
@@ -25,6 +27,8 @@ from restore.unknown_noise import estimated_noise
 
 Task = Literal["inpaint", "deblur", "superres", "denoise"]
 TASKS: tuple[Task, ...] = ("inpaint", "deblur", "superres", "denoise")
+SCATTERED = 2.0
+"""Mean distance in pixels of a missing pixel to a known one, below which holes are single pixels rather than areas."""
 QUANTISATION_STD = 1 / 255 / 12**0.5  # rounding to 8 bits: the least noise a stored photograph has
 
 
@@ -90,6 +94,27 @@ class Degradation:
             rows, columns = self._psf.shape
             return channels, height + rows - 1, width + columns - 1
         return channels, height * grow, width * grow
+
+    def difficulty(self, shape: tuple[int, ...]) -> dict[str, float | str]:
+        """What decides how hard it is, numbers and words by name, as of scans. shape: (C, H, W) of the clean image."""
+        told: dict[str, float | str] = {"channels": shape[0]}
+        if self.task == "superres":
+            told |= {"factor": self.factor}
+        if self.task == "deblur":
+            values = self._psf.double().contiguous().numpy().tobytes()
+            named = hashlib.sha256(values).hexdigest()[:12]
+            told |= {
+                "kernel": self.kernel if isinstance(self.kernel, str) else named,
+                "boundary": self.boundary,
+            }
+        if self.mask is not None:
+            away = distance_transform_edt(self.mask.cpu().numpy() == 0)
+            far = float(away[away > 0].mean()) if (away > 0).any() else 0.0
+            told |= {
+                "kept": round(float((self.mask > 0).float().mean()), 4),
+                "holes": "scattered" if far < SCATTERED else "areas",
+            }
+        return told
 
     def fit(self, clean: Tensor) -> Tensor:
         """Crop a clean image so that it can be degraded: sides divisible by the factor. Raises ShapeError."""

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,10 +26,14 @@ from restore.pipelines.degrade import (
     default_sampler,
     reckoned_noise,
 )
+from restore.pipelines.factors import Circumstances, Method
+from restore.pipelines.interval import Interval, IntervalOptions, interval_of
 from restore.pipelines.lightness import restore_lightness
+from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.priors.choosing import card_traits
+from restore.priors.store import read_card
 from restore.priors.tiles import TILED_ABOVE
-from restore.problem import Step
+from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
 
 IMAGES_AT_ONCE = 12
@@ -40,7 +45,8 @@ and of the autoencoder with gradients, which is shown the whole picture. Measure
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageResult:
-    """Restored image (C, H, W), the measurement, the classical image (simulation only) and the metrics."""
+    """Restored image (C, H, W), the measurement, the classical image (simulation only) and the metrics. std, interval:
+    deviation and the interval's half-width, of several samples."""
 
     restored: Tensor
     std: Tensor | None
@@ -48,6 +54,7 @@ class ImageResult:
     classical: Tensor | None
     record: dict[str, Any]
     alpha: Tensor | None = None
+    interval: Tensor | None = None
 
 
 def restore_image(
@@ -67,6 +74,8 @@ def restore_image(
     alpha: Tensor | None = None,
     luma: bool = False,
     precision: str = "auto",
+    interval: IntervalOptions | None = None,
+    quality: str = "standard",
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
@@ -76,17 +85,16 @@ def restore_image(
     is added). least_noise: what the file itself adds, such as a JPEG (`restore.pipelines.jpeg_noise`). sampler "auto":
     dds, or tweedie to denoise. prior "auto": the bundled one of the kind that the sampler needs (`restore.solve`).
     luma: of a colour picture restore the lightness alone, with a prior for grey pictures
-    (`restore.pipelines.lightness`). precision: as for `restore.solve`.
+    (`restore.pipelines.lightness`). precision: as for `restore.solve`. interval: around the mean of several samples.
+    quality: of `quality.Quality`.
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
-    if alpha is not None and simulate:
-        raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
-    if simulate and noise == "estimate":
-        raise ConfigError("the noise to add to a simulated picture is a number; give it")
+    _check_simulation(simulate, noise, alpha)
     photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
     asked = {k: v for k, v in (settings or {}).items() if (k, v) != ("preset", "tuned")}
+    sampler, samples = sampler_of_quality(quality, sampler, asked.get("preset", "tuned"), samples)
     if sampler == "auto":
         sampler = default_sampler(degradation.task, asked, samples)
     check_memory(shape, samples, sampler, prior)
@@ -96,36 +104,59 @@ def restore_image(
         measured = measured * degradation.mask
     stated = _number(noise) if simulate else noise
     level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
-    how = {
-        "noise": level, "prior": prior, "sampler": sampler, "samples": samples, "seed": seed,
-        "on_step": on_step, "precision": precision, **asked,
-    }  # fmt: skip
+    how: dict[str, Any] = {"noise": level, "prior": prior, "sampler": sampler, "samples": samples}
+    how |= {"seed": seed, "on_step": on_step, "precision": precision, **asked}
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
-    record |= {"noise_is": told, "notes": [*notes, *result.notes]}
+    record |= {"noise_is": told, "notes": [*notes, *result.notes], **quality_record(quality)}
     classical = None
     if truth is not None:
-        classical = solve(
-            measured,
-            operator,
-            noise=level,
-            prior=None,
-            sampler=classical_baseline(degradation.task),
-        ).image
-        record["metrics"] = {
-            "degraded": _compare(_shown(measured, operator), truth),
-            f"classical ({classical_baseline(degradation.task)})": _compare(classical, truth),
-            "restored": _compare(result.image.cpu(), truth),
-        }
-    std = None if result.std is None else result.std.cpu()
-    restored, seen = result.image.cpu(), None
+        baseline = classical_baseline(degradation.task)
+        classical = solve(measured, operator, noise=level, prior=None, sampler=baseline).image
+        shown = {"degraded": _shown(measured, operator), f"classical ({baseline})": classical}
+        shown["restored"] = result.image.cpu()
+        record["metrics"] = {name: _compare(image, truth) for name, image in shown.items()}
+    planes = {"restored": result.image.cpu()}
+    if result.std is not None and quality == "standard":
+        difficulty = degradation.difficulty(shape) | ({"lightness": "alone"} if luma else {})
+        measured_as = Circumstances("image", degradation.task, difficulty, level)
+        around = _interval(result, prior, interval or IntervalOptions(), measured_as)
+        record |= {"interval": around.record, "notes": [*record["notes"], *around.notes]}
+        planes |= {"std": result.std.cpu(), "interval": torch.from_numpy(around.half_width)}
+    seen = None
     if alpha is not None:
-        size = tuple(restored.shape[-2:])
+        size = tuple(result.image.shape[-2:])
         seen = torch.nn.functional.interpolate(alpha[None], size, mode="bilinear")[0]
-        restored = restored / seen.clamp(min=1 / 255)
-        std = None if std is None else std / seen.clamp(min=1 / 255)
-    return ImageResult(restored, std, measured, classical, record, seen)
+        planes = {name: plane / seen.clamp(min=1 / 255) for name, plane in planes.items()}
+    return ImageResult(
+        planes["restored"],
+        planes.get("std"),
+        measured,
+        classical,
+        record,
+        seen,
+        planes.get("interval"),
+    )
+
+
+def _check_simulation(simulate: bool, noise: float | str | None, alpha: Tensor | None) -> None:
+    if alpha is not None and simulate:
+        raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
+    if simulate and noise == "estimate":
+        raise ConfigError("the noise to add to a simulated picture is a number; give it")
+
+
+def _interval(
+    result: Reconstruction, prior: str, options: IntervalOptions, measured: Circumstances
+) -> Interval:
+    """Around the mean of several samples. prior: as asked for."""
+    found = result.provenance
+    name = found["prior"] or ""
+    weights = str(read_card(name if prior == "auto" else prior)["sha256"]) if name else ""
+    method = Method(name, weights, found["sampler"], found["settings"])
+    drawn = np.empty(0) if result.samples is None else result.samples.float().cpu().numpy()
+    return interval_of(drawn, options, method, measured)
 
 
 def check_memory(

@@ -1,4 +1,4 @@
-"""One reconstruction job from file to file: read the scan, reconstruct, write volume, standard deviation and sidecar.
+"""One reconstruction job from file to file: read the scan, reconstruct, write volume, deviation, interval and sidecar.
 
 Used by `restore recon` and `restore demo`. The record is put there last and says "done", with the sha256 of every
 result: a job whose record shows the same input, settings and weights, and the results that lie there, is not run twice.
@@ -51,7 +51,10 @@ from restore.pipelines.adapting import (
     forecast,
     keep_adapter,
 )
+from restore.pipelines.factors import Circumstances, Method
+from restore.pipelines.interval import Interval, IntervalOptions, interval_of
 from restore.pipelines.meter import measured
+from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
 from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
@@ -68,11 +71,11 @@ class ReconJob:
     """What to do.
 
     prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
-    preset, settings: the sampler's named settings and what replaces single ones. like: folder of the
-    DICOM series to take identity from; like_which: `series`, `index` and `echo` of `restore.read`, where that folder
-    holds several. repair: "zero" blanks samples that are not finite. kspace_order: of
-    `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred. select: which image of raw data.
-    trajectory, pattern: files of BART that belong to the scan.
+    preset, settings: the sampler's named settings and what replaces single ones. interval: around the mean of several
+    samples. quality: of `quality.Quality`. like: folder of the DICOM series to take identity from; like_which:
+    `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
+    are not finite. kspace_order: of `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
+    select: which image of raw data. trajectory, pattern: files of BART that belong to the scan.
     adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
     """
 
@@ -84,6 +87,8 @@ class ReconJob:
     prior: str = "auto"
     adapt: str = ""
     options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
+    interval: IntervalOptions = dataclasses.field(default_factory=IntervalOptions)
+    quality: str = "standard"
     repair: str = ""
     kspace_order: str = ""
     select: str = ""
@@ -92,6 +97,11 @@ class ReconJob:
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
+
+    @property
+    def tells_spread(self) -> bool:
+        """Whether deviation and interval are results."""
+        return self.options.samples > 1 and self.quality == "standard"
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result, the input's content included."""
@@ -114,6 +124,9 @@ class ReconJob:
             record["like_which"] = self.like_which
         if self.adapt:
             record["adapt"] = fingerprint_of(self.adapt)
+        if self.tells_spread:
+            record["interval"] = self.interval.mark()
+        record |= quality_record(self.quality)
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -141,6 +154,9 @@ def plan(job: ReconJob) -> Planned:
     `done` says that the output exists and its sidecar shows this very job. Raises NotFoundError,
     InputError, ConfigError, OutputError (an output of another job exists).
     """
+    name, samples = sampler_of_quality(job.quality, job.sampler, job.preset, job.options.samples)
+    options = dataclasses.replace(job.options, samples=samples)
+    job = dataclasses.replace(job, sampler=name, options=options)
     scan = open_scan(
         job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select,
         trajectory=job.trajectory, pattern=job.pattern,
@@ -160,7 +176,10 @@ def plan(job: ReconJob) -> Planned:
     notes: list[str] = []
     if not done:
         _check_place(planned)
-        beside = [p for p in (std_path(job.out), adapter_path(job.out)) if p not in _outputs(job)]
+        mine = (std_path(job.out), interval_path(job.out), adapter_path(job.out))
+        beside = [p for p in mine if p not in _outputs(job)]
+        if job.tells_spread:
+            job.interval.entries()  # a damaged table is found before the work
         old, notes = outdated(job.out, beside, job.overwrite)
     sweep(job.out.parent)
     return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=(*changed, *notes))
@@ -198,7 +217,8 @@ def run(
                 planned.scan, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
                 kept=work,
             )  # fmt: skip
-            written = _written(result, planned, work.folder)
+            interval = _interval(result, planned)
+            written = _written(result, interval, planned, work.folder)
             if found is not None and job.adapt == FIT:
                 target = adapter_path(job.out)
                 written[target] = keep_adapter(
@@ -212,9 +232,14 @@ def run(
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
             **({"precision": record_of(job.options.precision, used)} if used else {}),
-            **result.record, **({} if found is None else {"adaptation": found.record}),
+            **result.record, **quality_record(job.quality),
+            **({} if interval is None else {"interval": interval.record}),
+            **({} if found is None else {"adaptation": found.record}),
         }  # fmt: skip
-        told = [] if found is None else [found.note]
+        told = [
+            *(() if interval is None else interval.notes),
+            *([] if found is None else [found.note]),
+        ]
         said = filter(None, [*told, foreign_note(job.out), *planned.notes])
         return written, record | {"notes": [*record["notes"], *said]}
 
@@ -244,8 +269,17 @@ def tidy(planned: Planned, device: torch.device) -> None:
 
 def std_path(out: Path) -> Path:
     """OUT_std.nii.gz beside OUT.nii.gz, or the folder OUT_std."""
+    return _beside(out, "std")
+
+
+def interval_path(out: Path) -> Path:
+    """OUT_interval.nii.gz beside OUT.nii.gz, or the folder OUT_interval: half-widths around the mean in OUT."""
+    return _beside(out, "interval")
+
+
+def _beside(out: Path, what: str) -> Path:
     suffix = name_suffix(out)
-    return out.with_name(out.name.removesuffix(suffix) + "_std" + suffix)
+    return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")
 
 
 def _work(planned: Planned, device: torch.device) -> WorkFolder:
@@ -254,17 +288,35 @@ def _work(planned: Planned, device: torch.device) -> WorkFolder:
     return WorkFolder(job.out, planned.fingerprint, around, job.overwrite)
 
 
-def _written(result: ReconResult, planned: Planned, folder: Path) -> dict[Path, Path]:
+def _interval(result: ReconResult, planned: Planned) -> Interval | None:
+    """Around the mean of several samples."""
+    job = planned.job
+    if result.samples is None or not job.tells_spread:
+        return None
+    card = read_card(job.prior) if planned.sampler.prior_kinds else {"name": "", "sha256": ""}
+    weights = str(card["sha256"]) + (
+        " adapted" if job.adapt else ""
+    )  # as no table was measured with
+    method = Method.of(planned.sampler, str(card["name"]), weights)
+    measured = Circumstances(**result.record["circumstances"])
+    return interval_of(result.samples, job.interval, method, measured)
+
+
+def _written(
+    result: ReconResult, interval: Interval | None, planned: Planned, folder: Path
+) -> dict[Path, Path]:
     """Write all results into the job's own folder; by their targets where they lie."""
     job, written = planned.job, dict[Path, Path]()
-    results = {job.out: result.volume}
-    if result.std is not None:
-        results[std_path(job.out)] = result.std
-    for target, volume in results.items():
+    results = {job.out: ("", result.volume)}
+    if result.std is not None and interval is not None:
+        results[std_path(job.out)] = (" std", result.std)
+        width = planned.scan.volume(interval.half_width)
+        results[interval_path(job.out)] = (" interval", width)
+    for target, (what, volume) in results.items():
         if planned.identity is not None:
             like = planned.identity
             volume = dataclasses.replace(volume, header=like.header, source=like.source)
-        words = f"restore {job.sampler}" + (" std" if target != job.out else "")
+        words = f"restore {job.sampler}{what}"
         lying = folder / f"result-{len(written)}{name_suffix(target)}"
         written[target] = write(volume, lying, description=words, overwrite=True)
     return written
@@ -283,7 +335,8 @@ def _denoiser(prior: Any) -> Denoiser:
 
 
 def _volumes(job: ReconJob) -> list[Path]:
-    return [job.out, std_path(job.out)] if job.options.samples > 1 else [job.out]
+    beside = [std_path(job.out), interval_path(job.out)] if job.tells_spread else []
+    return [job.out, *beside]
 
 
 def _outputs(job: ReconJob) -> list[Path]:
@@ -368,10 +421,12 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
         {
             "scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern,
             "adapt": Path(job.adapt) if job.adapt not in ("", FIT) else None,
+            "calibration": job.interval.calibration,
         },
         {
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
-            "samples": options.samples, "seed": options.seed, "maps": options.maps,
+            "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
+            "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed, "maps": options.maps,
             "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
             "find-centre": options.find_centre, "device": str(device), "precision": precision,

@@ -20,6 +20,7 @@ from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
 from restore.noise import Exact
 from restore.pipelines.alarm import misfit_notes, unexplained
+from restore.pipelines.factors import Circumstances
 from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.priors.image_prior import PIXELS_PER_CALL
@@ -129,6 +130,7 @@ def reconstruct(
         "chunks": logs,
         "scaling": dataclasses.asdict(setup.scaling),
         "notes": [*scan.notes, *notes, *misfit_notes(scan, name_of(type(sampler)), logs)],
+        "circumstances": dataclasses.asdict(_circumstances(scan, setup)),
         "noise_known": not isinstance(setup.noise, Exact | None),
         **setup.record,
     }
@@ -137,6 +139,11 @@ def reconstruct(
     several = options.samples > 1
     std = scan.volume(samples.std(0, ddof=1)) if several else None
     return ReconResult(scan.volume(samples.mean(0)), std, record, samples if several else None)
+
+
+def _circumstances(scan: Scan, setup: Setup) -> Circumstances:
+    noise = float(setup.record.get("noise_std") or 0.0) / setup.scaling.scale
+    return Circumstances(scan.kind, scan.task, scan.difficulty, noise)
 
 
 def _piece(

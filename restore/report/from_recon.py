@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from restore.bench.coverage import spread_bins
+from restore.conformal import FOREGROUND
 from restore.datasets.atomic import name_suffix
 from restore.datasets.open import read
 from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
-from restore.pipelines.run_recon import std_path
+from restore.pipelines.run_recon import interval_path, std_path
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
@@ -39,6 +41,7 @@ from restore.report.study import (
     number,
     record_tables,
 )
+from restore.report.uncertainty import uncertainty_charts
 
 
 def report_path(out: Path) -> Path:
@@ -55,8 +58,7 @@ def study_of_recon(
     """
     grid = scan.empty_volume()
     image = align_to(grid, read(out, modality=grid.modality))
-    several = int(record.get("options", {}).get("samples", 1)) > 1
-    std = align_to(grid, read(std_path(out), modality=grid.modality)).data if several else None
+    spread = _spread(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
     if name != scan.first_look:
@@ -66,7 +68,7 @@ def study_of_recon(
     figures, notes = _figures(stacks, truth, grid)
     layers = [
         Layer(label, "method" if label == name else "input", stack, _said(figures.get(label)),
-              std if label == name else None)
+              **(spread if label == name else {}))
         for label, stack in stacks.items()
     ]  # fmt: skip
     if truth is not None:
@@ -76,7 +78,11 @@ def study_of_recon(
         tuple(layers), scan.slice_indices, grid.affine if known else None, grid.modality, grid.units, tuple(notes)
     )  # fmt: skip
     facts = _facts(scan, record, figures)
-    page = Page(scan.path.name, out.name, lambda: images, facts=facts, charts=_curve(name, record))
+    charts = _curve(name, record)
+    if truth is not None and spread:
+        samples = int(record["options"]["samples"])
+        charts = (*_calibration(name, stacks[name], spread["std"], truth, scan, samples), *charts)
+    page = Page(scan.path.name, out.name, lambda: images, facts=facts, charts=charts)
     shown = {key: value for key, value in record.items() if key not in ("curve", "chunks")}
     return Study(
         title=out.name, subtitle=f"{scan.path.name}: {scan.n_slices} slices by {name}",
@@ -84,6 +90,34 @@ def study_of_recon(
         provenance=(*record_tables(shown), _chunks(record)),
         notes=tuple(map(str, record.get("notes", ()))), single=True,
     )  # fmt: skip
+
+
+def _spread(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
+    """Deviation and interval of several samples, as a `Layer` takes them; nothing of one, or of a mean without them."""
+    told = record.get("interval")
+    if not isinstance(told, Mapping):
+        return {}
+    std, width = (
+        align_to(grid, read(path, modality=grid.modality)).data
+        for path in (std_path(out), interval_path(out))
+    )
+    kind = "calibrated" if told.get("calibrated") else "nominal"
+    words = f"{float(told.get('level', 0)):.3g} for {told.get('of', 'pixels')}, {kind}"
+    return {"std": std, "interval": width, "interval_is": words}
+
+
+def _calibration(
+    name: str, image: NDArray[Any], std: NDArray[Any], truth: NDArray[Any], scan: Scan, samples: int
+) -> tuple[Chart, ...]:
+    """The spread of the samples against the truth that the scan carries, without the air of magnitudes."""
+    if truth.shape != image.shape:
+        return ()
+    where = (
+        truth > FOREGROUND * truth.max() if scan.modality == "MR" else np.ones(truth.shape, bool)
+    )
+    error = np.asarray(image, np.float64)[where] - truth[where]
+    bins = spread_bins(error, np.asarray(std, np.float64)[where], samples)
+    return uncertainty_charts({name: [bins]})
 
 
 def _first_look(scan: Scan, options: ReconOptions) -> NDArray[Any]:

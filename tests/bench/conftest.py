@@ -17,6 +17,7 @@ from restore.errors import InputError
 from restore.front_door import solve
 from restore.metrics import nmse, psnr, ssim
 from restore.operators.image.inpainting import Inpainting
+from restore.pipelines.factors import Circumstances
 
 CONDITIONS = Conditions("the clean image", "two of three columns", "none", None, "noiseless")
 PLACE = Place("photograph", "", None, (0,))
@@ -52,7 +53,13 @@ class ToyCase(Case):
         curve = [[float(r["evaluations"]), float(r["misfit"])] for r in found.log]
         stack = None if found.samples is None else found.samples.numpy()
         return Outcome(
-            found.image.numpy(), stack, last["misfit"], "relative", last["evaluations"], curve
+            found.image.numpy(),
+            stack,
+            last["misfit"],
+            "relative",
+            last["evaluations"],
+            curve,
+            Circumstances("image", "inpaint", {"channels": 1}, 0.0),
         )
 
     def score(self, image: np.ndarray) -> Figures:

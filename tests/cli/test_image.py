@@ -182,7 +182,7 @@ def test_two_samples_give_a_deviation_too(pictures, verb, tmp_path):
     command = ["image", pictures / "grey.png", "-o", out, *options("inpaint", pictures)]
     # Known pixels keep the spread that their noise leaves
     assert verb(*command, "--noise", 0.005, "--samples", 2).exit_code == 0
-    assert names(tmp_path) == ["out.json", "out.png", "out_std.png"]
+    assert names(tmp_path) == ["out.json", "out.png", "out_interval.png", "out_std.png"]
     known = read_image(pictures / "mask.png").data[0] > 0.5
     deviation = read_image(tmp_path / "out_std.png").data[0]
     assert deviation[~known].mean() > 2 * deviation[known].mean()

@@ -103,7 +103,8 @@ def test_killed_at_every_moment_of_moving(scan, verb, tmp_path, monkeypatch):
     out = where / "out.nii.gz"
     arguments = job(scan, out, "--samples", 2, "--steps", 5)
     replace, unlink = Path.replace, Path.unlink
-    for moment in range(1, 5):
+    made = ["out.nii.gz", "out_std.nii.gz", "out_interval.nii.gz"]
+    for moment in range(1, 6):
         left = moment
 
         def counted(self, target, act=replace):
@@ -117,13 +118,13 @@ def test_killed_at_every_moment_of_moving(scan, verb, tmp_path, monkeypatch):
         monkeypatch.setattr(Path, "replace", counted)
         code = verb(*arguments).exit_code
         monkeypatch.setattr(Path, "replace", replace)
-        assert code == (130 if moment < 4 else 0)
+        assert code == (130 if moment < 5 else 0)
         result = verb(*arguments)
         assert result.exit_code == 0, result.stderr
         names = sorted(p.name for p in where.iterdir())
-        assert names == ["out.json", "out.nii.gz", "out_std.nii.gz"]
+        assert names == sorted(["out.json", *made])
         record = json.loads((where / "out.json").read_text())
-        assert [m["File"] for m in record["made"]] == ["out.nii.gz", "out_std.nii.gz"]
+        assert [m["File"] for m in record["made"]] == made
         for name in names:
             unlink(where / name)
 

@@ -152,14 +152,22 @@ def test_overwrite_does_it_again(scans, verb, tmp_path):
     assert names(tmp_path) == ["out.json", "out.nii"]
 
 
-def test_two_samples_give_mean_and_deviation(scans, verb, tmp_path):
+def test_two_samples_give_mean_deviation_and_interval(scans, verb, tmp_path):
     for kind in ("mri", "ct"):
         out, std = tmp_path / f"{kind}.nii.gz", tmp_path / f"{kind}_std.nii.gz"
         command = ["recon", scans / f"{kind}.h5", "-o", out, "--steps", 3, "--samples", 2]
         result = verb(*command, "--json")
         assert result.exit_code == 0, result.stderr
-        assert json.loads(result.stdout)["outputs"] == [out.name, std.name]
-        mean, deviation = read(out), read(std)
+        interval = tmp_path / f"{kind}_interval.nii.gz"
+        record = json.loads(result.stdout)
+        assert record["outputs"] == [out.name, std.name, interval.name]
+        assert "interval of 0.9 is nominal, not calibrated" in result.stderr
+        assert record["interval"]["factor"] == pytest.approx(7.7327, abs=1e-3)  # t of 1, (3/2)^1/2
+        mean, deviation, width = read(out), read(std), read(interval)
+        agreed = deviation.data < np.ptp(mean.data) / 512
+        # Single precision of three files: 6e-8 of values up to 3e3 HU, and of the mean's range.
+        np.testing.assert_allclose(width.data[~agreed], 7.7327 * deviation.data[~agreed], rtol=1e-4)
+        assert width.data.min() > 0
         np.testing.assert_array_equal(mean.affine, deviation.affine)
         assert deviation.data.shape == mean.data.shape
         assert 0 < deviation.data.mean() < 0.1 * np.ptp(mean.data)
@@ -476,4 +484,4 @@ def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatc
     (kept,) = names(tmp_path)
     assert kept.startswith(".restore-work-")
     assert verb(*command).exit_code == 0
-    assert names(tmp_path) == ["out.json", "out.nii.gz", "out_std.nii.gz"]
+    assert names(tmp_path) == ["out.json", "out.nii.gz", "out_interval.nii.gz", "out_std.nii.gz"]

@@ -1,0 +1,244 @@
+"""Tables of conformal factors: what a factor was measured under, and whether it is for this run.
+
+A factor is for one set of weights, one sampler with all its settings, one number of samples, and one way of measuring.
+`restore calibrate` writes tables, `interval` looks factors up; one for the bundled priors lies beside their weights. A
+table is read with suspicion: whatever is damaged in it is one InputError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from restore.conformal import UNITS, Unit
+from restore.datasets.json_text import read_json, write_json
+from restore.errors import InputError
+from restore.registry import name_of
+from restore.samplers.base import Sampler
+
+FORMAT, KIND = 1, "factors of intervals"
+AGAIN = "make it again with `restore calibrate`"
+NEAR = 0.1
+"""Part by which numbers of a difficulty may differ: an acceleration of 3.9 is one of 4."""
+NOISE_ROOM = 1.5
+"""Times the noise that a factor was measured at, up and down, at which it still is for."""
+
+Factors = dict[int, dict[Unit, dict[float, float]]]
+"""By number of samples, unit and level."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Circumstances:
+    """How something was measured.
+
+    kind, task: of the operator. difficulty: numbers and words by name, as scans and degradations tell them. noise:
+    standard deviation in unit intensities, 0 where there is none or it is unknown.
+    """
+
+    kind: str
+    task: str
+    difficulty: Mapping[str, float | str]
+    noise: float
+
+    def words(self) -> str:
+        """In one line."""
+        told = (
+            f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in self.difficulty.items()
+        )
+        return ", ".join([self.task or self.kind.upper(), *told])
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What draws the samples: weights' sha256 ("" without a prior) with their name, the sampler, all its settings."""
+
+    prior: str
+    weights: str
+    sampler: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, sampler: Sampler, prior: str = "", weights: str = "") -> Method:
+        """Of a configured sampler."""
+        return cls(prior, weights, name_of(type(sampler)), dataclasses.asdict(sampler))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the sampler and its settings."""
+        text = json.dumps([self.sampler, self.settings], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Factors of one method under one set of circumstances. noise: lowest and highest that they are for.
+
+    held_out: with two volumes or more, the lowest and highest coverage of one by the factors of the others, by unit and
+    level. measured_on: names and counts, date, seed.
+    """
+
+    method: Method
+    measured: Circumstances
+    noise: tuple[float, float]
+    factors: Factors
+    held_out: dict[Unit, dict[float, tuple[float, float]]]
+    measured_on: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A factor, or why there is none; `entry` it stands in."""
+
+    factor: float | None
+    why: str = ""
+    entry: Entry | None = None
+
+
+def bundled_table() -> Path:
+    """The table for the bundled priors, beside their weights."""
+    return Path(str(resources.files("restore.priors"))) / "weights" / "calibration.json"
+
+
+def find(
+    entries: Sequence[Entry],
+    method: Method,
+    measured: Circumstances,
+    samples: int,
+    unit: Unit,
+    level: float,
+) -> Found:
+    """The factor for a run, where everything matches; else the first thing that does not, in words."""
+    stages: tuple[tuple[Callable[[Entry], bool], str], ...] = (
+        (lambda e: e.method.weights == method.weights, f"for the weights of '{method.prior or 'no prior'}'"),
+        (lambda e: e.method.sampler == method.sampler, f"for the sampler {method.sampler}"),
+        (lambda e: e.method.fingerprint == method.fingerprint, f"for these settings of {method.sampler}"),
+        (lambda e: alike(e.measured, measured), f"for {measured.words()}"),
+        (lambda e: e.noise[0] <= measured.noise <= e.noise[1], f"for noise of {measured.noise:.3g} (unit intensities)"),
+        (lambda e: samples in e.factors, f"for {samples} samples"),
+    )  # fmt: skip
+    left = list(entries)
+    for fits, words in stages:
+        left = [entry for entry in left if fits(entry)]
+        if not left:
+            return Found(None, f"it has none {words}")
+    levels = left[-1].factors[samples].get(unit, {})  # of several, the one measured last
+    factor = next((f for at, f in levels.items() if math.isclose(at, level)), None)
+    if factor is None:
+        there = ", ".join(f"{at:g}" for at in levels)
+        return Found(None, f"it has the levels {there or 'of no ' + unit}")
+    return Found(factor, entry=left[-1])
+
+
+def alike(a: Circumstances, b: Circumstances) -> bool:
+    """Whether two things were measured in the same way but for noise: words equal, numbers within `NEAR`."""
+    if (a.kind, a.task) != (b.kind, b.task) or a.difficulty.keys() != b.difficulty.keys():
+        return False
+    return all(_near(value, b.difficulty[name]) for name, value in a.difficulty.items())
+
+
+def _near(a: float | str, b: float | str) -> bool:
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
+    return abs(a - b) <= NEAR * max(abs(a), abs(b))
+
+
+def replaced(entries: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
+    """A table with new entries, without the older ones of the same prior's name, sampler, samples and circumstances."""
+
+    def same(a: Entry, b: Entry) -> bool:
+        names = (a.method.prior, a.method.sampler), (b.method.prior, b.method.sampler)
+        counted = a.factors.keys() == b.factors.keys()
+        return names[0] == names[1] and counted and alike(a.measured, b.measured)
+
+    return [e for e in entries if not any(same(e, n) for n in new)] + list(new)
+
+
+def write_table(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a table. Raises OutputError."""
+    write_json(path, {"format": FORMAT, "kind": KIND, "entries": [_record(e) for e in entries]})
+
+
+def read_table(path: Path) -> list[Entry]:
+    """The entries of a table. Raises NotFoundError, InputError for anything but a whole table."""
+    record = read_json(path)
+    if record.get("kind") != KIND or record.get("format") != FORMAT:
+        raise InputError(
+            path, "is no table of factors", f"expected what `restore calibrate` writes, format {FORMAT}"
+        )  # fmt: skip
+    entries = record.get("entries")
+    if not isinstance(entries, list) or not entries:
+        raise InputError(path, "a table of factors without an entry", AGAIN)
+    found = []
+    for i, entry in enumerate(entries, 1):
+        try:
+            found.append(_entry(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as cause:
+            raise InputError(
+                path, f"entry {i} is damaged ({type(cause).__name__}: {cause})", AGAIN
+            ) from cause
+    return found
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    method, measured = entry.method, entry.measured
+    return {
+        "prior": {"name": method.prior, "sha256": method.weights},
+        "sampler": {"name": method.sampler, "settings": method.settings, "fingerprint": method.fingerprint},
+        "kind": measured.kind, "task": measured.task, "difficulty": measured.difficulty, "noise": list(entry.noise),
+        "measured_noise": measured.noise, "factors": entry.factors, "held_out": entry.held_out,
+        "measured_on": entry.measured_on,
+    }  # fmt: skip
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    prior, sampler = record["prior"], record["sampler"]
+    settings = dict(sampler["settings"])
+    method = Method(str(prior["name"]), str(prior["sha256"]), str(sampler["name"]), settings)
+    if method.fingerprint != sampler["fingerprint"]:
+        raise ValueError("the settings are not those of the fingerprint")
+    low, high = (_number(v) for v in record["noise"])
+    difficulty = {
+        str(k): v if isinstance(v, str) else _number(v) for k, v in record["difficulty"].items()
+    }
+    noise = _number(record["measured_noise"])
+    measured = Circumstances(str(record["kind"]), str(record["task"]), difficulty, noise)
+    factors = {int(k): _by_level(v, _number) for k, v in record["factors"].items()}
+    held_out = _by_level(record["held_out"], _pair)
+    if not factors or not low <= high:
+        raise ValueError("no factors, or a noise range that is none")
+    return Entry(method, measured, (low, high), factors, held_out, dict(record["measured_on"]))
+
+
+def _by_level(record: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[Unit, Any]:
+    unknown = set(record) - set(UNITS)
+    if unknown:
+        raise ValueError(f"'{min(unknown)[:40]}' is neither {' nor '.join(UNITS)}")
+    return {
+        unit: {_probability(level): value(v) for level, v in record[unit].items()}
+        for unit in UNITS
+        if unit in record
+    }
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError(f"{str(value)[:40]!r} is no number of zero or more")
+    return float(value)
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    low, high = (_number(v) for v in value)
+    return low, high
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError(f"the level {text[:40]} does not lie between 0 and 1")
+    return value

@@ -1,0 +1,102 @@
+"""The interval of a run with several samples: its factor from a table, or Student's with a note that it is nominal.
+
+Used by the pipelines that write results. An interval that nobody calibrated for these weights, settings and
+circumstances says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.config import check_settings, setting
+from restore.conformal import BLOCK, Unit, half_width, nominal_factor
+from restore.datasets.content_hash import sha256_of
+from restore.errors import ConfigError, NotFoundError
+from restore.pipelines.factors import Circumstances, Entry, Method, bundled_table, find, read_table
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalOptions:
+    """Which interval is written beside the mean of several samples.
+
+    calibration: a table of one's own; by default the one for the bundled priors. Raises ConfigError.
+    """
+
+    level: float = setting(
+        0.9, "how often the interval is to hold the truth", at_least=0.01, at_most=0.999
+    )
+    unit: Unit = setting("pixel", f"of every pixel, or of means over {BLOCK} x {BLOCK} pixels")
+    calibration: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def mark(self) -> dict[str, Any]:
+        """What of them shapes a result: the table by its content. Raises NotFoundError."""
+        path = self.calibration or bundled_table()
+        if self.calibration is not None and not path.is_file():
+            raise NotFoundError(f"{path}: there is no such table; `restore calibrate` makes one")
+        table = sha256_of(path) if path.is_file() else ""
+        return {"level": self.level, "unit": self.unit, "table": table}
+
+    def entries(self) -> list[Entry]:
+        """The table's. Raises NotFoundError, InputError."""
+        if self.calibration is not None:
+            return read_table(self.calibration)
+        path = bundled_table()
+        return read_table(path) if path.is_file() else []
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Interval:
+    """half_width: like the image, in its units. record: for the sidecar. notes: that it is nominal, where it is."""
+
+    half_width: NDArray[np.float32]
+    record: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def interval_of(
+    samples: NDArray[Any],
+    options: IntervalOptions,
+    method: Method,
+    measured: Circumstances,
+) -> Interval:
+    """The interval around the mean of samples (K, ..., H, W), K at least 2. Raises InputError, NotFoundError."""
+    count = samples.shape[0]
+    if count < 2:
+        raise ConfigError("an interval needs 2 samples or more: --samples 8")
+    found = find(options.entries(), method, measured, count, options.unit, options.level)
+    of = f"means over {BLOCK} x {BLOCK} pixels" if options.unit == "region" else "pixels"
+    record = {"level": options.level, "of": of, "calibrated": found.factor is not None}
+    notes: tuple[str, ...] = ()
+    factor = found.factor
+    if factor is None or found.entry is None:
+        factor = nominal_factor(options.level, count)
+        table = (options.calibration or bundled_table()).name
+        record["factor_is"] = "Student's, nominal: right if the samples are spread as the truth is"
+        notes = (
+            f"the interval of {options.level:.3g} is nominal, not calibrated: the table {table} has no factor for this "
+            f"run ({found.why}); `restore calibrate` measures one",
+        )
+    else:
+        record |= _origin(found.entry, options)
+    width = half_width(samples, factor, options.unit, magnitudes=measured.kind == "mri")
+    return Interval(width, record | {"factor": factor}, notes)
+
+
+def _origin(entry: Entry, options: IntervalOptions) -> dict[str, Any]:
+    """What a calibrated factor was measured on, and how well it did on volumes left out."""
+    on = entry.measured_on
+    volumes = ", ".join(map(str, on.get("volumes", ())))
+    told: dict[str, Any] = {
+        "factor_is": f"conformal, measured on {on.get('images', '?')} images of {volumes}; it holds for the same kind "
+        "of anatomy, measured in the same way"
+    }
+    held = entry.held_out.get(options.unit, {}).get(options.level)
+    return told if held is None else told | {"coverage_of_held_out_volumes": list(held)}
