@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
+from restore.datasets.ct.counts import line_integrals_of_counts
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
@@ -27,6 +28,7 @@ from restore.datasets.hdf5_guard import (
 )
 from restore.datasets.hdf5_stack import companion, new_hdf5, write_stack
 from restore.datasets.scan_record import read_record, write_record
+from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam, ParallelBeam3D
 from restore.operators.ct.geometry import MU_WATER_PER_MM
@@ -51,11 +53,7 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
-        projections = companion(file, path, "projections", (), 3, np.float32)
-        if projections is None:
-            raise InputError(
-                path, f"no data set 'projections'; the file holds {names(file)}", _LAYOUT
-            )
+        projections = _projections(file, path, notes)
         geometry, grid = _geometry(file, path, projections.shape)
         slices = projections.shape[0] if grid.in_plane else grid.shape[0]
         lead = (slices, *grid.shape[-2:])
@@ -74,12 +72,13 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
         and (noise := sinogram_noise_std(projections[len(projections) // 2])) is not None
     ):
         notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    notes.extend(record.notes)
     scan = BeamScan(
         path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
         noise_std=noise, slice_indices=record.slice_indices,
         affine=_affine(grid) if record.affine is None else record.affine, reference=reference,
         source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
-        notes=[*notes, *record.notes],
+        notes=notes,
     )  # fmt: skip
     try:
         scan.check()
@@ -112,6 +111,22 @@ def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
         write_record(file, scan)
 
 
+def _projections(file: h5py.File, path: Path, notes: list[str]) -> LazyStack:
+    """Line integrals as they are stored, or made of counts."""
+    stored = companion(file, path, "projections", (), 3, np.float32)
+    group = find_group(file, "geometry")
+    fan = group is not None and attribute(group, "kind") == "fan"
+    made = line_integrals_of_counts(file, path, fan, notes)
+    if stored is not None and made is not None:
+        raise InputError(path, "holds 'projections' and 'counts'", "leave one of them out")
+    found = made if stored is None else stored
+    if found is None:
+        raise InputError(
+            path, f"no 'projections' and no 'counts'; the file holds {names(file)}", _LAYOUT
+        )
+    return found
+
+
 def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam, VoxelGrid]:
     group = find_group(file, "geometry")
     kind = None if group is None else attribute(group, "kind")
@@ -119,7 +134,7 @@ def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam
         raise InputError(
             path,
             f"the kind of 'geometry' is {kind!r}, expected one of {', '.join(_KINDS)}",
-            _LAYOUT,
+            f"a parallel beam has a 'sinogram'; {_LAYOUT}",
         )
     values = {name: attribute(group, name) for name in (*_FIELDS, *_GRID)}
     values = {
@@ -167,7 +182,10 @@ def _positive(file: h5py.File, path: Path, name: str) -> float | None:
 
 
 def _claims(content: Content) -> bool:
-    return {"projections", "geometry"} <= root_names(content)
+    found = root_names(content)
+    return (
+        "geometry" in found and bool({"projections", "counts"} & found) and "sinogram" not in found
+    )
 
 
 FORMAT = Format(

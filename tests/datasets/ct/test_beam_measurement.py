@@ -120,3 +120,67 @@ def test_files_that_describe_no_scan_are_refused(tmp_path: Path, change: dict, w
                 group.attrs[name] = value
     with pytest.raises(InputError, match=words):
         read_beam_measurement(path)
+
+
+def counted(path: Path, name: str, **changes: np.ndarray | None) -> Path:
+    """The scan as uint16 counts of uneven pixels, two flats and a dark; a pixel is dead."""
+    scan = scan_of(name)
+    write_beam_measurement(scan, path)
+    lines = scan.projections[:].astype(np.float64)
+    panel = (lines.shape[0], lines.shape[2]) if name == "fan" else lines.shape[1:]
+    light = 20_000 + 5_000 * np.random.default_rng(0).random(panel)
+    dead = (1, 20)
+    dark = np.full(panel, 100.0)
+    shown = light[:, None] if name == "fan" else light
+    counts = np.rint(shown * np.exp(-lines) + 100)
+    (counts[1, :, 20] if name == "fan" else counts[:, 1, 20])[:] = 100
+    light[dead] = 0
+    with h5py.File(path, "r+") as file:
+        del file["projections"], file.attrs["photons"], file.attrs["noise_std"]
+        parts = {
+            "counts": counts.astype(np.uint16),
+            "flat": np.stack([light + 90, light + 110]),
+            "dark": dark,
+        }
+        for key, values in {**parts, **changes}.items():
+            if values is not None:
+                file[key] = values
+    return path
+
+
+@pytest.mark.parametrize("name", ["fan", "cone"])
+def test_counts_become_line_integrals(tmp_path: Path, name: str) -> None:
+    found = open_scan(counted(tmp_path / "a.h5", name))
+    assert isinstance(found, BeamScan)
+    live = np.ones(found.projections.shape[-1], bool)
+    live[20] = False
+    # Half a count of 10 000, the fewest that are left here: 5e-5, and the rounding of the simulated float32.
+    wanted = scan_of(name).projections[:]
+    np.testing.assert_allclose(found.projections[:][..., live], wanted[..., live], atol=5e-4)
+    of_dead = found.projections[1][:, 20] if name == "fan" else found.projections[5][1, 20]
+    beside = wanted[1][:, [19, 21]] if name == "fan" else wanted[5][[1, 1, 0, 2], [19, 21, 20, 20]]
+    assert np.abs(np.ravel(of_dead)[0] - np.ravel(beside)).min() < 5e-4
+    assert any("1 dead pixel" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"flat": None}, "'counts' without 'flat'"),
+        ({"flat": np.ones((3, 3))}, r"'flat' has shape \(3, 3\).*expected one frame \(12, 32\)"),
+        ({"dark": np.full((12, 32), 6e4)}, "not above 'dark' in 100% of the pixels.*exchanged"),
+        ({"projections": np.ones((24, 12, 32), np.float32)}, "'projections' and 'counts'"),
+        ({"flat": np.full((12, 32), 3e3)}, "brighter than 'flat'"),
+    ],
+)
+def test_counts_that_cannot_be_used_are_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_beam_measurement(counted(tmp_path / "a.h5", "cone", **changes)).projections[0]
+
+
+def test_a_ray_without_counts_is_noted(tmp_path: Path) -> None:
+    scan = read_beam_measurement(
+        counted(tmp_path / "a.h5", "cone", counts=np.full((24, 12, 32), 99, np.uint16))
+    )
+    assert np.isfinite(scan.projections[0]).all()
+    assert any("taken as half a count" in note for note in scan.notes)

@@ -1,0 +1,108 @@
+"""From a detector's counts to line integrals: flat and dark frames, dead pixels, the logarithm with a floor.
+
+Called by the readers of CT files that hold `counts` in the place of line integrals; reads the file it is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from restore.datasets.hdf5_guard import find_dataset
+from restore.datasets.hdf5_stack import companion
+from restore.datasets.stack import LazyStack
+from restore.errors import InputError
+
+MIN_COUNTS = 0.5
+"""Of a ray without any: its logarithm exists then. The simulation's floor as well."""
+
+MOST_DEAD = 0.05
+"""Share of pixels without light that a detector may have: more, and the frames are no flat and dark."""
+
+_BRIGHTER = (
+    -0.05
+)  # median line integral of a view that was measured in more light than the flat; noise stays above
+
+
+def line_integrals_of_counts(
+    file: h5py.File, path: Path, in_plane: bool, notes: list[str]
+) -> LazyStack | None:
+    """-log((counts - dark) / (flat - dark)) of a file, float32, made when read; None where it holds no `counts`.
+
+    `counts`: (views, rows, columns), in_plane (slices, views, columns). `flat`, and `dark` if there is one: a frame
+    (rows, columns), in_plane (slices, columns), or several along a first axis, which are averaged. Pixels whose flat
+    is not above the dark are dead and take the value of the nearest live one. notes: grows, also while views are read.
+    Raises InputError for frames that are missing or of another shape, and for too many dead pixels.
+    """
+    counts = companion(file, path, "counts", (), 3, np.float64)
+    if counts is None:
+        return None
+    panel = counts.shape[:1] + counts.shape[2:] if in_plane else counts.shape[1:]
+    flat = _frame(file, path, "flat", panel)
+    if flat is None:
+        raise InputError(
+            path, "holds 'counts' without 'flat'", "store the frames without an object"
+        )
+    dark = _frame(file, path, "dark", panel)
+    light = flat if dark is None else flat - dark
+    dead = ~(light > 0)
+    if dead.mean() > MOST_DEAD:
+        raise InputError(
+            path, f"'flat' is not above 'dark' in {dead.mean():.0%} of the pixels", "are the two exchanged?"
+        )  # fmt: skip
+    if dead.any():
+        notes.append(f"{int(dead.sum())} dead pixel(s) take the value of the nearest live one")
+
+    def load(index: int) -> NDArray[Any]:
+        at = index if in_plane else slice(None)
+        none = np.zeros(()) if dark is None else dark[at]
+        seen = counts.load(index) - none
+        if (seen < MIN_COUNTS)[..., ~dead[at]].any():
+            _once(
+                notes, "rays with less than half a count above the dark are taken as half a count"
+            )
+        lines = -np.log(np.maximum(seen, MIN_COUNTS) / np.where(dead[at], 1.0, light[at]))
+        lines = lines[..., *_nearest(dead[at])] if dead[at].any() else lines
+        if np.median(lines) < _BRIGHTER:
+            raise InputError(
+                path, f"'counts' {index} are brighter than 'flat' (median line integral {np.median(lines):.2g})",
+                "store the flat of the same exposure, or line integrals as 'projections'",
+            )  # fmt: skip
+        return lines.astype(np.float32)
+
+    return LazyStack(counts.shape, load)
+
+
+def _frame(
+    file: h5py.File, path: Path, key: str, panel: tuple[int, ...]
+) -> NDArray[np.float64] | None:
+    """The mean of the frames of that name, of the shape of the panel."""
+    found = find_dataset(file, key)
+    if found is None:
+        return None
+    if found.shape[-len(panel) :] != panel or found.ndim > len(panel) + 1 or 0 in found.shape:
+        raise InputError(
+            path, f"'{key}' has shape {found.shape}", f"expected one frame {panel}, or several of them"
+        )  # fmt: skip
+    values = np.asarray(found[()], np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(path, f"'{key}' holds NaN or infinite values", "leave such frames out")
+    return values if values.ndim == len(panel) else values.mean(0)
+
+
+def _nearest(dead: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Indices of the nearest live pixel of each, one array an axis. A panel without any is nobody's."""
+    found: NDArray[np.intp] = distance_transform_edt(
+        dead, return_distances=False, return_indices=True
+    )
+    return found
+
+
+def _once(notes: list[str], sentence: str) -> None:
+    if sentence not in notes:
+        notes.append(sentence)
