@@ -249,6 +249,7 @@ def demand(sampler: Sampler, problem: Problem) -> Demand:
         demand_of(sampler, operator),
         operator=repr(operator),
         item_shape=problem.item_shape,
+        volume=problem.has_volumes,
         is_complex=operator.is_complex,
         levels=sampler.noise_range(problem),
     )

@@ -78,8 +78,20 @@ class Problem:
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """Shape of one item: a slice (H, W) or a photograph (C, H, W)."""
+        """Shape of one item: a slice (H, W), a photograph (C, H, W) or a volume (D, H, W)."""
         return self.image_shape[len(self.image_shape) - self.item_ndim :]
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether an item is a volume (D, H, W) whose slices the measurement does not tell apart, not a photograph."""
+        return self.operator.kind in ("mri", "ct") and self.item_ndim == 3
+
+    @property
+    def slice_axis(self) -> int | None:
+        """The dimension of images, from the last, along which slices follow each other: of a volume, else the one in
+        front of an item; None for a single image."""
+        axis = self.item_ndim if self.has_volumes else self.item_ndim + 1
+        return -axis if axis <= len(self.image_shape) else None
 
     @property
     def items(self) -> int:

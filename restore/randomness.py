@@ -24,21 +24,22 @@ class Draws:
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
         self.seed, self.ids = seed, tuple(ids)
-        self._r = 0.0
+        self._r, self._axis = 0.0, -1
         self._generators = [
             torch.Generator().manual_seed(_item_seed(seed, name)) for name in self.ids
         ]
 
-    def along_slices(self, r: float) -> Draws:
+    def along_slices(self, r: float, axis: int) -> Draws:
         """The same draws with slices that follow each other correlated by r in -1..1: e_0 = z_0, e_i = r e_(i-1) +
         sqrt(1 - r^2) z_i, an autoregressive chain from the first slice on, in which every slice is N(0, 1) exactly.
 
-        Slices are the dimension in front of an item, and a volume has to be drawn whole. r = 0: these draws.
+        axis: of the slices, counted from the last: the dimension in front of an item, or one of it. A volume has to be
+        drawn whole. r = 0: these draws.
         """
         if r == 0:
             return self
         twin = copy.copy(self)
-        twin._r = r
+        twin._r, twin._axis = r, axis
         return twin
 
     @property
@@ -54,7 +55,7 @@ class Draws:
         items = [_normal(shape, dtype, g) for g in self._generators]
         noise = torch.stack(items).reshape(x.shape)
         if self._r:
-            _follow(noise.movedim(x.ndim - item_ndim - 1, 0), self._r)
+            _follow(noise.movedim(self._axis, 0), self._r)
         return noise.to(device=x.device, dtype=x.dtype)
 
 

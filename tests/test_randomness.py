@@ -54,7 +54,7 @@ def test_moments_and_independence():
 def test_neighbouring_slices_correlate_and_each_is_standard(r, dtype):
     like = torch.empty(2, 3, 200, 200, dtype=dtype)
     ids = [str(k) for k in range(6)]
-    x = Draws(5, ids).along_slices(r).normal_like(like, 2)
+    x = Draws(5, ids).along_slices(r, -3).normal_like(like, 2)
     plain = Draws(5, ids).normal_like(like, 2)
     assert torch.equal(x[:, 0], plain[:, 0])
     for v in (x.real, x.imag) if x.is_complex() else (x,):
@@ -68,7 +68,7 @@ def test_neighbouring_slices_correlate_and_each_is_standard(r, dtype):
 
 def test_slices_without_correlation_are_the_plain_draws():
     draws = Draws(0, ["a", "b"])
-    assert draws.along_slices(0) is draws
+    assert draws.along_slices(0, -3) is draws
 
 
 def test_batches_of_any_rank_are_rows_of_items():

@@ -48,10 +48,10 @@ class Demand:
 
     sampler: its name. kinds: the kinds of prior that it can use, the usual one first; none for classical ones. kind,
     task, operator: what the measurement is of, as `Operator` has them, and its operator in words. item_shape: of one
-    image, (H, W) or (C, H, W); empty where it is not known yet. is_complex: of the images. levels: the lowest and the
-    highest noise at which a denoiser will be asked, None where that is not known before. gradients: it is
-    differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity: of conditional
-    samplers: the chain, what the model may predict (any where empty), and the range in which the chain runs.
+    image, (H, W) or (C, H, W), or (D, H, W) where `volume`; empty where it is not known yet. is_complex: of the images.
+    levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
+    gradients: it is differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity:
+    of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
     """
 
     sampler: str
@@ -60,6 +60,7 @@ class Demand:
     task: str = ""
     operator: str = "this measurement"
     item_shape: tuple[int, ...] = ()
+    volume: bool = False
     is_complex: bool = False
     levels: tuple[float, float] | None = None
     gradients: bool = False
@@ -67,6 +68,11 @@ class Demand:
     bridge: str = ""
     heads: tuple[str, ...] = ()
     intensity: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """Of what a prior sees: an item, or the slices of a volume."""
+        return self.item_shape[-2:] if self.volume else self.item_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +128,7 @@ def chosen(given: Given, demand: Demand, like: Tensor, precision: str = "auto") 
         if isinstance(model, Denoiser) and model.foreign:
             with autocast(dtype, like.device):
                 model, found = tried(
-                    model, demand.item_shape, demand.is_complex, like, demand.gradients
+                    model, demand.picture_shape, demand.is_complex, like, demand.gradients
                 )
             notes = tuple(dict.fromkeys([*check(model_traits(model), demand), *notes, *found]))
         yield Chosen(model, notes, dtype)
@@ -140,7 +146,7 @@ def fit(
         return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, LatentModel):
         return LatentPrior(model, demand.item_shape, precision)
-    pixels = ImagePrior(model, demand.item_shape, demand.is_complex, precision)
+    pixels = ImagePrior(model, demand.picture_shape, demand.is_complex, precision)
     return LatentPrior(pixels, demand.item_shape) if "latent" in demand.kinds else pixels
 
 
@@ -280,7 +286,7 @@ def _check_chain(model: Traits, demand: Demand) -> None:
 
 
 def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
-    item = demand.item_shape
+    item = demand.picture_shape
     channels = item[0] if len(item) == 3 else 1
     pairs = demand.is_complex and model.kind == "denoiser" and model.complex_mode == "channels"
     serves = (2,) if pairs else (0, 1, channels)
@@ -298,6 +304,11 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
         raise ConfigError(
             f"prior '{model.name}' works on codes of {model.channels}-channel real images and cannot serve images of "
             f"shape {item}; " + _advice(channels)
+        )
+    if model.kind != "denoiser" and demand.volume:
+        raise ConfigError(
+            f"prior '{model.name}' is a {model.kind} one, and serves no volumes that are measured as a whole "
+            f"{demand.item_shape}; use a denoiser such as 'medical', which sees their slices"
         )
     if model.kind == "latent" and demand.is_complex:
         raise ConfigError(

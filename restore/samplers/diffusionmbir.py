@@ -36,8 +36,9 @@ _PAPER: dict[str, Any] = {
 class DiffusionMBIR(Chain):
     """Model-based iterative reconstruction with a diffusion prior on slices and total variation across them.
 
-    The measurement is a stack of slices, (..., slices, *out_shape). Slices of one volume are coupled: the result of a
-    slice depends on its neighbours, and a volume must be given whole. Several volumes at once do not mix.
+    The measurement is of a stack of slices, (..., slices, *out_shape), or of volumes. Slices of one volume are coupled:
+    the result of a slice depends on its neighbours, and a volume must be given whole. Several volumes at once do not
+    mix.
     Noise is drawn per slice.
 
     Each level has two network calls: a predictor, and a Langevin corrector x + eps score + sqrt(2 eps) n with
@@ -137,7 +138,7 @@ class DiffusionMBIR(Chain):
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain. Raises ConfigError where there is no slice dimension, DivergenceError."""
-        if len(problem.image_shape) <= problem.item_ndim:
+        if problem.slice_axis is None:
             raise ConfigError(
                 f"DiffusionMBIR couples the slices of a volume, and the measurement {tuple(problem.y.shape)} has no "
                 "slice dimension; give (slices, ...), or use dds for a single image"
@@ -207,11 +208,10 @@ class DiffusionMBIR(Chain):
 
     def _norm(self, x: Tensor, problem: Problem) -> Tensor:
         """Norm of each slice, or its mean over a chunk of slices, shaped to broadcast over x."""
-        rank = problem.item_ndim
-        norms = item_norm(x, rank, keepdim=True)
+        axis = problem.slice_axis or -x.ndim  # `steps` has refused images without one
+        norms = item_norm(x, -axis - 1, keepdim=True)
         if self.step_norms == "slice":
             return norms
-        axis = x.ndim - rank - 1
         parts = norms.chunk(x.shape[axis] // self.chunk + 1, axis)
         return torch.cat([p.mean(axis, keepdim=True).expand_as(p) for p in parts], axis)
 

@@ -103,20 +103,20 @@ class SliceTV:
     axes: str = "z"
 
     def splitting(self, term: DataTerm, problem: Problem, unit: float = 1.0) -> AdmmTV:
-        """The splitting for whole volumes: one dimension more than an item, one set of CG scalars each.
+        """The splitting for whole volumes, one set of CG scalars each.
 
         unit: a factor of weight and penalty. Raises ConfigError where the measurement has no slices.
         """
-        depth = problem.item_ndim + 1
-        if len(problem.image_shape) < depth:
+        axis = problem.slice_axis
+        if axis is None:
             raise ConfigError(
                 f"total variation couples slices, and the measurement {tuple(problem.y.shape)} has no slice dimension; "
                 "give (slices, ...), or set tv_weight=0"
             )
-        axes = (-depth, -2, -1) if self.axes == "all" else (-depth,)
+        axes = (axis, -2, -1) if self.axes == "all" else (axis,)
         return AdmmTV(
             term.normal, term.rhs, self.weight * unit, self.rho * unit,
-            axes=axes, item_ndim=depth, boundary=self.boundary,
+            axes=axes, item_ndim=-axis, boundary=self.boundary,
         )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ class VolumeStep:
         self.weighted = problem.precision is not None or term is not None
         self.admm = tv.splitting(self.term, problem, unit)
         self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
-        self.least_step = functools.partial(least_step, problem, problem.item_ndim + 1, cg_tol)
+        self.least_step = functools.partial(least_step, problem, self.admm.item_ndim, cg_tol)
 
     def __call__(
         self, x0: Tensor, weight: float | None, cover: float = 0.0, lam: float | None = None

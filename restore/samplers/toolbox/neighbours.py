@@ -30,12 +30,15 @@ S = TypeVar("S", bound=Correlated)
 
 def neighbouring(draws: Draws, r: float, problem: Problem) -> Draws:
     """Draws whose neighbouring slices correlate by r. Raises ConfigError where the measurement has no slices."""
-    if r and len(problem.image_shape) <= problem.item_ndim:
+    axis = problem.slice_axis
+    if not r:
+        return draws
+    if axis is None:
         raise ConfigError(
             f"z_noise correlates the noise of slices, and the measurement {tuple(problem.y.shape)} has no slice "
             "dimension; give (slices, ...), or set z_noise=0"
         )
-    return draws.along_slices(r)
+    return draws.along_slices(r, axis)
 
 
 def independent(sampler: S, samples: int) -> tuple[S, tuple[str, ...]]:
