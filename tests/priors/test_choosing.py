@@ -222,7 +222,7 @@ def test_nothing_is_loaded_for_a_pair_that_cannot_work(monkeypatch):
 
 def test_classical_samplers_get_none():
     with chosen("medical", asking(SCAN, kinds=()), torch.zeros(1)) as found:
-        assert found == (None, ())
+        assert (found.model, found.notes) == (None, ())
     assert fit(None, SCAN) is None
 
 
