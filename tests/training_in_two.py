@@ -63,6 +63,7 @@ def whole_and_in_parts(folder: Path, workers: Workers) -> tuple[EDMDenoiser, EDM
     try:
         trained(folder / "parts.safetensors", workers, stop_at=STOP)
     except Stopped:
+        workers.mean(0.0)  # the first process has written its state before another looks
         return whole, trained(folder / "parts.safetensors", workers)
     raise AssertionError("nothing stopped it")
 

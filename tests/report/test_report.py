@@ -361,7 +361,7 @@ def test_photographs_have_colours_and_no_planes(tmp_path, undrawn):
 
 def test_large_volumes_are_reduced_and_then_thinned(run, tmp_path):
     images = study_of_run(run).pages[0].load()
-    eight_bit = 6 * 4 * 40 * 36 * 4 / 3  # input, 3 methods, 1 deviation, reference
+    eight_bit = 7 * 4 * 40 * 36 * 4 / 3  # input, 3 methods, 1 deviation and interval, reference
     found = []
     for part in (8, 1, 1 / 4, 1 / 5):
         encoded = encode(images, tmp_path, scales(images), round(eight_bit * part))

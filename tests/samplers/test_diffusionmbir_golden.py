@@ -139,8 +139,11 @@ def test_in_single_precision_four_levels_repeat_one_and_leave_one_out():
 # which stands here and not in the package.
 
 
-def sharing_cg(apply, b: Tensor, x0: Tensor, *, iters: int, item_ndim: int) -> Solution:
+def sharing_cg(
+    apply, b: Tensor, x0: Tensor, *, iters: int, least_step: float, item_ndim: int
+) -> Solution:
     """CG of the released code, whose first direction is the residual itself, changed in place."""
+    assert least_step == 0  # as many steps as asked for
     x, r = x0.clone(), b - apply(x0)
     p, rr = r, (r * r).sum()
     for _ in range(iters):
