@@ -197,7 +197,7 @@ def test_the_viewer_shows_every_volume(page):
         "tv",
         "dds",
         "dds std",
-        "dds 90%, nominal",
+        "dds interval",
     ]
     # A drawing buffer is empty after it is shown: draw into another canvas within the frame that draws it.
     lit = """
