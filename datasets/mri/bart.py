@@ -93,6 +93,13 @@ def read_cfl(path: Path) -> NDArray[np.complex64]:
     return np.fromfile(data, np.complex64).reshape(shape, order="F")
 
 
+def other_half(path: Path) -> tuple[Path, ...]:
+    """The header of NAME.cfl, or the numbers of NAME.hdr: what shapes a result beside the file that was named."""
+    ends = {".cfl": ".hdr", ".hdr": ".cfl"}
+    other = path.with_suffix(ends.get(path.suffix, path.suffix))
+    return (other,) if other != path and other.is_file() else ()
+
+
 def _cartesian(path: Path, samples: NDArray[Any], pattern: str | Path, notes: list[str]) -> MRIScan:
     """samples: (slices, coils, H, W)."""
     kspace = np.ascontiguousarray(samples)

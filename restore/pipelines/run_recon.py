@@ -19,6 +19,7 @@ import torch
 
 from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
 from restore.datasets.content_hash import sha256_of
+from restore.datasets.mri.bart import other_half
 from restore.datasets.open import (
     is_filled,
     open_scan,
@@ -120,6 +121,10 @@ class ReconJob:
         }  # fmt: skip
         beside = {"trajectory": self.trajectory, "pattern": self.pattern}
         record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
+        read = (self.scan, self.trajectory, self.pattern)
+        halves = [other for path in read if path for other in other_half(path)]
+        if halves:
+            record["halves"] = [sha256_of(other) for other in halves]
         if self.like_which:
             record["like_which"] = self.like_which
         if self.adapt:

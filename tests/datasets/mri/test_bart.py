@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from restore.datasets.mri.bart import other_half
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.open import open_scan
 from restore.errors import ConfigError, InputError
 from restore.operators.mri.fourier import fft2c
 from restore.operators.mri.trajectories import Trajectory, radial
+from restore.pipelines.run_recon import ReconJob
 
 ROWS, COLUMNS, COILS = 16, 12, 2
 
@@ -111,3 +113,21 @@ def test_odd_pairs_are_named(tmp_path: Path):
     )
     with pytest.raises(InputError, match="has 2 echoes along BART's axis 5"):
         open_scan(echoes)
+
+
+def test_a_job_knows_both_files(tmp_path: Path):
+    numbers = write_cfl(tmp_path / "a", cartesian())
+    header = numbers.with_suffix(".hdr")
+    assert other_half(tmp_path / "a.nii") == ()
+
+    def marks() -> list[str]:
+        return [
+            ReconJob(path, tmp_path / "o.nii", sampler="tv").fingerprint()
+            for path in (numbers, header)
+        ]
+
+    before = marks()
+    header.write_text(f"# Dimensions\n{COLUMNS} {ROWS} 1 {COILS}\n")
+    turned = marks()
+    write_cfl(tmp_path / "a", 2 * cartesian())
+    assert all(len({a, b, c}) == 3 for a, b, c in zip(before, turned, marks(), strict=True))
