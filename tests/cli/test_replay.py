@@ -52,6 +52,7 @@ OPTIONAL = {
         "trajectory",
         "pattern",
         "calibration",
+        "adapt",
     },
     "image": {"mask", "noise", "calibration"},
 }
