@@ -102,9 +102,10 @@ def restore_picture(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
-    from restore.pipelines.work_folder import WorkFolder, surroundings
+    from restore.pipelines.work_folder import WorkFolder, surroundings, tidy
 
     if not overwrite and is_done(out, mark):
+        tidy(out, mark)
         return _tell_done(out, json)
     spread = [_beside(out, what) for what in ("std", "interval")]
     beside = dict.fromkeys(spread, sampling.samples > 1) | {_beside(out, "degraded"): simulate}

@@ -136,8 +136,12 @@ def _pictures(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
 
 def _one(run: Callable[..., None], options: dict[str, Any], file: Path, target: Path) -> str:
     """Restore one picture unless that is done: "done" or "done before"."""
+    from restore.pipelines.work_folder import tidy
+
     mine = options | {"photo": file, "out": target, "mask": _mask_of(options["mask"], file)}
-    if is_done(target, fingerprint(mine)):
+    mark = fingerprint(mine)
+    if is_done(target, mark):
+        tidy(target, mark)
         return "done before"
     make_folder(target.parent)
     run(**mine)

@@ -126,7 +126,7 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, interval_path, plan, rehearse, std_path, tidy
+    from restore.pipelines.run_recon import ReconJob, interval_path, plan, rehearse, std_path
     from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler
 
@@ -158,11 +158,7 @@ def command(
         )
         return
     if planned.done:
-        tidy(planned, chosen)
-        console.result(f"{out}: already done with these settings; --overwrite does it again")
-        if report:
-            _report(planned)
-        return
+        return _tell_done(planned, report)
     record = _done(planned, chosen)
     console.notes(record["notes"])
     if json:
@@ -172,6 +168,16 @@ def command(
         console.result(
             f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
         )
+    if report:
+        _report(planned)
+
+
+def _tell_done(planned: Planned, report: bool) -> None:
+    from restore.pipelines.work_folder import tidy
+
+    out = planned.job.out
+    tidy(out, planned.fingerprint)
+    console.result(f"{out}: already done with these settings; --overwrite does it again")
     if report:
         _report(planned)
 

@@ -267,11 +267,6 @@ def rehearse(planned: Planned) -> list[str]:
     return [*scan.notes, forecast(model, problem, planned.sampler, scan.n_slices)]
 
 
-def tidy(planned: Planned, device: torch.device) -> None:
-    """Remove what a job that is done has left, where it was killed in its last moment."""
-    _work(planned, device).tidy()
-
-
 def std_path(out: Path) -> Path:
     """OUT_std.nii.gz beside OUT.nii.gz, or the folder OUT_std."""
     return _beside(out, "std")

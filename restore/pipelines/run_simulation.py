@@ -30,7 +30,7 @@ from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, OutputError, RestoreError
 from restore.pipelines.scan_to_volume import OnPiece
-from restore.pipelines.work_folder import WorkFolder, unmoved
+from restore.pipelines.work_folder import WorkFolder, tidy, unmoved
 from restore.version import __version__
 
 JOB, VALUES = "job", "values_sha256"
@@ -94,6 +94,7 @@ def simulate(
     finite, and what computing and writing raise.
     """
     if not overwrite and is_done(out, job):
+        tidy(out, job)
         return False
     ready = unmoved(out, job)
     if out.exists() and not overwrite and out not in ready:

@@ -212,12 +212,6 @@ class WorkFolder:
                     f"{target}: has appeared since this job began; the same command with --overwrite replaces it"
                 )
 
-    def tidy(self) -> None:
-        """Remove what is left of a job that is done, unless a process is at its end right now."""
-        with contextlib.suppress(OSError), (self.folder / LOCK).open("ab") as lock:
-            if holds(lock, self.folder / LOCK):
-                remove(self.folder)
-
     def _piece(self, which: range) -> Path:
         return self.folder / f"slices-{which.start}-{which.stop}.npy"
 
@@ -269,6 +263,14 @@ def outdated(out: Path, beside: Sequence[Path], overwrite: bool) -> tuple[list[P
         else f"{path.name} lies there and is not of this job"
         for path in there
     ]  # fmt: skip
+
+
+def tidy(out: Path, fingerprint: str) -> None:
+    """Remove what a kill at its very end left of a job that is done, unless a process is there right now."""
+    for folder in out.parent.glob(f"{_family(out)}{fingerprint[:16]}-*"):
+        with contextlib.suppress(OSError), (folder / LOCK).open("ab") as lock:
+            if holds(lock, folder / LOCK):
+                remove(folder)
 
 
 def unmoved(out: Path, fingerprint: str) -> dict[Path, str]:

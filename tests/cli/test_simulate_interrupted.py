@@ -13,7 +13,7 @@ from restore.datasets.open import write
 from restore.datasets.simulate import ct as ct_scans
 from restore.datasets.simulate import fastmri_files, mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
-from restore.pipelines import run_simulation
+from restore.pipelines import run_simulation, work_folder
 from restore.pipelines.work_folder import WorkFolder
 
 SLICES = 5
@@ -89,15 +89,21 @@ def test_the_same_command_goes_on_with_the_slices_done(
 
 
 def test_a_scan_that_is_there_is_not_made_twice_and_a_changed_one_is_not_taken_for_it(
-    volumes, verb, tmp_path, computed
+    volumes, verb, tmp_path, computed, monkeypatch
 ):
     out = tmp_path / "a.h5"
-    assert verb(*job("mri", volumes, out)).exit_code == 0
+    with (
+        monkeypatch.context() as patch
+    ):  # killed when the scan is in its place, but for the folder of its work
+        patch.setattr(work_folder, "remove", lambda path: None)
+        assert verb(*job("mri", volumes, out)).exit_code == 0
+    assert len(list(tmp_path.iterdir())) == 2
     right = out.read_bytes()
     computed.clear()
     again = verb(*job("mri", volumes, out))
     assert (again.exit_code, computed) == (0, [])
     assert "already done" in again.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
     other = verb(*job("mri", volumes, out, "--seed", 8))
     assert other.exit_code == 5
     assert "exists already" in other.stderr
