@@ -3,7 +3,7 @@
     python benchmarks/calibration.py ../shared/data mri4            # mri8, ct60, ct30, superres, inpaint: a task a call
     python benchmarks/calibration.py ../shared/data mri4 --check    # coverage on other volumes, for docs/intervals.md
 
-Each call adds its task to restore/priors/weights/calibration.json (or --table) and takes 1 to 5 minutes of one thread.
+Each call adds its task to restore/priors/calibration.json (or --table) and takes 1 to 5 minutes of one thread.
 Of the volumes the abdomen and the brain atlas were seen in training, the others not: there are too few. --sampler: what
 `--samples` is to draw with. A table of more volumes, and of one's own kind, is worth more.
 """

@@ -101,8 +101,8 @@ class Found:
 
 
 def bundled_table() -> Path:
-    """The table for the bundled priors, beside their weights."""
-    return Path(str(resources.files("restore.priors"))) / "weights" / "calibration.json"
+    """The table for the bundled priors, beside the folder of their weights."""
+    return Path(str(resources.files("restore.priors"))) / "calibration.json"
 
 
 def find(
