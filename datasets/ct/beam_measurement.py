@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.counts import line_integrals_of_counts
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.stored_values import NAMES, read_stored
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
@@ -31,7 +31,6 @@ from restore.datasets.scan_record import read_record, write_record
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam, ParallelBeam3D
-from restore.operators.ct.geometry import MU_WATER_PER_MM
 from restore.operators.ct.grid import VoxelGrid
 
 _KINDS: dict[str, type[Beam]] = {
@@ -59,22 +58,11 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
         lead = (slices, *grid.shape[-2:])
         reference = companion(file, path, "reference_hu", lead, 3, np.float32)
         record = read_record(file, path, slices)
-        photons, noise, mu_water = (
-            _positive(file, path, name) for name in ("photons", "noise_std", "mu_water")
-        )
-    if mu_water is None:
-        mu_water = MU_WATER_PER_MM
-        notes.append(f"mu_water is not in the file: {mu_water} per mm assumed")
-    if noise is None and photons is not None:
-        noise = photons**-0.5
-    if (
-        noise is None
-        and (noise := sinogram_noise_std(projections[len(projections) // 2])) is not None
-    ):
-        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+        stored = read_stored(file, path)
+    noise, mu_water = stored.completed(lambda: projections[len(projections) // 2], notes)
     notes.extend(record.notes)
     scan = BeamScan(
-        path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
+        path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=stored.photons,
         noise_std=noise, slice_indices=record.slice_indices,
         affine=_affine(grid) if record.affine is None else record.affine, reference=reference,
         source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
@@ -105,7 +93,7 @@ def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
                 group.attrs[name] = stored[name]
         for name in _GRID:
             group.attrs[name] = getattr(scan.grid, name)
-        for name in ("photons", "noise_std", "mu_water"):
+        for name in NAMES:
             if (value := getattr(scan, name)) is not None:
                 file.attrs[name] = float(value)
         write_record(file, scan)
@@ -170,15 +158,6 @@ def _affine(grid: VoxelGrid) -> NDArray[np.float64]:
     affine = np.diag([dx, -dy, dz, 1.0])
     affine[:3, 3] = x - (nx - 1) / 2 * dx, y + (ny - 1) / 2 * dy, z - (nz - 1) / 2 * dz
     return affine
-
-
-def _positive(file: h5py.File, path: Path, name: str) -> float | None:
-    value = attribute(file, name)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
-        raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
-    return float(value)
 
 
 def _claims(content: Content) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.lost_rays import bridged
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.scan import CTScan
+from restore.datasets.ct.stored_values import NAMES, read_stored
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
@@ -29,7 +29,7 @@ from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_s
 from restore.datasets.scan_record import read_record, write_record
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import ConfigError, InputError
-from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam
+from restore.operators.ct.geometry import ParallelBeam
 
 GEOMETRY = ("det_spacing_mm", "shape", "pixel_mm", "det_offset_mm")
 
@@ -49,22 +49,14 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
         lead = (shape[0], *geometry.shape)
         reference = companion(file, path, "reference_hu", lead, 3, np.float32)
         record = read_record(file, path, shape[0])
-        photons, noise, mu_water = (
-            _positive(file, path, name) for name in ("photons", "noise_std", "mu_water")
-        )
+        stored = read_stored(file, path)
 
     def load(index: int) -> NDArray[Any]:
         values = read_slice(path, "sinogram", index, np.float32)
         return checked_slice(values, path, index, repair, notes, bridged)
 
     sinogram = LazyStack(shape, load)
-    if mu_water is None:
-        mu_water = MU_WATER_PER_MM
-        notes.append(f"mu_water is not in the file: {mu_water} per mm assumed")
-    if noise is None and photons is not None:
-        noise = photons**-0.5
-    if noise is None and (noise := sinogram_noise_std(sinogram[shape[0] // 2])) is not None:
-        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    noise, mu_water = stored.completed(lambda: sinogram[shape[0] // 2], notes)
     notes.extend(record.notes)
     return CTScan(
         path=path,
@@ -72,7 +64,7 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
         geometry=geometry,
         mu_water=mu_water,
         slice_indices=record.slice_indices,
-        photons=photons,
+        photons=stored.photons,
         noise_std=noise,
         affine=record.affine,
         reference=reference,
@@ -98,7 +90,7 @@ def write_ct_measurement(scan: CTScan, path: str | Path) -> None:
         group["angles_rad"] = np.asarray(scan.geometry.angles, np.float64)
         for name in GEOMETRY:
             group.attrs[name] = stored[name]
-        for name in ("photons", "noise_std", "mu_water"):
+        for name in NAMES:
             if (value := getattr(scan, name)) is not None:
                 file.attrs[name] = float(value)
         write_record(file, scan)
@@ -140,15 +132,6 @@ def _read_geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> Paral
         return ParallelBeam.from_dict({**present, "angles": angles[()], "n_det": shape[2]})
     except ConfigError as error:
         raise InputError(path, f"unusable geometry: {error}", "see docs/scan-files.md") from error
-
-
-def _positive(file: h5py.File, path: Path, name: str) -> float | None:
-    value = attribute(file, name)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
-        raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
-    return float(value)
 
 
 FORMAT = Format(
