@@ -48,6 +48,13 @@ def test_several_samples_have_independent_slices_and_say_so(name):
     assert not any("z_noise" in note for note in solved(name, -0.9).notes)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("tv", "notes"), [(0.0, 1), (0.01, 0)])
+def test_opposed_noise_that_nothing_averages_is_noted(name, tv, notes):
+    _, said = load_sampler(name)(tv_weight=tv, z_noise=-0.9).for_samples(1)
+    assert sum("tv_weight 0" in note for note in said) == notes
+
+
 @pytest.mark.parametrize("kind", ["mri", "ct"])
 def test_the_preset_for_volumes_is_the_tuned_one_with_slices_joined(kind):
     tuned, volume = (DDS.configured(name, Planned(kind), {}) for name in ("tuned", "volume"))

@@ -18,7 +18,11 @@ Z_NOISE = "correlation of the noise of neighbouring slices, for one sample of a 
 
 
 class Correlated(Protocol):
-    """A sampler, a frozen dataclass, with the setting."""
+    """A sampler, a frozen dataclass, with the settings."""
+
+    @property
+    def tv_weight(self) -> float:
+        """Of total variation along the slices."""
 
     @property
     def z_noise(self) -> float:
@@ -42,12 +46,17 @@ def neighbouring(draws: Draws, r: float, problem: Problem) -> Draws:
 
 
 def independent(sampler: S, samples: int) -> tuple[S, tuple[str, ...]]:
-    """The sampler with independent slices where several samples are drawn, and a note on it.
+    """The sampler with independent slices where several samples are drawn, and notes on its z_noise.
 
-    Slices whose noise is correlated spread otherwise along z than the posterior does.
+    Slices whose noise is correlated spread otherwise along z than the posterior does. Noise of opposite signs that
+    nothing averages along z leaves neighbouring slices further apart.
     """
-    if samples == 1 or not sampler.z_noise:
+    if not sampler.z_noise:
         return sampler, ()
+    if samples == 1:
+        opposed = sampler.z_noise < 0 and not sampler.tv_weight
+        said = f"z_noise {sampler.z_noise:g} without total variation along the slices (tv_weight 0) drives them apart"
+        return sampler, (f"{said}: set z_noise=0 as well",) if opposed else ()
     changed: Any = dataclasses.replace(sampler, z_noise=0.0)  # type: ignore[type-var]
     return changed, (
         f"z_noise is 0 instead of {sampler.z_noise:g}: with correlated noise the spread of several samples along the "
