@@ -1,6 +1,7 @@
 """From a detector's counts to line integrals: flat and dark frames, dead pixels, the logarithm with a floor.
 
-Called by the readers of CT files that hold `counts` in the place of line integrals; reads the file it is given.
+Called by the readers of CT files that hold counts in the place of line integrals. Our HDF5 names them `counts`, `flat`
+and `dark`; other readers find their own frames and hand them to `line_integrals`.
 """
 
 from __future__ import annotations
@@ -32,12 +33,10 @@ _BRIGHTER = (
 def line_integrals_of_counts(
     file: h5py.File, path: Path, in_plane: bool, notes: list[str]
 ) -> LazyStack | None:
-    """-log((counts - dark) / (flat - dark)) of a file, float32, made when read; None where it holds no `counts`.
+    """`line_integrals` of the `counts` in a file of ours; None where it holds none.
 
-    `counts`: (views, rows, columns), in_plane (slices, views, columns). `flat`, and `dark` if there is one: a frame
-    (rows, columns), in_plane (slices, columns), or several along a first axis, which are averaged. Pixels whose flat
-    is not above the dark are dead and take the value of the nearest live one. notes: grows, also while views are read.
-    Raises InputError for frames that are missing or of another shape, and for too many dead pixels.
+    `flat`, and `dark` if there is one: a frame (rows, columns), in_plane (slices, columns), or several along a first
+    axis, which are averaged. Raises InputError for frames that are missing or of another shape.
     """
     counts = companion(file, path, "counts", (), 3, np.float64)
     if counts is None:
@@ -49,6 +48,24 @@ def line_integrals_of_counts(
             path, "holds 'counts' without 'flat'", "store the frames without an object"
         )
     dark = _frame(file, path, "dark", panel)
+    return line_integrals(counts, flat, dark, path, in_plane, notes)
+
+
+def line_integrals(
+    counts: LazyStack,
+    flat: NDArray[np.float64],
+    dark: NDArray[np.float64] | None,
+    path: Path,
+    in_plane: bool,
+    notes: list[str],
+) -> LazyStack:
+    """-log((counts - dark) / (flat - dark)), float32, made when read.
+
+    counts: (views, rows, columns), in_plane (slices, views, columns). flat, dark: a frame (rows, columns), in_plane
+    (slices, columns). Pixels whose flat is not above the dark are dead and take the value of the nearest live one.
+    path: of the file that messages name. notes: grows, also while views are read. Raises InputError for too many dead
+    pixels and, while views are read, for counts brighter than the flat.
+    """
     light = flat if dark is None else flat - dark
     dead = ~(light > 0)
     if dead.mean() > MOST_DEAD:
