@@ -34,6 +34,13 @@ class Geometry(StrEnum):
     helical = "helical"
 
 
+class Encoding(StrEnum):
+    """Along how many axes a simulated MRI scan is encoded."""
+
+    two = "2d"
+    three = "3d"
+
+
 class Layout(StrEnum):
     """What kind of file a simulated MRI scan becomes."""
 
@@ -157,15 +164,16 @@ def mri(
             min=0,
             max=1,
             help="Part of the lines measured around the centre.",
-            show_default="0.08, with --test 0.32 / ACC",
+            show_default="0.08, with --encoding 3d 0.2, with --test 0.32 / ACC",
         ),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
             help="random, equispaced, equispaced-fraction, gaussian1d, random2d or poisson2d; with "
+            "--encoding 3d poisson2d, random2d or caipi:AxB (every A-th column, B-th partition); with "
             "--test random, equispaced, equispaced_fraction, magic or magic_fraction.",
-            show_default="random",
+            show_default="random, with --encoding 3d poisson2d",
         ),
     ] = None,
     noise: Annotated[
@@ -179,6 +187,12 @@ def mri(
             "of points (readouts, samples, 2 or 3) in cycles per field of view.",
         ),
     ] = None,
+    encoding: Annotated[
+        Encoding,
+        typer.Option(
+            help="2d: slice by slice. 3d: the volume, undersampled along columns and partitions."
+        ),
+    ] = Encoding.two,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -205,6 +219,7 @@ def mri(
         given = {
             "acceleration": acceleration, "center-fraction": center_fraction, "mask": mask, "test": test,
             "oversampling": oversampling, "columns": columns, "as": None if layout is Layout.scan else layout,
+            "encoding": None if encoding is Encoding.two else encoding,
         }  # fmt: skip
         for name, value in given.items():
             if value is not None:
@@ -214,6 +229,10 @@ def mri(
         _along_a_trajectory(simulation, trajectory, coils, noise)
         return
     if layout is Layout.fastmri:
+        if encoding is Encoding.three:
+            raise typer.BadParameter(
+                "--encoding 3d is for --as scan: published files are of slices"
+            )
         undersampling = _undersampling(acceleration, center_fraction, mask, test)
         folder = _check_stand_in(simulation, coils == 1, test is not None)
         source, chosen = simulation.opened()
@@ -226,27 +245,9 @@ def mri(
     for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} needs --as fastmri")
-    from restore.datasets.mri.fastmri import write_fastmri
-    from restore.datasets.simulate.mri import simulate_mri
-
-    simulation.check()
-    source, chosen = simulation.opened()
-    _check_size(source, chosen, coils * math.prod(source.data.shape[1:]))
-    scan = simulate_mri(
-        source, coils=coils, acceleration=4 if acceleration is None else acceleration,
-        center_fraction=0.08 if center_fraction is None else center_fraction, mask=mask or "random",
-        noise=noise, slices=chosen, seed=simulation.seed,
-    )  # fmt: skip
-    simulation.written(scan, source, write_fastmri, "kspace", layout="scan")
-    measured = float(scan.mask.size / scan.mask.sum())
-    count, coils, height, width = scan.shape
-    simulation.report(
-        scan.notes,
-        f"{count} slices, {coils} coils, {height} x {width}, acceleration {measured:.2f} "
-        f"({mask or 'random'}), noise {scan.noise_std or 0:.4g}",
-        kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape),
-        acceleration=measured, noise_std=scan.noise_std, settings=scan.settings,
-    )  # fmt: skip
+    pattern = {"acceleration": acceleration, "center_fraction": center_fraction, "mask": mask}
+    told = {name: value for name, value in pattern.items() if value is not None}
+    _on_a_grid(simulation, encoding, coils=coils, noise=noise, **told)
 
 
 @app.command("ct")
@@ -345,6 +346,35 @@ def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> No
         f"{settings['detector']} mm, {settings['photons']:g} photons",
         kind="ct", slices=list(scan.slice_indices), shape=list(scan.shape),
         photons=scan.photons, noise_std=scan.noise_std, settings=scan.settings,
+    )  # fmt: skip
+
+
+def _on_a_grid(simulation: Simulation, encoding: Encoding, **settings: Any) -> None:
+    """Simulate and write Cartesian k-space, of slices or of a volume."""
+    from restore.datasets.mri.fastmri import write_fastmri
+    from restore.datasets.simulate.mri import simulate_mri
+    from restore.datasets.simulate.mri_volume import simulate_mri_volume
+
+    whole = encoding is Encoding.three
+    simulation.check()
+    source, chosen = simulation.opened()
+    # A volume's k-space and maps are held besides.
+    _check_size(
+        source, chosen, (3 if whole else 1) * settings["coils"] * math.prod(source.data.shape[1:])
+    )
+    make = simulate_mri_volume if whole else simulate_mri
+    scan = make(source, slices=chosen, seed=simulation.seed, **settings)
+    simulation.written(
+        scan, source, write_fastmri, "partitions" if whole else "kspace", layout="scan"
+    )
+    measured = float(scan.mask.size / scan.mask.sum())
+    count, height, width = scan.n_slices, *scan.image_shape
+    simulation.report(
+        scan.notes,
+        f"{count} slices, {settings['coils']} coils, {height} x {width}, acceleration {measured:.2f} "
+        f"({scan.settings['mask']}{' in 3-D' if whole else ''}), noise {scan.noise_std or 0:.4g}",
+        kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape),
+        acceleration=measured, noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
 
 

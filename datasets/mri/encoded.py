@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.datasets.mri.channels import Whitening
+    from restore.datasets.mri.middle import Middle
     from restore.operators.base import LinearOperator
-    from restore.operators.mri.coil_maps import Region
     from restore.problem import Problem
     from restore.scaling import Scaling
 
@@ -69,11 +69,8 @@ class EncodedScan(Scan):
         """The encoding of slices or of the volume with these maps (*slices, coils, *matrix)."""
 
     @abstractmethod
-    def centre(self, kspace: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
-        """The middle of k-space (coils, *samples) of an item on the grid, (coils, *matrix), and where it lies.
-
-        Raises ConfigError where there is none.
-        """
+    def middle(self, item: int) -> Middle:
+        """The fully sampled middle of k-space of an item. Raises ConfigError where there is none."""
 
     @abstractmethod
     def radius(self) -> NDArray[np.float64]:
@@ -112,7 +109,7 @@ class EncodedScan(Scan):
 
     @property
     def direct_explains(self) -> bool:
-        """False: gridding does not fit what it grids."""
+        """False: gridding, or zeros for most of a volume, do not fit what they are made of."""
         return False
 
     @property
@@ -153,7 +150,6 @@ class EncodedScan(Scan):
 
     def _setup(self, options: SetupOptions) -> EncodedSetup:
         """Noise level (given, stored or seen), channels, one intensity scale: that of the brightest slice."""
-        from restore.datasets.mri.channels import whitening_by_scan
         from restore.datasets.mri.given_maps import checked_maps
         from restore.noise import noise_model
 
@@ -163,24 +159,32 @@ class EncodedScan(Scan):
             told = self.noise_std is not None
             level = self.noise_std if told else self.measured_noise()
             if not told and level is not None:
-                self._tell(f"noise_std {level:.3g} estimated from the outermost samples")
-        whitening = None
-        if self.noise_scan is not None and self.shape[1] > 1 and level != 0:
-            whitening = whitening_by_scan(self.noise_scan, self.notes)
+                self.note(f"noise_std {level:.3g} estimated from the outermost samples")
+        whitening = self._whitening(level)
         if whitening is not None and level:
             level = whitening.level_of(level, told)
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
         return EncodedSetup(
-            scaling=self._scaling(), noise=noise_model(level),
+            scaling=self._scaling(maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, remove_phase=options.remove_phase, whitening=whitening,
         )  # fmt: skip
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps or a middle of k-space to estimate them from, in the first item."""
-        self._given_maps(options)
-        self.hybrid(0)
+        self.seen_middle(0, needed=self._given_maps(options) is None)
+
+    def _whitening(self, level: float | None) -> Whitening | None:
+        """Virtual channels of equal noise by the noise scan, or None where nothing is to be done or known.
+
+        level: that of the noise, 0 for none.
+        """
+        from restore.datasets.mri.channels import whitening_by_scan
+
+        if self.noise_scan is None or self.shape[1] == 1 or level == 0:
+            return None
+        return whitening_by_scan(self.noise_scan, self.notes)
 
     def _given_maps(self, options: SetupOptions) -> LazyStack | None:
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
@@ -188,45 +192,45 @@ class EncodedScan(Scan):
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
         return None if options.maps == "espirit" else self.maps
 
-    def hybrid(self, item: int) -> tuple[Tensor, Region]:
-        """The middle of k-space of an item, slice by slice (slices, coils, H, W), and its rows and columns.
+    def seen_middle(self, item: int, needed: bool) -> Middle | None:
+        """`middle`, or None where there is none and none is needed: the phase is then left in the image.
 
-        A volume is transformed along z, weighted so that nothing rings. Raises InputError where there is no middle.
+        Raises InputError.
         """
+        try:
+            return self.middle(item)
+        except ConfigError as cause:
+            if needed:
+                raise InputError(
+                    self.path, str(cause), "give coil maps in the file ('sensitivity_maps')"
+                ) from cause
+        return None
+
+    def _scaling(self, maps: LazyStack | None, whitening: Whitening | None) -> Scaling:
+        """By the images of the middle of k-space, or the maps' image where there is no middle. Raises InputError."""
         import torch
 
-        from restore.operators.mri.fourier import ifftc
-
-        try:
-            lines, region = self.centre(torch.from_numpy(self.kspace[item]))
-        except ConfigError as cause:
-            raise InputError(
-                self.path, str(cause), "give coil maps in the file ('sensitivity_maps')"
-            ) from cause
-        if not self.whole:
-            return lines.unsqueeze(0), (region[0], region[1])
-        depth, part = self.matrix[0], region[0]
-        place = torch.arange(depth) - depth // 2
-        reach = max(depth // 2 - part.start, part.stop - 1 - depth // 2) + 1
-        window = torch.cos(torch.pi / 2 * (place / reach).clamp(-1, 1)) ** 2
-        lines = (lines * window[:, None, None]).movedim(1, -1)
-        return ifftc(lines, 1).movedim(-1, 0), (region[1], region[2])
-
-    def _scaling(self) -> Scaling:
-        """By the images of the middle of k-space. Raises InputError."""
         from restore.datasets.mri.calibration import PEAK_QUANTILE, low_resolution_peak
         from restore.scaling import Scaling
 
         peaks = []
         for item in range(len(self.kspace)):
-            slices, region = self.hybrid(item)
-            peaks += [low_resolution_peak(one.numpy(), region) for one in slices]
+            middle = self.seen_middle(item, needed=maps is None)
+            if middle is not None:
+                planes = (middle.plane(index) for index in range(len(middle.samples)))
+                peaks += [low_resolution_peak(one.numpy(), middle.region) for one in planes]
+            elif maps is not None:
+                white = [
+                    torch.from_numpy(whitened(whitening, v[item])) for v in (maps, self.kspace)
+                ]
+                peaks.append(self.operator(white[0]).unit_scale(white[1]).scale)
         peak = max(peaks, default=0.0)
         if peak <= 0:
             raise InputError(self.path, "k-space is zero everywhere", "check the file")
         return Scaling(peak, f"{PEAK_QUANTILE} quantile of the calibration image")
 
-    def _tell(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Add a note that is not there yet."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -253,51 +257,79 @@ class EncodedSetup(Setup):
         scan = self.scan
         items = range(1) if scan.whole else which
         maps = torch.stack([self._maps(item) for item in items])
-        kspace = torch.stack([torch.from_numpy(self._white(scan.kspace[item])) for item in items])
+        kspace = torch.stack(
+            [torch.from_numpy(whitened(self.whitening, scan.kspace[item])) for item in items]
+        )
         if scan.whole:
             maps, kspace = maps[0], kspace[0]
         operator = scan.operator(maps.to(device))
         return Problem(kspace.to(device), operator, self.noise, self.scaling, scan.ids(which))
 
-    def _white(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(coils, ...) as the whitened channels see it."""
-        if self.whitening is None:
-            return values
-        flat = self.whitening.apply(values.reshape(len(values), 1, -1))
-        return flat.reshape(-1, *values.shape[1:])
-
     def _maps(self, item: int) -> Tensor:
         """(coils, *matrix) of the file or by ESPIRiT, with the image's phase if it is to be removed."""
         import torch
 
-        from restore.operators.mri.coil_maps import espirit, fold_phase, image_phase
+        from restore.operators.mri.coil_maps import fold_phase, image_phase
 
-        given = None if self.maps is None else torch.from_numpy(self._white(self.maps[item]))
-        if given is not None and not self.remove_phase:
+        middle = self.scan.seen_middle(item, needed=self.maps is None)
+        given = None
+        if self.maps is not None:
+            given = torch.from_numpy(whitened(self.whitening, self.maps[item]))
+        if middle is None or (given is not None and not self.remove_phase):
+            assert given is not None  # noqa: S101  (for the type checker: a middle was needed without maps)
+            if self.remove_phase:
+                self.scan.note(
+                    "too few calibration lines to see the image's phase: it stays in the image"
+                )
             return given
-        slices, region = self.scan.hybrid(item)
-        seen = slices
+        white = middle
         if self.whitening is not None:
-            seen = torch.from_numpy(self.whitening.apply(slices.numpy()))
-        if given is None:
-            maps, _ = espirit(seen, region)
-            maps = _aligned(maps, seen, region)
-            if self.whitening is not None:
-                maps = maps * self.whitening.shading(slices.numpy(), region).unsqueeze(-3)
-        else:
-            maps = given.movedim(1, 0) if self.scan.whole else given.unsqueeze(0)
-        if self.remove_phase:
-            maps = fold_phase(maps, image_phase(seen, maps, region))
-        return maps.movedim(0, 1).contiguous() if self.scan.whole else maps[0]
+            white = dataclasses.replace(middle, samples=_each(self.whitening, middle.samples))
+        reference = white.principal()
+        found = middle.samples.new_empty((white.samples.shape[1], *self.scan.matrix))
+        by_slice = _by_slice(found)
+        for index, place in enumerate(by_slice):
+            kspace = white.plane(index)
+            if given is None:
+                maps = self._estimated(middle, index, kspace, reference)
+            else:
+                maps = _by_slice(given)[index]
+            if self.remove_phase:
+                maps = fold_phase(maps, image_phase(kspace, maps, middle.region))
+            place.copy_(maps)
+        return found
+
+    def _estimated(self, middle: Middle, index: int, kspace: Tensor, reference: Tensor) -> Tensor:
+        """Maps (coils, H, W) of a slice by ESPIRiT, with the phase of one virtual coil, `reference`, in all slices.
+
+        kspace: of the whitened channels, (coils, H, W).
+        """
+        from restore.operators.mri.coil_maps import espirit
+
+        maps, _ = espirit(kspace, middle.region)
+        along = (maps * reference.conj()[:, None, None]).sum(dim=0)
+        maps = maps * along.conj().sgn().where(along != 0, 1)
+        if self.whitening is None:
+            return maps
+        measured = middle.plane(index).numpy()
+        return maps * self.whitening.shading(measured, middle.region).unsqueeze(-3)
 
 
-def _aligned(maps: Tensor, kspace: Tensor, region: Region) -> Tensor:
-    """Maps (slices, coils, H, W) with the phase of one virtual coil for all slices: the principal one of
-    the volume.
-    """
+def whitened(whitening: Whitening | None, values: NDArray[Any]) -> NDArray[Any]:
+    """(coils, ...) as the whitened channels see it; unchanged where there is nothing to whiten."""
+    if whitening is None:
+        return values
+    flat = whitening.apply(values.reshape(len(values), 1, -1))
+    return flat.reshape(-1, *values.shape[1:])
+
+
+def _by_slice(values: Tensor) -> Tensor:
+    """(coils, H, W) or (coils, D, H, W) as (slices, coils, H, W), without a copy."""
+    return values.unsqueeze(0) if values.ndim == 3 else values.movedim(1, 0)
+
+
+def _each(whitening: Whitening, samples: Tensor) -> Tensor:
+    """(slices, coils, h, w) as the whitened channels see it."""
     import torch
 
-    centre = kspace[..., region[0], region[1]].movedim(1, 0).flatten(1)
-    reference = torch.linalg.eigh(centre @ centre.mH).eigenvectors[:, -1]
-    along = (maps * reference.conj()[:, None, None]).sum(dim=1, keepdim=True)
-    return maps * torch.where(along == 0, torch.ones_like(along), along.conj().sgn())
+    return torch.from_numpy(whitening.apply(samples.numpy()))

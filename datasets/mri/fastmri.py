@@ -32,8 +32,8 @@ from restore.datasets.hdf5_stack import (
     write_stack,
 )
 from restore.datasets.mri.axes import check_axes
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.fastmri_grid import (
-    along_z,
     image_size,
     note_columns,
     note_factor,
@@ -45,8 +45,10 @@ from restore.datasets.mri.fastmri_header import Header, format_header
 from restore.datasets.mri.kspace_order import Order, order_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noise_scan import read_noise_scan
+from restore.datasets.mri.partitions import are_partitions, come_apart, slices_of
 from restore.datasets.mri.sampling import (
     Mask,
+    compact,
     measured_samples,
     note_empty,
     sampling_pattern,
@@ -63,12 +65,16 @@ from restore.errors import InputError
 Load = Callable[[int], NDArray[Any]]
 
 
-def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> MRIScan:
+def read_fastmri(
+    path: str | Path, repair: str = "", kspace_order: str = ""
+) -> MRIScan | CartesianVolumeScan:
     """Open a fastMRI file; slices are read when asked for, and once to see what was measured.
 
     Multi-coil `kspace` (slices, coils, H, W) or single-coil (slices, H, W), complex; optional
     `mask`, `ismrmrd_header`, `reconstruction_rss` or `reconstruction_esc`, `sensitivity_maps`, `noise_scan` and
     group `restore`. Without `mask` it is taken from the samples that are not zero, one a slice where they differ.
+    Partitions along kz (attribute `encoding` "3d", or by the header) make slices, or a volume where they were measured
+    differently.
     repair as in `open.open_scan`, lost samples then leave the mask; kspace_order: of `kspace_order.ORDERS`. Raises
     NotFoundError, InputError, ConfigError.
     """
@@ -84,18 +90,23 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
         noise_scan = read_noise_scan(file, path, shape[1])
         record = read_record(file, path, shape[0])
         noise = attribute(file, "noise_std")
-    order, ordered = _ordered(path, shape, header, kspace_order, notes)
-    checked = LazyStack(shape, _checked_loader(path, ordered, repair, notes))
-    stack = along_z(checked, header, path, notes)
-    seen = ordered if stack is checked else stack
+        declared = str(attribute(file, "encoding") or "").lower()
+    depth = 1 if header is None else header.encoded[2]
+    order, ordered = _ordered(path, shape, header, kspace_order, declared, notes)
+    stack = LazyStack(shape, _checked_loader(path, ordered, repair, notes))
+    measured = measured_samples(ordered, lost=bool(repair))
+    whole = are_partitions(stack, depth, declared, path, notes)
+    if whole and come_apart(measured):
+        stack = ordered = slices_of(stack, measured, path, notes)
+        measured, whole = np.broadcast_to(measured.any(axis=0), measured.shape), False
     if stored_mask is not None and any(order.corner):
         stored_mask = order.mask(stored_mask, (shape[-2], shape[-1]))
-    mask = _mask(seen, stored_mask, path, header, repair, notes)
+    mask = _mask(measured, stored_mask, whole, path, header, notes)
+    mask = without_lost(mask, ordered, notes) if repair else mask
+    if not mask.any():
+        raise InputError(path, "the sampling mask is empty", "there is nothing to reconstruct")
     note_factor(mask, header, notes)
     kspace = LazyStack(shape, _masked_loader(stack, mask))
-    estimated = noise is None
-    if estimated and (noise := middle_noise_std(kspace, mask)) is not None:
-        notes.append(f"noise_std {noise:.3g} estimated from the corners of k-space")
     crop = image_size(shape, header, reference, notes)
     notes.extend(record.notes)
     affine = record.affine
@@ -103,36 +114,50 @@ def read_fastmri(path: str | Path, repair: str = "", kspace_order: str = "") -> 
         notes.append("the file tells no orientation: NIfTI is written with sform and qform code 0")
     if affine is None and header is not None:
         affine = header.affine(crop, (shape[-2], shape[-1]))
-    return MRIScan(
-        path=path,
-        kspace=kspace,
-        mask=mask,
-        slice_indices=record.slice_indices,
-        recon_shape=crop,
-        noise_std=_level(noise, path),
-        maps=unit_maps(shape) if maps is None and shape[1] == 1 else maps,
-        noise_scan=noise_scan,
-        noise_estimated=estimated,
-        affine=affine,
-        reference=reference,
-        source=record.source or {"kind": "fastmri", "modality": "MR", "units": "arbitrary"},
-        settings=record.settings,
-        notes=notes,
-    )
+    maps = unit_maps(shape) if maps is None and shape[1] == 1 else maps
+    common: dict[str, Any] = {
+        "path": path, "mask": mask, "slice_indices": record.slice_indices, "recon_shape": crop,
+        "noise_std": _level(noise, path), "noise_scan": noise_scan, "affine": affine, "reference": reference,
+        "source": record.source or {"kind": "fastmri", "modality": "MR", "units": "arbitrary"},
+        "settings": record.settings, "notes": notes,
+    }  # fmt: skip
+    if whole:
+        return CartesianVolumeScan(partitions=kspace, slice_maps=maps, **common)
+    if noise is None and (level := middle_noise_std(kspace, mask)) is not None:
+        notes.append(f"noise_std {level:.3g} estimated from the corners of k-space")
+        common["noise_std"] = level
+    return MRIScan(kspace=kspace, maps=maps, noise_estimated=noise is None, **common)
 
 
-def write_fastmri(scan: MRIScan, path: str | Path) -> None:
-    """Write a scan slice by slice in the fastMRI layout with this package's additions, atomically.
+def read_slices(path: str | Path) -> MRIScan:
+    """As `read_fastmri`, of a scan whose slices come apart. Raises InputError for a volume that does not."""
+    scan = read_fastmri(path)
+    if isinstance(scan, CartesianVolumeScan):
+        raise InputError(
+            Path(path),
+            "is undersampled along kz: a volume, not slices",
+            "`restore recon` reconstructs it",
+        )
+    return scan
+
+
+def write_fastmri(scan: MRIScan | CartesianVolumeScan, path: str | Path) -> None:
+    """Write a scan slice by slice, a volume partition by partition, in the fastMRI layout with this package's
+    additions, atomically.
 
     Raises OutputError where the file cannot be written.
     """
-    slices, _, height, width = scan.shape
-    stacks = [(scan.kspace, np.complex64), (scan.maps, np.complex64), (scan.reference, np.float32)]
+    kspace, maps, whole = scan.kspace, scan.maps, False
+    if isinstance(scan, CartesianVolumeScan):
+        kspace, maps, whole = scan.partitions, scan.slice_maps, True
+    slices, _, height, width = kspace.shape
+    stacks = [(kspace, np.complex64), (maps, np.complex64), (scan.reference, np.float32)]
     with new_hdf5(Path(path), stacks) as file:
-        write_stack(file, "kspace", scan.kspace, np.complex64)
+        write_stack(file, "kspace", kspace, np.complex64)
         file["mask"] = scan.mask
-        if scan.maps is not None:
-            write_stack(file, "sensitivity_maps", scan.maps, np.complex64)
+        file.attrs["encoding"] = "3d" if whole else "2d"
+        if maps is not None:
+            write_stack(file, "sensitivity_maps", maps, np.complex64)
         if scan.reference is not None:
             write_stack(file, "reconstruction_rss", scan.reference, np.float32)
             largest = max(float(np.max(scan.reference[i])) for i in range(slices))
@@ -142,7 +167,10 @@ def write_fastmri(scan: MRIScan, path: str | Path) -> None:
             file.attrs.update(max=largest, norm=norm**0.5)
         affine = np.eye(4) if scan.affine is None else scan.affine
         across, down, through = map(float, np.linalg.norm(affine[:3, :3], axis=0))
-        file["ismrmrd_header"] = format_header((height, width), (across, down, through))
+        partitions = slices if whole else 1
+        file["ismrmrd_header"] = format_header(
+            (height, width), (across, down, through), partitions=partitions
+        )
         file.attrs["acquisition"] = str(scan.settings.get("acquisition", "MR"))
         file.attrs["acceleration"] = float(scan.mask.size / scan.mask.sum())
         file.attrs["num_low_frequency"] = _centre_run(scan.mask)
@@ -191,13 +219,14 @@ def _ordered(
     shape: tuple[int, int, int, int],
     header: Header | None,
     kspace_order: str,
+    declared: str,
     notes: list[str],
 ) -> tuple[Order, LazyStack]:
     """K-space with its zero frequency and its image in the middle, held against the header. Raises InputError."""
     require_cartesian(header, path)
     note_matrix(shape, header, notes)
     raw = LazyStack(shape, _raw_loader(path, shape))
-    partitions = header is not None and header.encoded[2] > 1
+    partitions = declared == "3d" or (header is not None and header.encoded[2] > 1)
     check_axes(raw, path, notes, kspace_order, partitions)
     order = order_of(raw, kspace_order, path, notes)
     return order, raw if order.usual else LazyStack(shape, lambda i: order.kspace(raw[i]))
@@ -213,30 +242,31 @@ def _reference(file: h5py.File, path: Path, shape: tuple[int, ...]) -> LazyStack
 
 
 def _mask(
-    kspace: LazyStack,
+    measured: NDArray[np.bool_],
     stored: NDArray[Any] | None,
+    whole: bool,
     path: Path,
     header: Header | None,
-    repair: str,
     notes: list[str],
 ) -> Mask:
-    """What was measured: by the stored mask or the samples, without lost samples and zero padding."""
-    width = kspace.shape[-1]
-    measured = measured_samples(kspace, lost=bool(repair))
+    """What was measured: by the stored mask or the samples, without zero padding.
+
+    measured: where samples are not zero, (slices, H, W); of a volume (`whole`) an empty partition was not measured.
+    """
     if not measured.any():
         raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
-    if stored is not None:
-        mask = fitted_mask(stored, measured, path, notes)
-    else:
-        mask = sampling_pattern(measured)
+    filled = measured.any(axis=(1, 2), keepdims=True)
+    if stored is None:
+        mask = compact(measured) if whole else sampling_pattern(measured)
         notes.append("no mask in the file: taken from the samples that are not zero")
-    note_empty(measured, notes)
-    if repair:
-        mask = without_lost(mask, kspace, notes)
+    else:
+        mask = fitted_mask(stored, measured, path, notes)
+        mask = compact(mask & filled) if whole and not filled.all() else mask
+    if not whole:
+        note_empty(measured, notes)
+    width = measured.shape[-1]
     if stored is not None and header is not None and header.columns and header.encoded[1] == width:
         note_columns(mask, header.columns, notes)
-    if not mask.any():
-        raise InputError(path, "the sampling mask is empty", "there is nothing to reconstruct")
     return mask
 
 

@@ -1,4 +1,4 @@
-"""What the header of a fastMRI file means for its data: trajectory, matrix sizes, pixel pitch, kz.
+"""What the header of a fastMRI file means for its data: trajectory, matrix sizes, pixel pitch.
 
 May be called by the fastMRI reader; touches nothing but its arguments and the open file it is given.
 """
@@ -6,17 +6,14 @@ May be called by the fastMRI reader; touches nothing but its arguments and the o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
-from restore.datasets.budget import check_budget
 from restore.datasets.hdf5_guard import find_text
 from restore.datasets.mri.fastmri_header import Header, parse_header
-from restore.datasets.mri.sampling import Mask, measured_samples, share
+from restore.datasets.mri.sampling import Mask
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 
@@ -24,14 +21,6 @@ CARTESIAN = ("", "cartesian")
 
 SAME = 0.02
 """Two sizes count as one within this part: fields of view are rounded to tenths of a millimetre."""
-
-CONCENTRATED = 0.3
-"""Share of all energy in the middle of kz from which partitions count as not transformed (and twice an even share)."""
-
-
-FULL = 0.99
-"""Share of the samples of all partitions that each must hold: one that vanishes by chance is none that was left out."""
-
 
 FIELD_MM = (1.0, 3000.0)
 """The larger side of a field of view; what lies outside was hardly meant in mm."""
@@ -174,74 +163,3 @@ def note_matrix(shape: tuple[int, ...], header: Header | None, notes: list[str])
         f"k-space is {shape[-2]} x {shape[-1]}, the header's encoded matrix {header.encoded[0]} x {header.encoded[1]}: "
         f"pixels taken to be {rows:.4g} x {columns:.4g} mm"
     )
-
-
-def along_z(stack: LazyStack, header: Header | None, path: Path, notes: list[str]) -> LazyStack:
-    """Slices of a three-dimensional scan: partitions of kz are transformed, what is transformed already stays.
-
-    Told by the energy: before the transform nearly all of it lies in the middle partition. The transform is the centred
-    orthonormal inverse FFT, so that white noise keeps its level. Raises InputError where partitions are sampled
-    differently, or are not as many as the header says, OutOfMemory.
-    """
-    depth = 1 if header is None else header.encoded[2]
-    if depth < 2:
-        return stack
-    energy = np.array([_energy(stack[i]) for i in range(len(stack))])
-    middle = float(energy.max() / max(float(energy.sum()), np.finfo(float).tiny))
-    centred = abs(int(energy.argmax()) - len(stack) // 2) <= 1
-    gathered = middle > max(CONCENTRATED, 2 / len(stack))
-    if gathered and not centred and int(energy.argmax()) in (0, len(stack) - 1):
-        raise InputError(
-            path,
-            f"a three-dimensional scan whose energy lies in partition {int(energy.argmax())}: the zero "
-            "frequency of kz is "
-            f"not in the middle, at {len(stack) // 2}",
-            "store the partitions in the order of numpy.fft.fftshift along the first axis, or transform "
-            "them along z first",
-        )
-    if not (centred and gathered):
-        notes.append(
-            f"a three-dimensional scan of {depth} partitions; no middle one of the {len(stack)} stored "
-            "holds most of the "
-            "energy, so they are taken to be transformed along z already"
-        )
-        return stack
-    if len(stack) != depth:
-        raise InputError(
-            path,
-            f"a three-dimensional scan: the header says {depth} partitions along kz, the file holds {len(stack)}",
-            "store all partitions (zeros where none was measured), or transform them along z first",
-        )
-    measured = measured_samples(stack)
-    filled = measured[measured.any(axis=(1, 2))]
-    union = filled.any(axis=0)
-    if any(share(part, union) < FULL for part in filled):
-        raise InputError(
-            path,
-            "a three-dimensional scan, undersampled along kz: its partitions are sampled at different places",
-            "slices are reconstructed one by one here: transform along z what is complete, or use a 3-D reconstruction",
-        )
-    check_budget(int(np.prod(stack.shape)) * 16, path)
-    missing = len(stack) - len(filled)
-    notes.append(
-        f"three-dimensional scan: {depth} partitions transformed along z"
-        + (f", {missing} of them not measured and taken as zeros" if missing else "")
-    )
-    return _transformed(stack)
-
-
-def _energy(values: NDArray[Any]) -> float:
-    return float(np.square(np.abs(np.where(np.isfinite(values), values, 0)), dtype=float).sum())
-
-
-def _transformed(stack: LazyStack) -> LazyStack:
-    """The whole stack transformed when the first slice is asked for, and kept."""
-    kept: list[NDArray[Any]] = []
-
-    def load(index: int) -> NDArray[Any]:
-        if not kept:
-            spectrum = fft.ifft(fft.ifftshift(stack[:], axes=0), axis=0, norm="ortho")
-            kept.append(fft.fftshift(spectrum, axes=0).astype(np.complex64, copy=False))
-        return kept[0][index].copy()
-
-    return LazyStack(stack.shape, load)

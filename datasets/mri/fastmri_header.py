@@ -130,12 +130,13 @@ def format_header(
     spacing_mm: tuple[float, float, float],
     recon: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
+    partitions: int = 1,
 ) -> str:
     """A minimal header for k-space of `shape` (H, W).
 
     spacing_mm: of (column, row, slice). recon: (rows, columns) of the final image, smaller than
     `shape` where the field of view was oversampled. columns: first and one past the last measured
-    one where others are zero padding. Default: all of `shape`.
+    one where others are zero padding. Default: all of `shape`. partitions: along kz, one for slices.
     """
     width = shape[1]
     across, down, through = spacing_mm
@@ -145,8 +146,8 @@ def format_header(
     for name, (rows, cols) in (("encodedSpace", shape), ("reconSpace", recon or shape)):
         space = ET.SubElement(encoding, name)
         for tag, values in (
-            ("matrixSize", (rows, cols, 1)),
-            ("fieldOfView_mm", (rows * down, cols * across, through)),
+            ("matrixSize", (rows, cols, partitions)),
+            ("fieldOfView_mm", (rows * down, cols * across, partitions * through)),
         ):
             item = ET.SubElement(space, tag)
             for axis, value in zip("xyz", values, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from restore.operators.mri.trajectories import Trajectory
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.datasets.mri.middle import Middle
     from restore.operators.base import LinearOperator
 
 
@@ -46,11 +47,20 @@ class NonCartesianScan(EncodedScan):
 
         return NonCartesianMRI(maps, self.trajectory)
 
-    def centre(self, kspace: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
-        """`gridded_centre`. Raises ConfigError."""
+    def middle(self, item: int) -> Middle:
+        """Of the Cartesian grid (`gridded_centre`); a volume is split along z. Raises ConfigError."""
+        import torch
+
+        from restore.datasets.mri.middle import middle_of_slice, middle_of_volume
         from restore.operators.mri.regridding import gridded_centre
 
-        return gridded_centre(kspace, self.trajectory, self.matrix)
+        kspace = torch.from_numpy(self.kspace[item])
+        lines, box = gridded_centre(kspace, self.trajectory, self.matrix)
+        there: tuple[Any, ...] = (..., *box)
+        block = lines[there]
+        if self.whole:
+            return middle_of_volume(block, (box[0], box[1], box[2]), self.matrix)
+        return middle_of_slice(block, (box[0], box[1]), (self.matrix[0], self.matrix[1]))
 
     def radius(self) -> NDArray[np.float64]:
         """Root sum of squares of the coordinates over half the matrix."""

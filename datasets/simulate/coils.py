@@ -13,6 +13,9 @@ from restore.errors import ConfigError
 COIL_RADIUS = 1.5
 """Distance of the coils from the centre, in half fields of view (the corners lie at 1.41)."""
 
+RING_LEVEL = 0.7
+"""Height of the rings of `two_rings`, in half heights of the volume."""
+
 PHASE_ORDER = 2
 """Highest number of half cosine periods across the field of view in the simulated phase."""
 
@@ -36,6 +39,25 @@ def birdcage(
     angle = 2 * np.pi * np.arange(coils).reshape(-1, 1, 1) / coils
     sight = (x - radius * np.cos(angle)) + 1j * (y - radius * np.sin(angle))
     maps = np.exp(1j * (angle + np.angle(sight))) / np.abs(sight)
+    maps /= np.sqrt(np.sum(np.abs(maps) ** 2, axis=0))
+    return maps.astype(np.complex64)
+
+
+def two_rings(shape: tuple[int, int, int], coils: int) -> NDArray[np.complex64]:
+    """As `birdcage`, of a volume (D, H, W), its loops in turn above and below the middle: they tell slices apart too.
+
+    Returns complex64 (coils, D, H, W) with sum |S|^2 = 1. Raises ConfigError for fewer than one coil.
+    """
+    depth, height, width = shape
+    if coils < 1:
+        raise ConfigError(f"at least one coil is needed, got {coils}")
+    z, y, x = _axis(depth)[:, None, None], _axis(height)[:, None], _axis(width)
+    number = np.arange(coils).reshape(-1, 1, 1, 1)
+    angle = 2 * np.pi * number / coils
+    level = RING_LEVEL * (1 - 2 * (number % 2)) if coils > 1 else 0 * number
+    sight = (x - COIL_RADIUS * np.cos(angle)) + 1j * (y - COIL_RADIUS * np.sin(angle))
+    distance = np.sqrt(np.abs(sight) ** 2 + (z - level) ** 2)
+    maps = np.exp(1j * (angle + np.angle(sight))) / distance
     maps /= np.sqrt(np.sum(np.abs(maps) ** 2, axis=0))
     return maps.astype(np.complex64)
 

@@ -26,7 +26,7 @@ from restore.datasets.content_hash import sha256_of
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
 from restore.datasets.mri.calibration import calibration_lines
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri import read_fastmri
+from restore.datasets.mri.fastmri import read_slices
 from restore.datasets.mri.fastmri_folder import find_volumes
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
@@ -231,7 +231,7 @@ class FastMRIVolume(FastMRIFolder):
     def open(self, volume: str, setting: Setting, run: Path) -> Case | None:
         """The undersampled volume. Reads its target and a few slices; maps are made when they are asked for."""
         path = self.path(volume)
-        full, facts = read_fastmri(path), read_facts(path)
+        full, facts = read_slices(path), read_facts(path)
         if facts.own_mask and _nominal(path, facts) != setting.values["acceleration"]:
             return None
         mask, low = (full.mask, None) if facts.own_mask else self._mask(full, facts, setting)

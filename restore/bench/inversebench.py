@@ -24,7 +24,7 @@ from restore.bench.protocol import Setting
 from restore.bench.store import place_of
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri import read_fastmri
+from restore.datasets.mri.fastmri import read_slices
 from restore.datasets.mri.oversampling import remove_readout_oversampling
 from restore.datasets.mri.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
@@ -121,7 +121,7 @@ class InverseBenchMRI(FastMRIFolder):
             )  # fmt: skip
         if facts.own_mask:
             return None
-        source = read_fastmri(path)
+        source = read_slices(path)
         measured = measured_columns(source)
         which = self._slices(source)
         full = resized(source, which, min(self.size, *source.shape[-2:]) // 2 * 2)

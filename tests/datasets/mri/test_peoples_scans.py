@@ -240,8 +240,7 @@ def test_partitions_are_transformed_along_z(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="8 partitions along kz, the file holds 6"):
         open_scan(write(tmp_path / "c.h5", along_z[1:7], ismrmrd_header=deep))
     along_z[1, ..., 10] = 0
-    with pytest.raises(InputError, match="undersampled along kz"):
-        open_scan(write(tmp_path / "d.h5", along_z, ismrmrd_header=deep))
+    assert open_scan(write(tmp_path / "d.h5", along_z, ismrmrd_header=deep)).whole
 
 
 @pytest.mark.parametrize("shape", [(96, 80), (95, 81)])

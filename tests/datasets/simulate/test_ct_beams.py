@@ -96,7 +96,8 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     head = ct_phantom((6, 24, 24))
     write(head, tmp_path / "volume.nii.gz")
-    (block,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    text = PAGE.read_text(encoding="utf-8").partition("### Fans, cones")[2]
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for command in block.splitlines():
         done = CliRunner().invoke(app, command.split()[1:])
         assert done.exit_code == 0, f"{command}\n{done.stderr}"

@@ -1,0 +1,187 @@
+"""Cartesian k-space of a volume that is undersampled along both phase encodings, as a scan.
+
+Made by the readers and simulators of k-space encoded along three axes; what is done with it stands in `encoded`. Where
+all partitions along kz were measured alike, the slices come apart by a transform along z (`partitions`), and the scan
+is one of slices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.datasets.median_deviation import std_by_median
+from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
+from restore.datasets.stack import LazyStack
+from restore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from restore.datasets.mri.channels import Whitening
+    from restore.datasets.mri.middle import Middle
+    from restore.operators.mri.multicoil import MultiCoilMRI
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CartesianVolumeScan(EncodedScan):
+    """y = mask F(S x) + n of one volume, F the centred orthonormal transform along three axes.
+
+    partitions: complex64 (D, coils, H, W), k-space as it is stored, zero outside the mask: kz in front, rows along the
+    readout, columns along the other phase encoding. mask: boolean, broadcastable to (D, H, W). slice_maps: complex64
+    (D, coils, H, W) of the image's slices with sum |S|^2 = 1, or None. `kspace` and `maps` are these as one item,
+    (1, coils, D, H, W). The other fields are those of every `EncodedScan`.
+    """
+
+    suspects: ClassVar[str] = (
+        "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
+        "elsewhere, frequencies other than the scanner's, or a noise level that is too small"
+    )
+
+    partitions: LazyStack
+    mask: NDArray[np.bool_]
+    slice_maps: LazyStack | None = None
+    kspace: LazyStack = dataclasses.field(init=False)
+    maps: LazyStack | None = dataclasses.field(init=False)
+    matrix: tuple[int, ...] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        depth, _, height, width = self.partitions.shape
+        object.__setattr__(self, "kspace", as_item(self.partitions))
+        object.__setattr__(
+            self, "maps", None if self.slice_maps is None else as_item(self.slice_maps)
+        )
+        object.__setattr__(self, "matrix", (depth, height, width))
+
+    @property
+    def sampling(self) -> str:
+        """The pattern and how much it keeps."""
+        pattern = str(self.settings.get("mask", "as measured"))
+        whole = self.sampled
+        return f"{pattern} in three dimensions, {np.count_nonzero(whole)} of {whole.size} samples"
+
+    @property
+    def difficulty(self) -> dict[str, float | str]:
+        """Acceleration, points of the plane of phase encodings, and whether coils tell places apart."""
+        rate = self.sampled.size / max(int(np.count_nonzero(self.sampled)), 1)
+        coils = "one" if self.shape[1] == 1 else "several"
+        return {"acceleration": round(rate, 3), "lines": "points in 3-D", "coils": coils}
+
+    @cached_property
+    def sampled(self) -> NDArray[np.bool_]:
+        """The mask in full, (D, H, W)."""
+        return np.broadcast_to(self.mask, self.matrix)
+
+    def operator(self, maps: Tensor) -> MultiCoilMRI:
+        """`MultiCoilMRI` of volumes."""
+        import torch
+
+        from restore.operators.mri.multicoil import MultiCoilMRI
+
+        mask = torch.from_numpy(np.array(self.mask)).to(maps.device)
+        return MultiCoilMRI(maps, mask, image_ndim=3)
+
+    def middle(self, item: int) -> Middle:
+        """Of the box that was fully sampled, split along z.
+
+        Splitting along the readout instead, where each place is a problem of two dimensions without weights, gave maps
+        that lie farther off: the few lines of two phase encodings tell less than those of one with the readout. Raises
+        ConfigError.
+        """
+        import torch
+
+        from restore.datasets.mri.calibration import calibration_lines, is_enough
+        from restore.datasets.mri.middle import middle_of_volume
+
+        axis, along = self._readout()
+        plane = np.logical_or.reduce(self.sampled, axis=axis)
+        box = list(calibration_lines(plane, (plane.shape[0], plane.shape[1])))
+        box.insert(axis, along)
+        z, rows, columns = box
+        if not (is_enough((rows, columns)) and is_enough((z, rows))):
+            lines = " x ".join(str(part.stop - part.start) for part in box)
+            raise ConfigError(
+                f"the fully sampled middle of k-space is {lines}: too little to estimate coil maps from"
+            )
+        block = np.stack(
+            [self.partitions[d][:, rows, columns] for d in range(z.start, z.stop)], axis=1
+        )
+        return middle_of_volume(torch.from_numpy(block), (z, rows, columns), self.matrix)
+
+    def _readout(self) -> tuple[int, slice]:
+        """The axis along which every line was measured alike, rows first, and from where to where.
+
+        Raises ConfigError where there is none.
+        """
+        for axis in (1, 2, 0):
+            along = self.sampled.any(axis=tuple(a for a in range(3) if a != axis))
+            across = self.sampled.any(axis=axis, keepdims=True)
+            shape = [-1 if a == axis else 1 for a in range(3)]
+            if np.array_equal(along.reshape(shape) & across, self.sampled):
+                return axis, _run(np.asarray(along))
+        raise ConfigError(
+            "the lines of k-space were measured differently along all three axes: no readout is whole"
+        )
+
+    def radius(self) -> NDArray[np.float64]:
+        """Root sum of squares of the coordinates over half the matrix, NaN where nothing was measured."""
+        squares = np.zeros(self.matrix)
+        for axis, n in enumerate(self.matrix):
+            shape = [-1 if a == axis else 1 for a in range(3)]
+            squares += np.square((np.arange(n) - n // 2) / max(n / 2, 1)).reshape(shape)
+        return np.where(self.sampled, np.sqrt(squares), np.nan)
+
+    def measured_noise(self) -> float | None:
+        """The level of the outermost samples, signal there included; None where they are too few."""
+        radius = self.radius()
+        far = radius >= np.nanquantile(radius, 1 - CORNER_FRACTION)
+        found = [self.partitions[d][:, far[d]] for d in range(len(far)) if far[d].any()]
+        samples = np.concatenate(found, axis=1)
+        if samples.shape[1] < MIN_SAMPLES:
+            return None
+        parts = np.concatenate([samples.real, samples.imag], axis=1).astype(np.float64)
+        level = float(np.sqrt(np.mean(std_by_median(parts, axis=1) ** 2)))
+        return level if np.isfinite(level) and level > 0 else None
+
+    def _whitening(self, level: float | None) -> Whitening | None:
+        """By the noise scan, else by what partitions show of air."""
+        from restore.datasets.mri.artefacts import faults_of
+        from restore.datasets.mri.channels import whitening_of
+
+        for d in range(len(self.partitions)):
+            for fault in faults_of(self.partitions[d], self.sampled[d]):
+                self.note(f"partition {d}: {fault}")
+        return whitening_of(
+            self.partitions, self.sampled, self.noise_scan, level, self.path, self.notes
+        )
+
+
+def as_item(stack: LazyStack) -> LazyStack:
+    """Partitions or slices (D, coils, H, W) as one volume (1, coils, D, H, W)."""
+    depth, coils, height, width = stack.shape
+
+    def load(index: int) -> NDArray[np.complex64]:
+        volume = np.empty((coils, depth, height, width), np.complex64)
+        for d in range(depth):
+            volume[:, d] = stack[d]
+        return volume
+
+    return LazyStack((1, coils, depth, height, width), load)
+
+
+def _run(measured: NDArray[np.bool_]) -> slice:
+    """The run of measured places about the middle. Raises ConfigError where the middle is none of them."""
+    n = measured.size
+    gaps = np.flatnonzero(~measured)
+    if not measured[n // 2]:
+        raise ConfigError(
+            "the middle of k-space was not measured: coil maps cannot be estimated from it"
+        )
+    return slice(
+        int(gaps[gaps < n // 2].max(initial=-1)) + 1, int(gaps[gaps > n // 2].min(initial=n))
+    )
