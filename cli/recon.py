@@ -53,6 +53,13 @@ def command(
     maps: Annotated[
         str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
     ] = "auto",
+    coils_virtual: Annotated[
+        str,
+        typer.Option(
+            metavar="N[:geometric]",
+            help="MRI: compress the channels to N virtual coils, by SVD or along a fully sampled readout.",
+        ),
+    ] = "",
     keep_phase: Annotated[
         bool, typer.Option("--keep-phase", help="Leave the image phase in the image.")
     ] = False,
@@ -137,8 +144,9 @@ def command(
     for path in (out, std_path(out), interval_path(out)) if samples > 1 else (out,):
         check_output(path, *inputs, overwrite=True, probe=False)
     options = from_settings(ReconOptions, {
-        "maps": maps, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
-        "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre, "precision": precision,
+        "maps": maps, "coils_virtual": coils_virtual, "remove_phase": not keep_phase, "noise_std": noise_std,
+        "samples": samples, "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
+        "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

@@ -48,6 +48,9 @@ class SetupOptions:
         "per real channel in the scan's units, 0: none, None: the file's or estimated",
         at_least=0,
     )
+    coils_virtual: str = setting(
+        "", "MRI: virtual coils in the place of all, such as 12 or 12:geometric"
+    )
     projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
     find_centre: bool = setting(
         False, "CT: put the axis of rotation where the data say, not where the file says"

@@ -100,6 +100,14 @@ def test_the_commands_on_run_files_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "restored.png").read_bytes()
 
 
+def test_the_examples_on_coils_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every example of docs/coils.md prints what it finds."""
+    text = DOCS.with_name("coils.md").read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, "coils.md", "exec"), {})  # noqa: S102
+        assert capsys.readouterr().out
+
+
 def test_the_table_of_the_page_on_fetching_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

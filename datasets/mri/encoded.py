@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.cropping import center_crop
+from restore.datasets.mri.virtual_coils import VirtualCoils
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from restore.datasets.mri.channels import Whitening
     from restore.datasets.mri.middle import Middle
     from restore.operators.base import LinearOperator
+    from restore.operators.mri.coil_compression import CoilCompression
     from restore.problem import Problem
     from restore.scaling import Scaling
 
@@ -35,6 +38,9 @@ OUTERMOST = 0.95
 
 LEAST_SAMPLES = 32
 """There, below which a level would be a guess."""
+
+INNERMOST = 2**15
+"""Samples, those nearest to the centre of k-space, that virtual coils are made of."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +56,7 @@ class EncodedScan(Scan):
     kind = "mri"
     modality: ClassVar[str] = "MR"
     holds: ClassVar[str] = "k-space"
-    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std")
+    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std", "coils_virtual")
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "a trajectory in other units or axes, or that the gradients did not follow, coil maps that are not this "
@@ -165,15 +171,40 @@ class EncodedScan(Scan):
             level = whitening.level_of(level, told)
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
-        return EncodedSetup(
+        setup = EncodedSetup(
             scaling=self._scaling(maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, remove_phase=options.remove_phase, whitening=whitening,
+            virtual=VirtualCoils.parse(options.coils_virtual),
         )  # fmt: skip
+        self._note_virtual(setup)
+        return setup
 
     def _check(self, options: SetupOptions) -> None:
-        """Whether there are maps or a middle of k-space to estimate them from, in the first item."""
+        """Whether there are channels to compress, maps or a middle of k-space to estimate them from, in the first
+        item."""
+        virtual = VirtualCoils.parse(options.coils_virtual)
+        if virtual is not None:
+            virtual.check(self.path, self.shape[1], None)
         self.seen_middle(0, needed=self._given_maps(options) is None)
+
+    def _note_virtual(self, setup: EncodedSetup) -> None:
+        """Say what the virtual coils leave out of each item. Raises ConfigError for more of them than channels."""
+        virtual, whitening = setup.virtual, setup.whitening
+        if virtual is None:
+            return
+        coils = self.shape[1] if whitening is None else len(whitening.matrix)
+        virtual.check(self.path, coils, None)
+        found = [setup.compression(setup.white(self.kspace[i])) for i in range(len(self.kspace))]
+        self.note(virtual.note(coils, [one.dropped for one in found if one is not None]))
+
+    @cached_property
+    def innermost(self) -> NDArray[np.intp]:
+        """Of the samples of an item, flat, the `INNERMOST` that lie nearest to the centre of k-space."""
+        radius = self.radius().reshape(-1)
+        if radius.size <= INNERMOST:
+            return np.arange(radius.size)
+        return np.argpartition(radius, INNERMOST)[:INNERMOST]
 
     def _whitening(self, level: float | None) -> Whitening | None:
         """Virtual channels of equal noise by the noise scan, or None where nothing is to be done or known.
@@ -240,13 +271,15 @@ class EncodedSetup(Setup):
     """How problems are made of such k-space.
 
     maps: of the scan, None to estimate them by ESPIRiT. remove_phase: put the low-resolution phase into the maps,
-    so that the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None.
+    so that the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None. virtual:
+    coils in the place of the whitened channels, or None.
     """
 
     scan: EncodedScan
     maps: LazyStack | None
     remove_phase: bool
     whitening: Whitening | None = None
+    virtual: VirtualCoils | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`, all of them where they are one volume. Raises InputError."""
@@ -255,26 +288,41 @@ class EncodedSetup(Setup):
         from restore.problem import Problem
 
         scan = self.scan
-        items = range(1) if scan.whole else which
-        maps = torch.stack([self._maps(item) for item in items])
-        kspace = torch.stack(
-            [torch.from_numpy(whitened(self.whitening, scan.kspace[item])) for item in items]
-        )
+        items = [self._item(item) for item in (range(1) if scan.whole else which)]
+        kspace, maps = (torch.stack(parts) for parts in zip(*items, strict=True))
         if scan.whole:
-            maps, kspace = maps[0], kspace[0]
+            kspace, maps = kspace[0], maps[0]
         operator = scan.operator(maps.to(device))
         return Problem(kspace.to(device), operator, self.noise, self.scaling, scan.ids(which))
 
-    def _maps(self, item: int) -> Tensor:
-        """(coils, *matrix) of the file or by ESPIRiT, with the image's phase if it is to be removed."""
+    def white(self, values: NDArray[Any]) -> Tensor:
+        """Samples or maps (coils, ...) as the whitened channels see them."""
         import torch
 
+        return torch.from_numpy(whitened(self.whitening, values))
+
+    def compression(self, kspace: Tensor) -> CoilCompression | None:
+        """Of an item (coils, *samples), whitened, to virtual coils; None where all are kept."""
+        if self.virtual is None:
+            return None
+        return self.virtual.of(kspace.flatten(1)[:, self.scan.innermost], None, None)
+
+    def _item(self, item: int) -> tuple[Tensor, Tensor]:
+        """Samples (coils, *samples) and maps (coils, *matrix) as the problem has them: whitened and compressed."""
+        kspace = self.white(self.scan.kspace[item])
+        compression = self.compression(kspace)
+        if compression is not None:
+            kspace = compression.samples(kspace)
+        return kspace, self._maps(item, compression)
+
+    def _maps(self, item: int, compression: CoilCompression | None) -> Tensor:
+        """(coils, *matrix) of the file or by ESPIRiT, with the image's phase if it is to be removed."""
         from restore.operators.mri.coil_maps import fold_phase, image_phase
 
         middle = self.scan.seen_middle(item, needed=self.maps is None)
-        given = None
-        if self.maps is not None:
-            given = torch.from_numpy(whitened(self.whitening, self.maps[item]))
+        given = None if self.maps is None else self.white(self.maps[item])
+        if given is not None and compression is not None:
+            given = compression.maps(given)
         if middle is None or (given is not None and not self.remove_phase):
             assert given is not None  # noqa: S101  (for the type checker: a middle was needed without maps)
             if self.remove_phase:
@@ -282,9 +330,10 @@ class EncodedSetup(Setup):
                     "too few calibration lines to see the image's phase: it stays in the image"
                 )
             return given
-        white = middle
-        if self.whitening is not None:
-            white = dataclasses.replace(middle, samples=_each(self.whitening, middle.samples))
+        seen = self.white(middle.samples.movedim(1, 0).numpy())
+        if compression is not None:
+            seen = compression.maps(seen)
+        white = dataclasses.replace(middle, samples=seen.movedim(0, 1))
         reference = white.principal()
         found = middle.samples.new_empty((white.samples.shape[1], *self.scan.matrix))
         by_slice = _by_slice(found)
@@ -326,10 +375,3 @@ def whitened(whitening: Whitening | None, values: NDArray[Any]) -> NDArray[Any]:
 def _by_slice(values: Tensor) -> Tensor:
     """(coils, H, W) or (coils, D, H, W) as (slices, coils, H, W), without a copy."""
     return values.unsqueeze(0) if values.ndim == 3 else values.movedim(1, 0)
-
-
-def _each(whitening: Whitening, samples: Tensor) -> Tensor:
-    """(slices, coils, h, w) as the whitened channels see it."""
-    import torch
-
-    return torch.from_numpy(whitening.apply(samples.numpy()))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
 from restore.datasets.mri.sampling import slice_mask
+from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from restore.datasets.mri.channels import Whitening
     from restore.noise import Noise
+    from restore.operators.mri.coil_compression import CoilCompression
     from restore.operators.mri.coil_maps import Region
     from restore.problem import Problem
     from restore.scaling import Scaling
@@ -55,7 +57,7 @@ class MRIScan(Scan):
     kind = "mri"
     modality: ClassVar[str] = "MR"
     holds: ClassVar[str] = "k-space"
-    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std")
+    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std", "coils_virtual")
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
@@ -153,16 +155,35 @@ class MRIScan(Scan):
         if options.remove_phase and None in regions:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         levels = tuple(level * a for a in apart) if level else ()
-        return MRISetup(
+        setup = MRISetup(
             scaling=self._scaling(regions, maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
             levels=levels, shade=None if whitening is None or maps is not None else self._shade(whitening, regions),
+            virtual=VirtualCoils.parse(options.coils_virtual),
         )  # fmt: skip
+        self._note_virtual(setup)
+        return setup
+
+    def _note_virtual(self, setup: MRISetup) -> None:
+        """Say what the virtual coils leave out of each slice. Raises ConfigError for more of them than channels."""
+        virtual, whitening = setup.virtual, setup.whitening
+        if virtual is None:
+            return
+        coils = self.shape[1] if whitening is None else len(whitening.matrix)
+        virtual.check(self.path, coils, readout_axis(self.mask))
+        dropped = []
+        for index in range(self.n_slices):
+            found = setup.compression(setup.white(self.kspace[index]), index)
+            dropped.append(0.0 if found is None else found.dropped)
+        self.note(virtual.note(coils, dropped))
 
     def _check(self, options: SetupOptions) -> None:
-        """Whether there are maps, or lines to estimate them from; reads nothing."""
+        """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""
         self._regions(needed=self._given_maps(options) is None)
+        virtual = VirtualCoils.parse(options.coils_virtual)
+        if virtual is not None:
+            virtual.check(self.path, self.shape[1], readout_axis(self.mask))
 
     def _given_maps(self, options: SetupOptions) -> LazyStack | None:
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
@@ -304,7 +325,7 @@ class MRISetup(Setup):
     all slices or one each, None where there is none. remove_phase: put the low-resolution phase into the maps, so that
     the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None; shade: what maps
     by ESPIRiT are then multiplied by, None for the brightness of the real channels at each place. levels: of the noise
-    of each slice, empty for one of all.
+    of each slice, empty for one of all. virtual: coils in the place of the whitened channels, or None.
     """
 
     scan: MRIScan
@@ -314,6 +335,7 @@ class MRISetup(Setup):
     whitening: Whitening | None = None
     levels: tuple[float, ...] = ()
     shade: float | None = None
+    virtual: VirtualCoils | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
@@ -322,21 +344,27 @@ class MRISetup(Setup):
         from restore.operators.mri.multicoil import MultiCoilMRI
         from restore.problem import Problem
 
-        measured = self.scan.kspace[which.start : which.stop]
-        clean = measured if self.whitening is None else self.whitening.apply(measured)
-        kspace = torch.from_numpy(clean).to(device)
-        if len(self.regions) == 1:
-            maps = self._maps(which, kspace, measured, self.regions[0])
-        else:
-            parts = [
-                self._maps(range(i, i + 1), kspace[k : k + 1], measured[k : k + 1], self.regions[i])
-                for k, i in enumerate(which)
-            ]
-            maps = torch.cat(parts)
+        slices = [self._slice(index, device) for index in which]
+        kspace, maps = (torch.stack(parts) for parts in zip(*slices, strict=True))
         mask = self.scan.mask
         mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
         operator = MultiCoilMRI(maps, torch.from_numpy(np.array(mask)).to(device))
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
+
+    def compression(self, kspace: Tensor, index: int) -> CoilCompression | None:
+        """Of a slice (coils, H, W), whitened, to virtual coils; None where all are kept."""
+        if self.virtual is None:
+            return None
+        return self.virtual.of(kspace, readout_axis(self.scan.mask), self._region(index))
+
+    def white(self, values: NDArray[Any]) -> Tensor:
+        """Samples or maps (coils, H, W) as the whitened channels see them."""
+        import torch
+
+        return torch.from_numpy(values if self.whitening is None else self.whitening.apply(values))
+
+    def _region(self, index: int) -> Region | None:
+        return self.regions[index if len(self.regions) > 1 else 0]
 
     def _noise(self, which: range) -> Noise | None:
         """That of all slices, or of these."""
@@ -348,24 +376,24 @@ class MRISetup(Setup):
             return self.noise
         return noise_model(torch.tensor([self.levels[i] for i in which])[:, None, None, None])
 
-    def _maps(
-        self, which: range, kspace: Tensor, measured: NDArray[Any], region: Region | None
-    ) -> Tensor:
-        """Of the file or by ESPIRiT, seen by the whitened channels, with the image's phase if it is to be removed."""
-        import torch
-
+    def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """k-space and maps (coils, H, W) of a slice as the problem has them: whitened, compressed, and with the image's
+        phase in the maps if it is to be removed."""
         from restore.operators.mri.coil_maps import espirit, fold_phase, image_phase
 
-        if self.maps is None:
+        measured, region = self.scan.kspace[index], self._region(index)
+        kspace = self.white(measured).to(device)
+        maps = None if self.maps is None else self.white(self.maps[index]).to(device)
+        compression = self.compression(kspace, index)
+        if compression is not None:
+            kspace = compression.samples(kspace)
+            maps = None if maps is None else compression.maps(maps)
+        if maps is None:
             maps, _ = espirit(kspace, region)
             if self.shade is not None:
                 maps = maps * self.shade
             elif self.whitening is not None and region is not None:
                 maps = maps * self.whitening.shading(measured, region).to(maps.device).unsqueeze(-3)
-        else:
-            given = self.maps[which.start : which.stop]
-            given = given if self.whitening is None else self.whitening.apply(given)
-            maps = torch.from_numpy(given).to(kspace.device)
         if self.remove_phase and region is not None:
             maps = fold_phase(maps, image_phase(kspace, maps, region))
-        return maps
+        return kspace, maps

@@ -109,10 +109,10 @@ class ReconJob:
         weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
         options = dataclasses.asdict(self.options)
         del options["trace"]  # looks on, changes nothing
-        if options["precision"] == "auto":
-            del options[
-                "precision"
-            ]  # as the records that know of no other; `_work` tells devices apart
+        # As the records that know of no other; `_work` tells devices apart.
+        for name, default in (("precision", "auto"), ("coils_virtual", "")):
+            if options[name] == default:
+                del options[name]
         record = {
             "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
             "settings": self.settings, "weights": weights, "options": options,
@@ -427,7 +427,8 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
             "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed, "maps": options.maps,
-            "keep-phase": not options.remove_phase, "noise-std": options.noise_std, "repair": job.repair,
+            "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
+            "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
             "find-centre": options.find_centre, "device": str(device), "precision": precision,
             **job.like_which, "adapt": FIT if job.adapt == FIT else "",

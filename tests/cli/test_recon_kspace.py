@@ -49,6 +49,27 @@ def test_kspace_order(verb, tmp_path, kspace, order, found):
     assert "unknown k-space order 'mirrored'; known: centred" in wrong.stderr
 
 
+def test_virtual_coils_are_recorded_and_repeated(verb, tmp_path):
+    scan, out = write(tmp_path / "a.h5", MEASURED), tmp_path / "a.nii.gz"
+    told = ("--sampler", "cgsense", "--coils-virtual", "4:geometric")
+    done = verb("recon", scan, "-o", out, *told)
+    assert done.exit_code == 0, done.stderr
+    assert "6 channels compressed to 4 virtual coils (geometric)" in done.stderr
+    assert psnr(image(out), TRUTH) > 40
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["run"]["coils-virtual"] == "4:geometric"
+    again = tmp_path / "b.nii.gz"
+    assert verb("recon", scan, "--config", tmp_path / "a.json", "-o", again).exit_code == 0
+    np.testing.assert_array_equal(image(again), image(out))
+    for words, sentence in (
+        ("0", "at least one coil must be left"),
+        ("7", "--coils-virtual 1 to 6"),
+    ):
+        refused = verb("recon", scan, "-o", out, "--coils-virtual", words, "--sampler", "cgsense")
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
+
+
 WRONG: dict[str, Any] = {
     "maps of another array": {"sensitivity_maps": MAPS[None, :, ::-1]},
     "maps conjugated": {"sensitivity_maps": MAPS[None].conj()},
