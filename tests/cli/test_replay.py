@@ -51,6 +51,7 @@ OPTIONAL = {
         "select",
         "trajectory",
         "pattern",
+        "coils-virtual",
         "calibration",
         "adapt",
     },
