@@ -60,8 +60,8 @@ class VirtualCoils:
             )
         if self.kind == "geometric" and readout is None:
             raise ConfigError(
-                f"{path}: geometric coil compression needs lines that are measured in full along one axis, and there "
-                f"are none; --coils-virtual {self.number}:svd"
+                f"{path}: geometric coil compression is for Cartesian slices of lines that were measured in full along "
+                f"one axis; --coils-virtual {self.number}:svd"
             )
 
     def of(self, kspace: Tensor, readout: int | None, region: Region | None) -> CoilCompression:
