@@ -26,7 +26,10 @@ def command(
         typer.Argument(metavar="SCAN", help="K-space or a sinogram: `restore list datasets`."),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="OUT.nii.gz, or a folder for DICOM.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="OUT.nii.gz, OUT.tif, or a folder for DICOM."
+        ),
     ],
     *,
     sampler: Annotated[
@@ -98,6 +101,26 @@ def command(
     pattern: Annotated[
         Path | None, typer.Option(help="BART: the file that says which samples were measured.")
     ] = None,
+    projections: Annotated[
+        Path | None,
+        typer.Option(help="RTK: the projections that SCAN, a geometry, is of: a file or a folder."),
+    ] = None,
+    detector_pixel: Annotated[
+        float | None,
+        typer.Option(metavar="MM", help="CT: pitch of the detector where SCAN does not tell it."),
+    ] = None,
+    grid: Annotated[
+        str,
+        typer.Option(
+            metavar="SHAPE@MM",
+            help="CT: voxels, such as 64x256x256@0.5 (a slice: 256x256@0.5), of files that say none.",
+        ),
+    ] = "",
+    units: Annotated[str, typer.Option(help="CT: HU (as by default) or 1/mm.")] = "",
+    mu_water: Annotated[
+        float | None,
+        typer.Option(metavar="PER_MM", help="CT: attenuation of water in 1/mm, for HU."),
+    ] = None,
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose identity a DICOM OUT takes over.")
     ] = None,
@@ -153,6 +176,7 @@ def command(
         scan, out, named, sampling.preset, sampling.values(), prior, adapt, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, select=select, trajectory=trajectory, pattern=pattern, overwrite=overwrite,
+        projections=projections, detector_pixel=detector_pixel, grid=grid, units=units, mu_water=mu_water,
         interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class Scan(ABC):
     voxel (column, row, slice) -> RAS mm of the image of `image_shape`, or None. reference: float32
     (slices, *image_shape) in the units of the image, or None. source: geometry record of the source (kind, zooms,
     codes, modality, units). settings: how it was simulated (empty for measured data). notes: what a reader had to
-    assume or repair; grows while slices are read with a repair.
+    assume or repair; grows while slices are read with a repair. files: what is read beside `path`.
     """
 
     modality: ClassVar[str]
@@ -109,6 +109,7 @@ class Scan(ABC):
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
     @property
     @abstractmethod
@@ -175,6 +176,17 @@ class Scan(ABC):
     @abstractmethod
     def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
         """Images (..., *in_shape of the operator) as intensities (..., *image_shape) in `units`."""
+
+    def in_units(self, units: str, mu_water: float | None) -> Self:
+        """The same scan with images in other units; mu_water: of CT, 1/mm. "" and None leave them as they are.
+
+        Raises ConfigError for units that the images of this kind of scan do not have.
+        """
+        if units not in ("", self.units) or mu_water is not None:
+            raise ConfigError(
+                f"{self.path}: --units and --mu-water are for CT, this is a {self.modality} scan; leave them out"
+            )
+        return self
 
     @abstractmethod
     def _setup(self, options: SetupOptions) -> Setup: ...

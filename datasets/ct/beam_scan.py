@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.scan import Scan, Setup, SetupOptions
+from restore.datasets.ct.attenuation import AttenuationScan
+from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 from restore.operators.ct.beams import Beam
-from restore.operators.ct.geometry import mu_to_hu
 from restore.operators.ct.grid import VoxelGrid
 
 if TYPE_CHECKING:
@@ -31,16 +31,14 @@ RAYS_PER_BIN = {True: 2, False: 1}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class BeamScan(Scan):
+class BeamScan(AttenuationScan):
     """Line integrals on a detector that goes round, of slices (a fan) or of a volume.
 
     projections: float32, -log(counts / photons), without unit: (slices, views, columns) of a scan in the plane, whose
     slices share their geometry; else (views, rows, columns). geometry: the rays; grid: the voxels of a slice or of the
-    volume. photons: unattenuated counts a ray, or None. mu_water: 1/mm. The other fields are those of every `Scan`.
+    volume. The other fields are those of every `AttenuationScan`.
     """
 
-    kind = "ct"
-    modality: ClassVar[str] = "CT"
     holds: ClassVar[str] = "projections"
     takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
     first_look: ClassVar[str] = "fdk"
@@ -52,8 +50,6 @@ class BeamScan(Scan):
     projections: LazyStack
     geometry: Beam
     grid: VoxelGrid
-    mu_water: float
-    photons: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,11 +83,6 @@ class BeamScan(Scan):
         return rows * columns
 
     @property
-    def units(self) -> str:
-        """Hounsfield units."""
-        return "HU"
-
-    @property
     def direct_explains(self) -> bool:
         """Filtered backprojection is exact in the plane of the source alone: what it leaves of a cone is no alarm."""
         return self.grid.in_plane
@@ -102,7 +93,7 @@ class BeamScan(Scan):
         return f"{self.geometry.shape[0]} views, {self.geometry.kind}"
 
     def image_of(self, index: int) -> NDArray[np.float32]:
-        """The reference in HU; projections are no image. Raises InputError."""
+        """The reference; projections are no image. Raises InputError."""
         if self.reference is None:
             raise InputError(
                 self.path, "holds projections without reference images", "reconstruct it"
@@ -110,9 +101,8 @@ class BeamScan(Scan):
         return np.asarray(self.reference[index])
 
     def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
-        """HU of attenuation in 1/mm."""
-        hu: NDArray[np.float32] = mu_to_hu(samples, self.mu_water).float().cpu().numpy()
-        return hu
+        """Attenuation in `units`."""
+        return self._in_units(samples)
 
     def _check(self, options: SetupOptions) -> None:
         self._operator(options.projector)

@@ -98,17 +98,21 @@ def line_integrals(
 def _frame(
     file: h5py.File, path: Path, key: str, panel: tuple[int, ...]
 ) -> NDArray[np.float64] | None:
-    """The mean of the frames of that name, of the shape of the panel."""
     found = find_dataset(file, key)
-    if found is None:
-        return None
+    return None if found is None else mean_frame(found, path, key, panel)
+
+
+def mean_frame(
+    found: h5py.Dataset, path: Path, name: str, panel: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """The mean of frames (n, *panel), or the one of the panel's shape. Raises InputError, naming the data set."""
     if found.shape[-len(panel) :] != panel or found.ndim > len(panel) + 1 or 0 in found.shape:
         raise InputError(
-            path, f"'{key}' has shape {found.shape}", f"expected one frame {panel}, or several of them"
+            path, f"'{name}' has shape {found.shape}", f"expected one frame {panel}, or several of them"
         )  # fmt: skip
     values = np.asarray(found[()], np.float64)
     if not np.isfinite(values).all():
-        raise InputError(path, f"'{key}' holds NaN or infinite values", "leave such frames out")
+        raise InputError(path, f"'{name}' holds NaN or infinite values", "leave such frames out")
     return values if values.ndim == len(panel) else values.mean(0)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.attenuation import AttenuationScan
 from restore.datasets.ct.consistency import (
     Finding,
     centre_deviation,
@@ -22,10 +23,10 @@ from restore.datasets.ct.consistency import (
 )
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.plausibility import narrow_detector
-from restore.datasets.scan import Scan, Setup, SetupOptions
+from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
-from restore.operators.ct.geometry import ParallelBeam, mu_to_hu
+from restore.operators.ct.geometry import ParallelBeam
 
 if TYPE_CHECKING:
     import torch
@@ -44,16 +45,13 @@ ENOUGH_VIEWS = 24
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CTScan(Scan):
+class CTScan(AttenuationScan):
     """Parallel-beam line integrals of some slices.
 
     sinogram: float32 (slices, views, detectors), -log(counts / photons), dimensionless. geometry: the same for all
-    slices, lengths in mm. photons: unattenuated counts per ray, or None where unknown. mu_water: 1/mm, between
-    attenuation and HU. noise_std: of one air ray. The other fields are those of every `Scan`.
+    slices, lengths in mm. noise_std: of one air ray. The other fields are those of every `AttenuationScan`.
     """
 
-    kind = "ct"
-    modality: ClassVar[str] = "CT"
     holds: ClassVar[str] = "a sinogram"
     takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "find_centre")
     first_look: ClassVar[str] = "fbp"
@@ -64,8 +62,6 @@ class CTScan(Scan):
 
     sinogram: LazyStack
     geometry: ParallelBeam
-    mu_water: float
-    photons: float | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,11 +88,6 @@ class CTScan(Scan):
         return rows * columns
 
     @property
-    def units(self) -> str:
-        """Hounsfield units."""
-        return "HU"
-
-    @property
     def direct_explains(self) -> bool:
         """Filtered backprojection is streaks, which do not project to the views, where these are few or an arc.
 
@@ -118,7 +109,7 @@ class CTScan(Scan):
         return {"views": self.shape[1], "arc_deg": round(float(np.ptp(turns)) + gap, 3)}
 
     def image_of(self, index: int) -> NDArray[np.float32]:
-        """The reference in HU; line integrals are no image. Raises InputError."""
+        """The reference; line integrals are no image. Raises InputError."""
         if self.reference is None:
             raise InputError(
                 self.path, "holds a sinogram without reference images", "reconstruct it first"
@@ -126,12 +117,11 @@ class CTScan(Scan):
         return np.asarray(self.reference[index])
 
     def in_source_units(self, samples: Tensor) -> NDArray[np.float32]:
-        """HU of attenuation in 1/mm; of a larger image (`CTSetup`) its middle."""
+        """Attenuation in `units`; of a larger image (`CTSetup`) its middle."""
         rows, columns = self.geometry.shape
         top, left = ((n - m) // 2 for n, m in zip(samples.shape[-2:], (rows, columns), strict=True))
         inside = samples[..., top : top + rows, left : left + columns]
-        hu: NDArray[np.float32] = mu_to_hu(inside, self.mu_water).float().cpu().numpy()
-        return hu
+        return self._in_units(inside)
 
     def _setup(self, options: SetupOptions) -> CTSetup:
         """The noise model, the attenuation of the HU window as intensity scale, and a geometry that the data fit.

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.attenuation import assumed_water
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.hdf5_guard import attribute
 from restore.errors import InputError
@@ -38,7 +39,7 @@ class Stored(NamedTuple):
         mu_water, noise = self.mu_water, self.noise_std
         if mu_water is None:
             mu_water = MU_WATER_PER_MM
-            notes.append(f"mu_water is not in the file: {mu_water} per mm assumed")
+            notes.append(assumed_water(mu_water))
         if noise is None and self.photons is not None:
             noise = self.photons**-0.5
         if noise is None and (noise := sinogram_noise_std(views())) is not None:

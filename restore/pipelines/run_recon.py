@@ -77,6 +77,8 @@ class ReconJob:
     `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
     are not finite. kspace_order: of `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
     select: which image of raw data. trajectory, pattern: files of BART that belong to the scan.
+    projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
+    "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
     adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
     """
 
@@ -95,6 +97,11 @@ class ReconJob:
     select: str = ""
     trajectory: Path | None = None
     pattern: Path | None = None
+    projections: Path | None = None
+    detector_pixel: float | None = None
+    grid: str = ""
+    units: str = ""
+    mu_water: float | None = None
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
@@ -104,8 +111,8 @@ class ReconJob:
         """Whether deviation and interval are results."""
         return self.options.samples > 1 and self.quality == "standard"
 
-    def fingerprint(self) -> str:
-        """Hash of everything that shapes the result, the input's content included."""
+    def fingerprint(self, files: tuple[Path, ...] = ()) -> str:
+        """Hash of everything that shapes the result, the input's content included; files: read beside the scan."""
         weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
         options = dataclasses.asdict(self.options)
         del options["trace"]  # looks on, changes nothing
@@ -125,6 +132,12 @@ class ReconJob:
         halves = [other for path in read if path for other in other_half(path)]
         if halves:
             record["halves"] = [sha256_of(other) for other in halves]
+        if files:
+            record["files"] = [sha256_of(path) for path in files]
+        told = {
+            "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
+        }  # fmt: skip
+        record |= {name: value for name, value in told.items() if value not in (None, "")}
         if self.like_which:
             record["like_which"] = self.like_which
         if self.adapt:
@@ -164,8 +177,9 @@ def plan(job: ReconJob) -> Planned:
     job = dataclasses.replace(job, sampler=name, options=options)
     scan = open_scan(
         job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select,
-        trajectory=job.trajectory, pattern=job.pattern,
-    )  # fmt: skip
+        trajectory=job.trajectory, pattern=job.pattern, projections=job.projections,
+        detector_pixel=job.detector_pixel, grid=job.grid,
+    ).in_units(job.units, job.mu_water)  # fmt: skip
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)
@@ -175,7 +189,7 @@ def plan(job: ReconJob) -> Planned:
         check_adapt(job.adapt, job.prior, sampler)
     _check_name(job)
     scan.check(job.options)
-    planned = Planned(job, scan, sampler, job.fingerprint(), False, _identity(job, scan))
+    planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
     done = not job.overwrite and _is_done(planned)
     old: list[Path] = []
     notes: list[str] = []
@@ -236,6 +250,7 @@ def run(
             "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
+            "image": _image_record(planned.scan),
             **({"precision": record_of(job.options.precision, used)} if used else {}),
             **result.record, **quality_record(job.quality),
             **({} if interval is None else {"interval": interval.record}),
@@ -280,6 +295,12 @@ def interval_path(out: Path) -> Path:
 def _beside(out: Path, what: str) -> Path:
     suffix = name_suffix(out)
     return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")
+
+
+def _image_record(scan: Scan) -> dict[str, Any]:
+    """Units and place of the result, which not every format holds."""
+    place = None if scan.affine is None else scan.affine.tolist()
+    return {"units": scan.units, "affine": place}
 
 
 def _work(planned: Planned, device: torch.device) -> WorkFolder:
@@ -420,6 +441,7 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
         "recon",
         {
             "scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern,
+            "projections": job.projections,
             "adapt": Path(job.adapt) if job.adapt not in ("", FIT) else None,
             "calibration": job.interval.calibration,
         },
@@ -430,7 +452,8 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
-            "find-centre": options.find_centre, "device": str(device), "precision": precision,
+            "find-centre": options.find_centre, "detector-pixel": job.detector_pixel, "grid": job.grid,
+            "units": job.units, "mu-water": job.mu_water, "device": str(device), "precision": precision,
             **job.like_which, "adapt": FIT if job.adapt == FIT else "",
         },
         job.prior if sampler.prior_kinds else None,

@@ -54,6 +54,11 @@ OPTIONAL = {
         "coils-virtual",
         "calibration",
         "adapt",
+        "projections",
+        "detector-pixel",
+        "grid",
+        "units",
+        "mu-water",
     },
     "image": {"mask", "noise", "calibration"},
 }

@@ -187,6 +187,19 @@ def _projections(folder: Path) -> Path:
     return folder / "a.h5"
 
 
+def _dxchange(folder: Path) -> Path:
+    counts = np.full((4, 2, 16), 900, np.uint16)
+    with h5py.File(folder / "a.h5", "w") as file:
+        parts = {"data": counts, "data_white": counts + 100, "data_dark": counts[:1] // 9}
+        for name, values in parts.items():
+            file[f"exchange/{name}"] = values
+        file["exchange/data"].attrs["axes"] = "theta:y:x"
+        file["exchange/theta"] = np.arange(0, 180, 45.0)
+        file["exchange/theta"].attrs["units"] = "degrees"
+        file["measurement/instrument/detector/x_pixel_size"] = 1e-5
+    return folder / "a.h5"
+
+
 def _array(folder: Path) -> Path:
     parts = np.random.default_rng(0).normal(size=(2, 2, 2, 8, 8))
     np.save(folder / "a.npy", (parts[0] + 1j * parts[1]).astype(np.complex64))
@@ -408,6 +421,7 @@ TARGETS = (
     Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-projections", _projections, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("dxchange", _dxchange, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("npy", _array, _scan, (numpy_header, damaged_bytes)),
     Target("png", _picture("a.png"), read_image, (png_chunks, damaged_bytes)),
