@@ -16,7 +16,7 @@ from restore.operators.ct.views import Views
 _FORM = re.compile(r"(\d+(?:x\d+)+)@([0-9.eE+-]+)")
 
 
-def asked_grid(path: Path, text: str, ndim: int) -> VoxelGrid:
+def grid_of_words(path: Path, text: str, ndim: int) -> VoxelGrid:
     """The grid of "64x256x256@0.5": voxels along (slices,) rows and columns, and their pitch in mm, round the axis.
 
     ndim: 2 of a slice, 3 of a volume. Raises ConfigError.
@@ -38,7 +38,7 @@ def grid_for(path: Path, text: str, views: Views, notes: list[str]) -> VoxelGrid
     """The volume that is asked for, else the one that the views see, which a note tells. Raises ConfigError."""
     seen = seen_grid(views)
     if text:
-        asked = asked_grid(path, text, 3)
+        asked = grid_of_words(path, text, 3)
         return VoxelGrid(asked.shape, asked.voxel_mm, seen.centre_mm)
     size, pitch = "x".join(map(str, seen.shape)), " x ".join(f"{p:.4g}" for p in seen.voxel_mm)
     notes.append(

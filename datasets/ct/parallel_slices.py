@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.asked_grid import asked_grid
+from restore.datasets.ct.asked_grid import grid_of_words
 from restore.datasets.ct.attenuation import assumed_water
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.scan import CTScan
@@ -44,7 +44,7 @@ def parallel_scan(
     dz, du = pixel_mm
     shape, pitch = (bins, bins), du
     if grid:
-        asked = asked_grid(path, grid, 2)
+        asked = grid_of_words(path, grid, 2)
         shape, pitch = (asked.shape[0], asked.shape[1]), asked.voxel_mm[0]
     try:
         geometry = ParallelBeam(angles_rad, bins, du, shape, pitch, offset_mm)
