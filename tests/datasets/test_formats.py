@@ -218,7 +218,9 @@ def test_names_choose_the_writer(tmp_path):
     assert writer_for(tmp_path / "x").name == "DICOM series"
     (tmp_path / "v1.2").mkdir()
     assert writer_for(tmp_path / "v1.2").name == "DICOM series"
-    with pytest.raises(ConfigError, match=r"written as \.nii, \.nii\.gz, \.tif, \.tiff, or DICOM series into"):
+    with pytest.raises(
+        ConfigError, match=r"written as \.nii, \.nii\.gz, \.tif, \.tiff, or DICOM series into"
+    ):
         writer_for(tmp_path / "x.mgz")
 
 
