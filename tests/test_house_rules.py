@@ -19,7 +19,19 @@ from scipy.sparse.csgraph import connected_components
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ("restore", "operators", "datasets", "cli")
 ELSEWHERE = ("tests", "docs", "benchmarks", ".ci")
-BINARY = {".safetensors", ".npz", ".npy", ".h5", ".gz", ".dcm", ".png", ".jpg", ".tif", ".pyc"}
+BINARY = {
+    ".safetensors",
+    ".npz",
+    ".npy",
+    ".h5",
+    ".gz",
+    ".dcm",
+    ".png",
+    ".jpg",
+    ".tif",
+    ".pyc",
+    ".mha",
+}
 BINARY |= {".nbi", ".nbc"}  # what numba compiled
 
 FILE_LINES = 500

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 from restore.errors import ConfigError
+from restore.operators.ct.beams import Beam
 from restore.operators.ct.field_of_view import seen_grid
 from restore.operators.ct.grid import VoxelGrid
-from restore.operators.ct.views import Views
 
 _FORM = re.compile(r"(\d+(?:x\d+)+)@([0-9.eE+-]+)")
 
@@ -34,11 +34,13 @@ def grid_of_words(path: Path, text: str, ndim: int) -> VoxelGrid:
     return VoxelGrid(shape, pitch)
 
 
-def grid_for(path: Path, text: str, views: Views, notes: list[str]) -> VoxelGrid:
-    """The volume that is asked for, else the one that the views see, which a note tells. Raises ConfigError."""
-    seen = seen_grid(views)
+def grid_for(path: Path, text: str, beam: Beam, notes: list[str]) -> VoxelGrid:
+    """The voxels that are asked for, else those that the views see, which a note tells. Raises ConfigError."""
+    seen = seen_grid(beam.reduced())
+    if beam.in_plane:
+        seen = VoxelGrid(seen.shape[1:], seen.voxel_mm[1:])
     if text:
-        asked = grid_of_words(path, text, 3)
+        asked = grid_of_words(path, text, len(seen.shape))
         return VoxelGrid(asked.shape, asked.voxel_mm, seen.centre_mm)
     size, pitch = "x".join(map(str, seen.shape)), " x ".join(f"{p:.4g}" for p in seen.voxel_mm)
     notes.append(

@@ -11,10 +11,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
+from restore.datasets.ct.beam_volume import affine_of_grid
 from restore.datasets.ct.counts import line_integrals_of_counts
 from restore.datasets.ct.stored_values import NAMES, read_stored
 from restore.datasets.formats import Format
@@ -64,7 +64,7 @@ def read_beam_measurement(path: str | Path) -> BeamScan:
     scan = BeamScan(
         path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=stored.photons,
         noise_std=noise, slice_indices=record.slice_indices,
-        affine=_affine(grid) if record.affine is None else record.affine, reference=reference,
+        affine=affine_of_grid(grid) if record.affine is None else record.affine, reference=reference,
         source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
         notes=notes,
     )  # fmt: skip
@@ -150,14 +150,6 @@ def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _affine(grid: VoxelGrid) -> NDArray[np.float64]:
-    """Voxel (column, row, slice) to the scanner's (x, y, z): the orientation of the patient is not known."""
-    (nz, ny, nx), (dz, dy, dx), (z, y, x) = grid.shape3, grid.pitch3_mm, grid.centre3_mm
-    affine = np.diag([dx, -dy, dz, 1.0])
-    affine[:3, 3] = x - (nx - 1) / 2 * dx, y + (ny - 1) / 2 * dy, z - (nz - 1) / 2 * dz
-    return affine
 
 
 def _claims(content: Content) -> bool:

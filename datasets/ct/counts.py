@@ -22,6 +22,12 @@ from restore.errors import InputError
 MIN_COUNTS = 0.5
 """Of a ray without any: its logarithm exists then. The simulation's floor as well."""
 
+FEWEST_OF_AIR = 20.0
+"""Counts of air, in the median, below which values are shares of the light (a flat near 1) and not counts at all."""
+
+SMALLEST_SHARE = 1e-6
+"""Of the light, where values are shares of it: what a ray without any is taken for."""
+
 MOST_DEAD = 0.05
 """Share of pixels without light that a detector may have: more, and the frames are no flat and dark."""
 
@@ -74,16 +80,19 @@ def line_integrals(
         )  # fmt: skip
     if dead.any():
         notes.append(f"{int(dead.sum())} dead pixel(s) take the value of the nearest live one")
+    air = float(np.median(light[~dead]))
+    least = MIN_COUNTS if air >= FEWEST_OF_AIR else SMALLEST_SHARE * air
+    amount = (
+        "half a count" if air >= FEWEST_OF_AIR else f"a {1 / SMALLEST_SHARE:.0e}th of the light"
+    )
 
     def load(index: int) -> NDArray[Any]:
         at = index if in_plane else slice(None)
         none = np.zeros(()) if dark is None else dark[at]
         seen = counts.load(index) - none
-        if (seen < MIN_COUNTS)[..., ~dead[at]].any():
-            _once(
-                notes, "rays with less than half a count above the dark are taken as half a count"
-            )
-        lines = -np.log(np.maximum(seen, MIN_COUNTS) / np.where(dead[at], 1.0, light[at]))
+        if (seen < least)[..., ~dead[at]].any():
+            _once(notes, f"rays with less than {amount} above the dark are taken as {amount}")
+        lines = -np.log(np.maximum(seen, least) / np.where(dead[at], 1.0, light[at]))
         lines = lines[..., *_nearest(dead[at])] if dead[at].any() else lines
         if np.median(lines) < _BRIGHTER:
             raise InputError(

@@ -25,6 +25,7 @@ from restore.datasets.content import Content
 from restore.datasets.ct.counts import line_integrals, mean_frame
 from restore.datasets.ct.lost_rays import bridged
 from restore.datasets.ct.parallel_slices import parallel_scan
+from restore.datasets.ct.row_blocks import rows_as_slices
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
@@ -39,9 +40,6 @@ from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
 AXES = "theta:y:x"
-_BLOCK_BYTES = 1 << 26
-"""Of rows that are read together: a file in chunks of views is unpacked once for all of them."""
-
 _TURN = {math.pi: "half a turn", 2 * math.pi: "a turn"}
 _NEAR = (
     0.05  # of half a turn or a turn: a last view that stands at the end, or a few that are left out
@@ -81,34 +79,27 @@ def read_dxchange(
         )  # fmt: skip
     if dark is None:
         notes.append("no 'exchange/data_dark': the detector's dark level is taken as 0")
-    counts = _Rows(path, (rows, views, columns), repair, notes)
-    sinogram = line_integrals(LazyStack(counts.shape, counts.load), flat, dark, path, True, notes)
+    counts = _counts(path, (views, rows, columns), repair, notes)
+    sinogram = line_integrals(counts, flat, dark, path, True, notes)
     return parallel_scan(path, sinogram, angles, pixel, "dxchange", notes, grid=grid)
 
 
-class _Rows:
-    """Counts (views, columns) of one row of the detector after the other, read in blocks of rows."""
+def _counts(path: Path, shape: tuple[int, int, int], repair: str, notes: list[str]) -> LazyStack:
+    """(rows, views, columns) float64. Raises InputError, also for values that are not finite, when a row is read."""
 
-    def __init__(
-        self, path: Path, shape: tuple[int, int, int], repair: str, notes: list[str]
-    ) -> None:
-        self.path, self.shape, self.repair, self.notes = path, shape, repair, notes
-        self.first, self.block = 0, np.zeros((0, 0, 0))
+    def read_rows(first: int, stop: int) -> NDArray[Any]:
+        with open_hdf5(path) as file:
+            data = find_dataset(file, "exchange/data")
+            if data is None:
+                raise InputError(
+                    path, "'exchange/data' is gone", "do not change a file that is read"
+                )
+            return np.asarray(data[:, first:stop, :])
 
-    def load(self, index: int) -> NDArray[Any]:
-        """Row `index`, float64. Raises InputError for values that are not finite."""
-        if not 0 <= index - self.first < self.block.shape[1]:
-            rows, views, columns = self.shape
-            wide = max(1, _BLOCK_BYTES // (8 * views * columns))
-            self.first = index - index % wide
-            with open_hdf5(self.path) as file:
-                data = find_dataset(file, "exchange/data")
-                if data is None:
-                    raise InputError(self.path, "'exchange/data' is gone", "do not change it")
-                block = data[:, self.first : min(self.first + wide, rows), :]
-            self.block = np.asarray(block, np.float64)
-        values = self.block[:, index - self.first]
-        return checked_slice(values, self.path, index, self.repair, self.notes, bridged)
+    stored = rows_as_slices(shape, read_rows)
+    return LazyStack(
+        stored.shape, lambda k: checked_slice(stored[k], path, k, repair, notes, bridged)
+    )
 
 
 def _shape(file: h5py.File, path: Path) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ import pydicom
 import tifffile
 import torch
 import typer
+from fuzz import scanners
 from fuzz.mutators import (
     Mutator,
     csv_cells,
@@ -184,19 +185,6 @@ def _projections(folder: Path) -> Path:
         mu_water=0.02, noise_std=0.01, slice_indices=(0, 1),
     )  # fmt: skip
     write_beam_measurement(scan, folder / "a.h5")
-    return folder / "a.h5"
-
-
-def _dxchange(folder: Path) -> Path:
-    counts = np.full((4, 2, 16), 900, np.uint16)
-    with h5py.File(folder / "a.h5", "w") as file:
-        parts = {"data": counts, "data_white": counts + 100, "data_dark": counts[:1] // 9}
-        for name, values in parts.items():
-            file[f"exchange/{name}"] = values
-        file["exchange/data"].attrs["axes"] = "theta:y:x"
-        file["exchange/theta"] = np.arange(0, 180, 45.0)
-        file["exchange/theta"].attrs["units"] = "degrees"
-        file["measurement/instrument/detector/x_pixel_size"] = 1e-5
     return folder / "a.h5"
 
 
@@ -394,15 +382,20 @@ def _rows(folder: Path) -> Path:
     return folder / "results.csv"
 
 
-def _scan(path: Path) -> None:
-    scan = open_scan(path)
+def _scan(path: Path, **options: Any) -> None:
+    scan = open_scan(path, **options)
     scan.setup()
     for stack in (
         getattr(scan, name, None)
         for name in ("kspace", "sinogram", "projections", "maps", "reference")
     ):
         if stack is not None:
-            stack[0]
+            stack[0], stack[len(stack) // 2]
+
+
+def _scan_of_yaml(path: Path) -> None:
+    """Of a file that belongs to a stack of frames."""
+    _scan(path.with_name("a.yaml"))
 
 
 TARGETS = (
@@ -421,7 +414,14 @@ TARGETS = (
     Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-projections", _projections, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
-    Target("dxchange", _dxchange, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("dxchange", scanners.dxchange, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("projection-stack", scanners.stack, _scan, (yaml_lines, yaml_lines, damaged_bytes)),
+    Target("projection-frame", scanners.in_stack("view_0001.tif"), _scan_of_yaml, (damaged_head, damaged_bytes)),
+    Target("angle-table", scanners.in_stack("angles.txt"), _scan_of_yaml, (number_table, damaged_bytes)),
+    Target("skyscan", scanners.skyscan, _scan, (text_fields, text_fields, damaged_bytes)),
+    Target("nikon", scanners.nikon, _scan, (text_fields, text_fields, damaged_bytes)),
+    Target("rtk", scanners.rtk, lambda p: _scan(p, projections=p.with_suffix(".mha")), (damaged_head, damaged_bytes)),
+    Target("ct-pd", scanners.ct_pd, lambda p: _scan(p.parent), (dicom_elements, damaged_bytes)),
     Target("ct-hdf5", _ct, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("npy", _array, _scan, (numpy_header, damaged_bytes)),
     Target("png", _picture("a.png"), read_image, (png_chunks, damaged_bytes)),

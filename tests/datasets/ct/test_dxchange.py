@@ -104,6 +104,17 @@ def test_files_that_leave_a_doubt_are_refused(
         open_scan(written(tmp_path / "a.h5", units, **changes))
 
 
+def test_shares_of_the_light_are_no_counts(tmp_path: Path) -> None:
+    """Values that somebody divided by the flats: rays of less than half the light are none of half a count."""
+    shares = np.exp(-4 * np.repeat(lines()[:, None], ROWS, 1))
+    path = written(
+        tmp_path / "a.h5", data=shares, data_white=np.ones((1, ROWS, COLUMNS)), data_dark=None
+    )
+    found = open_scan(path).sinogram[0]
+    assert found.max() > 2  # far below half of the light
+    np.testing.assert_allclose(found, 4 * lines(), atol=COUNTED)
+
+
 def test_a_size_that_is_no_pixels_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
