@@ -85,12 +85,13 @@ class AdmmTV:
         iters: int,
         proximal: float | Tensor = 0.0,
         anchor: Tensor | None = None,
+        tol: float = 0.0,
         least_step: float = 0.0,
     ) -> Solution:
         """One ADMM pass with at most `iters` CG steps from x0; updates z and u, returns the new v.
 
         x0: the shape of rhs. proximal: adds proximal/2 ||v - anchor||^2 to the objective (anchor
-        is x0 if absent), a number or one per item. least_step: of CG, which ends it earlier.
+        is x0 if absent), a number or one per item. tol, least_step: of CG, which end it earlier.
         """
         rho = per_item(self.rho, self.rhs, self.item_ndim)
         pull = per_item(proximal, self.rhs, self.item_ndim)
@@ -104,7 +105,8 @@ class AdmmTV:
             shift = (rho if self.nonnegative else 0.0) + (pull if held else 0.0)
             return out + shift * v if held or self.nonnegative else out
 
-        solution = cg(system, b, x0, iters=iters, least_step=least_step, item_ndim=self.item_ndim)
+        rank = self.item_ndim
+        solution = cg(system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank)
         self._update(solution.x, rho)
         return solution
 

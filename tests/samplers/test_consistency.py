@@ -62,6 +62,27 @@ def test_cg_ends_when_the_rest_is_hidden_by_the_next_noise(problem, generator, m
     assert len(calls) > 55
 
 
+@pytest.mark.parametrize("volume", [False, True])
+def test_cg_ends_at_a_small_residual(problem, generator, monkeypatch, volume):
+    x0 = torch.randn(2, 24, 20, generator=generator, dtype=torch.complex64)
+
+    def step(residual: float):
+        if volume:
+            tv = SliceTV(1e-3, 0.1, "neumann")
+            return VolumeStep(problem, tv, cg_iters=60, cg_residual=residual)
+        return ProximalStep(problem, cg_iters=60, cg_residual=residual)
+
+    exact = step(0.0)(x0, SIGMA**2)
+    calls = counted(problem, monkeypatch)
+    got = step(1e-4)(x0, SIGMA**2)
+    assert len(calls) < 40
+    # I + w A^H A is not below one, so the error is not above the residual: 1e-4 of a right-hand side that is at most
+    # 1 + w ||A||^2 times as long as the image.
+    off = torch.linalg.vector_norm(got - exact) / torch.linalg.vector_norm(exact)
+    longest = 1 + SIGMA**2 * float(problem.data.lipschitz.max())
+    assert 0 < float(off) < 1e-4 * longest
+
+
 def test_a_level_without_noise_on_top_makes_all_steps(problem, generator, monkeypatch):
     x0 = torch.randn(2, 24, 20, generator=generator, dtype=torch.complex64)
     calls = counted(problem, monkeypatch)
@@ -83,4 +104,5 @@ def test_dds_with_fewer_steps_of_cg_draws_the_same_image(problem, monkeypatch):
 
 
 def test_published_settings_make_every_step():
-    assert all(DDS(**DDS.presets[p]).cg_tol == 0 for p in DDS.presets if p.startswith("published"))
+    published = [DDS(**DDS.presets[p]) for p in DDS.presets if p.startswith("published")]
+    assert all(dds.cg_tol == dds.cg_residual == 0 for dds in published)

@@ -164,7 +164,7 @@ def test_samplers_serve_kinds_tasks_and_abilities(name, operator, served):
         (ct() @ Identity(SHAPE), {"few_data": 1.2, "n_steps": 60}),
         (2.0 * ct(), {"few_data": 1.2}),
         (Diagonal(torch.ones(ct().out_shape), ct().out_shape) @ ct(), {"few_data": 1.2}),
-        (mri(), {"gamma_end": 1.5, "cg_iters": 20, "cg_tol": 0.0}),
+        (mri(), {"gamma_end": 1.5, "cg_iters": 20, "cg_tol": 0.0, "cg_residual": 2e-4}),
         (Identity(SHAPE), {"gamma": 1.0, "n_steps": 30}),
         (Inpainting(torch.ones(SHAPE), SHAPE), {"sigma_start": 1.0}),
         (Blur(gaussian(1.0), SHAPE), {"sigma_start": 0.3, "gamma_end": None}),

@@ -50,8 +50,8 @@ class ProximalStep:
 
     Where f has no scale (the noise is unknown, or there is none) and where weight is None, x0 is moved by `cg_iters`
     Krylov steps towards the data instead. term: by default the noise-weighted one. exact: in closed form where there
-    is one. cg_tol: see `least_step`. `result`: why the last solve stopped, the worst of its items
-    (`restore.linalg.conjugate_gradients.Result`).
+    is one. cg_tol: see `least_step`. cg_residual: CG ends at this residual, a share of the right-hand side.
+    `result`: why the last solve stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
     """
 
     def __init__(
@@ -62,10 +62,12 @@ class ProximalStep:
         term: DataTerm | None = None,
         exact: bool = True,
         cg_tol: float = 0.0,
+        cg_residual: float = 0.0,
     ) -> None:
         self.term, self.exact = problem.data if term is None else term, exact
         self.least_step = functools.partial(least_step, problem, self.term.item_ndim, cg_tol)
-        self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
+        self.cg_iters, self.cg_residual = cg_iters, cg_residual
+        self.result = int(Result.CONVERGED)
         self.weighted = problem.precision is not None or term is not None
 
     def __call__(self, x0: Tensor, weight: float | None, cover: float = 0.0) -> Tensor:
@@ -78,9 +80,9 @@ class ProximalStep:
                 return x0
             if self._closed is not None:
                 return self._closed(x0, weight)
-            least = self.least_step(cover)
+            least, tol = self.least_step(cover), self.cg_residual
             return self._kept(
-                data_step(self.term, x0, weight, iters=self.cg_iters, least_step=least)
+                data_step(self.term, x0, weight, iters=self.cg_iters, tol=tol, least_step=least)
             )
         return self._kept(krylov_step(self.term, x0, iters=self.cg_iters))
 
@@ -129,12 +131,13 @@ class VolumeStep:
 
     def __init__(
         self, problem: Problem, tv: SliceTV, *, cg_iters: int, term: DataTerm | None = None, unit: float = 1.0,
-        cg_tol: float = 0.0,
+        cg_tol: float = 0.0, cg_residual: float = 0.0,
     ) -> None:  # fmt: skip
         self.term = problem.data if term is None else term
         self.weighted = problem.precision is not None or term is not None
         self.admm = tv.splitting(self.term, problem, unit)
-        self.cg_iters, self.result = cg_iters, int(Result.CONVERGED)
+        self.cg_iters, self.cg_residual = cg_iters, cg_residual
+        self.result = int(Result.CONVERGED)
         self.least_step = functools.partial(least_step, problem, self.admm.item_ndim, cg_tol)
 
     def __call__(
@@ -148,6 +151,7 @@ class VolumeStep:
         if weight is not None and self.weighted:
             w, pull, least = weight, 1.0, self.least_step(cover)
             admm.normal, admm.rhs = (lambda v: w * self.term.normal(v)), w * self.term.rhs
-        solution = admm.step(x0, iters=self.cg_iters, proximal=pull, least_step=least)
+        tol = self.cg_residual
+        solution = admm.step(x0, iters=self.cg_iters, proximal=pull, tol=tol, least_step=least)
         self.result = int(solution.worst)
         return solution.x
