@@ -74,13 +74,13 @@ def test_cg_ends_at_a_small_residual(problem, generator, monkeypatch, volume):
 
     exact = step(0.0)(x0, SIGMA**2)
     calls = counted(problem, monkeypatch)
-    got = step(1e-4)(x0, SIGMA**2)
-    assert len(calls) < 40
-    # I + w A^H A is not below one, so the error is not above the residual: 1e-4 of a right-hand side that is at most
+    got = step(1e-3)(x0, SIGMA**2)
+    assert len(calls) < 55  # of 61
+    # I + w A^H A is not below one, so the error is not above the residual: 1e-3 of a right-hand side that is at most
     # 1 + w ||A||^2 times as long as the image.
     off = torch.linalg.vector_norm(got - exact) / torch.linalg.vector_norm(exact)
     longest = 1 + SIGMA**2 * float(problem.data.lipschitz.max())
-    assert 0 < float(off) < 1e-4 * longest
+    assert 0 < float(off) < 1e-3 * longest
 
 
 def test_a_level_without_noise_on_top_makes_all_steps(problem, generator, monkeypatch):
