@@ -1,7 +1,7 @@
 """Read k-space that BART wrote (NAME.cfl beside NAME.hdr): Cartesian, or along a trajectory in a file of its own.
 
 May be called by `open_scan`; touches the files it is given. Axes are those of BART: 0 readout, 1 and 2 phase
-encoding, 3 coils, 13 slices. Rows of the image run along axis 0, columns along axis 1.
+encoding, 3 coils, 13 slices. Rows of the image run along axis 0, columns along axis 1, slices of a volume along axis 2.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from restore.datasets.budget import check_budget
 from restore.datasets.content import Content
 from restore.datasets.formats import Format
 from restore.datasets.mri.axes import check_axes
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.given_points import checked_points, matrix_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noncartesian import NonCartesianScan
-from restore.datasets.mri.sampling import compact, measured_samples, sampling_pattern
+from restore.datasets.mri.partitions import are_partitions, come_apart, slices_of
+from restore.datasets.mri.sampling import Mask, compact, measured_samples, sampling_pattern
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 
 COILS, SLICES, AXES = 3, 13, 16
 NAMES = {
-    2: "second phase encoding", 4: "sets of maps", 5: "echoes", 6: "coefficients", 10: "times", 11: "times",
+    4: "sets of maps", 5: "echoes", 6: "coefficients", 10: "times", 11: "times",
     14: "averages",
 }  # fmt: skip
 """Of the axes that must have one entry."""
@@ -39,8 +41,8 @@ UNPLACED = "a BART file has no geometry: pixels of 1 mm are assumed in the outpu
 def read_bart(
     path: str | Path, trajectory: str | Path = "", pattern: str | Path = ""
 ) -> MRIScan | EncodedScan:
-    """K-space of slices: Cartesian, centred, the mask being what is not zero or the file `pattern`; or, with the file
-    `trajectory` (3, samples, readouts), along it. The files are BART's too.
+    """K-space of slices or of a volume: Cartesian, centred, the mask being what is not zero or the file `pattern`; or,
+    with the file `trajectory` (3, samples, readouts), along it. The files are BART's too.
 
     Raises NotFoundError, InputError.
     """
@@ -58,13 +60,9 @@ def read_bart(
         raise InputError(path, "k-space holds NaN or infinite values")
     if trajectory:
         return _along(path, samples, Path(trajectory), notes)
-    if samples.shape[4] > 1:
-        raise InputError(
-            path, f"a three-dimensional scan of {samples.shape[4]} partitions, or one along a trajectory",
-            "give --trajectory FILE.cfl; of a Cartesian one transform BART's axis 2 by `bart fft -i -u 4` and make it "
-            "axis 13",
-        )  # fmt: skip
-    return _cartesian(path, samples[..., 0], pattern, notes)
+    if samples.shape[4] == 1:
+        return _cartesian(path, samples[..., 0], pattern, notes)
+    return _of_a_volume(path, samples, pattern, notes)
 
 
 def read_cfl(path: Path) -> NDArray[np.complex64]:
@@ -105,31 +103,86 @@ def _cartesian(path: Path, samples: NDArray[Any], pattern: str | Path, notes: li
     kspace = np.ascontiguousarray(samples)
     stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
     check_axes(stack, path, notes)
+    measured = _measured(stack, path)
+    told = _told(pattern, measured, SLICES, notes)
+    mask = sampling_pattern(measured) if told is None else compact(told)
+    return _of_slices(path, stack, mask, notes)
+
+
+def _of_slices(path: Path, stack: LazyStack, mask: Mask, notes: list[str]) -> MRIScan:
+    """Of k-space (slices, coils, H, W)."""
+    return MRIScan(
+        path=path, kspace=stack, mask=mask, slice_indices=tuple(range(len(stack))),
+        recon_shape=(stack.shape[2], stack.shape[3]),
+        noise_std=middle_noise_std(stack, mask), noise_estimated=True,
+        maps=unit_maps(stack.shape) if stack.shape[1] == 1 else None,
+        source={"kind": "bart", "modality": "MR", "units": "arbitrary"}, notes=notes,
+    )  # fmt: skip
+
+
+def _of_a_volume(
+    path: Path, samples: NDArray[Any], pattern: str | Path, notes: list[str]
+) -> MRIScan | EncodedScan:
+    """samples: (1, coils, H, W, D), phase encoding along the last two axes."""
+    if samples.shape[2] == 1:
+        raise InputError(
+            path, f"{samples.shape[4]} readouts, as of a scan along a trajectory", "give --trajectory FILE.cfl"
+        )  # fmt: skip
+    if len(samples) > 1:
+        raise InputError(
+            path, f"{len(samples)} slabs of {samples.shape[4]} partitions", "choose one, by `bart slice 13`"
+        )  # fmt: skip
+    kspace = np.ascontiguousarray(np.moveaxis(samples[0], -1, 0))
+    stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
+    check_axes(stack, path, notes, partitions=True)
+    are_partitions(stack, len(kspace), "3d", path, notes)
+    measured = _measured(stack, path)
+    told = _told(pattern, measured, 2, notes)
+    measured = measured if told is None else told
+    if come_apart(measured):
+        slices = slices_of(stack, measured, path, notes)
+        return _of_slices(path, slices, compact(np.asarray(measured.any(axis=0))), notes)
+    return CartesianVolumeScan(
+        path=path, partitions=stack, mask=compact(measured), slice_indices=tuple(range(len(stack))),
+        recon_shape=(kspace.shape[2], kspace.shape[3]),
+        slice_maps=unit_maps(kspace.shape) if kspace.shape[1] == 1 else None,
+        source={"kind": "bart", "modality": "MR", "units": "arbitrary"}, notes=notes,
+    )  # fmt: skip
+
+
+def _measured(stack: LazyStack, path: Path) -> NDArray[np.bool_]:
+    """Where samples are not zero, (slices or partitions, H, W). Raises InputError."""
     measured = measured_samples(stack)
     if not measured.any():
         raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
-    mask = sampling_pattern(measured)
-    if pattern:
-        told = read_cfl(Path(pattern))
-        plane = told.reshape((*told.shape[:2], -1))
-        if plane.shape != (*kspace.shape[2:], 1):
-            raise InputError(
-                Path(pattern),
-                f"has shape {told.shape[:3]}, expected the {kspace.shape[2:]} of k-space",
-            )
-        mask = compact(np.asarray(plane[..., 0] != 0))
-        if not np.broadcast_to(mask, kspace.shape[2:])[measured.any(axis=0)].all():
-            raise InputError(
-                Path(pattern), "leaves out samples that are not zero", "is it this scan's?"
-            )
-    else:
+    return measured
+
+
+def _told(
+    pattern: str | Path, measured: NDArray[np.bool_], axis: int, notes: list[str]
+) -> NDArray[np.bool_] | None:
+    """The mask of a file of its own, (slices or partitions, H, W), None without one.
+
+    axis: BART's, along which slices or partitions lie; a pattern has the lengths of k-space along its axes, or one.
+    Raises InputError.
+    """
+    if not pattern:
         notes.append("mask taken from the samples that are not zero")
-    return MRIScan(
-        path=path, kspace=stack, mask=mask, slice_indices=tuple(range(len(kspace))),
-        recon_shape=(kspace.shape[2], kspace.shape[3]), noise_std=middle_noise_std(stack, mask), noise_estimated=True,
-        maps=unit_maps(kspace.shape) if kspace.shape[1] == 1 else None,
-        source={"kind": "bart", "modality": "MR", "units": "arbitrary"}, notes=notes,
-    )  # fmt: skip
+        return None
+    values = read_cfl(Path(pattern))
+    expected = dict(zip((axis, 0, 1), measured.shape, strict=True))
+    if any(n not in (1, expected.get(i, 1)) for i, n in enumerate(values.shape)):
+        sizes = [expected.get(i, 1) for i in range(max(axis, 1) + 1)]
+        raise InputError(
+            Path(pattern), f"has shape {values.shape[: len(sizes)]}, expected {tuple(sizes)} as k-space, or ones"
+        )  # fmt: skip
+    planes = np.moveaxis(values, axis, 0).reshape(values.shape[axis], *values.shape[:2])
+    mask = np.broadcast_to(planes != 0, measured.shape)
+    if not mask[measured].all():
+        raise InputError(
+            Path(pattern), "leaves out samples that are not zero", "is it this scan's?"
+        )
+    return mask
 
 
 def _along(
@@ -185,7 +238,7 @@ FORMAT = Format(
     name="BART",
     holds="scan",
     files=".cfl with .hdr",
-    ways="k-space in: Cartesian slices, or along a trajectory in a file of its own",
+    ways="k-space in: Cartesian slices and volumes, or along a trajectory in a file of its own",
     claims=_claims,
     open=read_bart,
     options=("trajectory", "pattern"),

@@ -23,7 +23,8 @@ class Header:
     """What the reconstruction needs of an ISMRMRD header.
 
     encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm, encoded_fov_mm: their fields of
-    view (x, y, z); columns: first and one past the last measured phase-encode column, or None;
+    view (x, y, z); columns: first and one past the last measured phase-encode column, or None; partition: where the
+    first one along kz lies;
     trajectory: in small letters, "" where the header does not say. channels: receivers, factor: how many times fewer
     phase-encode lines; None and 1 where the header does not say. encodings: how many it describes; this is one of them.
     """
@@ -37,6 +38,7 @@ class Header:
     channels: int | None = None
     factor: float = 1.0
     encodings: int = 1
+    partition: int = 0
 
     def turned(self) -> Header:
         """With the readout along columns and the phase encoding along rows; measured columns are then not known."""
@@ -111,18 +113,22 @@ def _encoding(part: ET.Element) -> Header:
     encoded_fov = _triple(part, "encodedSpace", "fieldOfView_mm") if told else fov
     if min(encoded + recon) < 1 or not all(f > 0 for f in fov + encoded_fov):
         raise ValueError("matrix sizes and fields of view must be positive")
-    columns = None
+    columns, partition = None, 0
     limit = part.find(_path("encodingLimits", "kspace_encoding_step_1"))
     if limit is not None:
         centre, last = _number(limit, "center"), _number(limit, "maximum")
         start = int(encoded[1]) // 2 - int(centre)
         columns = (start, start + int(last) + 1)
+    through = part.find(_path("encodingLimits", "kspace_encoding_step_2"))
+    if through is not None and encoded[2] > 1:
+        partition = int(encoded[2]) // 2 - int(_number(through, "center"))
     trajectory = (part.findtext(_path("trajectory")) or "").strip().lower()
     factors = part.find(_path("parallelImaging", "accelerationFactor"))
     factor = 1.0 if factors is None else _number(factors, "kspace_encoding_step_1")
     return Header(
-        _integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory, factor=factor
-    )
+        _integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory, factor=factor,
+        partition=partition,
+    )  # fmt: skip
 
 
 def format_header(

@@ -19,6 +19,7 @@ from restore.datasets.content import Content
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import is_hdf5, open_hdf5
 from restore.datasets.mri.acquisitions import Acquisitions, group_of, read_acquisitions
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.given_points import checked_points
@@ -26,7 +27,8 @@ from restore.datasets.mri.mrd_place import affine_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.mri.sampling import sampling_pattern
+from restore.datasets.mri.partitions import are_partitions, come_apart, slices_of
+from restore.datasets.mri.sampling import compact, sampling_pattern
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
@@ -68,13 +70,9 @@ def read_ismrmrd(path: str | Path, select: str = "") -> MRIScan | EncodedScan:
 
 def _cartesian(
     found: Acquisitions, header: Header, slices: list[int], common: dict[str, Any]
-) -> MRIScan:
+) -> MRIScan | EncodedScan:
     path, notes = common["path"], common["notes"]
-    if header.encoded[2] > 1 or found.heads["idx"]["kspace_encode_step_2"].any():
-        raise InputError(
-            path, f"a three-dimensional scan of {header.encoded[2]} partitions",
-            "transform it along z and store the slices as 'kspace' (slices, coils, H, W), docs/scan-files.md",
-        )  # fmt: skip
+    partitions = _partitions(found, header, slices, path, notes)
     kspace, measured, times = _sorted(found, header, slices, path, notes)
     rows = round(header.encoded[0] * header.fov_mm[0] / header.encoded_fov_mm[0])
     if rows < kspace.shape[-2]:
@@ -86,43 +84,84 @@ def _cartesian(
         header.encoded_fov_mm[1] / header.encoded[1],
     )  # fmt: skip
     shape = _image_shape(kspace.shape[-2:], header, pitch)
-    mask = sampling_pattern(
-        np.broadcast_to(measured[:, None, :], (len(slices), *kspace.shape[-2:]))
-    )
     stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
+    maps = unit_maps(kspace.shape) if kspace.shape[1] == 1 else None
+    common |= {
+        "recon_shape": shape, "settings": {},
+        "affine": affine_of(found.heads, slices, shape, pitch, header, notes, partitions),
+    }  # fmt: skip
+    samples = np.broadcast_to(measured[:, None, :], (len(kspace), *kspace.shape[-2:]))
+    if partitions > 1:
+        common["slice_indices"] = tuple(range(partitions))
+        are_partitions(stack, partitions, "3d", path, notes)
+        if not come_apart(samples):
+            level = None if found.level is None else found.level / times**0.5
+            return CartesianVolumeScan(
+                partitions=stack, mask=compact(samples), slice_maps=maps, noise_std=level, **common
+            )
+        stack = slices_of(stack, samples, path, notes)
+        samples = np.broadcast_to(samples.any(axis=0), samples.shape)
+    mask = sampling_pattern(samples)
     noise = middle_noise_std(stack, mask) if found.level is None else found.level / times**0.5
     return MRIScan(
-        kspace=stack, mask=mask, recon_shape=shape, noise_std=noise, noise_estimated=found.level is None,
-        maps=unit_maps(kspace.shape) if kspace.shape[1] == 1 else None,
-        affine=affine_of(found.heads, slices, shape, pitch, header, notes),
-        settings={}, **common,
+        kspace=stack, mask=mask, noise_std=noise, noise_estimated=found.level is None, maps=maps, **common
     )  # fmt: skip
+
+
+def _partitions(
+    found: Acquisitions, header: Header, slices: list[int], path: Path, notes: list[str]
+) -> int:
+    """Encoded along kz, 1 of slices. Raises InputError for several slabs, and counters that no header tells of."""
+    partitions = header.encoded[2]
+    if partitions > 1 and len(slices) > 1:
+        raise InputError(
+            path, f"{len(slices)} slabs of {partitions} partitions each", "store each slab in a file of its own"
+        )  # fmt: skip
+    if partitions > 1 and header.encoded_fov_mm[2] > header.fov_mm[2] * (1 + SAME):
+        notes.append(
+            f"{partitions} partitions cover {header.encoded_fov_mm[2]:g} mm, the header's image {header.fov_mm[2]:g}: "
+            "the outer slices are oversampling, and kept"
+        )
+    if partitions == 1 and found.heads["idx"]["kspace_encode_step_2"].any():
+        last = int(found.heads["idx"]["kspace_encode_step_2"].max())
+        raise InputError(
+            path, f"its acquisitions count partitions up to {last}, and its header tells of one",
+            "correct the encoded matrix of the header",
+        )  # fmt: skip
+    return partitions
 
 
 def _sorted(
     found: Acquisitions, header: Header, slices: list[int], path: Path, notes: list[str]
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_], float]:
-    """K-space (slices, coils, samples, lines), which lines (slices, lines) were measured, and how often, in the mean.
+    """K-space (slices or partitions, coils, samples, lines), which lines (slices or partitions, lines) were measured,
+    and how often, in the mean.
 
     Raises InputError.
     """
-    width, lines = header.encoded[0], header.encoded[1]
+    width, lines, partitions = header.encoded
     first = 0 if header.columns is None else header.columns[0]
-    shape = (len(slices), len(found.data[0]), width, lines)
+    places = partitions if partitions > 1 else len(slices)
+    shape = (places, len(found.data[0]), width, lines)
     check_budget(16 * math.prod(shape), path)  # with its copy without oversampling
     kspace = np.zeros(shape, np.complex64)
-    count = np.zeros((len(slices), lines), int)
+    count = np.zeros((places, lines), int)
     for head, data in zip(found.heads, found.data, strict=True):
         line = int(head["idx"]["kspace_encode_step_1"]) + first
+        index = slices.index(int(head["idx"]["slice"]))
+        if partitions > 1:
+            index = int(head["idx"]["kspace_encode_step_2"]) + header.partition
         start = width // 2 - (int(head["center_sample"]) - int(head["discard_pre"]))
-        if not 0 <= line < lines or start < 0 or start + data.shape[1] > width:
+        inside = 0 <= line < lines and 0 <= index < places
+        if not inside or start < 0 or start + data.shape[1] > width:
+            where = f"line {line}" + (f" of partition {index}" if partitions > 1 else "")
             raise InputError(
                 path,
                 f"acquisition {int(head['scan_counter'])} has {data.shape[1]} samples about sample "
-                f"{int(head['center_sample'])} in line {line}, and the encoded matrix is {width} x {lines}",
+                f"{int(head['center_sample'])} in {where}, and the encoded matrix is "
+                f"{' x '.join(map(str, header.encoded[: 3 if partitions > 1 else 2]))}",
                 "the header's matrix or its encoding limits are not those of the data",
             )
-        index = slices.index(int(head["idx"]["slice"]))
         kspace[index, :, start : start + data.shape[1], line] += data
         count[index, line] += 1
     if count.max() > 1:
@@ -205,7 +244,7 @@ FORMAT = Format(
     name="ISMRMRD",
     holds="scan",
     files=".h5, .mrd (HDF5)",
-    ways="raw data in: Cartesian slices, and slices along a trajectory",
+    ways="raw data in: Cartesian slices and volumes, and slices along a trajectory",
     claims=_claims,
     open=read_ismrmrd,
     options=("select",),

@@ -20,11 +20,13 @@ LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 def affine_of(
     heads: NDArray[Any], slices: list[int], shape: tuple[int, int], pitch: tuple[float, float], header: Header,
-    notes: list[str],
+    notes: list[str], partitions: int = 1,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Voxel (column, row, slice) -> RAS mm. shape, pitch: (rows, columns) and their distances in mm.
+    """Voxel (column, row, slice) -> RAS mm. shape, pitch: (rows, columns) and their distances in mm. partitions: of a
+    volume, whose slices are as many.
 
-    Rows run along read_dir, columns along phase_dir; the position is that of the pixel (rows // 2, columns // 2).
+    Rows run along read_dir, columns along phase_dir; the position is that of the pixel (rows // 2, columns // 2), of a
+    volume in slice partitions // 2.
     Without directions that are unit and at right angles the image lies about the origin, which is noted.
     """
     first = np.array([np.flatnonzero(heads["idx"]["slice"] == n)[0] for n in slices])
@@ -32,12 +34,14 @@ def affine_of(
     read, phase, through = (heads[name][first[0]].astype(float) for name in names)
     frame = np.stack([phase, read, through], axis=1)
     thickness = header.fov_mm[2] / max(header.recon[2], 1)
+    if partitions > 1:
+        thickness = header.encoded_fov_mm[2] / partitions
     steps = np.array([pitch[1], pitch[0], thickness])
     affine = np.eye(4)
     if not np.allclose(frame.T @ frame, np.eye(3), atol=UNIT):
         notes.append("the file tells no directions: the image lies about the origin")
         affine[:3, :3] = np.diag(steps)
-        affine[:3, 3] = -steps * np.array([shape[1] // 2, shape[0] // 2, 0])
+        affine[:3, 3] = -steps * np.array([shape[1] // 2, shape[0] // 2, partitions // 2])
         return affine
     places = heads["position"][first].astype(float)
     step = through * thickness
@@ -52,6 +56,6 @@ def affine_of(
             )
             step = through * thickness
     columns = np.stack([phase * pitch[1], read * pitch[0], step], axis=1)
-    corner = places[0] - columns[:, 0] * (shape[1] // 2) - columns[:, 1] * (shape[0] // 2)
+    corner = places[0] - columns @ np.array([shape[1] // 2, shape[0] // 2, partitions // 2])
     affine[:3, :3], affine[:3, 3] = LPS_TO_RAS[:, None] * columns, LPS_TO_RAS * corner
     return affine

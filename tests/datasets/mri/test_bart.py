@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from restore.datasets.mri.bart import other_half
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.noncartesian import NonCartesianScan
+from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
 from restore.errors import ConfigError, InputError
 from restore.operators.mri.fourier import fft2c
@@ -71,11 +73,67 @@ def test_the_pattern_is_the_mask(tmp_path: Path):
     np.testing.assert_array_equal(scan.mask, lines[0] != 0)
     with pytest.raises(InputError, match="leaves out samples that are not zero"):
         open_scan(path, pattern=str(write_cfl(tmp_path / "q", 1 - lines)))
-    with pytest.raises(InputError, match=r"expected the \(16, 12\) of k-space"):
+    with pytest.raises(InputError, match=r"has shape \(16, 5, 1.*expected \(16, 12, 1"):
         open_scan(path, pattern=str(write_cfl(tmp_path / "r", lines[:, :5])))
     np.save(tmp_path / "a.npy", np.ones((4, 4), np.complex64))
     with pytest.raises(ConfigError, match="pattern is for BART"):
         open_scan(tmp_path / "a.npy", pattern="p.cfl")
+
+
+def test_a_pattern_for_every_slice(tmp_path: Path):
+    values = np.stack([cartesian(), cartesian()], -1).reshape(ROWS, COLUMNS, 1, COILS, *[1] * 9, 2)
+    lines = np.ones((1, COLUMNS, *[1] * 11, 2))
+    lines[:, ::3, ..., 0] = lines[:, 1::3, ..., 1] = 0
+    path, pattern = write_cfl(tmp_path / "k", values * lines), write_cfl(tmp_path / "p", lines)
+    for scan in (open_scan(path, pattern=str(pattern)), open_scan(path)):
+        np.testing.assert_array_equal(scan.mask[:, 0], np.moveaxis(lines.squeeze(), -1, 0) != 0)
+
+
+DEPTH = 6
+
+
+def volume() -> np.ndarray:
+    """K-space (rows, columns, D, coils) of a box, by numpy."""
+    image = np.zeros((ROWS, COLUMNS, DEPTH))
+    image[4:13, 3:8, 2:5] = 1 + np.arange(3)
+    coils = image[..., None] * np.array([1.0, 0.5j])
+    axes = (0, 1, 2)
+    samples = np.fft.fftn(np.fft.ifftshift(coils, axes=axes), axes=axes, norm="ortho")
+    return np.fft.fftshift(samples, axes=axes)
+
+
+def test_three_cartesian_dimensions(tmp_path: Path):
+    values = volume()
+    lines = np.indices((1, COLUMNS, DEPTH)).sum(0) % 2 == 0
+    lines[:, 4:9, 1:5] = True
+    path, pattern = (
+        write_cfl(tmp_path / "k", values * lines[..., None]),
+        write_cfl(tmp_path / "p", lines),
+    )
+    for scan in (open_scan(path, pattern=str(pattern)), open_scan(path)):
+        assert isinstance(scan, CartesianVolumeScan)
+        np.testing.assert_array_equal(scan.sampled[:, 3], lines[0].T)
+        np.testing.assert_array_equal(
+            scan.partitions[2],
+            (values * lines[..., None])[:, :, 2].transpose(2, 0, 1).astype(np.complex64),
+        )
+    slices = open_scan(write_cfl(tmp_path / "full", values))
+    assert isinstance(slices, MRIScan)
+    found = np.abs(slices.setup().problem(range(DEPTH), torch.device("cpu")).y.numpy())
+    expected = np.fft.fftshift(
+        np.fft.ifft(np.fft.ifftshift(values, axes=2), axis=2, norm="ortho"), axes=2
+    )
+    np.testing.assert_allclose(found[3], np.abs(expected[:, :, 3]).transpose(2, 0, 1), atol=1e-5)
+    corner = write_cfl(tmp_path / "corner", np.fft.ifftshift(values, axes=2))
+    with pytest.raises(InputError, match="energy lies in partition 0"):
+        open_scan(corner)
+    with pytest.raises(InputError, match=r"has shape \(1, 11, 6\), expected \(16, 12, 6\)"):
+        open_scan(path, pattern=str(write_cfl(tmp_path / "q", lines[:, :11])))
+    slabs = write_cfl(
+        tmp_path / "s", np.stack([values] * 2, -1).reshape(*values.shape, *[1] * 9, 2)
+    )
+    with pytest.raises(InputError, match="2 slabs of 6 partitions"):
+        open_scan(slabs)
 
 
 def test_spokes(tmp_path: Path):
@@ -91,7 +149,7 @@ def test_spokes(tmp_path: Path):
     assert isinstance(scan, NonCartesianScan)
     assert (scan.shape, scan.matrix) == ((1, COILS, 30, 32), (ROWS, COLUMNS))
     assert np.corrcoef(image(scan).ravel(), coil_images()[0].abs().ravel())[0, 1] > 0.95
-    with pytest.raises(InputError, match=r"or one along a trajectory.*--trajectory FILE"):
+    with pytest.raises(InputError, match=r"as of a scan along a trajectory.*--trajectory FILE"):
         open_scan(path)
     short = write_cfl(tmp_path / "s", three.transpose(2, 1, 0)[:, :30])
     with pytest.raises(

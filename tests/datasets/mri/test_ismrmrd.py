@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
@@ -118,6 +119,86 @@ def test_lacking_lines_leave_the_mask(tmp_path: Path):
     assert "10 of 24 lines were not measured" in scan.notes
 
 
+DEPTH = 4
+
+
+def volume_records(
+    records: np.ndarray, keep: Callable[[int, int], bool] = lambda z, line: True
+) -> np.ndarray:
+    """The image in slice 2 of four and half of it in slice 3: partitions along kz, by the sum that they are."""
+    lines = records[
+        (records["head"]["flags"] & (1 << 18) == 0) & (records["head"]["idx"]["repetition"] == 0)
+    ]
+    noise = records[records["head"]["flags"] & (1 << 18) != 0]
+    found = [noise]
+    for z in range(DEPTH):
+        part = np.array(
+            [r for r in lines if keep(z, int(r["head"]["idx"]["kspace_encode_step_1"]))],
+            lines.dtype,
+        )
+        part["head"]["idx"]["kspace_encode_step_2"] = z
+        frequency = (z - DEPTH // 2) / DEPTH
+        weight = (1 + 0.5 * np.exp(-2j * np.pi * frequency)) / DEPTH**0.5
+        for record in part:
+            record["data"] = (
+                (record["data"].view(np.complex64) * weight).astype(np.complex64).view(np.float32)
+            )
+        found.append(part)
+    return np.concatenate(found)
+
+
+def deep(text: str) -> str:
+    return text.replace("<z>1</z>", f"<z>{DEPTH}</z>").replace(
+        "<z>6.000000</z>", f"<z>{6 * DEPTH}</z>"
+    )
+
+
+def test_partitions_of_a_volume(tmp_path: Path):
+    flat = open_scan(GENERATED, select="repetition=0")
+    scan = open_scan(rewritten(tmp_path, volume_records, deep))
+    assert isinstance(scan, MRIScan)
+    for z, factor in enumerate((0, 0, 1, 0.5)):
+        np.testing.assert_allclose(scan.kspace[z], factor * flat.kspace[0], atol=1e-4)
+    middle = [N // 2, N // 2, DEPTH // 2, 1], [N // 2, N // 2, 0, 1]
+    np.testing.assert_allclose(scan.affine @ middle[0], flat.affine @ middle[1], atol=1e-4)
+    np.testing.assert_allclose(np.diag(scan.affine), np.diag(flat.affine))
+
+    def undersampled(records: np.ndarray) -> np.ndarray:
+        return volume_records(
+            records, lambda z, line: (z + line) % 2 == 0 or (abs(line - N // 2) < 5 and z > 0)
+        )
+
+    volume = open_scan(rewritten(tmp_path, undersampled, deep))
+    assert isinstance(volume, CartesianVolumeScan)
+    assert (volume.shape, volume.n_slices) == ((1, 2, DEPTH, N, N), DEPTH)
+    assert volume.sampled[:, 0].sum() == DEPTH * N // 2 + 5 + 4 + 5
+    assert volume.noise_std == pytest.approx(flat.noise_std)
+    np.testing.assert_array_equal(volume.affine, scan.affine)
+    problem = volume.setup().problem(range(DEPTH), torch.device("cpu"))
+    shown = np.abs(problem.operator.pinv(problem.y).numpy())
+    assert np.corrcoef(shown[2].ravel(), phantom().T.ravel())[0, 1] > 0.8
+
+
+def two_slabs(records: np.ndarray) -> np.ndarray:
+    records = volume_records(records)
+    records["head"]["idx"]["slice"] = records["head"]["idx"]["kspace_encode_step_1"] % 2
+    return records
+
+
+@pytest.mark.parametrize(
+    ("change", "xml", "match"),
+    [
+        (two_slabs, deep, "2 slabs of 4 partitions"),
+        (volume_records, lambda t: deep(t).replace("<z>4</z>", "<z>2</z>"), r"of partition 2, and the encoded matrix"),
+    ],
+)  # fmt: skip
+def test_counters_of_partitions_that_contradict_the_header(
+    tmp_path: Path, change: Any, xml: Any, match: str
+):
+    with pytest.raises(InputError, match=match):
+        open_scan(rewritten(tmp_path, change, xml))
+
+
 def radial_records(records: np.ndarray) -> np.ndarray:
     """Spokes through the phantom's image in cycles per pixel, in the place of lines."""
     pytest.importorskip("finufft")
@@ -169,7 +250,7 @@ def partition(records: np.ndarray) -> None:
         (head_field("flags", 1 << 21), r"run backwards \(EPI\)"),
         (head_field("encoding_space_ref", 1), "several encoding spaces"),
         (far_line, "in line 200, and the encoded matrix is 48 x 24"),
-        (partition, "a three-dimensional scan"),
+        (partition, "count partitions up to 1, and its header tells of one"),
         (lambda records: records[:1], "holds no acquisitions of an image"),
     ],
 )  # fmt: skip
