@@ -119,13 +119,13 @@ def test_lacking_lines_leave_the_mask(tmp_path: Path):
     assert "10 of 24 lines were not measured" in scan.notes
 
 
-DEPTH = 4
+DEPTH = 8
 
 
 def volume_records(
     records: np.ndarray, keep: Callable[[int, int], bool] = lambda z, line: True
 ) -> np.ndarray:
-    """The image in slice 2 of four and half of it in slice 3: partitions along kz, by the sum that they are."""
+    """The image in slice 4 of eight and half of it in slice 5: partitions along kz, by the sum that they are."""
     lines = records[
         (records["head"]["flags"] & (1 << 18) == 0) & (records["head"]["idx"]["repetition"] == 0)
     ]
@@ -157,26 +157,28 @@ def test_partitions_of_a_volume(tmp_path: Path):
     flat = open_scan(GENERATED, select="repetition=0")
     scan = open_scan(rewritten(tmp_path, volume_records, deep))
     assert isinstance(scan, MRIScan)
-    for z, factor in enumerate((0, 0, 1, 0.5)):
+    for z, factor in ((3, 0), (4, 1), (5, 0.5)):
         np.testing.assert_allclose(scan.kspace[z], factor * flat.kspace[0], atol=1e-4)
     middle = [N // 2, N // 2, DEPTH // 2, 1], [N // 2, N // 2, 0, 1]
     np.testing.assert_allclose(scan.affine @ middle[0], flat.affine @ middle[1], atol=1e-4)
     np.testing.assert_allclose(np.diag(scan.affine), np.diag(flat.affine))
 
+    def keep(z: int, line: int) -> bool:
+        return (z + line) % 2 == 0 or (abs(line - N // 2) < 5 and 2 <= z < 6)
+
     def undersampled(records: np.ndarray) -> np.ndarray:
-        return volume_records(
-            records, lambda z, line: (z + line) % 2 == 0 or (abs(line - N // 2) < 5 and z > 0)
-        )
+        return volume_records(records, keep)
 
     volume = open_scan(rewritten(tmp_path, undersampled, deep))
     assert isinstance(volume, CartesianVolumeScan)
     assert (volume.shape, volume.n_slices) == ((1, 2, DEPTH, N, N), DEPTH)
-    assert volume.sampled[:, 0].sum() == DEPTH * N // 2 + 5 + 4 + 5
+    expected = [[keep(z, line) for line in range(N)] for z in range(DEPTH)]
+    np.testing.assert_array_equal(volume.sampled[:, 0], expected)
     assert volume.noise_std == pytest.approx(flat.noise_std)
     np.testing.assert_array_equal(volume.affine, scan.affine)
     problem = volume.setup().problem(range(DEPTH), torch.device("cpu"))
     shown = np.abs(problem.operator.pinv(problem.y).numpy())
-    assert np.corrcoef(shown[2].ravel(), phantom().T.ravel())[0, 1] > 0.8
+    assert np.corrcoef(shown[4].ravel(), phantom().T.ravel())[0, 1] > 0.8
 
 
 def two_slabs(records: np.ndarray) -> np.ndarray:
@@ -188,8 +190,8 @@ def two_slabs(records: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "xml", "match"),
     [
-        (two_slabs, deep, "2 slabs of 4 partitions"),
-        (volume_records, lambda t: deep(t).replace("<z>4</z>", "<z>2</z>"), r"of partition 2, and the encoded matrix"),
+        (two_slabs, deep, "2 slabs of 8 partitions"),
+        (volume_records, lambda t: deep(t).replace("<z>8</z>", "<z>2</z>"), r"of partition 2, and the encoded matrix"),
     ],
 )  # fmt: skip
 def test_counters_of_partitions_that_contradict_the_header(
