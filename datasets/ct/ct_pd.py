@@ -19,11 +19,12 @@ from restore.datasets.content import DICOM, Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import volume_scan
 from restore.datasets.ct.counting_sense import sense_of
-from restore.datasets.ct.ct_pd_header import View, is_projection, read_header, view_of
+from restore.datasets.ct.ct_pd_header import View, is_projection, view_of
 from restore.datasets.ct.curved_to_flat import FlatPanel, flattened, panel_for, returned, vectors_of
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.formats import Format
 from restore.datasets.stack import LazyStack
+from restore.datasets.volume.dicom_files import boundary, header_of
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import FreeBeam
 
@@ -71,7 +72,7 @@ def _views(path: Path, notes: list[str]) -> tuple[list[Path], list[View]]:
     found: list[tuple[View, Path]] = []
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
-            header = read_header(file)
+            header = header_of(file, stop_before_pixels=True)
             if not is_projection(header):
                 raise InputError(
                     file, "a DICOM file beside projections that is none", "move it away"
@@ -100,14 +101,20 @@ def _views(path: Path, notes: list[str]) -> tuple[list[Path], list[View]]:
 
 def _values(file: Path, view: View) -> NDArray[np.float64]:
     """Line integrals (rows, columns) of a file. Raises InputError."""
-    header = read_header(file, pixels=True)
-    raw = header.get("PixelData")
-    wanted = 2 * math.prod(view.shape)
-    if raw is None or len(raw) < wanted or int(header.get("BitsAllocated") or 0) != 16:
-        raise InputError(
-            file, f"it holds {len(raw or b'')} bytes of values, expected {wanted}", "fetch it again"
+    header = header_of(file)
+    with boundary(file):
+        raw: bytes = header.get("PixelData") or b""
+        bits, signed = (
+            int(header.get("BitsAllocated") or 0),
+            int(header.get("PixelRepresentation") or 0),
         )
-    signed = int(header.get("PixelRepresentation") or 0)
+        packed = header.file_meta.TransferSyntaxUID.is_compressed
+    wanted = 2 * math.prod(view.shape)
+    if packed or len(raw) < wanted or bits != 16:
+        held = "compressed values" if packed else f"{len(raw)} bytes of values of {bits} bits"
+        raise InputError(
+            file, f"it holds {held}, expected {wanted} bytes of 16 bits", "fetch it again"
+        )
     values = np.frombuffer(raw[:wanted], "<i2" if signed else "<u2").astype(np.float64)
     shape = view.shape[::-1] if view.turned else view.shape
     found = values.reshape(shape) * view.slope + view.intercept
@@ -143,7 +150,7 @@ def _claims(content: Content) -> bool:
     elif content.kind != DICOM:
         return False
     try:
-        return is_projection(read_header(file))
+        return is_projection(header_of(file, stop_before_pixels=True))
     except InputError:
         return False
 

@@ -1,6 +1,6 @@
 """What the header of a DICOM-CT-PD projection says: detector, focal spot and table, by the private tags of its manual.
 
-Called by `ct_pd`; reads the files it is given. Chen et al.: "Development and validation of an open data format for CT
+Called by `ct_pd`; headers in, numbers out. Chen et al.: "Development and validation of an open data format for CT
 projection data", Med. Phys. 42, 2015; the tags are those of the LDCT-and-Projection-data collection's manual. A view's
 detector is a cylinder about the line through its focal centre along z; the focal spot may fly off that centre.
 """
@@ -13,9 +13,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.dataset import Dataset
 
+from restore.datasets.volume.dicom_files import boundary
 from restore.errors import InputError
 
 COLUMN_PITCH, ROW_PITCH, SHAPE = 0x70291002, 0x70291006, 0x7029100B
@@ -62,6 +62,11 @@ def is_projection(header: Dataset) -> bool:
 
 def view_of(path: Path, header: Dataset) -> View:
     """The view of a header. Raises InputError for what is missing, no number, or no cylinder seen by a cone of rays."""
+    with boundary(path):  # pydicom makes numbers of texts when they are asked for
+        return _view_of(path, header)
+
+
+def _view_of(path: Path, header: Dataset) -> View:
     shape = _text(header, SHAPE)
     if shape and shape != "CYLINDRICAL":
         raise InputError(
@@ -98,14 +103,6 @@ def view_of(path: Path, header: Dataset) -> View:
             "are (7031,1003) and (7031,1031) exchanged?",
         )  # fmt: skip
     return found
-
-
-def read_header(path: Path, pixels: bool = False) -> Dataset:
-    """A header, with its pixels on demand. Raises InputError for what is no DICOM."""
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
-    except Exception as cause:  # the one boundary: nothing else escapes
-        raise InputError(path, f"damaged or no DICOM ({type(cause).__name__}: {cause})") from cause
 
 
 def _numbers(path: Path, header: Dataset, tag: int, count: int) -> list[float]:

@@ -23,6 +23,7 @@ from restore.datasets.stack import LazyStack
 from restore.errors import InputError, NotFoundError, RestoreError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+_BLACK_IS_ZERO = 1
 _MOST_FRAMES = 1 << 20
 _BYTES_A_VALUE = 24  # as stored, as float64 and a copy
 
@@ -148,6 +149,11 @@ def _check_page(file: Path, page: tifffile.TiffPage) -> None:
     if kind is None or kind.kind not in "uif" or page.samplesperpixel != 1 or page.imagedepth != 1:
         raise InputError(
             file, f"a picture of {page.samplesperpixel} channels of {kind}", "expected grey frames of numbers"
+        )  # fmt: skip
+    if int(page.photometric) != _BLACK_IS_ZERO:
+        raise InputError(
+            file, f"its photometric interpretation is {int(page.photometric)}",
+            "expected 1, grey levels that grow with the light",
         )  # fmt: skip
     check_budget(int(page.imagelength) * int(page.imagewidth) * _BYTES_A_VALUE, file)
 

@@ -90,6 +90,8 @@ def _line_integrals(
     """The files of flats and darks, and line integrals (views, rows, columns)."""
     lit = said.has("flats") or said.has("flat_level")
     values = said.word("values", VALUES, "counts" if lit else "")
+    if values != "counts" and lit:
+        raise said.fault(f"'{values}' and flats", "flats are for counts: leave one of the two out")
     if values == "line_integrals":
         refuse_counts(said.path, frames, notes)
         return [], LazyStack(frames.shape, lambda k: frames[k].astype(np.float32))
@@ -109,10 +111,6 @@ def _line_integrals(
     if flat is None:
         raise said.fault(
             "'counts' without the light that they are a share of", "name 'flats' or 'flat_level'"
-        )
-    if values == "transmission" and lit:
-        raise said.fault(
-            "'transmission' and 'flats'", "transmission is divided by the flats already"
         )
     if found["darks"] is None and values == "counts":
         notes.append("no 'darks': the detector's dark level is taken as 0")

@@ -86,6 +86,17 @@ class Settings:
         return InputError(self.path, what, todo)
 
 
+_NEEDS = {
+    "first_deg": ("arc_deg",), "angles_unit": ("angles_file",), "voxel_mm": ("shape",), "centre_mm": ("shape",),
+}  # fmt: skip
+_CONTRADICT = (
+    ("flats", "flat_level"), ("darks", "dark_level"), ("vectors_file", "angles_deg"), ("vectors_file", "angles_rad"),
+    ("vectors_file", "angles_file"), ("vectors_file", "arc_deg"),
+)  # fmt: skip
+_OF_KIND = {"parallel": ("det_spacing_mm", "det_offset_mm"), "vectors": ()}
+"""Keys of `GEOMETRY` that mean something for kinds that take few of them."""
+
+
 def read_settings(path: Path) -> Settings:
     """The keys of the file. Raises InputError for one that is unknown, and for `kind` or `projections` missing."""
     values = read_plain_yaml(path, 3)
@@ -93,10 +104,25 @@ def read_settings(path: Path) -> Settings:
     for name in values:
         if name not in KEYS:
             raise settings.fault(f"'{name}' is no key{did_you_mean(name, set(KEYS))}")
-    settings.word("kind", KINDS)
+    kind = settings.word("kind", KINDS)
+    _check_together(settings, kind)
     if not settings.has("projections"):
         raise settings.fault("it names no 'projections'", "name the folder or the files")
     return settings
+
+
+def _check_together(settings: Settings, kind: str) -> None:
+    """Refuse keys that would be left unused: whoever wrote them meant something by them."""
+    for name, needed in _NEEDS.items():
+        if settings.has(name) and not any(settings.has(other) for other in needed):
+            raise settings.fault(f"'{name}' without {' or '.join(repr(n) for n in needed)}")
+    for one, other in _CONTRADICT:
+        if settings.has(one) and settings.has(other):
+            raise settings.fault(f"'{one}' and '{other}'", "leave one of them out")
+    taken = _OF_KIND.get(kind, GEOMETRY)
+    idle = [name for name in GEOMETRY if settings.has(name) and name not in taken]
+    if idle:
+        raise settings.fault(f"'{idle[0]}' means nothing for the kind '{kind}'", "leave it out")
 
 
 def angles_rad(settings: Settings, views: int) -> NDArray[np.float64]:

@@ -99,5 +99,5 @@ def test_missing_views_and_cut_files(tmp_path: Path) -> None:
     header = projection(3)
     header["PixelData"].value = b"\0" * 10
     header.save_as(tmp_path / "03.dcm", enforce_file_format=True)
-    with pytest.raises(InputError, match="10 bytes of values, expected 1152"):
+    with pytest.raises(InputError, match="10 bytes of values of 16 bits, expected 1152"):
         open_scan(tmp_path).projections[1]

@@ -137,7 +137,7 @@ def test_parallel_rows_are_slices(tmp_path: Path) -> None:
     [
         ({"flats": None}, "'values' is ''"),
         ({"values": "counts", "flats": None}, "'counts' without the light"),
-        ({"values": "line_integrals"}, "are intensities|look like|I / I0"),
+        ({"values": "line_integrals", "flats": None, "darks": None}, "seem to be intensities"),
         ({"arc_deg": None}, "tells the angles 0 times"),
         ({"angles_deg": "[0, 30]"}, "tells the angles 2 times"),
         ({"arc_deg": None, "angles_deg": "[0, 30]"}, "tells 2 angles, and there are 12 projections"),
@@ -152,6 +152,10 @@ def test_parallel_rows_are_slices(tmp_path: Path) -> None:
         ({"kind": "helical"}, "without 'pitch_mm'"),
         ({"shape": "[4, 8, 8]"}, "go together"),
         ({"raw": "{type: uint16}"}, "'shape' of 'raw'"),
+        ({"first_deg": 3, "arc_deg": None, "angles_deg": "[1]"}, "'first_deg' without 'arc_deg'"),
+        ({"flat_level": 9}, "'flats' and 'flat_level'"),
+        ({"values": "transmission"}, "'transmission' and flats"),
+        ({"kind": "parallel"}, "'source_object_mm' means nothing for the kind 'parallel'"),
         ({"mu_water": -1}, "'mu_water' is -1"),
     ],
 )  # fmt: skip
@@ -174,6 +178,9 @@ def test_frames_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         tifffile.imwrite(file, values)
         with pytest.raises(InputError, match=words):
             open_scan(path)
+    tifffile.imwrite(file, np.ones(SHAPE, np.uint16), photometric="miniswhite")
+    with pytest.raises(InputError, match="photometric interpretation is 0"):
+        open_scan(path)
     file.write_bytes(b"II*\0 cut")
     with pytest.raises(InputError, match="damaged or unusual TIFF"):
         open_scan(path)
