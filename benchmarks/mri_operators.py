@@ -1,6 +1,6 @@
-"""Time MRI operators, CG-SENSE and ESPIRiT beside deepinv, sigpy and BART, on one thread.
+"""Time MRI operators, CG-SENSE and ESPIRiT beside deepinv, sigpy, BART and bartorch, on one thread.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/mri_operators.py DATA [--rounds 7]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/mri_operators.py DATA [--rounds 7] [--only many]
 
 The object is a slice of DATA/mr/dicom_t1, 320 x 320, seen by eight coils. CG-SENSE solves
 (A^H A + 1e-3) x = A^H y by 30 steps from zero, with a mask of lines and one of single points. Every
@@ -12,11 +12,13 @@ one step.
 from __future__ import annotations
 
 import argparse
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import bart
+import bartorch.tools
 import numpy as np
 import sigpy.mri.app
 import sigpy.mri.linop
@@ -33,6 +35,7 @@ from restore.operators.mri.fourier import fft2c, ifft2c
 from restore.operators.mri.multicoil import MultiCoilMRI
 
 SIDE, COILS, STEPS, DAMPING = 320, 8, 30, 1e-3
+MANY = 64
 CALIBRATION, KERNEL, THRESHOLD = 24, 6, 0.02
 
 
@@ -47,7 +50,7 @@ class Scene(NamedTuple):
     peer_y: torch.Tensor
 
 
-def scene(data: Path, sampled: str) -> Scene:
+def scene(data: Path, sampled: str, coils: int = COILS) -> Scene:
     """sampled: "lines" (a quarter of the columns), "points" (a quarter of all samples) or "all"."""
     head = torch.from_numpy(read(data / "mr" / "dicom_t1").data[24].astype(np.complex64))
     first = head.shape[-1] // 2 - SIDE // 2
@@ -60,9 +63,9 @@ def scene(data: Path, sampled: str) -> Scene:
     elif sampled == "points":
         mask = torch.from_numpy(rng.random((SIDE, SIDE)) < 0.25)
         mask[148:172, 148:172] = True
-    maps = torch.from_numpy(birdcage((SIDE, SIDE), COILS))
+    maps = torch.from_numpy(birdcage((SIDE, SIDE), coils))
     operator = MultiCoilMRI(maps, mask)
-    noise = rng.normal(scale=5e-3, size=(COILS, SIDE, SIDE, 2)).astype(np.float32)
+    noise = rng.normal(scale=5e-3, size=(coils, SIDE, SIDE, 2)).astype(np.float32)
     y = operator(image) + torch.view_as_complex(torch.from_numpy(noise)) * mask
     plane = mask.float().expand(SIDE, SIDE).clone()
     peer = PeerMRI(mask=plane, coil_maps=maps)
@@ -115,8 +118,14 @@ def _as_complex(x: Any) -> Any:
     return torch.view_as_complex(x[0].movedim(0, -1).contiguous()).numpy()
 
 
-def cg_sense(data: Path, sampled: str, rounds: int) -> None:
-    """The same regularised least squares by 30 steps of everybody's conjugate gradients."""
+def cg_sense(data: Path, rounds: int) -> None:
+    """The same regularised least squares by 30 steps of everybody's conjugate gradients, with both masks."""
+    for sampled in ("lines", "points"):
+        cg_sense_of(data, sampled, rounds)
+
+
+def cg_sense_of(data: Path, sampled: str, rounds: int) -> None:
+    """With a mask of lines or of points."""
     s = scene(data, sampled)
     maps, y = s.operator.maps.numpy(), s.y.numpy()
 
@@ -185,8 +194,12 @@ def maps(data: Path, rounds: int) -> None:
             options = ("-m1", f"-k{KERNEL}", f"-r{CALIBRATION}", "-t", THRESHOLD, "-c", 0.95)
             folder.run("ecalib", *options, "kspace", "maps")
 
-        works: dict[str, Work] = {"restore": ours, "sigpy": by_sigpy}
-        found = {"sigpy": by_sigpy(), "sigpy converged": by_sigpy(3000)}
+        works: dict[str, Work] = {
+            "restore": ours,
+            "sigpy": by_sigpy,
+            "bartorch": lambda: by_bartorch(y),
+        }
+        found = {"sigpy": by_sigpy(), "sigpy converged": by_sigpy(3000), "bartorch": by_bartorch(y)}
         if bart.program():
             by_bart()
             works["bart, whole call"], found["bart"] = by_bart, folder.get("maps")
@@ -200,19 +213,45 @@ def maps(data: Path, rounds: int) -> None:
     print_ratios(f"ESPIRiT, {COILS} x {SIDE} x {SIDE}", times, "restore")
 
 
+def by_bartorch(y: torch.Tensor) -> Any:
+    """Its ESPIRiT maps of k-space (coils, H, W), with the settings of ours."""
+    settings = {"maps": 1, "calib_size": CALIBRATION, "kernel_size": KERNEL, "threshold": THRESHOLD}
+    return bartorch.tools.ecalib(y, crop=0.95, **settings).reshape(y.shape).numpy()
+
+
+def many_coils(data: Path, rounds: int) -> None:
+    """ESPIRiT of 64 coils: time, and by how much the peak of memory grows while maps are made."""
+    y = scene(data, "all", MANY).y
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    espirit(y, CALIBRATION, kernel=KERNEL, threshold=THRESHOLD)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"ESPIRiT, {MANY} coils: peak {after / 2**20:.2f} GB, {before / 2**20:.2f} GB before")
+    works: dict[str, Work] = {
+        "restore": lambda: espirit(y, CALIBRATION, kernel=KERNEL, threshold=THRESHOLD),
+        "bartorch": lambda: by_bartorch(y),
+    }
+    print_ratios(f"ESPIRiT, {MANY} x {SIDE} x {SIDE}", interleaved(works, rounds), "restore")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with mr/dicom_t1")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=["operators", "cg", "maps", "many"])
     args = parser.parse_args()
     one_thread()
-    print_versions("deepinv", "sigpy")
+    print_versions("deepinv", "sigpy", "bartorch")
     print("BART", bart.version() if bart.program() else "not installed: its rows are left out")
+    parts: dict[str, Callable[[Path, int], None]] = {
+        "operators": operators,
+        "cg": cg_sense,
+        "maps": maps,
+        "many": many_coils,
+    }
     with torch.no_grad():
-        operators(args.data, args.rounds)
-        for sampled in ("lines", "points"):
-            cg_sense(args.data, sampled, args.rounds)
-        maps(args.data, args.rounds)
+        for name, part in parts.items():
+            if args.only in (None, name):
+                part(args.data, args.rounds)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,10 @@ def command(
     sampling: Sampling,
     intervals: Intervals,
     maps: Annotated[
-        str, typer.Option(help="Coil maps: auto (the file's, else espirit), file, espirit.")
+        str,
+        typer.Option(
+            help="Coil maps: auto (the file's, else espirit), file, espirit, or joint, together with the image."
+        ),
     ] = "auto",
     coils_virtual: Annotated[
         str,

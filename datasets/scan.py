@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from restore.problem import Problem
     from restore.scaling import Scaling
 
-MapsSource = Literal["auto", "file", "espirit"]
+MapsSource = Literal["auto", "file", "espirit", "joint"]
 Projector = Literal["auto", "own", "astra"]
 
 
@@ -40,7 +40,8 @@ class SetupOptions:
     """
 
     maps: MapsSource = setting(
-        "auto", "coil maps of the file, by ESPIRiT, or the file's where it has them"
+        "auto",
+        "coil maps of the file, by ESPIRiT, or the file's where it has them; joint: together with the image",
     )
     remove_phase: bool = setting(True, "put the low-resolution phase into the maps")
     noise_std: float | None = setting(

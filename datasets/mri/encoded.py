@@ -221,6 +221,10 @@ class EncodedScan(Scan):
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
+        if options.maps == "joint":
+            raise ConfigError(
+                f"{self.path}: --maps joint is for Cartesian slices; use --maps espirit"
+            )
         return None if options.maps == "espirit" else self.maps
 
     def seen_middle(self, item: int, needed: bool) -> Middle | None:

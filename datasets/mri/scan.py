@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
+from restore.datasets.mri.reception import Reception
 from restore.datasets.mri.sampling import slice_mask
 from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
 from restore.datasets.scan import Scan, Setup, SetupOptions
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from restore.datasets.mri.channels import Whitening
     from restore.noise import Noise
-    from restore.operators.mri.coil_compression import CoilCompression
     from restore.operators.mri.coil_maps import Region
+    from restore.operators.mri.joint_maps import JointEstimate
     from restore.problem import Problem
     from restore.scaling import Scaling
 
@@ -132,7 +133,8 @@ class MRIScan(Scan):
         return center_crop(magnitudes, self.recon_shape)
 
     def _setup(self, options: SetupOptions) -> MRISetup:
-        """Noise level (given, stored or estimated), channels, and one intensity scale: that of the brightest slice."""
+        """Noise level (given, stored or estimated), channels, maps where they are estimated together with images, and
+        one intensity scale: that of the brightest slice."""
         from restore.datasets.mri.channels import whitening_of
         from restore.datasets.mri.exchanged import note_exchanged
         from restore.datasets.mri.given_maps import checked_maps
@@ -149,38 +151,57 @@ class MRIScan(Scan):
             level = whitening.level_of(level, told)
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
-        regions = self._regions(needed=maps is None)
+        joint = options.maps == "joint"
+        regions = self._regions(needed=maps is None and not joint)
         if regions[0] is not None:
             note_exchanged(self.kspace, regions[0], self.notes)
-        if options.remove_phase and None in regions:
+        reception = self._reception(regions, whitening, options.coils_virtual)
+        estimates = self._estimates(reception, level) if joint else ()
+        if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
-        levels = tuple(level * a for a in apart) if level else ()
-        setup = MRISetup(
-            scaling=self._scaling(regions, maps, whitening), noise=noise_model(level),
-            record={"maps": "espirit" if maps is None else "file", "noise_std": level},
-            scan=self, maps=maps, regions=regions, remove_phase=options.remove_phase, whitening=whitening,
-            levels=levels, shade=None if whitening is None or maps is not None else self._shade(whitening, regions),
-            virtual=VirtualCoils.parse(options.coils_virtual),
+        shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
+        return MRISetup(
+            scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
+            record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
+            scan=self, maps=maps, reception=reception, remove_phase=options.remove_phase, estimates=estimates,
+            levels=tuple(level * a for a in apart) if level else (), shade=shade,
         )  # fmt: skip
-        self._note_virtual(setup)
-        return setup
 
-    def _note_virtual(self, setup: MRISetup) -> None:
-        """Say what the virtual coils leave out of each slice. Raises ConfigError for more of them than channels."""
-        virtual, whitening = setup.virtual, setup.whitening
+    def _reception(
+        self, regions: tuple[Region | None, ...], whitening: Whitening | None, words: str
+    ) -> Reception:
+        """The channels as problems see them; says what virtual coils leave out. Raises ConfigError for more of them
+        than channels."""
+        virtual, readout = VirtualCoils.parse(words), readout_axis(self.mask)
+        reception = Reception(regions, whitening, virtual, readout)
         if virtual is None:
-            return
+            return reception
         coils = self.shape[1] if whitening is None else len(whitening.matrix)
-        virtual.check(self.path, coils, readout_axis(self.mask))
+        virtual.check(self.path, coils, readout)
         dropped = []
         for index in range(self.n_slices):
-            found = setup.compression(setup.white(self.kspace[index]), index)
+            found = reception.compression(reception.white(self.kspace[index]), index)
             dropped.append(0.0 if found is None else found.dropped)
         self.note(virtual.note(coils, dropped))
+        return reception
+
+    def _estimates(self, reception: Reception, level: float | None) -> tuple[JointEstimate, ...]:
+        """Image and maps of every slice, estimated together. Raises ConfigError."""
+        from restore.datasets.mri.joint import joint_estimates, joint_note
+
+        estimates = tuple(joint_estimates(self.kspace, self.mask, reception))
+        self.note(joint_note(estimates, level))
+        return estimates
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""
-        self._regions(needed=self._given_maps(options) is None)
+        maps = self._given_maps(options)
+        if options.maps == "joint":
+            from restore.datasets.mri.joint import check_masks
+
+            check_masks(self.mask, self.shape[1:])
+        else:
+            self._regions(needed=maps is None)
         virtual = VirtualCoils.parse(options.coils_virtual)
         if virtual is not None:
             virtual.check(self.path, self.shape[1], readout_axis(self.mask))
@@ -189,7 +210,7 @@ class MRIScan(Scan):
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
-        return None if options.maps == "espirit" else self.maps
+        return self.maps if options.maps in ("auto", "file") else None
 
     def _shade(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> float | None:
         """None where the brightness of the real channels can be kept, else that of the whole image in theirs.
@@ -197,9 +218,9 @@ class MRIScan(Scan):
         It cannot where one of them outshines all others.
         """
         region = regions[self.n_slices // 2 if len(regions) > 1 else 0]
-        if region is None:
-            return None
         kspace = self.kspace[self.n_slices // 2]
+        if region is None:
+            return whitening.gain(kspace, (slice(None), slice(None)))
         seen = whitening.shading(kspace, region)
         if float(seen.max() / seen.min()) < MOST_SHADE:
             return None
@@ -228,7 +249,8 @@ class MRIScan(Scan):
                 raise InputError(
                     self.path,
                     f"{why}: too little to estimate coil maps from",
-                    "give coil maps in the file ('sensitivity_maps'), or a scan with calibration lines",
+                    "give coil maps in the file ('sensitivity_maps'), or a scan with calibration lines; --maps joint "
+                    "estimates maps together with the image, where lines are not evenly spaced",
                 )
             found.append(region)
         return tuple(found)
@@ -238,8 +260,10 @@ class MRIScan(Scan):
         regions: tuple[Region | None, ...],
         maps: LazyStack | None,
         whitening: Whitening | None,
+        estimates: tuple[JointEstimate, ...],
     ) -> Scaling:
-        """By the calibration images, or the maps' images where slices have no calibration lines. Raises InputError."""
+        """By the calibration images, those estimated with the maps, or the maps' images where slices have no
+        calibration lines. Raises InputError."""
         import torch
 
         from restore.datasets.mri.artefacts import faults_of
@@ -247,13 +271,16 @@ class MRIScan(Scan):
         from restore.operators.mri.multicoil import MultiCoilMRI
         from restore.scaling import Scaling
 
-        peaks, calibrated = [], None not in regions
+        peaks, calibrated = [], bool(estimates) or None not in regions
         for i in range(self.n_slices):
             kspace = self.kspace[i]
             for fault in faults_of(kspace, slice_mask(self.mask, i)):
                 self.note(f"slice {i}: {fault}")
             kspace = kspace if whitening is None else whitening.apply(kspace)
             region = regions[i if len(regions) > 1 else 0]
+            if estimates:
+                lines, region = estimates[i].centre(self.shape[-2:])
+                kspace = lines.numpy()
             if calibrated and region is not None:
                 peaks.append(low_resolution_peak(kspace, region))
             elif maps is not None and kspace.any():
@@ -321,21 +348,19 @@ def unit_maps(shape: tuple[int, ...]) -> LazyStack:
 class MRISetup(Setup):
     """How problems are made of k-space.
 
-    maps: of the scan, None to estimate them by ESPIRiT. regions: rows and columns of the fully sampled centre, one for
-    all slices or one each, None where there is none. remove_phase: put the low-resolution phase into the maps, so that
-    the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None; shade: what maps
-    by ESPIRiT are then multiplied by, None for the brightness of the real channels at each place. levels: of the noise
-    of each slice, empty for one of all. virtual: coils in the place of the whitened channels, or None.
+    maps: of the scan, None to estimate them by ESPIRiT, or as in estimates, one a slice. reception: of the channels.
+    remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
+    non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
+    channels at each place. levels: of the noise of each slice, empty for one of all.
     """
 
     scan: MRIScan
     maps: LazyStack | None
-    regions: tuple[Region | None, ...]
+    reception: Reception
     remove_phase: bool
-    whitening: Whitening | None = None
     levels: tuple[float, ...] = ()
     shade: float | None = None
-    virtual: VirtualCoils | None = None
+    estimates: tuple[JointEstimate, ...] = ()
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
@@ -351,21 +376,6 @@ class MRISetup(Setup):
         operator = MultiCoilMRI(maps, torch.from_numpy(np.array(mask)).to(device))
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
 
-    def compression(self, kspace: Tensor, index: int) -> CoilCompression | None:
-        """Of a slice (coils, H, W), whitened, to virtual coils; None where all are kept."""
-        if self.virtual is None:
-            return None
-        return self.virtual.of(kspace, readout_axis(self.scan.mask), self._region(index))
-
-    def white(self, values: NDArray[Any]) -> Tensor:
-        """Samples or maps (coils, H, W) as the whitened channels see them."""
-        import torch
-
-        return torch.from_numpy(values if self.whitening is None else self.whitening.apply(values))
-
-    def _region(self, index: int) -> Region | None:
-        return self.regions[index if len(self.regions) > 1 else 0]
-
     def _noise(self, which: range) -> Noise | None:
         """That of all slices, or of these."""
         import torch
@@ -379,21 +389,40 @@ class MRISetup(Setup):
     def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """k-space and maps (coils, H, W) of a slice as the problem has them: whitened, compressed, and with the image's
         phase in the maps if it is to be removed."""
-        from restore.operators.mri.coil_maps import espirit, fold_phase, image_phase
+        from restore.operators.mri.coil_maps import fold_phase, image_phase
 
-        measured, region = self.scan.kspace[index], self._region(index)
-        kspace = self.white(measured).to(device)
-        maps = None if self.maps is None else self.white(self.maps[index]).to(device)
-        compression = self.compression(kspace, index)
+        measured, region = self.scan.kspace[index], self.reception.region(index)
+        kspace = self.reception.white(measured).to(device)
+        maps = None if self.maps is None else self.reception.white(self.maps[index]).to(device)
+        compression = self.reception.compression(kspace, index)
         if compression is not None:
             kspace = compression.samples(kspace)
             maps = None if maps is None else compression.maps(maps)
+        middle = kspace
+        if self.estimates:
+            middle, region = self.estimates[index].centre(self.scan.shape[-2:])
+            middle = middle.to(device)
         if maps is None:
-            maps, _ = espirit(kspace, region)
-            if self.shade is not None:
-                maps = maps * self.shade
-            elif self.whitening is not None and region is not None:
-                maps = maps * self.whitening.shading(measured, region).to(maps.device).unsqueeze(-3)
+            maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
         if self.remove_phase and region is not None:
-            maps = fold_phase(maps, image_phase(kspace, maps, region))
+            maps = fold_phase(maps, image_phase(middle, maps, region))
         return kspace, maps
+
+    def _estimated(self, kspace: Tensor, index: int) -> Tensor:
+        """Maps of norm one: those estimated with the image, else by ESPIRiT of k-space as the problem has it."""
+        from restore.operators.mri.coil_maps import espirit
+
+        if self.estimates:
+            return self.estimates[index].maps(self.scan.shape[-2:]).to(kspace.device)
+        return espirit(kspace, self.reception.region(index))[0]
+
+    def _shading(self, measured: NDArray[Any], index: int) -> Tensor:
+        """What maps of norm one, of the whitened channels, are to be multiplied by."""
+        import torch
+
+        whitening, region = self.reception.whitening, self.reception.region(index)
+        if self.shade is not None:
+            return torch.tensor(self.shade)
+        if whitening is None or region is None:
+            return torch.tensor(1.0)
+        return whitening.shading(measured, region)

@@ -96,9 +96,9 @@ def test_channels_are_whitened_first_and_their_noise_stays_white(tmp_path: Path)
         setup = scan.setup(SetupOptions(coils_virtual=words))
         few, _ = solved(scan, coils_virtual=words)
         assert quality(few) > quality(whole) - 0.3
-        compression = setup.compression(setup.white(scan.kspace[0]), 0)
+        compression = setup.reception.compression(setup.reception.white(scan.kspace[0]), 0)
         pure = np.tensordot(mix, noise(CLEAN.shape, STD, seed=7), 1).astype(np.complex64)
-        seen = compression.samples(setup.white(pure)).flatten(1)
+        seen = compression.samples(setup.reception.white(pure)).flatten(1)
         covariance = (seen @ seen.mH / seen.shape[1] / (2 * setup.noise.std**2)).numpy()
         # Eigenvalues spread by 2 sqrt(12 / 3584), and those of the whitening by 2 sqrt(32 / 40000).
         np.testing.assert_allclose(covariance, np.eye(12), atol=0.2)
