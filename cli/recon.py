@@ -75,9 +75,13 @@ def command(
     projector: Annotated[
         str, typer.Option(help="CT: auto (own), own, or astra (needs the extra astra).")
     ] = "auto",
-    find_centre: Annotated[
-        bool, typer.Option("--find-centre", help="CT: put the axis of rotation where the data say.")
-    ] = False,
+    center: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|MM",
+            help="CT: the axis of rotation where the data say, or at this offset of the detector (det_offset_mm).",
+        ),
+    ] = "",
     repair: Annotated[
         str,
         typer.Option(
@@ -171,7 +175,7 @@ def command(
         check_output(path, *inputs, overwrite=True, probe=False)
     options = from_settings(ReconOptions, {
         "maps": maps, "coils_virtual": coils_virtual, "remove_phase": not keep_phase, "noise_std": noise_std,
-        "samples": samples, "seed": seed, "trace": report, "projector": projector, "find_centre": find_centre,
+        "samples": samples, "seed": seed, "trace": report, "projector": projector, "center": center,
         "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}

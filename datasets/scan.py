@@ -53,8 +53,9 @@ class SetupOptions:
         "", "MRI: virtual coils in the place of all, such as 12 or 12:geometric"
     )
     projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
-    find_centre: bool = setting(
-        False, "CT: put the axis of rotation where the data say, not where the file says"
+    center: str = setting(
+        "",
+        "CT: where the axis of rotation lies: auto, as the data tell, or det_offset_mm in the place of the file's",
     )
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan
+from restore.datasets.ct.beam_centre import beam_about
 from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
@@ -40,11 +41,11 @@ class BeamScan(AttenuationScan):
     """
 
     holds: ClassVar[str] = "projections"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector")
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center")
     first_look: ClassVar[str] = "fdk"
     suspects: ClassVar[str] = (
-        "truncated views, an object larger than the volume, a detector or an axis that stands elsewhere, angles of the "
-        "other sense or order, a wrong size of voxels or bins, or a noise level that is too small"
+        "truncated views, an object larger than the volume, a detector or an axis that stands elsewhere (--center "
+        "auto), angles of the other sense or order, a wrong size of voxels or bins, or a noise level that is too small"
     )
 
     projections: LazyStack
@@ -105,13 +106,15 @@ class BeamScan(AttenuationScan):
         return self._in_units(samples)
 
     def _check(self, options: SetupOptions) -> None:
+        if options.center:
+            beam_about(options.center, self)
         self._operator(options.projector)
 
-    def _operator(self, projector: str) -> XRayTransform:
+    def _operator(self, projector: str, beam: Beam | None = None) -> XRayTransform:
         from restore.operators.ct.x_ray_transform import XRayTransform
 
-        rays = RAYS_PER_BIN[self.grid.in_plane]
-        return XRayTransform(self.geometry, self.grid, projector=projector, rays_per_bin=rays)
+        rays, beam = RAYS_PER_BIN[self.grid.in_plane], beam or self.geometry
+        return XRayTransform(beam, self.grid, projector=projector, rays_per_bin=rays)
 
     def _setup(self, options: SetupOptions) -> BeamSetup:
         """The noise model, the attenuation of the HU window as intensity scale, the projector. Raises ConfigError."""
@@ -120,12 +123,18 @@ class BeamScan(AttenuationScan):
 
         level = self.noise_std if options.noise_std is None else options.noise_std
         counted = options.noise_std is None and self.photons
+        record: dict[str, object] = {"projector": options.projector, "geometry": self.geometry.kind}
+        beam = self.geometry
+        if options.center:
+            beam, sentence = beam_about(options.center, self)
+            record["det_offset_mm"] = beam.to_dict()["det_offset_mm"]
+            if sentence not in self.notes:
+                self.notes.append(sentence)
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
         return BeamSetup(
             scaling=Scaling(span, "attenuation of the HU window"),
             noise=PostLogPoisson(self.photons) if counted and self.photons else noise_model(level),
-            record={"noise_std": level, "projector": options.projector, "geometry": self.geometry.kind},
-            scan=self, operator=self._operator(options.projector),
+            record={"noise_std": level, **record}, scan=self, operator=self._operator(options.projector, beam),
         )  # fmt: skip
 
 

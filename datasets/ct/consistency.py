@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.ct.opposite_views import mirror_shift, mirrored_offset, opposite_views
 from restore.datasets.ct.plausibility import (
     Finding,
     dead_bins,
@@ -79,7 +80,7 @@ def findings(
         return (air,)  # what else there is to see would be misread
     found = [_cut(y, geometry), _beyond_grid(y, geometry), narrow_detector(geometry)]
     found += [dead_bins(y), saturated(y)]
-    if _whole(y):
+    if whole_views(y):
         astray = _stray(y, geometry)
         found += [odd_views(y) or _uneven(y), astray or _off_axis(y, geometry)]
         if mu_water is not None:
@@ -131,71 +132,9 @@ def moments(sinogram: Sinogram, geometry: ParallelBeam) -> Moments:
     return Moments(sums, centres, float(fit[0]), deviation, stray)
 
 
-def centre_of_rotation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
-    """The detector offset, in mm, at which the rotation axis lies where the data say.
-
-    By the centres of mass; where views are cut, by opposite ones, whose mirrored images must coincide.
-    `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry.
-    """
-    y = np.asarray(sinogram, np.float64)
-    pairs = _opposite_views(geometry)
-    if pairs and not _whole(y):
-        first, second = (y[list(side)] for side in zip(*pairs, strict=True))
-        return -_mirror_shift(first, second) / 2 * geometry.det_spacing_mm
-    return geometry.det_offset_mm - moments(y, geometry).offset_mm
-
-
-def centre_deviation(sinogram: Sinogram, geometry: ParallelBeam) -> float:
-    """Standard deviation, in mm, of what `centre_of_rotation` finds in one slice; infinite where nothing tells it.
-
-    Of centres of mass it follows from how far they lie from their sinusoid: over a short arc an offset is hardly told
-    from a shift of the object. Of mirrored views half a bin.
-    """
-    y = np.asarray(sinogram, np.float64)
-    if not shows_an_object(y):
-        return math.inf
-    if not _whole(y):
-        return geometry.det_spacing_mm / 2 if _opposite_views(geometry) else math.inf
-    return moments(y, geometry).deviation_mm if geometry.views > _FEWEST else math.inf
-
-
 def _positions(geometry: ParallelBeam) -> NDArray[np.float64]:
     bins = np.arange(geometry.n_det) - (geometry.n_det - 1) / 2
     return np.asarray(bins * geometry.det_spacing_mm + geometry.det_offset_mm, np.float64)
-
-
-def _opposite_views(geometry: ParallelBeam) -> list[tuple[int, int]]:
-    """Pairs half a turn apart, to a tenth of the views' median distance; at most 32 of them."""
-    turn = np.mod(np.asarray(geometry.angles), 2 * math.pi)
-    order = np.sort(turn)
-    step = float(np.median(np.diff(order))) if len(order) > 1 else 0.0
-    pairs = []
-    for i, t in enumerate(turn):
-        distance = np.abs(np.mod(turn - t - math.pi + math.pi, 2 * math.pi) - math.pi)
-        j = int(np.argmin(distance))
-        if i < j and distance[j] <= 0.1 * step:
-            pairs.append((i, j))
-    return pairs[:: max(1, len(pairs) // 32)][:32]
-
-
-def _mirror_shift(first: Sinogram, second: Sinogram) -> float:
-    """Bins by which the mirrored second views must move to lie on the first: (pairs, n_det) each, to about a tenth.
-
-    The shift of the largest mean correlation coefficient over the bins that overlap, an eighth of the detector at
-    least; between whole bins by a parabola.
-    """
-    n = first.shape[1]
-    mirrored, shifts = second[:, ::-1], np.arange(-(n - n // 8), n - n // 8 + 1)
-    likeness = np.empty(len(shifts))
-    for k, m in enumerate(shifts):
-        a, b = (first[:, m:], mirrored[:, : n - m]) if m >= 0 else (first[:, :m], mirrored[:, -m:])
-        a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-        scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-        likeness[k] = np.mean((a * b).sum(1) / np.where(scale > 0, scale, np.inf))
-    k = int(np.clip(np.argmax(likeness), 1, len(shifts) - 2))
-    left, middle, right = likeness[k - 1 : k + 2]
-    bend = left - 2 * middle + right
-    return float(shifts[k] + (0.5 * (left - right) / bend if bend < 0 else 0.0))
 
 
 def _bright_ends(y: Sinogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
@@ -211,7 +150,7 @@ def _bright_ends(y: Sinogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | N
     return y[:, :_EDGE].mean(1) > limit, y[:, -_EDGE:].mean(1) > limit
 
 
-def _whole(y: NDArray[np.float64]) -> bool:
+def whole_views(y: Sinogram) -> bool:
     """Whether (nearly) all views see the object from end to end, so that their sums and centres mean something."""
     bright = _bright_ends(y)
     return bright is None or float((bright[0] | bright[1]).mean()) <= _VIEWS_CUT
@@ -251,9 +190,10 @@ def _half_seen(geometry: ParallelBeam) -> str:
 
 def _off_mirror(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
     """An axis that opposite views, cut as they are, do not turn about."""
-    if not _opposite_views(geometry):
+    pairs = opposite_views(geometry)
+    if not pairs:
         return None
-    offset = centre_of_rotation(y, geometry)
+    offset = mirrored_offset(y, geometry, pairs, mirror_shift)
     bins = (offset - geometry.det_offset_mm) / geometry.det_spacing_mm
     return None if abs(bins) <= _OFF_MIRROR else _centre(-bins, offset, geometry)
 
@@ -262,7 +202,7 @@ def _centre(bins: float, offset: float, geometry: ParallelBeam) -> Finding:
     return Finding(
         "centre",
         f"the views turn about a point {bins:+.1f} bins ({bins * geometry.det_spacing_mm:+.2f} mm) from where the "
-        f"geometry puts the axis: det_offset_mm should be about {offset:.2f}; --find-centre takes it",
+        f"geometry puts the axis: det_offset_mm should be about {offset:.2f}; --center auto looks for it",
     )
 
 
@@ -286,7 +226,7 @@ def _off_axis(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:
     bins = m.offset_mm / geometry.det_spacing_mm
     if abs(bins) <= _OFF_AXIS or abs(m.offset_mm) <= 4 * m.deviation_mm:
         return None
-    return _centre(bins, centre_of_rotation(y, geometry), geometry)
+    return _centre(bins, geometry.det_offset_mm - m.offset_mm, geometry)
 
 
 def _stray(y: NDArray[np.float64], geometry: ParallelBeam) -> Finding | None:

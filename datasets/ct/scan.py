@@ -14,13 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan
-from restore.datasets.ct.consistency import (
-    Finding,
-    centre_deviation,
-    centre_of_rotation,
-    findings,
-    unseen,
-)
+from restore.datasets.ct.centre import told_centre
+from restore.datasets.ct.centre_choice import AUTO, centred, evenly_spaced
+from restore.datasets.ct.consistency import Finding, findings, unseen
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.plausibility import narrow_detector
 from restore.datasets.scan import Setup, SetupOptions
@@ -53,10 +49,10 @@ class CTScan(AttenuationScan):
     """
 
     holds: ClassVar[str] = "a sinogram"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "find_centre")
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center")
     first_look: ClassVar[str] = "fbp"
     suspects: ClassVar[str] = (
-        "truncated views, an object larger than the image grid, a wrong centre of rotation (--find-centre), angles in "
+        "truncated views, an object larger than the image grid, a wrong centre of rotation (--center auto), angles in "
         "degrees or in another order than the views, a wrong size of pixels or bins, or a noise level that is too small"
     )
 
@@ -132,7 +128,7 @@ class CTScan(AttenuationScan):
         from restore.operators.ct.parallel_beam import ParallelBeamCT
         from restore.scaling import CT_WINDOW_HU, Scaling
 
-        geometry, record, room = self._geometry(options.find_centre)
+        geometry, record, room = self._geometry(options.center)
         noise, level = self._noise(options.noise_std)
         if room is not None:
             if not level and options.noise_std is None and (room.first or room.last):
@@ -154,10 +150,10 @@ class CTScan(AttenuationScan):
         from restore.operators.ct.parallel_beam import ParallelBeamCT
 
         geometry = self.geometry
-        if options.find_centre:
-            self._refuse(self._found(geometry))  # the centre itself takes all slices
+        if options.center == AUTO:
+            self._refuse(self._found(geometry))  # to look for the centre takes longer
         else:
-            geometry, *_ = self._geometry(find_centre=False)
+            geometry, *_ = self._geometry(options.center)
         ParallelBeamCT(geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector)
 
     def _found(self, geometry: ParallelBeam) -> list[Finding]:
@@ -167,7 +163,7 @@ class CTScan(AttenuationScan):
     def _looked_at(self) -> list[NDArray[np.float32]]:
         return [self.sinogram[i] for i in sorted({0, self.n_slices // 2, self.n_slices - 1})]
 
-    def _geometry(self, find_centre: bool) -> tuple[ParallelBeam, dict[str, object], Room | None]:
+    def _geometry(self, center: str) -> tuple[ParallelBeam, dict[str, object], Room | None]:
         """The geometry of the data, what of it differs from the file's, and the room that the object needs.
 
         A few slices are looked at. What they say against the stored geometry goes into the notes, or is refused where
@@ -176,8 +172,8 @@ class CTScan(AttenuationScan):
         geometry, record = self.geometry, dict[str, object]()
         found = self._found(geometry)
         self._refuse(found)
-        if find_centre:
-            geometry = self._centred()
+        if center:
+            geometry = self._centred(center)
             record["det_offset_mm"] = geometry.det_offset_mm
             found = self._found(geometry)
         said = {f.cause: f for f in (*found, unseen(geometry)) if f}
@@ -196,34 +192,16 @@ class CTScan(AttenuationScan):
             record["reconstructed_shape"] = list(room.geometry.shape)
         return geometry, record, room
 
-    def _centred(self) -> ParallelBeam:
-        """The geometry with the axis of rotation where the data say: the median over the slices that tell it.
-
-        Raises InputError where it is not told to a bin.
-        """
-        stored, bin_mm = self.geometry.det_offset_mm, self.geometry.det_spacing_mm
-        slices = (self.sinogram[i] for i in range(self.n_slices))
-        told = [
-            (centre_of_rotation(y, self.geometry), centre_deviation(y, self.geometry))
-            for y in slices
-        ]
-        offsets = [offset for offset, deviation in told if np.isfinite(deviation)]
-        deviations = [deviation for _, deviation in told if np.isfinite(deviation)]
-        # That of a mean; a median's is a quarter larger.
-        doubt = float(np.median(deviations)) / len(deviations) ** 0.5 if deviations else np.inf
-        if 2 * doubt > bin_mm:
-            raise InputError(
-                self.path,
-                f"its views do not tell the centre of rotation (to {doubt / bin_mm:.2g} bins only): few views, a short "
-                "arc, much noise, or cut views without opposite ones",
-                "leave --find-centre out and store det_offset_mm",
-            )
-        found = float(np.median(offsets))
-        self._note(
-            f"centre of rotation found: det_offset_mm {found:.3f} (to {doubt:.2g}) instead of {stored:.3f} "
-            f"({(found - stored) / bin_mm:+.2f} bins), the median of {len(offsets)} slice(s)"
-        )
-        return dataclasses.replace(self.geometry, det_offset_mm=found)
+    def _centred(self, center: str) -> ParallelBeam:
+        """The geometry with the axis of rotation where it is said to be, or where the data say. Raises InputError."""
+        geometry = self.geometry
+        slices = evenly_spaced(self.n_slices)
+        offset, sentence = centred(
+            center, geometry.det_offset_mm, (geometry.det_spacing_mm, geometry.n_det), self.path,
+            lambda: [told_centre(self.sinogram[i], geometry) for i in slices],
+        )  # fmt: skip
+        self._note(sentence)
+        return dataclasses.replace(geometry, det_offset_mm=offset)
 
     def _refuse(self, found: list[Finding]) -> None:
         for finding in found:

@@ -452,7 +452,7 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
-            "find-centre": options.find_centre, "detector-pixel": job.detector_pixel, "grid": job.grid,
+            "center": options.center, "detector-pixel": job.detector_pixel, "grid": job.grid,
             "units": job.units, "mu-water": job.mu_water, "device": str(device), "precision": precision,
             **job.like_which, "adapt": FIT if job.adapt == FIT else "",
         },
