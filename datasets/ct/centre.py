@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.ct.centre_choice import NOT_TOLD, Told
 from restore.datasets.ct.consistency import moments, whole_views
-from restore.datasets.ct.opposite_views import (
+from restore.datasets.ct.mirrored_views import (
     mirror_shift,
     mirrored_offset,
     opposite_views,

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.opposite_views import mirror_shift, mirrored_offset, opposite_views
+from restore.datasets.ct.mirrored_views import mirror_shift, mirrored_offset, opposite_views
 from restore.datasets.ct.plausibility import (
     Finding,
     dead_bins,
