@@ -107,7 +107,7 @@ class BeamScan(AttenuationScan):
 
     def _check(self, options: SetupOptions) -> None:
         if options.center:
-            beam_about(options.center, self)
+            beam_about(options.center, self.geometry, self.projections, self.path)
         self._operator(options.projector)
 
     def _operator(self, projector: str, beam: Beam | None = None) -> XRayTransform:
@@ -126,7 +126,7 @@ class BeamScan(AttenuationScan):
         record: dict[str, object] = {"projector": options.projector, "geometry": self.geometry.kind}
         beam = self.geometry
         if options.center:
-            beam, sentence = beam_about(options.center, self)
+            beam, sentence = beam_about(options.center, self.geometry, self.projections, self.path)
             record["det_offset_mm"] = beam.to_dict()["det_offset_mm"]
             if sentence not in self.notes:
                 self.notes.append(sentence)

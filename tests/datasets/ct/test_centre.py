@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from restore.datasets.ct.beam_centre import beam_about
-from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.centre import told_centre
 from restore.datasets.ct.centre_choice import centred
 from restore.datasets.ct.opposite_rays import told_by_opposite_rays
@@ -19,7 +18,6 @@ from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam
 from restore.operators.ct.geometry import ParallelBeam
-from restore.operators.ct.grid import VoxelGrid
 
 BODY = ((3.0, -2.0, 40.0, 0.02), (15.0, 8.0, 6.0, 0.015), (-12.0, 14.0, 4.0, -0.01))
 """x, y, radius in mm and attenuation in 1/mm."""
@@ -111,11 +109,8 @@ def test_an_arc_without_opposite_rays_tells_nothing():
     assert math.isinf(told_by_opposite_rays(fan_of(beam), beam).deviation_mm)
 
 
-def scan_of(beam: Beam, stack: np.ndarray) -> BeamScan:
-    return BeamScan(
-        path=Path("scan.h5"), projections=LazyStack(stack.shape, lambda i: stack[i]), geometry=beam,
-        grid=VoxelGrid(shape=(4, 8, 8), voxel_mm=1.0), mu_water=0.02, slice_indices=(0, 1, 2, 3),
-    )  # fmt: skip
+def about(center: str, beam: Beam, stack: np.ndarray) -> tuple[Beam, str]:
+    return beam_about(center, beam, LazyStack(stack.shape, lambda i: stack[i]), Path("scan.h5"))
 
 
 def test_a_cone_is_centred_by_the_row_in_the_plane_of_its_source():
@@ -123,11 +118,11 @@ def test_a_cone_is_centred_by_the_row_in_the_plane_of_its_source():
     stack = np.repeat(fan_of(fan)[:, None], 5, axis=1)
     stack[:, 0] = stack[:, 4] = 0.0  # other rows are not asked
     cone = ConeBeam(fan.angles, (5, 128), 1.5, 300.0, 500.0, det_offset_mm=(0.7, 0.0))
-    beam, sentence = beam_about("auto", scan_of(cone, stack))
+    beam, sentence = about("auto", cone, stack)
     assert isinstance(beam, ConeBeam)
     assert beam.det_offset_mm == (0.7, pytest.approx(4.5, abs=QUARTER * 1.5))
     assert "opposite rays" in sentence
-    beam, sentence = beam_about("2.25", scan_of(cone, stack))
+    beam, sentence = about("2.25", cone, stack)
     assert isinstance(beam, ConeBeam)
     assert beam.det_offset_mm == (0.7, 2.25)
     assert "as given" in sentence
@@ -140,13 +135,13 @@ def test_a_cone_is_centred_by_the_row_in_the_plane_of_its_source():
 def test_a_cone_without_opposite_rays_is_refused(change, says):
     cone = ConeBeam(angles(8, 360.0), (5, 16), 1.5, 300.0, 500.0)
     with pytest.raises(ConfigError, match=says):
-        beam_about("auto", scan_of(dataclasses.replace(cone, **change), np.zeros((8, 5, 16))))
+        about("auto", dataclasses.replace(cone, **change), np.zeros((8, 5, 16)))
 
 
 def test_free_vectors_and_other_words_are_refused():
     vectors = ((300.0, 0, 0, -200.0, 0, 0, 0, 1, 0, 0, 0, 1),) * 2
     with pytest.raises(ConfigError, match="not for vectors"):
-        beam_about("1", scan_of(FreeBeam(vectors, (5, 16)), np.zeros((2, 5, 16))))
+        about("1", FreeBeam(vectors, (5, 16)), np.zeros((2, 5, 16)))
     for word in ("middle", "nan", "1e999"):
         with pytest.raises(ConfigError, match="expected 'auto' or a number"):
             centred(word, 0.0, (1.0, 5), Path("scan.h5"), list)
