@@ -59,6 +59,7 @@ OPTIONAL = {
         "grid",
         "units",
         "mu-water",
+        "center",
     },
     "image": {"mask", "noise", "calibration"},
 }
