@@ -20,9 +20,9 @@ def spot(k: int) -> tuple[float, float, float]:
     return ((0.004, 0.3, 0.2), (-0.004, -0.3, 0.0))[k % 2]
 
 
-def view(k: int) -> tuple[np.ndarray, float, float]:
+def view(k: int, feed: float = FEED) -> tuple[np.ndarray, float, float]:
     """The line integrals (rows, columns) of view k, its angle and its place along z."""
-    phi, place = 0.3 + 2 * np.pi * k / A_TURN, FEED * (k - VIEWS / 2) / A_TURN + 1.0
+    phi, place = 0.3 + 2 * np.pi * k / A_TURN, feed * (k - VIEWS / 2) / A_TURN + 1.0
     towards = np.array([-np.sin(phi), np.cos(phi), 0])
     right = np.array([-np.cos(phi), -np.sin(phi), 0])
     fan = (np.arange(COLUMNS) - (CENTRE[0] - 1)) * PITCH[1] / FAR
@@ -35,9 +35,9 @@ def view(k: int) -> tuple[np.ndarray, float, float]:
     return MU * chord(source, elements), phi, place
 
 
-def projection(k: int, turn: int = 1, raw: bool = False) -> pydicom.Dataset:
+def projection(k: int, turn: int = 1, raw: bool = False, feed: float = FEED) -> pydicom.Dataset:
     """A file as the collection has them: Rows are detector columns; turn=-1: columns counted the other way."""
-    lines, phi, place = view(k)
+    lines, phi, place = view(k, feed)
     header = pydicom.Dataset()
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

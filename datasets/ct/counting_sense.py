@@ -35,20 +35,29 @@ def sense_of(views: list[View], values: Values, notes: list[str]) -> tuple[int, 
         )
         return 1, 1
     held = functools.cache(values)
-    senses = list(itertools.product((1, -1), (1, -1)))
-    errors = {sense: _mismatch(views, held, opposite, sense) for sense in senses}
-    ranked = sorted(senses, key=lambda s: errors[s])
-    best, next_best = ranked[0], ranked[1]
-    if not np.isfinite(errors[best]) or errors[best] > _SURELY * errors[next_best]:
+    errors = {
+        sense: _mismatch(views, held, opposite, sense)
+        for sense in itertools.product((1, -1), (1, -1))
+    }
+    column = _better("columns", [min(errors[1, c], errors[-1, c]) for c in (1, -1)], notes)
+    row = _better("rows", [errors[r, column] for r in (1, -1)], notes)
+    return row, column
+
+
+def _better(what: str, errors: list[float], notes: list[str]) -> int:
+    """1 or -1, whichever has the smaller error by far; 1 where neither has."""
+    least, most = sorted(errors)
+    if not math.isfinite(least) or least > _SURELY * most:
         notes.append(
-            "opposite rays do not tell which way columns and rows are counted: taken as in the manual"
+            f"opposite rays do not tell which way {what} are counted: taken as in the manual"
         )
-        return 1, 1
-    if best != (1, 1):
-        notes.append(
-            f"opposite rays say that rows and columns are counted the other way: taken as {best}"
-        )
-    return best
+        return 1
+    if errors[0] == least:
+        return 1
+    notes.append(
+        f"opposite rays say that {what} are counted the other way than in the manual: turned"
+    )
+    return -1
 
 
 def _opposite(views: list[View]) -> list[tuple[int, int, float]]:

@@ -13,7 +13,6 @@ Which way the stage turned, and whether row 0 is at the top, no such file says: 
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.content import Content
+from restore.datasets.ct.angle_units import DEGREES_FROM, span_of, turn_in_radians
 from restore.datasets.ct.counts import line_integrals, mean_frame
 from restore.datasets.ct.lost_rays import bridged
 from restore.datasets.ct.parallel_slices import parallel_scan
@@ -40,12 +40,6 @@ from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
 AXES = "theta:y:x"
-_TURN = {math.pi: "half a turn", 2 * math.pi: "a turn"}
-_NEAR = (
-    0.05  # of half a turn or a turn: a last view that stands at the end, or a few that are left out
-)
-_DEGREES_FROM = 30.0  # beyond this span numbers are no radians: it would be five turns
-
 _RESOLUTION = "measurement/instrument/detection_system/objective/resolution"
 _MAGNIFICATION = "measurement/instrument/detection_system/objective/magnification"
 _PIXEL_X, _PIXEL_Y = (f"measurement/instrument/detector/{axis}_pixel_size" for axis in "xy")
@@ -135,18 +129,18 @@ def _angles(file: h5py.File, path: Path, views: int, notes: list[str]) -> NDArra
         raise InputError(
             path, "'exchange/theta' holds NaN or infinite values", "leave such views out"
         )
-    span = float(np.ptp(values)) * views / max(views - 1, 1)
+    span = span_of(values)
     said = str(attribute(found, "units") or "").lower()
-    turn = next((word for arc, word in _TURN.items() if abs(span - arc) < _NEAR * arc), "")
+    turn = turn_in_radians(span)
     unit = next((u for u in ("deg", "rad") if said.startswith(u)), "")
-    if (unit == "deg" and turn) or (unit == "rad" and span > _DEGREES_FROM):
+    if (unit == "deg" and turn) or (unit == "rad" and span > DEGREES_FROM):
         other = f"radians of {turn}" if turn else "degrees"
         raise InputError(
             path, f"the units of 'exchange/theta' are {said!r}, and its values span {span:.4g}, as of {other}",
             "correct the attribute `units`",
         )  # fmt: skip
     if not unit:
-        if not turn and span <= _DEGREES_FROM:
+        if not turn and span <= DEGREES_FROM:
             raise InputError(
                 path, f"'exchange/theta' has no units, and spans {span:.4g}: degrees or radians?",
                 "set its attribute `units` to 'degrees' or 'radians'",

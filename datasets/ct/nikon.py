@@ -56,7 +56,11 @@ def read_nikon(path: str | Path, grid: str = "") -> BeamScan:
 
 def _frames(log: ScannerLog, shape: tuple[int, int]) -> tuple[list[Path], LazyStack]:
     folder = log.path.parent / log.text("InputFolderName")
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
         raise InputError(
             log.path, f"'InputFolderName' is {log.text('InputFolderName')!r}: no folder here"
         )

@@ -33,6 +33,7 @@ from restore.operators.ct.beams import ConeBeam
 _PARALLEL_FROM_MM = 1e4
 """Distance of the source from which rays are parallel: the makers' own limit."""
 _EDGE = 4  # columns at each side where rays pass the object by
+_HALF_A_BIN = 0.5
 _SAME = 0.02  # relative: sizes of a pixel that two entries tell
 _TURN = 360.0
 
@@ -60,6 +61,7 @@ def read_skyscan(path: str | Path, grid: str = "") -> BeamScan | CTScan:
     pixel = log.positive("Image Pixel Size (um)") / 1000
     away = log.positive("Object to Source (mm)")
     read = tuple(files) if given == log.path else (log.path, *files)
+    _unapplied(log, shape[1], notes)
     notes.append("the axis of rotation is taken to lie in the middle of the projections")
     if away >= _PARALLEL_FROM_MM:
         return parallel_scan(
@@ -112,6 +114,20 @@ def _check(log: ScannerLog, notes: list[str]) -> None:
             notes.append(
                 f"a pixel of {stored:g} um is stored, the camera's is {seen:.4g} um at the object: the former is taken"
             )
+
+
+def _unapplied(log: ScannerLog, columns: int, notes: list[str]) -> None:
+    """Note what the maker's own reconstruction would correct, of which the sense is not known."""
+    rotated = log.number("Image Rotation", 0.0)
+    if abs(np.deg2rad(rotated)) * columns / 2 > _HALF_A_BIN:
+        notes.append(
+            f"frames that lie askew (Image Rotation={rotated:g} degrees) are not turned back"
+        )
+    shift = log.number("Postalignment", 0.0)
+    if abs(shift) > _HALF_A_BIN:
+        notes.append(
+            f"the shift of the reconstruction beside (Postalignment={shift:g}) is not applied"
+        )
 
 
 def _files(log: ScannerLog) -> list[Path]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.config import did_you_mean
+from restore.datasets.ct.angle_units import span_of, turn_in_radians
 from restore.datasets.plain_yaml import Value, Word, read_plain_yaml
 from restore.errors import InputError, NotFoundError
 
@@ -79,7 +80,12 @@ class Settings:
         found = self.values[name]
         if not isinstance(found, Word):
             raise self.fault(f"'{name}' is no name of a file or folder")
-        return self.path.parent / found.text
+        path = self.path.parent / found.text
+        try:
+            path.exists()
+        except (OSError, ValueError) as cause:
+            raise self.fault(f"'{name}' is no name that a file can have ({cause})") from cause
+        return path
 
     def fault(self, what: str, todo: str = LAYOUT) -> InputError:
         """The error that names this file."""
@@ -132,22 +138,28 @@ def angles_rad(settings: Settings, views: int) -> NDArray[np.float64]:
         raise settings.fault(
             f"it tells the angles {len(given)} times", f"give one of {', '.join(ANGLES)}"
         )
-    name = given[0]
-    if name == "arc_deg":
-        start, arc = settings.number("first_deg") or 0.0, settings.number(name) or 0.0
-        found = np.deg2rad(start + arc * np.arange(views) / views)
-    elif name == "angles_file":
-        unit = settings.word("angles_unit", ("degrees", "radians"))
-        table = read_table(settings, name)
-        found = np.deg2rad(table[:, -1]) if unit == "degrees" else table[:, -1]
-    else:
-        listed = settings.numbers(name)
-        found = np.atleast_1d(np.asarray(listed, np.float64))
-        found = np.deg2rad(found) if name == "angles_deg" else found
+    found, in_degrees = _told_angles(settings, given[0], views)
     if len(found) != views:
         raise settings.fault(f"it tells {len(found)} angles, and there are {views} projections")
+    turn = turn_in_radians(span_of(found))
+    if in_degrees and turn:
+        raise settings.fault(
+            f"its angles in degrees span {span_of(found):.4g}, {turn} in radians", "correct them or say radians"
+        )  # fmt: skip
     clockwise = settings.word("source_turns", TURNED["source_turns"], "counterclockwise")
-    return -found if clockwise == "clockwise" else found
+    turned = np.deg2rad(found) if in_degrees else found
+    return -turned if clockwise == "clockwise" else turned
+
+
+def _told_angles(settings: Settings, name: str, views: int) -> tuple[NDArray[np.float64], bool]:
+    """The numbers under one of `ANGLES`, and whether they are degrees."""
+    if name == "arc_deg":
+        start, arc = settings.number("first_deg") or 0.0, settings.number(name) or 0.0
+        return start + arc * np.arange(views) / views, True
+    if name == "angles_file":
+        unit = settings.word("angles_unit", ("degrees", "radians"))
+        return read_table(settings, name)[:, -1], unit == "degrees"
+    return np.atleast_1d(np.asarray(settings.numbers(name), np.float64)), name == "angles_deg"
 
 
 def read_table(settings: Settings, name: str) -> NDArray[np.float64]:

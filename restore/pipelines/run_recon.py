@@ -250,7 +250,7 @@ def run(
             "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
-            "image": _image_record(planned.scan),
+            "image": _image_record(planned.scan), **_beside_record(planned.scan.files),
             **({"precision": record_of(job.options.precision, used)} if used else {}),
             **result.record, **quality_record(job.quality),
             **({} if interval is None else {"interval": interval.record}),
@@ -295,6 +295,14 @@ def interval_path(out: Path) -> Path:
 def _beside(out: Path, what: str) -> Path:
     suffix = name_suffix(out)
     return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")
+
+
+def _beside_record(files: tuple[Path, ...]) -> dict[str, Any]:
+    """How many files were read beside the scan's own, and one hash of them all, in their order."""
+    if not files:
+        return {}
+    each = "\n".join(sha256_of(path) for path in files)
+    return {"beside": {"Files": len(files), "SHA256": hashlib.sha256(each.encode()).hexdigest()}}
 
 
 def _image_record(scan: Scan) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def test_other_projections_are_another_job(verb, rtk, tmp_path):
     assert verb(*words).exit_code == 0
     assert "already done" in verb(*words).stdout
     record = json.loads((tmp_path / "a.json").read_text())
+    assert record["beside"]["Files"] == 1
     assert {s["Option"]: s["File"] for s in record["sources"]}["projections"] == rtk[1].name
     shutil.copy(DATA / "rtk_free.mha", rtk[1])
     refused = verb(*words)

@@ -54,7 +54,17 @@ def test_every_view_has_its_own_focal_spot(folder: Path) -> None:
 @pytest.mark.parametrize("raw", [False, True])
 def test_columns_that_are_counted_the_other_way(tmp_path: Path, raw: bool) -> None:
     scan = checked(open_scan(series(tmp_path, turn=-1, raw=raw) / "000.dcm"))
-    assert any("counted the other way" in note for note in scan.notes)
+    assert any("columns are counted the other way" in note for note in scan.notes)
+
+
+def test_a_circle_tells_columns_and_not_rows(tmp_path: Path) -> None:
+    """Both sources of a line lie in one plane: nothing shows which way is up."""
+    for k in range(A_TURN):
+        header = projection(k, turn=-1, feed=0.0)
+        header.save_as(tmp_path / f"{k:02d}.dcm", enforce_file_format=True)
+    scan = checked(open_scan(tmp_path))
+    assert any("columns are counted the other way" in note for note in scan.notes)
+    assert any("do not tell which way rows are counted" in note for note in scan.notes)
 
 
 def spoil(header: pydicom.Dataset, tag: int, value: object) -> None:

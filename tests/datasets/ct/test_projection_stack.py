@@ -143,6 +143,7 @@ def test_parallel_rows_are_slices(tmp_path: Path) -> None:
         ({"arc_deg": None, "angles_deg": "[0, 30]"}, "tells 2 angles, and there are 12 projections"),
         ({"arc_deg": None, "angles_rad": str(TURNED.tolist())}, "look like degrees"),
         ({"projections": "nowhere"}, "no files of frames"),
+        ({"projections": "x" * 300}, "no name that a file can have"),
         ({"projections": None}, "names no 'projections'|no scan|not a scan"),
         ({"source_objekt_mm": 3}, "'source_objekt_mm' is no key"),
         ({"kind": "spiral"}, "'kind' is 'spiral'"),
@@ -156,6 +157,7 @@ def test_parallel_rows_are_slices(tmp_path: Path) -> None:
         ({"flat_level": 9}, "'flats' and 'flat_level'"),
         ({"values": "transmission"}, "'transmission' and flats"),
         ({"kind": "parallel"}, "'source_object_mm' means nothing for the kind 'parallel'"),
+        ({"arc_deg": 6.2832}, "in degrees span 6.283, a turn in radians"),
         ({"mu_water": -1}, "'mu_water' is -1"),
     ],
 )  # fmt: skip
