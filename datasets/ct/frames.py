@@ -125,6 +125,11 @@ def _measured(file: Path, raw: RawLayout | None) -> tuple[int, tuple[int, int]]:
     with _opened(file) as pages:
         first = pages.pages.first
         _check_page(file, first)
+        told = int((pages.imagej_metadata or {}).get("images", 1))
+        if told > len(pages.pages):
+            raise InputError(
+                file, f"a stack of ImageJ with one header for {told} frames", "save it as one TIFF file a view"
+            )  # fmt: skip
         return len(pages.pages), (int(first.imagelength), int(first.imagewidth))
 
 

@@ -71,6 +71,10 @@ def read_projection_stack(path: str | Path, grid: str = "") -> CTScan | BeamScan
             path, sliced(lines), angles, pitch, "stack", notes, grid=asked, offset_mm=offset_mm, **common
         )  # fmt: skip
     beam = _beam(said, kind, lines.shape)
+    if beam.in_plane and lines.shape[1] > 1:
+        notes.append(
+            "each row of the frames is taken as a fan in a plane of its own, not as part of a cone"
+        )
     return volume_scan(
         path, sliced(lines) if beam.in_plane else lines, beam, "stack", notes, grid=grid,
         stored_grid=_stored_grid(said), noise_std=_positive(said, "noise_std"), **common,

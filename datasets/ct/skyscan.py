@@ -62,7 +62,9 @@ def read_skyscan(path: str | Path, grid: str = "") -> BeamScan | CTScan:
     away = log.positive("Object to Source (mm)")
     read = tuple(files) if given == log.path else (log.path, *files)
     _unapplied(log, shape[1], notes)
-    notes.append("the axis of rotation is taken to lie in the middle of the projections")
+    notes.append(
+        "the axis of rotation is taken to lie in the middle of the projections (--center auto finds it)"
+    )
     if away >= _PARALLEL_FROM_MM:
         return parallel_scan(
             given, sliced(lines), angles, (pixel, pixel), "skyscan", notes, grid=grid, files=read

@@ -132,6 +132,18 @@ def test_parallel_rows_are_slices(tmp_path: Path) -> None:
     assert len(views) == VIEWS
 
 
+def test_one_row_is_a_fan_and_many_with_a_note(tmp_path: Path) -> None:
+    frames(tmp_path, on_a_turntable(TURNED, (1, SHAPE[1]), PITCH, NEAR, FAR))
+    scan = open_scan(yaml(tmp_path, kind="fan", values="line_integrals"))
+    assert scan.shape == (1, VIEWS, SHAPE[1])
+    np.testing.assert_allclose(scan.projections[0], seen(scan.geometry.reduced())[:, 0], atol=EXACT)
+    assert len(scan.grid.shape) == 2
+    (tmp_path / "more").mkdir()
+    frames(tmp_path / "more", on_a_turntable(TURNED, SHAPE, PITCH, NEAR, FAR))
+    notes = open_scan(yaml(tmp_path / "more", kind="fan", values="line_integrals")).notes
+    assert any("a fan in a plane of its own" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -182,6 +194,9 @@ def test_frames_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             open_scan(path)
     tifffile.imwrite(file, np.ones(SHAPE, np.uint16), photometric="miniswhite")
     with pytest.raises(InputError, match="photometric interpretation is 0"):
+        open_scan(path)
+    tifffile.imwrite(file, np.ones((3, *SHAPE), np.float32), imagej=True, truncate=True)
+    with pytest.raises(InputError, match="one header for 3 frames"):
         open_scan(path)
     file.write_bytes(b"II*\0 cut")
     with pytest.raises(InputError, match="damaged or unusual TIFF"):
