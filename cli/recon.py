@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -56,7 +56,9 @@ def command(
     maps: Annotated[
         str,
         typer.Option(
-            help="Coil maps: auto (the file's, else espirit), file, espirit, or joint, together with the image."
+            metavar="auto|file|espirit|joint|FILE",
+            help="Coil maps: auto (the scan's, else espirit), file (the scan's), espirit, joint (together with the "
+            "image), or FILE: .cfl, .npy, .h5, .npz, .mat.",
         ),
     ] = "auto",
     coils_virtual: Annotated[
@@ -100,6 +102,14 @@ def command(
         typer.Option(
             metavar="NAME=N,...",
             help="Which image of ISMRMRD data: average, contrast, phase, repetition, set, such as repetition=1.",
+        ),
+    ] = "",
+    axes: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Axes of k-space in .npz and .mat, in their program's order: slices, coils, rows, columns; along a "
+            "trajectory readouts, samples.",
         ),
     ] = "",
     trajectory: Annotated[
@@ -168,23 +178,23 @@ def command(
     from restore.registry import usual_sampler
 
     chosen = choose_device(device)
+    maps_file = _maps_file(maps)
     samples = sampling.samples
     named = usual_sampler(samples) if sampler == "auto" else sampler
-    inputs = (scan, prior, adapt, like, intervals.calibration, config_file())
-    for path in (out, std_path(out), interval_path(out)) if samples > 1 else (out,):
-        check_output(path, *inputs, overwrite=True, probe=False)
+    inputs = (scan, prior, adapt, like, maps_file, intervals.calibration, config_file())
+    _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
     options = from_settings(ReconOptions, {
-        "maps": maps, "coils_virtual": coils_virtual, "remove_phase": not keep_phase, "noise_std": noise_std,
-        "samples": samples, "seed": seed, "trace": report, "projector": projector, "center": center,
-        "precision": precision,
+        "maps": "file" if maps_file else maps, "coils_virtual": coils_virtual, "remove_phase": not keep_phase,
+        "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
+        "center": center, "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
         scan, out, named, sampling.preset, sampling.values(), prior, adapt, options, like=like, repair=repair,
         like_which={name: value for name, value in which.items() if value not in (None, "")},
-        kspace_order=kspace_order, select=select, trajectory=trajectory, pattern=pattern, overwrite=overwrite,
+        kspace_order=kspace_order, select=select, axes=axes, trajectory=trajectory, pattern=pattern, maps=maps_file,
         projections=projections, detector_pixel=detector_pixel, grid=grid, units=units, mu_water=mu_water,
-        interval=intervals.options(samples), quality=sampling.quality,
+        overwrite=overwrite, interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)
     if report:
@@ -209,6 +219,26 @@ def command(
         )
     if report:
         _report(planned)
+
+
+def _check_outputs(outputs: tuple[Path, ...], inputs: tuple[str | Path | None, ...]) -> None:
+    """Refuse results that are one of the inputs, all files of each looked at. Raises OutputError, ConfigError."""
+    from restore.datasets.content import spelled_out
+    from restore.datasets.open import written_files
+
+    given = [spelled_out(path) for path in inputs if path]
+    for file in (file for path in outputs for file in written_files(path)):
+        check_output(file, *given, overwrite=True, probe=False)
+
+
+def _maps_file(maps: str) -> Path | None:
+    """The file that --maps names, None for one of its words and for what can be no file."""
+    from restore.datasets.content import spelled_out
+    from restore.datasets.scan import MapsSource
+
+    path = spelled_out(maps)
+    named = maps not in get_args(MapsSource) and (path.suffix or path.name != maps or path.exists())
+    return path if named else None
 
 
 def _tell_done(planned: Planned, report: bool) -> None:
@@ -245,10 +275,16 @@ def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
 
 
 def _check_report(out: Path) -> None:
-    """Refuse a report's name that is taken before the work, not after it."""
+    """Refuse a report that cannot be, before the work and not after it: its name is taken, OUT cannot be read back."""
+    from restore.datasets.open import writer_for
+    from restore.errors import ConfigError
     from restore.report.from_recon import report_path
     from restore.report.render import check_target
 
+    if writer_for(out).holds != "volume":
+        raise ConfigError(
+            f"{out}: --report reads the result back, and files of this kind are not read; choose .nii.gz"
+        )
     check_target(report_path(out))
 
 

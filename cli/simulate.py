@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,6 +14,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.output import check_output
+from restore.cli.scan_layouts import Layout, check_suffix, written_as
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_write import Undersampling
@@ -39,13 +40,6 @@ class Encoding(StrEnum):
 
     two = "2d"
     three = "3d"
-
-
-class Layout(StrEnum):
-    """What kind of file a simulated MRI scan becomes."""
-
-    scan = "scan"
-    fastmri = "fastmri"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +99,7 @@ class Simulation:
         write: Callable[[S, Path], None],
         measured: str,
         parts: str = "slices",
+        files: Callable[[Path], Sequence[Path]] | None = None,
         **layout: Any,
     ) -> bool:
         """Compute and write a scan, or what an interruption left of it; False, and said, where that is done."""
@@ -119,7 +114,7 @@ class Simulation:
 
             made = simulate(
                 scan, self.out, job_of(volume, scan, **layout), write, measured=measured,
-                overwrite=self.overwrite, on_piece=on_piece,
+                overwrite=self.overwrite, files=files, on_piece=on_piece,
             )  # fmt: skip
         if not made:
             console.say(f"{self.out}: already done with these settings; --overwrite does it again")
@@ -196,7 +191,9 @@ def mri(
     layout: Annotated[
         Layout,
         typer.Option(
-            "--as", help="scan: undersampled, with maps. fastmri: complete, as a published file."
+            "--as",
+            help="scan: undersampled, with maps. fastmri: complete, as a published file. ismrmrd: acquisitions with a "
+            "noise measurement. cfl: BART's files, with maps and pattern or trajectory beside.",
         ),
     ] = Layout.scan,
     oversampling: Annotated[
@@ -218,7 +215,7 @@ def mri(
     if trajectory is not None:
         given = {
             "acceleration": acceleration, "center-fraction": center_fraction, "mask": mask, "test": test,
-            "oversampling": oversampling, "columns": columns, "as": None if layout is Layout.scan else layout,
+            "oversampling": oversampling, "columns": columns, "as": layout if layout is Layout.fastmri else None,
             "encoding": None if encoding is Encoding.two else encoding,
         }  # fmt: skip
         for name, value in given.items():
@@ -226,7 +223,7 @@ def mri(
                 raise typer.BadParameter(
                     f"--{name} is for Cartesian k-space; leave it out with --trajectory"
                 )
-        _along_a_trajectory(simulation, trajectory, coils, noise)
+        _along_a_trajectory(simulation, trajectory, coils, noise, layout)
         return
     if layout is Layout.fastmri:
         if encoding is Encoding.three:
@@ -247,7 +244,7 @@ def mri(
             raise typer.BadParameter(f"--{name} needs --as fastmri")
     pattern = {"acceleration": acceleration, "center_fraction": center_fraction, "mask": mask}
     told = {name: value for name, value in pattern.items() if value is not None}
-    _on_a_grid(simulation, encoding, coils=coils, noise=noise, **told)
+    _on_a_grid(simulation, encoding, layout, coils=coils, noise=noise, **told)
 
 
 @app.command("ct")
@@ -349,13 +346,13 @@ def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> No
     )  # fmt: skip
 
 
-def _on_a_grid(simulation: Simulation, encoding: Encoding, **settings: Any) -> None:
+def _on_a_grid(simulation: Simulation, encoding: Encoding, layout: Layout, **settings: Any) -> None:
     """Simulate and write Cartesian k-space, of slices or of a volume."""
-    from restore.datasets.mri.fastmri import write_fastmri
     from restore.datasets.simulate.mri import simulate_mri
     from restore.datasets.simulate.mri_volume import simulate_mri_volume
 
     whole = encoding is Encoding.three
+    check_suffix(simulation.out, layout)
     simulation.check()
     source, chosen = simulation.opened()
     # A volume's k-space and maps are held besides.
@@ -364,25 +361,26 @@ def _on_a_grid(simulation: Simulation, encoding: Encoding, **settings: Any) -> N
     )
     make = simulate_mri_volume if whole else simulate_mri
     scan = make(source, slices=chosen, seed=simulation.seed, **settings)
-    simulation.written(
-        scan, source, write_fastmri, "partitions" if whole else "kspace", layout="scan"
-    )
-    measured = float(scan.mask.size / scan.mask.sum())
+    measured = "partitions" if whole else "kspace"
+    simulation.written(scan, source, measured=measured, **written_as(layout, scan))
+    rate = float(scan.mask.size / scan.mask.sum())
     count, height, width = scan.n_slices, *scan.image_shape
     simulation.report(
         scan.notes,
-        f"{count} slices, {settings['coils']} coils, {height} x {width}, acceleration {measured:.2f} "
+        f"{count} slices, {settings['coils']} coils, {height} x {width}, acceleration {rate:.2f} "
         f"({scan.settings['mask']}{' in 3-D' if whole else ''}), noise {scan.noise_std or 0:.4g}",
         kind="mri", slices=list(scan.slice_indices), shape=list(scan.shape),
-        acceleration=measured, noise_std=scan.noise_std, settings=scan.settings,
+        acceleration=rate, noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
 
 
-def _along_a_trajectory(simulation: Simulation, trajectory: str, coils: int, noise: float) -> None:
+def _along_a_trajectory(
+    simulation: Simulation, trajectory: str, coils: int, noise: float, layout: Layout
+) -> None:
     """Simulate and write k-space along a trajectory."""
-    from restore.datasets.mri.trajectory_file import write_trajectory_file
     from restore.datasets.simulate.noncartesian import simulate_noncartesian
 
+    check_suffix(simulation.out, layout)
     simulation.check()
     source, chosen = simulation.opened()
     scan = simulate_noncartesian(
@@ -390,7 +388,7 @@ def _along_a_trajectory(simulation: Simulation, trajectory: str, coils: int, noi
     )
     count = len(scan.slice_indices)
     _check_size(source, chosen, math.prod(scan.shape) // count)
-    simulation.written(scan, source, write_trajectory_file, "kspace", layout="trajectory")
+    simulation.written(scan, source, measured="kspace", **written_as(layout, scan))
     simulation.report(
         scan.notes,
         f"{count} slices, {coils} coils, {' x '.join(map(str, scan.matrix))}, {scan.sampling}, "

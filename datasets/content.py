@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
 import struct
 import zlib
 from functools import cached_property
@@ -107,6 +108,13 @@ class Content:
         return (
             f"a gzip archive of {kind}" if self.packed and kind not in PACKED_AS_THEY_ARE else kind
         )
+
+
+def spelled_out(path: str | Path) -> Path:
+    """The path, or NAME.cfl where that alone exists: BART names its files without their ends."""
+    if not os.path.lexists(path) and os.path.lexists(f"{path}.cfl"):
+        return Path(f"{path}.cfl")
+    return Path(path)
 
 
 def look_at(path: str | Path) -> Content:

@@ -28,7 +28,7 @@ FOREIGN = (
     ("Bruker raw", "convert it with bruker_to_ismrmrd, and store the sorted array as 'kspace'"),
     (
         "MATLAB",
-        "load it (scipy.io.loadmat, h5py from version 7.3 on) and save k-space by numpy.save as complex "
+        "save its arrays anew with '-v7.3', or load it (scipy.io.loadmat) and save k-space by numpy.save as complex "
         "(slices, coils, H, W)",
     ),
     (

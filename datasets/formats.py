@@ -43,7 +43,8 @@ class Format:
     alone do not say ("a fastMRI scan"). rank: formats are asked in this order, the general ones late.
 
     suffixes: of names that mean this format when a result is written, "" for a folder whose name has none; none where
-    it is not written. save(volume, path, description=...) -> path writes.
+    it is not written. save(volume, path, description=...) -> path writes. beside: how the names of further files end
+    that it writes with that name.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format:
     rank: int = 50
     save: Callable[..., Path] = _not_written
     suffixes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @functools.cache

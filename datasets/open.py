@@ -7,13 +7,12 @@ that claims the file opens it. A file that holds something else, or that no form
 from __future__ import annotations
 
 import operator
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore.config import did_you_mean
 from restore.datasets.atomic import name_suffix
-from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at
+from restore.datasets.content import DOWNLOAD_AGAIN, HDF5, Content, look_at, spelled_out
 from restore.datasets.foreign import CONVERT_VOLUME, FOREIGN, raw_kind, volume_kind
 from restore.datasets.formats import Format, Holds, known_formats
 from restore.datasets.volume.volume import Volume
@@ -115,7 +114,8 @@ def format_of(path: str | Path) -> Format | None:
 def write(
     volume: Volume, path: str | Path, *, description: str = "", overwrite: bool = False
 ) -> Path:
-    """Write `X.nii` or `X.nii.gz` (float32), or a derived DICOM series into a folder `X`.
+    """Write `X.nii` or `X.nii.gz` (float32), `X.cfl` with `X.hdr` (BART), `X.mrd` (ISMRMRD images), or a derived DICOM
+    series into a folder `X`.
 
     description: what was done, a few words for the file's own description. The source is never
     written over, and what exists is only with `overwrite`. Raises ConfigError (name), OutputError.
@@ -123,15 +123,16 @@ def write(
     target = Path(path)
     form = writer_for(target)
     refuse_source(target, volume.source)
-    if is_filled(target) and not overwrite:
-        raise OutputError(f"{target}: exists already; choose another name or say overwrite")
+    for file in written_files(target):
+        if is_filled(file) and not overwrite:
+            raise OutputError(f"{file}: exists already; choose another name or say overwrite")
     return form.save(volume, target, description=description)
 
 
 def writer_for(path: Path) -> Format:
     """The format that a volume is written in under a name, by its suffix. Raises ConfigError."""
     suffix = "" if path.is_dir() else name_suffix(path).lower()
-    writers = [f for f in known_formats() if f.holds == "volume" and f.suffixes]
+    writers = [f for f in known_formats() if f.holds != "picture" and f.suffixes]
     for form in writers:
         if suffix in form.suffixes:
             return form
@@ -140,6 +141,11 @@ def writer_for(path: Path) -> Format:
     raise ConfigError(
         f"{path}: volumes are written as {known}, or {folder} into a folder whose name has no suffix"
     )
+
+
+def written_files(path: Path) -> tuple[Path, ...]:
+    """All files that a volume of this name is: one, or a pair. Raises ConfigError."""
+    return (path, *(path.with_suffix(suffix) for suffix in writer_for(path).beside))
 
 
 def is_filled(path: Path) -> bool:
@@ -165,9 +171,7 @@ def _open(path: str | Path, holds: Holds, options: dict[str, Any]) -> Any:
 
     Raises NotFoundError, InputError, ConfigError.
     """
-    if holds == "scan" and not os.path.lexists(path) and os.path.lexists(f"{path}.cfl"):
-        path = Path(f"{path}.cfl")  # BART names its files without their ends
-    content = look_at(path)
+    content = look_at(spelled_out(path) if holds == "scan" else path)
     wanted = tuple(f for f in known_formats() if f.holds == holds)
     form = _claiming(content, wanted)
     if form is None:

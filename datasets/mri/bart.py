@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.budget import check_budget
 from restore.datasets.content import Content
 from restore.datasets.formats import Format
 from restore.datasets.mri.axes import check_axes
+from restore.datasets.mri.bart_write import write_images
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
+from restore.datasets.mri.cfl import COILS, SLICES, is_half, read_cfl
 from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.given_points import checked_points, matrix_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
@@ -25,10 +26,10 @@ from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.partitions import are_partitions, come_apart, slices_of
 from restore.datasets.mri.sampling import Mask, compact, measured_samples, sampling_pattern
 from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.mri.stored_mask import fitted_mask
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 
-COILS, SLICES, AXES = 3, 13, 16
 NAMES = {
     4: "sets of maps", 5: "echoes", 6: "coefficients", 10: "times", 11: "times",
     14: "averages",
@@ -65,47 +66,16 @@ def read_bart(
     return _of_a_volume(path, samples, pattern, notes)
 
 
-def read_cfl(path: Path) -> NDArray[np.complex64]:
-    """The array of a pair of files, all of its 16 axes. path: NAME.cfl or NAME.hdr. Raises InputError."""
-    data, header = path.with_suffix(".cfl"), path.with_suffix(".hdr")
-    if not data.is_file() or not header.is_file():
-        raise InputError(
-            path, f"expected {data.name} and {header.name} side by side", "a BART file is two files"
-        )
-    with header.open("rb") as stream:
-        lines = stream.read(4096).decode("ascii", "replace").splitlines()
-    words = lines[1].split() if len(lines) > 1 and lines[0].startswith("# Dimensions") else []
-    if not 1 <= len(words) <= AXES or not all(w.isdecimal() and 0 < int(w) < 2**31 for w in words):
-        raise InputError(
-            header,
-            "its second line holds no sizes of axes",
-            "expected '# Dimensions' and up to 16 numbers",
-        )
-    shape = [*map(int, words), *[1] * (AXES - len(words))]
-    found, expected = data.stat().st_size, 8 * math.prod(shape)
-    if found != expected:
-        raise InputError(
-            data, f"holds {found} bytes, and {header.name} says {expected}", "copy both files again"
-        )
-    check_budget(3 * expected, data)
-    return np.fromfile(data, np.complex64).reshape(shape, order="F")
-
-
-def other_half(path: Path) -> tuple[Path, ...]:
-    """The header of NAME.cfl, or the numbers of NAME.hdr: what shapes a result beside the file that was named."""
-    ends = {".cfl": ".hdr", ".hdr": ".cfl"}
-    other = path.with_suffix(ends.get(path.suffix, path.suffix))
-    return (other,) if other != path and other.is_file() else ()
-
-
 def _cartesian(path: Path, samples: NDArray[Any], pattern: str | Path, notes: list[str]) -> MRIScan:
     """samples: (slices, coils, H, W)."""
-    kspace = np.ascontiguousarray(samples)
+    kspace = np.array(samples)
     stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
     check_axes(stack, path, notes)
     measured = _measured(stack, path)
     told = _told(pattern, measured, SLICES, notes)
     mask = sampling_pattern(measured) if told is None else compact(told)
+    if told is not None:
+        kspace *= told[:, None]
     return _of_slices(path, stack, mask, notes)
 
 
@@ -132,13 +102,15 @@ def _of_a_volume(
         raise InputError(
             path, f"{len(samples)} slabs of {samples.shape[4]} partitions", "choose one, by `bart slice 13`"
         )  # fmt: skip
-    kspace = np.ascontiguousarray(np.moveaxis(samples[0], -1, 0))
+    kspace = np.array(np.moveaxis(samples[0], -1, 0), order="C")
     stack = LazyStack(kspace.shape, lambda index: kspace[index].copy())
     check_axes(stack, path, notes, partitions=True)
     are_partitions(stack, len(kspace), "3d", path, notes)
     measured = _measured(stack, path)
     told = _told(pattern, measured, 2, notes)
-    measured = measured if told is None else told
+    if told is not None:
+        kspace *= told[:, None]
+        measured = told
     if come_apart(measured):
         slices = slices_of(stack, measured, path, notes)
         return _of_slices(path, slices, compact(np.asarray(measured.any(axis=0))), notes)
@@ -177,12 +149,10 @@ def _told(
             Path(pattern), f"has shape {values.shape[: len(sizes)]}, expected {tuple(sizes)} as k-space, or ones"
         )  # fmt: skip
     planes = np.moveaxis(values, axis, 0).reshape(values.shape[axis], *values.shape[:2])
-    mask = np.broadcast_to(planes != 0, measured.shape)
-    if not mask[measured].all():
-        raise InputError(
-            Path(pattern), "leaves out samples that are not zero", "is it this scan's?"
-        )
-    return mask
+    if planes.imag.any():
+        raise InputError(Path(pattern), "holds complex numbers", "a pattern is of zeros and ones")
+    mask = fitted_mask(np.broadcast_to(planes.real, measured.shape), measured, Path(pattern), notes)
+    return np.broadcast_to(mask, measured.shape)
 
 
 def _along(
@@ -224,11 +194,7 @@ def _along(
 def _claims(content: Content) -> bool:
     """Either of the two files, where the other lies beside it."""
     path = content.path
-    if (
-        content.is_folder
-        or path.suffix not in (".cfl", ".hdr")
-        or not path.with_suffix(".hdr").is_file()
-    ):
+    if content.is_folder or not is_half(path) or not path.with_suffix(".hdr").is_file():
         return False
     with path.with_suffix(".hdr").open("rb") as stream:
         return stream.read(12) == b"# Dimensions" and path.with_suffix(".cfl").is_file()
@@ -238,9 +204,12 @@ FORMAT = Format(
     name="BART",
     holds="scan",
     files=".cfl with .hdr",
-    ways="k-space in: Cartesian slices and volumes, or along a trajectory in a file of its own",
+    ways="k-space in: Cartesian slices and volumes, or along a trajectory in a file of its own; images out",
     claims=_claims,
     open=read_bart,
     options=("trajectory", "pattern"),
     rank=60,
+    save=write_images,
+    suffixes=(".cfl",),
+    beside=(".hdr",),
 )

@@ -171,6 +171,7 @@ class EncodedScan(Scan):
             level = whitening.level_of(level, told)
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
+            self._hold_against(maps)
         setup = EncodedSetup(
             scaling=self._scaling(maps, whitening), noise=noise_model(level),
             record={"maps": "espirit" if maps is None else "file", "noise_std": level},
@@ -179,6 +180,19 @@ class EncodedScan(Scan):
         )  # fmt: skip
         self._note_virtual(setup)
         return setup
+
+    def _hold_against(self, maps: LazyStack) -> None:
+        """The maps of the middle slice beside the middle of k-space. Raises InputError."""
+        from restore.datasets.mri.given_maps import hold_against
+
+        item = len(self.kspace) // 2
+        middle = self.seen_middle(item, needed=False)
+        if middle is None or self.shape[1] < 2:
+            return
+        depth = self.matrix[0] // 2
+        one = maps[item][:, depth] if self.whole else maps[item]
+        seen = middle.plane(depth if self.whole else 0)
+        hold_against(one, seen.numpy(), middle.region, self.path, self.notes)
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are channels to compress, maps or a middle of k-space to estimate them from, in the first

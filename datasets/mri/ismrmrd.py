@@ -23,6 +23,7 @@ from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.given_points import checked_points
+from restore.datasets.mri.mrd_images import write_images
 from restore.datasets.mri.mrd_place import affine_of
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noncartesian import NonCartesianScan
@@ -244,10 +245,12 @@ FORMAT = Format(
     name="ISMRMRD",
     holds="scan",
     files=".h5, .mrd (HDF5)",
-    ways="raw data in: Cartesian slices and volumes, and slices along a trajectory",
+    ways="raw data in: Cartesian slices and volumes, and slices along a trajectory; images out",
     claims=_claims,
     open=read_ismrmrd,
     options=("select",),
     called="ISMRMRD raw data",
     rank=60,
+    save=write_images,
+    suffixes=(".mrd",),
 )

@@ -25,6 +25,7 @@ from restore.datasets.mri.sampling import (
     without_lost,
 )
 from restore.datasets.mri.scan import MRIScan, unit_maps
+from restore.datasets.mri.stored_mask import fitted_mask
 from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import InputError
 
@@ -49,14 +50,33 @@ def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = ""
     if parts:
         notes.append("real and imaginary parts along the last axis: joined")
     raw = LazyStack(shape, lambda i: as_complex(np.array(array[i])))
+    source = {"kind": "npy", "modality": "MR", "units": "arbitrary"}
+    return scan_of_stack(raw, path, notes, repair, kspace_order, source=source)
+
+
+def scan_of_stack(
+    raw: LazyStack, path: Path, notes: list[str], repair: str, kspace_order: str, *,
+    stored_mask: NDArray[Any] | None = None, maps: LazyStack | None = None, level: float | None = None, **told: Any,
+) -> MRIScan:  # fmt: skip
+    """K-space (slices, coils, H, W) of any source, held against its axes, its order and its mask.
+
+    stored_mask: as `fitted_mask` takes it, None for what is not zero. level: of the noise, None to estimate it. told:
+    fields of the scan. Raises InputError, ConfigError.
+    """
+    shape = raw.shape
     check_axes(raw, path, notes, kspace_order)
     order = order_of(raw, kspace_order, path, notes)
     ordered = LazyStack(shape, lambda i: order.kspace(raw[i]))
     measured = measured_samples(ordered, lost=bool(repair))
     if not measured.any():
         raise InputError(path, "every k-space sample is zero", "there is nothing to reconstruct")
-    mask = sampling_pattern(measured)
-    notes.append("mask taken from the samples that are not zero")
+    if stored_mask is None:
+        mask = sampling_pattern(measured)
+        notes.append("mask taken from the samples that are not zero")
+    else:
+        if any(order.corner):
+            stored_mask = order.mask(stored_mask, (shape[2], shape[3]))
+        mask = fitted_mask(stored_mask, measured, path, notes)
     note_empty(measured, notes)
     if repair:
         mask = without_lost(mask, ordered, notes)
@@ -66,8 +86,8 @@ def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = ""
         return np.where(slice_mask(mask, index), values, np.complex64(0))
 
     lazy = LazyStack(shape, load)
-    noise = middle_noise_std(lazy, mask)
-    if noise is not None:
+    noise = middle_noise_std(lazy, mask) if level is None else level
+    if noise is not None and level is None:
         notes.append(f"noise_std {noise:.3g} estimated from the corners of k-space")
     return MRIScan(
         path=path,
@@ -76,17 +96,18 @@ def read_kspace_array(path: str | Path, repair: str = "", kspace_order: str = ""
         slice_indices=tuple(range(len(lazy))),
         recon_shape=(shape[2], shape[3]),
         noise_std=noise,
-        noise_estimated=True,
-        maps=unit_maps(lazy.shape) if shape[1] == 1 else None,
-        source={"kind": "npy", "modality": "MR", "units": "arbitrary"},
+        noise_estimated=level is None,
+        maps=unit_maps(lazy.shape) if maps is None and shape[1] == 1 else maps,
         notes=notes,
+        **told,
     )
 
 
-def _open(path: Path) -> tuple[NDArray[Any], int]:
-    """Memory-map the array after its header has been checked against the file's size.
+def mapped_complex(path: Path, what: str = "k-space") -> tuple[NDArray[Any], int]:
+    """Memory-map complex numbers after the header has been checked against the file's size.
 
-    Also how many axes behind those of k-space it has: one where real and imaginary parts lie there.
+    Also how many axes there are behind theirs: one where real and imaginary parts lie there. what: they are, in a
+    message. Raises InputError.
     """
     kind = look_at(path).kind
     if kind != NUMPY:
@@ -106,9 +127,15 @@ def _open(path: Path) -> tuple[NDArray[Any], int]:
     if array.dtype.kind != "c" and not parts and not is_pair(array.dtype):
         raise InputError(
             path,
-            f"k-space must be complex, found {array.dtype}",
+            f"{what} must be complex, found {array.dtype}",
             "magnitudes hold no image: store the complex samples, or real and imaginary parts along a last axis of two",
         )
+    return array, parts
+
+
+def _open(path: Path) -> tuple[NDArray[Any], int]:
+    """The array and how many axes it has behind those of k-space. Raises InputError."""
+    array, parts = mapped_complex(path)
     if not 2 <= array.ndim - parts <= 4 or 0 in array.shape:
         several = "; choose one repetition, echo or average" * (array.ndim - parts > 4)
         raise InputError(

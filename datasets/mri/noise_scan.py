@@ -32,7 +32,13 @@ def read_noise_scan(file: h5py.File, path: Path, coils: int) -> NDArray[np.compl
     found, dataset = next(((k, d) for k, d in sets.items() if d is not None), ("", None))
     if dataset is None:
         return None
-    values: NDArray[Any] = np.asarray(dataset[()])
+    return checked_noise(np.asarray(dataset[()]), found, path, coils)
+
+
+def checked_noise(
+    values: NDArray[Any], found: str, path: Path, coils: int
+) -> NDArray[np.complex128]:
+    """An array of the name `found` as noise samples (coils, n). Raises InputError, as `read_noise_scan`."""
     axes = [axis for axis, n in enumerate(values.shape) if n == coils]
     if values.dtype.kind != "c" or not axes:
         raise InputError(

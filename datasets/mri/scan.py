@@ -137,7 +137,7 @@ class MRIScan(Scan):
         one intensity scale: that of the brightest slice."""
         from restore.datasets.mri.channels import whitening_of
         from restore.datasets.mri.exchanged import note_exchanged
-        from restore.datasets.mri.given_maps import checked_maps
+        from restore.datasets.mri.given_maps import checked_maps, hold_against
         from restore.noise import noise_model
 
         maps = self._given_maps(options)
@@ -153,6 +153,10 @@ class MRIScan(Scan):
             maps = checked_maps(maps, self.path, self.notes)
         joint = options.maps == "joint"
         regions = self._regions(needed=maps is None and not joint)
+        middle = self.n_slices // 2
+        region = regions[middle if len(regions) > 1 else 0]
+        if maps is not None and region is not None and self.shape[1] > 1:
+            hold_against(maps[middle], self.kspace[middle], region, self.path, self.notes)
         if regions[0] is not None:
             note_exchanged(self.kspace, regions[0], self.notes)
         reception = self._reception(regions, whitening, options.coils_virtual)

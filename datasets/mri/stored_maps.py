@@ -1,12 +1,13 @@
 """Coil maps as files hold them: one for each slice, or one for all; anything else is named.
 
-May be called by the fastMRI reader; touches the open file it is given. What the maps hold is looked at by
-`given_maps`.
+May be called by the readers of k-space and of maps; touches the open file it is given. What the maps hold is looked
+at by `given_maps`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import numpy as np
@@ -35,10 +36,9 @@ def read_maps(
     if is_two_channel(sizes, found.dtype) and len(sizes) > 3:
         sizes = sizes[:-1]
     if sizes not in (shape, shape[1:], (1, *shape[1:])):
-        raise InputError(path, f"'{NAME}' has shape {sizes}, {_why(sizes, shape)}", _todo(shape))
+        _refuse_shape(path, f"'{NAME}'", sizes, shape)
     single = sizes == shape[1:]
-    if sizes != shape and shape[0] > 1:
-        notes.append(f"'{NAME}' {sizes} serve all {shape[0]} slices")
+    _note_shared(f"'{NAME}'", sizes, shape, notes)
     if found.dtype.kind not in "cV" and len(found.shape) == len(sizes):
         notes.append(
             f"'{NAME}' are real ({found.dtype}): the coils' phases, which differ, are not in them"
@@ -56,6 +56,39 @@ def read_maps(
         return values
 
     return LazyStack(shape, load)
+
+
+def held_maps(
+    values: NDArray[np.complex64], path: Path, what: str, shape: tuple[int, ...], notes: list[str]
+) -> LazyStack:
+    """Maps in memory as a stack of `shape` (items, coils, *matrix), one set for all slices or one each.
+
+    what: they are called in messages. Raises InputError.
+    """
+    if values.shape == shape[1:]:
+        values = values[None]
+    if values.shape not in (shape, (1, *shape[1:])):
+        _refuse_shape(path, "the array", values.shape, shape)
+    if not np.isfinite(values).all():
+        raise InputError(path, "coil maps hold NaN or infinite values")
+    _note_shared(what, values.shape, shape, notes)
+    last = len(values) - 1
+    return LazyStack(shape, lambda index: np.ascontiguousarray(values[min(index, last)]))
+
+
+def _refuse_shape(
+    path: Path, what: str, sizes: tuple[int, ...], shape: tuple[int, ...]
+) -> NoReturn:
+    """Raise InputError for maps of `sizes` in the place of `shape`, with what is unlike k-space."""
+    raise InputError(path, f"{what} has shape {sizes}, {_why(sizes, shape)}", _todo(shape))
+
+
+def _note_shared(
+    what: str, sizes: tuple[int, ...], shape: tuple[int, ...], notes: list[str]
+) -> None:
+    """Say where one set of maps serves all slices."""
+    if sizes != shape and shape[0] > 1:
+        notes.append(f"{what} {sizes} serve all {shape[0]} slices")
 
 
 def _todo(shape: tuple[int, ...]) -> str:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
+from restore.datasets.content import spelled_out
 from restore.datasets.content_hash import sha256_of
-from restore.datasets.mri.bart import other_half
+from restore.datasets.mri.cfl import other_half
+from restore.datasets.mri.maps_file import with_maps
 from restore.datasets.open import (
     is_filled,
     open_scan,
@@ -27,20 +28,19 @@ from restore.datasets.open import (
     refuse_source,
     write,
     writer_for,
+    written_files,
 )
 from restore.datasets.scan import Scan
 from restore.datasets.sidecar import (
     check_record,
     environment,
     foreign_note,
-    name_bytes,
-    read_sidecar,
     source_record,
 )
 from restore.datasets.volume.dicom_write import refuse_foreign
 from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
-from restore.errors import ConfigError, InputError, NotFoundError, OutputError
+from restore.errors import ConfigError, OutputError
 from restore.front_door import demand_of
 from restore.pipelines.adapting import (
     FIT,
@@ -58,6 +58,7 @@ from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
+from restore.pipelines.vouching import is_done
 from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
 from restore.precision import record_of
 from restore.priors.base import Denoiser
@@ -76,7 +77,8 @@ class ReconJob:
     samples. quality: of `quality.Quality`. like: folder of the DICOM series to take identity from; like_which:
     `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
     are not finite. kspace_order: of `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
-    select: which image of raw data. trajectory, pattern: files of BART that belong to the scan.
+    select: which image of raw data. axes: of k-space in named arrays. trajectory, pattern: files of BART that belong to
+    the scan. maps: a file of coil maps in the place of the scan's.
     projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
     "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
     adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
@@ -95,6 +97,7 @@ class ReconJob:
     repair: str = ""
     kspace_order: str = ""
     select: str = ""
+    axes: str = ""
     trajectory: Path | None = None
     pattern: Path | None = None
     projections: Path | None = None
@@ -102,9 +105,18 @@ class ReconJob:
     grid: str = ""
     units: str = ""
     mu_water: float | None = None
+    maps: Path | None = None
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
+
+    def spelled_out(self) -> ReconJob:
+        """With the ends of BART's names, which may be left out."""
+        named = ("scan", "trajectory", "pattern", "maps")
+        given: dict[str, Any] = {
+            name: spelled_out(path) for name in named if (path := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **given)
 
     @property
     def tells_spread(self) -> bool:
@@ -126,9 +138,9 @@ class ReconJob:
             "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
             "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
-        beside = {"trajectory": self.trajectory, "pattern": self.pattern}
+        beside = {"trajectory": self.trajectory, "pattern": self.pattern, "coil maps": self.maps}
         record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
-        read = (self.scan, self.trajectory, self.pattern)
+        read = (self.scan, *beside.values())
         halves = [other for path in read if path for other in other_half(path)]
         if halves:
             record["halves"] = [sha256_of(other) for other in halves]
@@ -138,6 +150,8 @@ class ReconJob:
             "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
         }  # fmt: skip
         record |= {name: value for name, value in told.items() if value not in (None, "")}
+        if self.axes:
+            record["axes"] = self.axes
         if self.like_which:
             record["like_which"] = self.like_which
         if self.adapt:
@@ -174,12 +188,14 @@ def plan(job: ReconJob) -> Planned:
     """
     name, samples = sampler_of_quality(job.quality, job.sampler, job.preset, job.options.samples)
     options = dataclasses.replace(job.options, samples=samples)
-    job = dataclasses.replace(job, sampler=name, options=options)
+    job = dataclasses.replace(job, sampler=name, options=options).spelled_out()
     scan = open_scan(
-        job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select,
+        job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select, axes=job.axes,
         trajectory=job.trajectory, pattern=job.pattern, projections=job.projections,
         detector_pixel=job.detector_pixel, grid=job.grid,
     ).in_units(job.units, job.mu_water)  # fmt: skip
+    if job.maps is not None:
+        scan = with_maps(scan, job.maps)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)
@@ -190,12 +206,13 @@ def plan(job: ReconJob) -> Planned:
     _check_name(job)
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
-    done = not job.overwrite and _is_done(planned)
+    done = not job.overwrite and is_done(job.out, planned.fingerprint, _outputs(job))
     old: list[Path] = []
     notes: list[str] = []
     if not done:
         _check_place(planned)
-        mine = (std_path(job.out), interval_path(job.out), adapter_path(job.out))
+        volumes = (std_path(job.out), interval_path(job.out))
+        mine = (*(f for v in volumes for f in written_files(v)), adapter_path(job.out))
         beside = [p for p in mine if p not in _outputs(job)]
         if job.tells_spread:
             job.interval.entries()  # a damaged table is found before the work
@@ -347,7 +364,8 @@ def _written(
             volume = dataclasses.replace(volume, header=like.header, source=like.source)
         words = f"restore {job.sampler}{what}"
         lying = folder / f"result-{len(written)}{name_suffix(target)}"
-        written[target] = write(volume, lying, description=words, overwrite=True)
+        write(volume, lying, description=words, overwrite=True)
+        written |= zip(written_files(target), written_files(lying), strict=True)
     return written
 
 
@@ -369,35 +387,8 @@ def _volumes(job: ReconJob) -> list[Path]:
 
 
 def _outputs(job: ReconJob) -> list[Path]:
-    return [*_volumes(job), adapter_path(job.out)] if job.adapt == FIT else _volumes(job)
-
-
-def _is_done(planned: Planned) -> bool:
-    """Whether the results lie there with this job's record. Raises OutputError where they are not as it says."""
-    job = planned.job
-    try:
-        record = read_sidecar(job.out)
-    except (InputError, NotFoundError):
-        return False
-    same = record.get("status") == "done" and record.get("fingerprint") == planned.fingerprint
-    if not same or not all(map(is_filled, _outputs(job))):
-        return False
-    vouched = _vouched(record)
-    for path in _outputs(job):
-        if vouched.get(name_bytes(path.name)) != sha256_of(path):
-            raise OutputError(
-                f"{path}: is not what its record vouches for (another sha256): cut, changed or replaced since; choose "
-                "another name, or add --overwrite to do it again"
-            )
-    return True
-
-
-def _vouched(record: Mapping[str, Any]) -> dict[bytes, Any]:
-    """sha256 by name of the results of a record; records of earlier versions have none."""
-    made = record.get("made")
-    entries = made if isinstance(made, list) else []
-    told = [e for e in entries if isinstance(e, dict) and isinstance(e.get("File"), str)]
-    return {name_bytes(e["File"]): e.get("SHA256") for e in told}
+    files = [file for volume in _volumes(job) for file in written_files(volume)]
+    return [*files, adapter_path(job.out)] if job.adapt == FIT else files
 
 
 def _check_place(planned: Planned) -> None:
@@ -449,17 +440,18 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
         "recon",
         {
             "scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern,
-            "projections": job.projections,
+            "projections": job.projections, "maps": job.maps,
             "adapt": Path(job.adapt) if job.adapt not in ("", FIT) else None,
             "calibration": job.interval.calibration,
         },
         {
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
-            "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed, "maps": options.maps,
+            "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed,
+            "maps": "" if job.maps else options.maps,
             "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
-            "kspace-order": job.kspace_order, "select": job.select, "projector": options.projector,
+            "kspace-order": job.kspace_order, "select": job.select, "axes": job.axes, "projector": options.projector,
             "center": options.center, "detector-pixel": job.detector_pixel, "grid": job.grid,
             "units": job.units, "mu-water": job.mu_water, "device": str(device), "precision": precision,
             **job.like_which, "adapt": FIT if job.adapt == FIT else "",

@@ -71,9 +71,8 @@ def test_virtual_coils_are_recorded_and_repeated(verb, tmp_path):
 
 
 WRONG: dict[str, Any] = {
-    "maps of another array": {"sensitivity_maps": MAPS[None, :, ::-1]},
-    "maps conjugated": {"sensitivity_maps": MAPS[None].conj()},
-    "maps in another order": {"sensitivity_maps": MAPS[None, ::-1]},
+    "maps of another place": {"sensitivity_maps": np.roll(MAPS, SHAPE[1] // 4, -1)[None]},
+    "maps in another order": {"sensitivity_maps": np.concatenate([MAPS[1::-1], MAPS[2:]])[None]},
     "lines in another order": {
         "kspace": np.where(np.arange(SHAPE[1]) % 4, MEASURED, np.roll(MEASURED, 4, -1)),
         "sensitivity_maps": MAPS[None],
@@ -118,9 +117,17 @@ def test_a_sound_scan_gives_no_alarm_and_the_place_of_its_header(verb, tmp_path)
     [
         ({"kspace": NOISY * (np.arange(SHAPE[1]) % 4 == 1)}, "too little to estimate coil maps"),
         ({"kspace": NOISY * MASK, "sensitivity_maps": 0 * MAPS[None]}, "zero everywhere in slice"),
+        ({"kspace": NOISY * MASK, "sensitivity_maps": MAPS[None].conj()}, "of it conjugated"),
+        ({"kspace": NOISY * MASK, "sensitivity_maps": MAPS[None, :, ::-1]}, "turned over along"),
         ({"kspace": np.where(np.arange(SHAPE[1]) == 40, np.nan, NOISY)}, "are NaN or infinite"),
     ],
-    ids=["no calibration lines", "maps of zeros", "NaN in the last slice"],
+    ids=[
+        "no calibration lines",
+        "maps of zeros",
+        "maps conjugated",
+        "maps turned over",
+        "NaN in the last slice",
+    ],
 )
 def test_a_dry_run_finds_what_the_set_up_finds(verb, tmp_path, items, words):
     bad = items.pop("kspace")

@@ -49,6 +49,7 @@ OPTIONAL = {
         "echo",
         "kspace-order",
         "select",
+        "axes",
         "trajectory",
         "pattern",
         "coils-virtual",

@@ -50,7 +50,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (gzip.compress(b"hello", mtime=0), "a gzip archive of a text file", "unpack it first"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture, not a scan", "restore image"),
         (bytes(range(200)), "unknown kind", "expected CT measurement HDF5"),
-        (b"MATLAB 5.0 MAT-file", "a MATLAB file, not a scan that is read here", "fastMRI HDF5"),
+        (b"MATLAB 5.0 MAT-file", "damaged MATLAB file", "again"),
     ],
 )
 def test_what_is_no_scan_is_named(tmp_path: Path, content: bytes, found: str, todo: str) -> None:

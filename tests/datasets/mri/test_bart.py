@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bart_pairs import write_cfl
 
-from restore.datasets.mri.bart import other_half
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
+from restore.datasets.mri.cfl import other_half
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
@@ -19,16 +20,6 @@ from restore.operators.mri.trajectories import Trajectory, radial
 from restore.pipelines.run_recon import ReconJob
 
 ROWS, COLUMNS, COILS = 16, 12, 2
-
-
-def write_cfl(path: Path, values: np.ndarray) -> Path:
-    """As BART does: sizes in a text, numbers with the first axis fastest."""
-    sizes = [*values.shape, *[1] * (16 - values.ndim)]
-    path.with_suffix(".hdr").write_text(
-        f"# Dimensions\n{' '.join(map(str, sizes))} \n# Command\nphantom\n"
-    )
-    values.astype(np.complex64).ravel(order="F").tofile(path.with_suffix(".cfl"))
-    return path.with_suffix(".cfl")
 
 
 def coil_images() -> torch.Tensor:
@@ -71,10 +62,22 @@ def test_the_pattern_is_the_mask(tmp_path: Path):
     lines[:, ::3] = 0
     scan = open_scan(path, pattern=str(write_cfl(tmp_path / "p", lines)))
     np.testing.assert_array_equal(scan.mask, lines[0] != 0)
-    with pytest.raises(InputError, match="leaves out samples that are not zero"):
+    with pytest.raises(
+        InputError, match="lie outside 'mask', though k-space is undersampled already"
+    ):
         open_scan(path, pattern=str(write_cfl(tmp_path / "q", 1 - lines)))
     with pytest.raises(InputError, match=r"has shape \(16, 5, 1.*expected \(16, 12, 1"):
         open_scan(path, pattern=str(write_cfl(tmp_path / "r", lines[:, :5])))
+    with pytest.raises(InputError, match="values other than 0 and 1"):
+        open_scan(path, pattern=str(write_cfl(tmp_path / "w", lines * np.arange(1, 13))))
+    slices = np.stack([cartesian(), values], -1).reshape(ROWS, COLUMNS, 1, COILS, *[1] * 9, 2)
+    each = np.stack([np.ones_like(lines), lines], -1).reshape(ROWS, COLUMNS, *[1] * 11, 2)
+    several = write_cfl(tmp_path / "s", slices)
+    found = open_scan(several, pattern=str(write_cfl(tmp_path / "e", each)))
+    np.testing.assert_array_equal(found.mask[:, 0], [np.ones(COLUMNS), lines[0]])
+    fewer = open_scan(several, pattern=str(tmp_path / "p"))  # BART's names need no end
+    assert not fewer.kspace[0][..., ::3].any()
+    assert any("lie outside 'mask': left out" in note for note in fewer.notes)
     np.save(tmp_path / "a.npy", np.ones((4, 4), np.complex64))
     with pytest.raises(ConfigError, match="pattern is for BART"):
         open_scan(tmp_path / "a.npy", pattern="p.cfl")

@@ -1,0 +1,59 @@
+"""The kinds of files that a simulated MRI scan becomes. Used by `restore simulate` only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
+    from restore.datasets.mri.noncartesian import NonCartesianScan
+    from restore.datasets.mri.scan import MRIScan
+
+
+class Layout(StrEnum):
+    """What kind of file a simulated MRI scan becomes."""
+
+    scan = "scan"
+    fastmri = "fastmri"
+    ismrmrd = "ismrmrd"
+    cfl = "cfl"
+
+
+def check_suffix(out: Path, layout: Layout) -> None:
+    """Refuse a name of BART for other files, and other names for BART's."""
+    if (layout is Layout.cfl) != (out.suffix == ".cfl"):
+        raise typer.BadParameter(f"{out}: BART's files are -o NAME.cfl with --as cfl")
+
+
+def written_as(
+    layout: Layout, scan: MRIScan | NonCartesianScan | CartesianVolumeScan
+) -> dict[str, Any]:
+    """How `Simulation.written` writes k-space: `write`, `files` where these are several, `layout` for the mark."""
+    from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
+    from restore.datasets.mri.fastmri import write_fastmri
+    from restore.datasets.mri.noncartesian import NonCartesianScan
+
+    if isinstance(scan, CartesianVolumeScan):
+        if layout is not Layout.scan:
+            raise typer.BadParameter(
+                "--encoding 3d is for --as scan; the other files are of slices"
+            )
+        return {"write": write_fastmri, "layout": "scan"}
+    if layout is Layout.cfl:
+        from restore.datasets.mri.bart_write import scan_files, write_scan
+
+        return {"write": write_scan, "files": partial(scan_files, scan), "layout": "cfl"}
+    if layout is Layout.ismrmrd:
+        from restore.datasets.mri.mrd_write import write_acquisitions
+
+        return {"write": write_acquisitions, "layout": "ismrmrd"}
+    if isinstance(scan, NonCartesianScan):
+        from restore.datasets.mri.trajectory_file import write_trajectory_file
+
+        return {"write": write_trajectory_file, "layout": "trajectory"}
+    return {"write": write_fastmri, "layout": "scan"}
