@@ -101,7 +101,7 @@ def command(
         str,
         typer.Option(
             metavar="NAME=N,...",
-            help="Which image of ISMRMRD data: average, contrast, phase, repetition, set, such as repetition=1.",
+            help="Which image of raw data: average, contrast, phase, repetition, set, slice; twix: measurement.",
         ),
     ] = "",
     axes: Annotated[

@@ -21,7 +21,7 @@ FOREIGN = (
     ),
     (
         "Siemens raw",
-        "convert it with siemens_to_ismrmrd or twixtools, and store the sorted array as 'kspace'",
+        "convert it with siemens_to_ismrmrd, and store the sorted array as 'kspace'",
     ),
     ("Philips raw", "convert it with philips_to_ismrmrd, and store the sorted array as 'kspace'"),
     ("GE raw", "convert it with ge_to_ismrmrd, and store the sorted array as 'kspace'"),

@@ -1,7 +1,7 @@
 """The acquisitions of an ISMRMRD file: headers, samples and coordinates, checked, chosen by their counters.
 
-May be called by the ISMRMRD reader; touches the one file it is given. The format is that of Inati et al., MRM 77:411,
-2017; records are read as they lie, nothing in them is executed.
+May be called by the readers of raw data; touches the one file it is given. The format is that of Inati et al., MRM
+77:411, 2017; records are read as they lie, nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NOISE, REVERSE = 1 << 18, 1 << 21
 NO_IMAGE = sum(1 << (bit - 1) for bit in (23, 24, 26, 27, 28, 29, 30, 31))
 """Flags of navigators, phase correction, feedback, dummies, coil correction and phase stabilisation."""
 
-COUNTERS = ("average", "contrast", "phase", "repetition", "set")
-"""What an image may be chosen by; averages are averaged where none is."""
+COUNTERS = ("average", "contrast", "phase", "repetition", "set", "slice")
+"""What an image may be chosen by; where none is, averages are averaged and all slices read."""
 
 MAGIC = ("head", "traj", "data")
 
@@ -62,7 +62,6 @@ def read_acquisitions(path: Path, select: str, notes: list[str]) -> Acquisitions
     select: "repetition=1,contrast=0" and so on, of COUNTERS. Raises InputError for damaged or unusual records,
     ConfigError for another text.
     """
-    wanted = _selection(select)
     with open_hdf5(path) as file:
         name = group_of(file)
         if name is None:
@@ -78,6 +77,17 @@ def read_acquisitions(path: Path, select: str, notes: list[str]) -> Acquisitions
         records = stored[()]
         text = xml[()] if xml.ndim == 0 else xml[0]
     header = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return chosen_acquisitions(records, select, path, notes, header)
+
+
+def chosen_acquisitions(
+    records: NDArray[Any], select: str, path: Path, notes: list[str], xml: str = ""
+) -> Acquisitions:
+    """Those of one image of records (n,) with `head`, `traj` and `data`, wherever they were read.
+
+    Raises InputError for damaged or unusual records, ConfigError for another text.
+    """
+    wanted = _selection(select)
     heads = records["head"]
     flags = heads["flags"]
     noise = _noise(records[(flags & NOISE) != 0], path)
@@ -100,7 +110,7 @@ def read_acquisitions(path: Path, select: str, notes: list[str]) -> Acquisitions
             f"acquisitions have {sorted({len(d) for d in data})} channels, expected one number",
         )
     level = _level(noise, heads[(flags & NOISE) != 0], records["head"])
-    return Acquisitions(records["head"], data, points, noise, level, header)
+    return Acquisitions(records["head"], data, points, noise, level, xml)
 
 
 def _hard(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -143,7 +153,7 @@ def _chosen(
             records = records[numbers == wanted[name]]
         elif len(there) > 1 and name == "average":
             notes.append(f"{len(there)} averages: averaged")
-        elif len(there) > 1:
+        elif len(there) > 1 and name != "slice":
             records = records[numbers == there[0]]
             notes.append(
                 f"{len(there)} of the counter '{name}': the first is read; --select {name}=N for another of {there}"

@@ -24,7 +24,7 @@ from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.fastmri_header import Header, parse_header
 from restore.datasets.mri.given_points import checked_points
 from restore.datasets.mri.mrd_images import write_images
-from restore.datasets.mri.mrd_place import affine_of
+from restore.datasets.mri.mrd_place import affine_of, check_directions
 from restore.datasets.mri.noise_estimation import middle_noise_std
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.oversampling import remove_readout_oversampling
@@ -41,10 +41,10 @@ SAME = 1e-3
 def read_ismrmrd(path: str | Path, select: str = "") -> MRIScan | EncodedScan:
     """Open an ISMRMRD file; all of its acquisitions are read.
 
-    select: which average, contrast, phase, repetition or set, "repetition=1" (averages are averaged by default, of
-    the others the first is taken, and noted). Noise measurements become the scan's `noise_scan`; Cartesian readouts
-    lose their oversampling; positions and directions become the affine. Raises NotFoundError, InputError,
-    ConfigError.
+    select: which average, contrast, phase, repetition, set or slice, "repetition=1" (averages are averaged by default,
+    all slices read, of the others the first is taken, and noted). Noise measurements become the scan's `noise_scan`;
+    Cartesian readouts lose their oversampling; positions and directions become the affine. Raises NotFoundError,
+    InputError, ConfigError.
     """
     path, notes = Path(path), list[str]()
     found = read_acquisitions(path, select, notes)
@@ -54,13 +54,21 @@ def read_ismrmrd(path: str | Path, select: str = "") -> MRIScan | EncodedScan:
         raise InputError(
             path, f"its header cannot be used: {cause}", "expected ISMRMRD XML"
         ) from cause
+    return scan_of_acquisitions(found, header, path, notes, "ismrmrd")
+
+
+def scan_of_acquisitions(
+    found: Acquisitions, header: Header, path: Path, notes: list[str], kind: str
+) -> MRIScan | EncodedScan:
+    """The scan of acquisitions, sorted by their counters. kind: of the source, for its record. Raises InputError."""
     spaces = found.heads["encoding_space_ref"]
     if (spaces != spaces[0]).any():
         raise InputError(path, "acquisitions of several encoding spaces", "keep those of one image")
     slices = sorted({int(n) for n in found.heads["idx"]["slice"]})
+    check_directions(found.heads, slices, path)
     common = {
         "path": path, "slice_indices": tuple(slices), "noise_scan": found.noise, "notes": notes,
-        "source": {"kind": "ismrmrd", "modality": "MR", "units": "arbitrary"},
+        "source": {"kind": kind, "modality": "MR", "units": "arbitrary"},
     }  # fmt: skip
     if found.noise is not None and len(found.noise) != len(found.data[0]):
         raise InputError(path, f"noise of {len(found.noise)} channels for {len(found.data[0])}")

@@ -1,21 +1,41 @@
 """Where the slices of an ISMRMRD file lie in the patient: positions and directions of acquisitions as an affine.
 
-May be called by the ISMRMRD reader; touches nothing but its arguments.
+May be called by the readers of raw data; touches nothing but its arguments.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.fastmri_header import Header
+from restore.errors import InputError
 
 UNIT = 1e-2
 """How far the length of a direction may lie from one, and two directions from a right angle."""
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+
+
+def check_directions(heads: NDArray[Any], slices: list[int], path: Path) -> None:
+    """Raise InputError for slices that are not parallel, as those of a localiser."""
+    names = ("read_dir", "phase_dir", "slice_dir")
+    first = [heads[np.flatnonzero(heads["idx"]["slice"] == n)[0]] for n in slices]
+    frames = [np.concatenate([head[name] for name in names]).astype(float) for head in first]
+    kinds: list[int] = []
+    for k, frame in enumerate(frames):
+        if not any(np.allclose(frame, frames[j], atol=UNIT) for j in kinds):
+            kinds.append(k)
+    if len(kinds) > 1:
+        which = ", ".join(str(slices[k]) for k in kinds[:8])
+        raise InputError(
+            path,
+            f"its {len(slices)} slices lie in {len(kinds)} directions, as those of a localiser",
+            f"read one by --select slice=N, such as {which}",
+        )
 
 
 def affine_of(

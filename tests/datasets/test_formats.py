@@ -219,7 +219,8 @@ def test_names_choose_the_writer(tmp_path):
     (tmp_path / "v1.2").mkdir()
     assert writer_for(tmp_path / "v1.2").name == "DICOM series"
     with pytest.raises(
-        ConfigError, match=r"written as \.nii, \.nii\.gz, \.tif, \.tiff, or DICOM series into"
+        ConfigError,
+        match=r"written as \.nii, \.nii\.gz, \.cfl, \.mrd, \.tif, \.tiff, or DICOM series into",
     ):
         writer_for(tmp_path / "x.mgz")
 

@@ -354,7 +354,7 @@ VD = (0).to_bytes(4, "little") + (2).to_bytes(4, "little") + bytes(range(256)) *
     [
         ("a.cfl", bytes(range(256)) * 8, "a BART file", "numpy.save"),
         ("a.hdr", b"# Dimensions\n96 80 1 6 1\n", "a BART file", "numpy.save"),
-        ("meas.dat", VD, "Siemens raw data", "siemens_to_ismrmrd"),
+        ("meas.dat", VD, "measurement 0 of 2 lies from byte", "it is cut"),
         ("a.raw", bytes(range(256)) * 8, "Philips raw data", "philips_to_ismrmrd"),
         ("P12345.7", bytes(range(256)) * 8, "GE raw data", "ge_to_ismrmrd"),
         ("fid", bytes(range(256)) * 8, "Bruker raw data", "bruker_to_ismrmrd"),
