@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pydicom
 import tifffile
 import torch
 import typer
-from fuzz import scanners
+from fuzz import raw_data, scanners
 from fuzz.mutators import (
     Mutator,
     csv_cells,
@@ -51,16 +50,12 @@ from restore.datasets.ct.beam_measurement import write_beam_measurement
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.measurement import write_ct_measurement
 from restore.datasets.fetch_table import TABLES, entries
-from restore.datasets.mri.fastmri import write_fastmri
-from restore.datasets.mri.trajectory_file import write_trajectory_file
 from restore.datasets.open import open_scan, read, read_image, write
 from restore.datasets.picture.images import write_image
 from restore.datasets.picture.kernel_files import read_kernel
 from restore.datasets.plain_yaml import read_plain_yaml
 from restore.datasets.simulate.ct import simulate_ct
-from restore.datasets.simulate.mri import simulate_mri
-from restore.datasets.simulate.noncartesian import simulate_noncartesian
-from restore.datasets.simulate.phantom import ct_phantom, head_phantom
+from restore.datasets.simulate.phantom import ct_phantom
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
@@ -150,25 +145,6 @@ def _frames(folder: Path) -> Path:
 
 def _series(folder: Path) -> Path:
     return sorted(write(_volume(), folder / "series").iterdir())[1]
-
-
-def _mri(folder: Path) -> Path:
-    volume = dataclasses.replace(_volume(), data=head_phantom((3, 16, 16)).data)
-    write_fastmri(
-        simulate_mri(volume, coils=2, acceleration=2, center_fraction=0.3), folder / "a.h5"
-    )
-    return folder / "a.h5"
-
-
-def _trajectory(folder: Path) -> Path:
-    volume = dataclasses.replace(_volume(), data=head_phantom((2, 16, 16)).data)
-    write_trajectory_file(simulate_noncartesian(volume, "radial:40", coils=2), folder / "a.h5")
-    return folder / "a.h5"
-
-
-def _ismrmrd(folder: Path) -> Path:
-    stored = Path(__file__).parents[1] / "data" / "ismrmrd_shepp_logan.h5"
-    return Path(shutil.copy(stored, folder / "a.h5"))
 
 
 def _ct(folder: Path) -> Path:
@@ -278,7 +254,7 @@ def _run_record(folder: Path) -> Path:
 
 def _beside_a_scan(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
     def both(folder: Path) -> Path:
-        _mri(folder)
+        raw_data.mri_file(folder)
         return make(folder)
 
     return both
@@ -410,9 +386,17 @@ TARGETS = (
     Target("dicom-file", _series, read, (dicom_elements, damaged_bytes)),
     Target("dicom-frames", _frames, lambda p: read(p.parent, index=1), (dicom_elements, damaged_bytes)),
     Target("dicom-folder", _series, lambda p: read(p.parent), (dicom_elements, damaged_bytes)),
-    Target("ismrmrd", _ismrmrd, _scan, (hdf5_objects, damaged_bytes)),
-    Target("mri-trajectory", _trajectory, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
-    Target("mri-hdf5", _mri, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("ismrmrd", raw_data.ismrmrd_file, _scan, (hdf5_objects, damaged_bytes)),
+    Target("bart-header", raw_data.bart("hdr"), raw_data.bart_with_maps, (number_table, damaged_bytes)),
+    Target("bart-values", raw_data.bart("cfl"), raw_data.bart_with_maps, (damaged_bytes, damaged_head)),
+    Target("bart-maps", raw_data.bart_maps, lambda p: raw_data.bart_with_maps(p.with_name("a.cfl")), (number_table, damaged_bytes)),
+    Target("npz", raw_data.named("npz"), _scan, (damaged_bytes, damaged_head)),
+    Target("mat-7.3", raw_data.named("7.3"), _scan, (hdf5_objects, damaged_bytes)),
+    Target("mat-5", raw_data.named("5"), _scan, (damaged_bytes, damaged_head)),
+    Target("twix-vb", raw_data.twix(False), _scan, (damaged_bytes, damaged_head)),
+    Target("twix-vd", raw_data.twix(True), _scan, (damaged_bytes, damaged_head)),
+    Target("mri-trajectory", raw_data.trajectory_file, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
+    Target("mri-hdf5", raw_data.mri_file, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("ct-projections", _projections, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("dxchange", scanners.dxchange, _scan, (hdf5_objects, hdf5_objects, damaged_bytes)),
     Target("projection-stack", scanners.stack, _scan, (yaml_lines, yaml_lines, damaged_bytes)),
