@@ -49,7 +49,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08rest", "gzip", "again"),
         (gzip.compress(b"hello", mtime=0), "a gzip archive of a text file", "unpack it first"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture, not a scan", "restore image"),
-        (bytes(range(200)), "unknown kind", "expected CT measurement HDF5"),
+        (bytes(range(200)), "unknown kind", "CT measurement HDF5"),
         (b"MATLAB 5.0 MAT-file", "damaged MATLAB file", "again"),
     ],
 )

@@ -55,9 +55,9 @@ def bart(end: str) -> Callable[[Path], Path]:
 
 
 def bart_with_maps(path: Path) -> None:
-    scan = with_maps(
-        open_scan(path, pattern=path.with_name("a_pattern.cfl")), path.with_name("a_maps.cfl")
-    )
+    """Whichever of the files is damaged, with the others beside it."""
+    scan = open_scan(path.with_name("a.cfl"), pattern=path.with_name("a_pattern.cfl"))
+    scan = with_maps(scan, path.with_name("a_maps.cfl"))
     scan.setup().problem(range(1), torch.device("cpu"))
 
 

@@ -389,7 +389,7 @@ TARGETS = (
     Target("ismrmrd", raw_data.ismrmrd_file, _scan, (hdf5_objects, damaged_bytes)),
     Target("bart-header", raw_data.bart("hdr"), raw_data.bart_with_maps, (number_table, damaged_bytes)),
     Target("bart-values", raw_data.bart("cfl"), raw_data.bart_with_maps, (damaged_bytes, damaged_head)),
-    Target("bart-maps", raw_data.bart_maps, lambda p: raw_data.bart_with_maps(p.with_name("a.cfl")), (number_table, damaged_bytes)),
+    Target("bart-maps", raw_data.bart_maps, raw_data.bart_with_maps, (number_table, damaged_bytes)),
     Target("npz", raw_data.named("npz"), _scan, (damaged_bytes, damaged_head)),
     Target("mat-7.3", raw_data.named("7.3"), _scan, (hdf5_objects, damaged_bytes)),
     Target("mat-5", raw_data.named("5"), _scan, (damaged_bytes, damaged_head)),
