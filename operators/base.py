@@ -47,6 +47,10 @@ __all__ = [
 class LinearOperator(LinearContract):
     """A linear map x -> A x with its arithmetic; abstract. What to write: see `LinearContract` and `Operator`."""
 
+    def subset(self, which: slice) -> LinearOperator:
+        """The operator of some of its views, with the ability "subsets". Raises ConfigError."""
+        raise self._cannot("subsets")
+
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator of its own; A.H.H is A."""
@@ -175,7 +179,7 @@ class Scale(LinearOperator):
     @property
     def abilities(self) -> frozenset[str]:
         """Those of the scaled operator but for those that say what a sample is."""
-        kept = {"interpolates", "backprojects"} if self.factor else set()
+        kept = {"interpolates", "backprojects", "convolves"} if self.factor else set()
         return super().abilities | (self.operator.abilities & kept)
 
     def unit_scale(self, y: Tensor) -> Scaling:

@@ -32,6 +32,8 @@ ABILITIES = {
     "selects": "every sample of the measurement is a pixel, as it is, or missing and zero",
     "interpolates": "interpolate(y) enlarges a small measurement to the image's size",
     "backprojects": "backproject(y, filter) is filtered backprojection",
+    "subsets": "subset(which) is the operator of some views, which lead a measurement's own dimensions",
+    "convolves": "A^H A answers a point by nearly the same wherever it lies, and costs more than FFTs of the image",
 }
 """What a sampler can demand of an operator, word by word, and what the word promises."""
 

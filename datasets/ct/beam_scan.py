@@ -106,9 +106,15 @@ class BeamScan(AttenuationScan):
         return self._in_units(samples)
 
     def _check(self, options: SetupOptions) -> None:
+        """Also what filtered backprojection cannot do of a helix, as a note."""
+        from restore.operators.ct.helical import remarks
+
         if options.center:
             beam_about(options.center, self.geometry, self.projections, self.path)
         self._operator(options.projector)
+        self.notes.extend(
+            said for said in remarks(self.geometry, self.grid) if said not in self.notes
+        )
 
     def _operator(self, projector: str, beam: Beam | None = None) -> XRayTransform:
         from restore.operators.ct.x_ray_transform import XRayTransform

@@ -2,7 +2,7 @@
 
 ASTRA's "linear" projector is Joseph's method, as ours is: on a CPU the two agree to the rounding of
 single precision, and its backprojector is its exact transpose. Of flat fans it has "line_fanflat"
-alone, the length of a ray in every pixel, matched too. Volumes it projects on CUDA alone, which is not offered here.
+alone, the length of a ray in every pixel, matched too. Volumes, which it projects on CUDA alone, are `astra_volumes`'.
 On a CUDA device its projectors are "cuda", whose backprojector is in general not the transpose of the projector. ASTRA
 (GPL) is optional and imported on first use.
 

@@ -59,6 +59,10 @@ class Beam(ABC):
         """The same scan with a panel that is not turned, for filtered backprojection; None where there is none."""
         return None
 
+    def subset(self, which: slice) -> Beam:
+        """The same scan with some of its views; of a helix, whose height depends on all, as free vectors."""
+        return dataclasses.replace(self, angles=self.view_angles[which])  # type: ignore[call-arg]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words and lists: `kind`, and the fields by their names."""
         values = dataclasses.asdict(self)
@@ -214,6 +218,12 @@ class ConeBeam(Beam):
             else dataclasses.replace(self, tilt_deg=0.0, slant_deg=0.0, skew_deg=0.0)
         )
 
+    def subset(self, which: slice) -> Beam:
+        """See `Beam`."""
+        if not self.pitch_mm:
+            return dataclasses.replace(self, angles=self.angles[which])
+        return FreeBeam(tuple(map(tuple, self.reduced().vectors[which].tolist())), self.detector)
+
     def reduced(self) -> Views:
         """Source and panel turned to every angle, and raised along a helix."""
         found = orbits.circular(
@@ -317,6 +327,10 @@ class FreeBeam(Beam):
     def shape(self) -> tuple[int, ...]:
         """(views, rows, columns)."""
         return len(self.vectors), *self.detector
+
+    def subset(self, which: slice) -> Beam:
+        """See `Beam`."""
+        return dataclasses.replace(self, vectors=self.vectors[which])
 
     def reduced(self) -> Views:
         """The vectors as they are."""

@@ -44,7 +44,8 @@ def fdk(y: Tensor, beam: Beam, grid: VoxelGrid, filter: str = "ramp") -> Tensor:
     `redundancy` says, and views that the object leaves are continued (`truncation`). A turned panel is first resampled
     to the straight one.
 
-    Raises ConfigError for an unknown filter, and for a geometry without an analytic inverse (helix, free vectors).
+    Raises ConfigError for an unknown filter, and for a geometry that does not go round in a plane
+    (`helical` has helices).
     """
     if filter not in FILTERS:
         raise ConfigError(f"filter is {filter!r}, expected one of {', '.join(FILTERS)}")
@@ -56,7 +57,7 @@ def fdk(y: Tensor, beam: Beam, grid: VoxelGrid, filter: str = "ramp") -> Tensor:
         return y.new_zeros(len(y), *grid.shape3)
     views, ideal = beam.reduced(), beam.straight.reduced()
     if beam != beam.straight:
-        y = _resampled(y, views, ideal)
+        y = resampled(y, views, ideal)
     weights, l_mm = _ray_weights(ideal, beam.view_angles)
     period = math.pi if ideal.parallel else 2 * math.pi
     y, added = _completed(y * torch.from_numpy(weights).to(y), l_mm, beam.view_angles)
@@ -116,7 +117,7 @@ def _completed(
     return truncation.extended(rows, added, first, last).transpose(-3, -2).contiguous(), added
 
 
-def _resampled(y: Tensor, views: Views, ideal: Views) -> Tensor:
+def resampled(y: Tensor, views: Views, ideal: Views) -> Tensor:
     """What a straight panel would have measured: the turned one is read where its rays go, linearly, zero beside it.
 
     The two stand in the same way to each other in every view.

@@ -79,8 +79,13 @@ class ParallelBeamCT(LineIntegrals):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """With "backprojects"."""
-        return super().abilities | {"backprojects"}
+        """With "backprojects" and "subsets"."""
+        return super().abilities | {"backprojects", "subsets"}
+
+    def subset(self, which: slice) -> ParallelBeamCT:
+        """The scan of some views, in the order of `angles`."""
+        fewer = dataclasses.replace(self.geometry, angles=self.geometry.angles[which])
+        return dataclasses.replace(self, geometry=fewer)
 
     def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """Filtered backprojection, see `fbp`. (*batch, views, n_det) -> (*batch, ny, nx) in 1/mm.

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.ct import astra_projection, ray_matrices, ray_products
+from restore.operators.ct import astra_projection, astra_volumes, ray_matrices, ray_products
 from restore.operators.ct.beams import Beam, ConeBeam
 from restore.operators.ct.feldkamp import fdk
 from restore.operators.ct.grid import VoxelGrid
+from restore.operators.ct.helical import helical_fbp, is_rebinnable
 from restore.operators.ct.line_integrals import LineIntegrals
 from restore.operators.ct.rays import Layout, layout
 from restore.operators.ct.views import Views, check_sees
@@ -33,7 +34,8 @@ class XRayTransform(LineIntegrals):
     1/mm become line integrals (*batch, views, columns) or (*batch, views, rows, columns) without unit. An item is the
     whole volume: slices mix.
 
-    projector="astra" is for flat fans on square pixels (an extra; the length of rays in pixels, in float32).
+    projector="astra" (an extra, in float32) is for flat fans on square pixels, by the length of rays in pixels, and on
+    a CUDA device for volumes of cubic voxels, where its backprojector is not the exact transpose.
     method="sparse" is for scans in the plane; stored matrices are shared by all operators of this scan and freed with
     the last of them. Volumes are always projected without.
 
@@ -59,7 +61,7 @@ class XRayTransform(LineIntegrals):
                 f"{self}: a {self.geometry.kind} scan needs a grid of {wanted} dimensions, got {self.grid.shape}"
             )
         if self.projector == "astra":
-            astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
+            self._check_astra()
         check_sees(self.geometry.reduced(), self.grid, str(self))
         if self.method == "sparse":
             self._check_stored()
@@ -86,12 +88,19 @@ class XRayTransform(LineIntegrals):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """With "backprojects" where the source goes round in a plane."""
-        own = {"backprojects"} if self.geometry.straight is not None else set()
-        return super().abilities | own
+        """ "subsets"; "backprojects" where filtered backprojection is there; "convolves" of volumes.
+
+        Products with a stored matrix of a slice are as quick as FFTs.
+        """
+        own = {"subsets", *(["backprojects"] if self._analytic else [])}
+        return super().abilities | own | (set() if self.geometry.in_plane else {"convolves"})
+
+    def subset(self, which: slice) -> XRayTransform:
+        """The scan of some views, in their order."""
+        return dataclasses.replace(self, geometry=self.geometry.subset(which))
 
     def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
-        """Filtered backprojection, see `fdk`. (*batch, *out_shape) -> (*batch, *in_shape) in 1/mm.
+        """Filtered backprojection, see `fdk` and `helical_fbp`. (*batch, *out_shape) -> (*batch, *in_shape) in 1/mm.
 
         Raises ConfigError for an unknown filter, and for a geometry without one.
         """
@@ -99,13 +108,15 @@ class XRayTransform(LineIntegrals):
         y = y.unsqueeze(-2) if self.geometry.in_plane else y
 
         def kernel(z: Tensor) -> Tensor:
+            if isinstance(self.geometry, ConeBeam) and self.geometry.pitch_mm:
+                return helical_fbp(z, self.geometry, self.grid, filter)
             return fdk(z, self.geometry, self.grid, filter)
 
         return self._each(kernel, y, 3, self.in_shape)
 
     def _pinv(self, y: Tensor) -> Tensor:
         """Filtered backprojection where there is one, least squares for the others."""
-        return super()._pinv(y) if self.geometry.straight is None else self.backproject(y)
+        return self.backproject(y) if self._analytic else super()._pinv(y)
 
     def _apply(self, x: Tensor) -> Tensor:
         lines = self._each(self._forward, x, len(self.in_shape), self._thin_rays.shape)
@@ -123,6 +134,8 @@ class XRayTransform(LineIntegrals):
 
     def _forward(self, x: Tensor) -> Tensor:
         if self.projector == "astra":
+            if not self.geometry.in_plane:
+                return self._astra_volume.forward(x)
             return astra_projection.forward(x, self._astra).unsqueeze(-2)
         if (pair := self._matrices(x)) is not None:
             return pair.forward(x, self._layout)
@@ -130,10 +143,19 @@ class XRayTransform(LineIntegrals):
 
     def _transpose(self, y: Tensor) -> Tensor:
         if self.projector == "astra":
+            if not self.geometry.in_plane:
+                return self._astra_volume.adjoint(y)
             return astra_projection.adjoint(y.squeeze(-2), self._astra)
         if (pair := self._matrices(y)) is not None:
             return pair.adjoint(y, self._layout)
         return ray_products.adjoint(y, self._layout, self._axes)
+
+    def _check_astra(self) -> None:
+        """Refuse what ASTRA cannot project: of slices all but flat fans, of volumes all without CUDA."""
+        if self.geometry.in_plane:
+            astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
+        else:
+            astra_volumes.check(self.grid)
 
     def _check_stored(self) -> None:
         """Refuse matrices that there are not. Raises ConfigError."""
@@ -165,6 +187,11 @@ class XRayTransform(LineIntegrals):
         return self._held[key]
 
     @cached_property
+    def _analytic(self) -> bool:
+        """Whether there is filtered backprojection: a source that goes round in a plane, or a helix that rebins."""
+        return self.geometry.straight is not None or is_rebinnable(self.geometry)
+
+    @cached_property
     def _held(self) -> dict[tuple[torch.dtype, torch.device], ray_matrices.Pair]:
         """Stored matrices that are in use here; they go with the last operator of this scan."""
         return {}
@@ -182,6 +209,10 @@ class XRayTransform(LineIntegrals):
     @property
     def _astra(self) -> astra_projection.Fan:
         return astra_projection.fan(self.geometry, self.grid, self.rays_per_bin)
+
+    @cached_property
+    def _astra_volume(self) -> astra_volumes.VolumeProjector:
+        return astra_volumes.VolumeProjector(self._thin_rays, self.grid)
 
     @cached_property
     def _layout(self) -> Layout:

@@ -60,7 +60,7 @@ def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sampler"), [("cone", "fdk"), ("helical", "sirt"), ("fan", "fbp")]
+    ("name", "sampler"), [("cone", "fdk"), ("helical", "sirt"), ("helical", "fdk"), ("fan", "fbp")]
 )
 def test_the_command_line_reconstructs(tmp_path: Path, name: str, sampler: str) -> None:
     write_beam_measurement(scan_of(name), tmp_path / "a.h5")
@@ -79,6 +79,22 @@ def test_the_command_line_reconstructs(tmp_path: Path, name: str, sampler: str) 
     np.testing.assert_allclose(
         image.header.get_zooms(), GRID.voxel_mm[::-1] if name != "fan" else 1.5
     )
+
+
+def test_what_cannot_be_rebinned_of_a_helix_is_noted(tmp_path: Path) -> None:
+    helix = scan_of("helical")
+    short = dataclasses.replace(CONE, angles=CONE.angles[:16], pitch_mm=23.0)
+    scan = dataclasses.replace(helix, geometry=short)
+    scan.check()
+    ends = [note for note in scan.notes if "ends of the helix" in note]
+    assert len(ends) == 1
+    assert "of 6 slices" in ends[0]
+    steep = dataclasses.replace(
+        helix, geometry=dataclasses.replace(CONE, pitch_mm=60.0), grid=VoxelGrid((40, 24, 24), 2.0)
+    )
+    steep.check()
+    assert any("too large for rebinning: 12 detector rows" in note for note in steep.notes)
+    assert "backprojects" not in steep.abilities
 
 
 def test_dds_takes_a_volume(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from balls import distance, measured
 
 from restore.errors import ConfigError
 from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam, ParallelBeam3D
@@ -26,33 +26,6 @@ FAN = FanBeam(equispaced(160, 360), 76, 1.6, 80.0, 130.0)
 HALF_FAN = math.degrees(math.atan(38 * 1.6 / 130))
 SHORT = equispaced(130, 180 + 2 * HALF_FAN + 8, 30)
 CONE = ConeBeam(equispaced(120, 360), (24, 64), (2.4, 1.8), 120.0, 180.0)
-
-
-def measured(beam: Beam, centre: tuple[float, float, float], radius: float) -> Tensor:
-    """Chords of a ball (a disc, in the plane), each bin the mean of eight rays side by side: (views, rows, columns)."""
-    views = beam.reduced().finer(1, 8)
-    a, b = views.column_tables()
-    base, along = views.basis()
-    i = np.arange(views.rows)[:, None, None] - (views.rows - 1) / 2
-    step = (b[:, None] * views.u[:, None])[:, None] + i * views.v[:, None, None]
-    if views.parallel:
-        point = views.centre[:, None, None] + step
-        way = np.broadcast_to(views.source[:, None, None], step.shape)
-    else:
-        point = views.source[:, None, None]
-        way = base[:, None, None] + (a[:, None] * along[:, None])[:, None] + step
-    way = way / np.linalg.norm(way, axis=-1, keepdims=True)
-    apart = np.linalg.norm(np.cross(point - np.array(centre), way), axis=-1)
-    chords = 2 * np.sqrt(np.clip(radius**2 - apart**2, 0, None))
-    lines = chords.reshape(*chords.shape[:2], -1, 8).mean(-1)
-    return torch.from_numpy(lines[:, 0] if beam.in_plane else lines).float()
-
-
-def distance(grid: VoxelGrid, centre: tuple[float, float, float]) -> np.ndarray:
-    """Of the voxels from a point, in mm."""
-    index = np.stack(np.indices(grid.shape3), -1)
-    place = (index - (np.array(grid.shape3) - 1) / 2) * grid.pitch3_mm * (1, -1, 1)
-    return np.linalg.norm(place[..., ::-1] - centre, axis=-1).reshape(grid.shape)
 
 
 FANS = {
