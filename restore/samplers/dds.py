@@ -16,7 +16,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
-from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
+from restore.samplers.toolbox.consistency import TV_AXES, ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
 from restore.solvers.tv import Boundary
@@ -118,9 +118,10 @@ class DDS(Chain):
         False, "no noise on the step that lands on the last level (released code)"
     )
     tv_weight: float = setting(
-        0.0, "total variation along z couples the slices (DDS-3D)", at_least=0
+        0.0, "total variation across slices couples them (DDS-3D)", at_least=0
     )
     tv_rho: float = setting(0.1, "its penalty", above=0)
+    tv_axes: Literal["z", "all"] = setting("z", TV_AXES)
     tv_boundary: Boundary = setting("neumann", "its boundary")
     z_noise: float = setting(0.0, Z_NOISE, between=(-1, 1))
 
@@ -174,7 +175,7 @@ class DDS(Chain):
         }
         if self.tv_weight == 0:
             return ProximalStep(problem, term=term, exact=term is None, **ends)
-        tv = SliceTV(self.tv_weight, self.tv_rho, self.tv_boundary)
+        tv = SliceTV(self.tv_weight, self.tv_rho, self.tv_boundary, self.tv_axes)
         return VolumeStep(problem, tv, term=term, **ends)
 
     def _weights(self, levels: list[NoiseLevel]) -> list[float | None]:

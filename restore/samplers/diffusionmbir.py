@@ -20,7 +20,7 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.chain import Chain
-from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
+from restore.samplers.toolbox.consistency import TV_AXES, ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.items import item_norm
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
@@ -92,9 +92,7 @@ class DiffusionMBIR(Chain):
         0.5, "lambda of TV; in estimate it is multiplied by s, beside 1 / gamma", at_least=0
     )
     tv_rho: float = setting(0.3, "its penalty", above=0)
-    tv_axes: Literal["z", "all"] = setting(
-        "z", "across slices, or z and both axes of the slice with one lambda, shrunk one by one"
-    )
+    tv_axes: Literal["z", "all"] = setting("z", TV_AXES)
     tv_boundary: Boundary = setting("neumann", "its boundary")
     tv_scale: Literal["absolute", "norm"] = setting(
         "absolute",

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from restore.config import setting
+from restore.operators.base import LinearOperator
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler
+from restore.solvers.subsets import interleaved
 
 _UNSEEN = 1e-6  # of the largest sum: a ray or a voxel below it meets nothing but rounding
 
@@ -25,6 +27,11 @@ class SIRT(Sampler):
     Gilbert, "Iterative methods for the three-dimensional reconstruction of an object from projections", J. Theor. Biol.
     1972; convergence for 0 < relaxation < 2: Gregor, Benson, IEEE TMI 2008. Starts at zero. For weights that are not
     negative, which those of line integrals are not. Few iterations are the regularisation.
+
+    subsets: an iteration takes so many interleaved parts of the views one after the other (`solvers.subsets`), each
+    with sums of its own, and does about as much as that many iterations; with noise it ends in a cycle about the
+    solution, the narrower the smaller the relaxation. One part of all views is SIRT, parts of one view each are SART.
+    Raises ConfigError for more subsets than views.
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
@@ -35,19 +42,27 @@ class SIRT(Sampler):
 
     n_steps: int = setting(100, "iterations", at_least=1)
     relaxation: float = setting(1.0, "step length", above=0, below=2)
+    subsets: int = setting(1, "parts of the views that an iteration takes in turns", at_least=1)
     nonnegative: bool = setting(True, "no negative attenuation")
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per iteration."""
-        op, y = problem.linear, problem.unit_y
-        rays = _inverse(op(y.new_ones(op.in_shape)))
-        voxels = self.relaxation * _inverse(op.adjoint(y.new_ones(op.out_shape)))
+        y = problem.unit_y
+        parts = [
+            (part, *self._sums(part.operator, y)) for part in interleaved(problem.unweighted, self.subsets)
+        ]  # fmt: skip
         x = y.new_zeros(problem.image_shape)
         for i in range(self.n_steps):
-            x = x + voxels * op.adjoint(rays * (y - op(x)))
-            if self.nonnegative:
-                x = x.clamp(min=0)
+            for part, rays, voxels in parts:
+                x = x - voxels * part.operator.adjoint(rays * part.residual(x))
+                if self.nonnegative:
+                    x = x.clamp(min=0)
             yield Step(i, self.n_steps, 0.0, x, 0)
+
+    def _sums(self, op: LinearOperator, y: Tensor) -> tuple[Tensor, Tensor]:
+        """R and relaxation C of an operator."""
+        rays = _inverse(op(y.new_ones(op.in_shape)))
+        return rays, self.relaxation * _inverse(op.adjoint(y.new_ones(op.out_shape)))
 
 
 def _inverse(sums: Tensor) -> Tensor:

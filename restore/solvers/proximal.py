@@ -16,6 +16,7 @@ from restore.errors import ConfigError, ShapeError
 from restore.linalg.conjugate_gradients import Solution, cg
 from restore.linalg.lanczos import largest_eigenvalue
 from restore.operators.base import LinearOperator
+from restore.solvers.circulant import inverse, response_spectrum
 
 _LANCZOS_STEPS = 30
 
@@ -87,6 +88,13 @@ class DataTerm:
         return ones * self._uniform * self.operator.norm() ** 2
 
     @cached_property
+    def spectrum(self) -> Tensor | None:
+        """Of the circulant matrix that A^H Lambda A is near (`circulant`); None where the operator has none."""
+        if "convolves" not in self.operator.abilities or not self.rhs.numel():
+            return None
+        return response_spectrum(self.normal, self.rhs.detach(), self.item_ndim)
+
+    @cached_property
     def _lambda(self) -> Tensor | float:
         if isinstance(self.precision, Tensor):
             return self.precision.to(self.y.device, self.y.real.dtype)
@@ -128,6 +136,7 @@ def data_step(
     tol: float = 0.0,
     least_step: float = 0.0,
     item_ndim: int | None = None,
+    preconditioned: bool = True,
 ) -> Solution:
     """Minimise 1/2 ||v - x0||^2 + weight f(v): the proximal point of the data term at x0.
 
@@ -136,6 +145,7 @@ def data_step(
     x0: (*batch, *in_shape). weight: a number, or one per item (broadcasting to the dimensions
     before the item), zero or more. item_ndim: trailing dimensions with common CG scalars, by
     default those of the operator; the whole volume's rank gives one scalar for a volume.
+    preconditioned: by `DataTerm.spectrum` where the operator has one, which changes the number of steps alone.
     Noisy data consistency of DDS (Chung et al., ICLR 2024), gamma = weight. Raises ShapeError.
     """
     rank = term.item_ndim if item_ndim is None else item_ndim
@@ -147,7 +157,11 @@ def data_step(
         return torch.add(v, term.normal(v), alpha=w)
 
     b = x0 + w * term.rhs
-    return cg(system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank)
+    near = term.spectrum if preconditioned and rank == term.item_ndim else None
+    return cg(
+        system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
+        precond=None if near is None else inverse(1 + w * near, rank),
+    )  # fmt: skip
 
 
 def krylov_step(

@@ -14,10 +14,16 @@ from torch import Tensor
 
 import restore.operators
 from restore.operators.base import Compose, LinearOperator
+from restore.operators.ct.beams import ConeBeam, FanBeam
+from restore.operators.ct.geometry import ParallelBeam, equispaced
+from restore.operators.ct.grid import VoxelGrid
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.ct.x_ray_transform import XRayTransform
 from restore.operators.diagonal import Identity
 from restore.operators.interop.foreign import Foreign
 from restore.operators.mri.noncartesian import NonCartesianMRI
 from restore.operators.nonlinear import NonlinearOperator
+from restore.solvers.proximal import DataTerm, data_step
 
 THERE = "cuda:1"
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -71,6 +77,33 @@ def test_nonlinear_operators(cls):
     alike(there(x.to(THERE)), here(x))
     alike(there.vjp(x.to(THERE), v.to(THERE)), here.vjp(x, v))
     alike(there.pinv(v.to(THERE)), here.pinv(v))
+
+
+FAN = FanBeam(equispaced(6, 360), 12, 1.2, 30.0, 50.0)
+HELIX = ConeBeam(equispaced(14, 700), (6, 10), (1.5, 1.2), 30.0, 50.0, pitch_mm=2.0)
+SCANS = {
+    "stored fan": XRayTransform(FAN, VoxelGrid((7, 8)), method="sparse"),
+    "stored parallel beam": ParallelBeamCT(
+        ParallelBeam.covering(shape=(7, 8), views=6), method="sparse"
+    ),
+    "helix": XRayTransform(HELIX, VoxelGrid((3, 7, 8))),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_scans_by_stored_matrices_and_helices(name):
+    here = SCANS[name].to(torch.float64)
+    there = here.to(THERE)
+    x, y = drawn(here, here.in_shape, 1), drawn(here, here.out_shape, 2)
+    for product, value in (("__call__", x), ("adjoint", y), ("backproject", y)):
+        alike(getattr(there, product)(value.to(THERE)), getattr(here, product)(value))
+
+
+def test_a_preconditioned_data_step():
+    here = SCANS["helix"].to(torch.float64)
+    x, y = drawn(here, here.in_shape, 1), drawn(here, here.out_shape, 2)
+    found = data_step(DataTerm(here.to(THERE), y.to(THERE)), x.to(THERE), 0.1, iters=3)
+    alike(found.x, data_step(DataTerm(here, y), x, 0.1, iters=3).x)
 
 
 def test_compositions():

@@ -110,7 +110,7 @@ def test_fdk_is_filtered_backprojection():
     (fdk,), (fbp,) = run("fdk", op, y, filter="hann"), run("fbp", op, y, filter="hann")
     assert torch.equal(fdk, fbp)
     assert torch.equal(fdk, op.backproject(y, "hann"))
-    helix = XRayTransform(dataclasses.replace(CONE, pitch_mm=2.0), VoxelGrid((4, 10, 12)))
+    helix = XRayTransform(dataclasses.replace(CONE, pitch_mm=40.0), VoxelGrid((40, 10, 12)))
     with pytest.raises(ConfigError, match="fdk serves CT with filtered backprojection"):
         check_operator(load_sampler("fdk"), helix)
     check_operator(load_sampler("sirt"), helix)

@@ -20,6 +20,7 @@ from restore.solvers.exact_step import ProximalPoint, closed_form
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
 from restore.solvers.tv import Boundary
 
+TV_AXES = "across slices, or z and both axes of the slice with one lambda, shrunk one by one"
 _NOISELESS = 0.01  # deviation of the noise assumed where none is known, relative to sigma ||A||
 
 
@@ -109,17 +110,22 @@ class SliceTV:
 
         unit: a factor of weight and penalty. Raises ConfigError where the measurement has no slices.
         """
-        axis = problem.slice_axis
-        if axis is None:
-            raise ConfigError(
-                f"total variation couples slices, and the measurement {tuple(problem.y.shape)} has no slice dimension; "
-                "give (slices, ...), or set tv_weight=0"
-            )
+        axis = slices_of(problem)
         axes = (axis, -2, -1) if self.axes == "all" else (axis,)
         return AdmmTV(
             term.normal, term.rhs, self.weight * unit, self.rho * unit,
             axes=axes, item_ndim=-axis, boundary=self.boundary,
         )  # fmt: skip
+
+
+def slices_of(problem: Problem) -> int:
+    """The axis along which total variation joins slices, from the last. Raises ConfigError where there are none."""
+    if problem.slice_axis is None:
+        raise ConfigError(
+            f"total variation couples slices, and the measurement {tuple(problem.y.shape)} has no slice dimension; "
+            "give (slices, ...), or leave the slices apart: tv_weight=0 (tv: tv_axes=slice)"
+        )
+    return problem.slice_axis
 
 
 class VolumeStep:
@@ -151,6 +157,8 @@ class VolumeStep:
         if weight is not None and self.weighted:
             w, pull, least = weight, 1.0, self.least_step(cover)
             admm.normal, admm.rhs = (lambda v: w * self.term.normal(v)), w * self.term.rhs
+            if self.term.spectrum is not None and admm.item_ndim == self.term.item_ndim:
+                admm.spectrum = w * self.term.spectrum
         tol = self.cg_residual
         solution = admm.step(x0, iters=self.cg_iters, proximal=pull, tol=tol, least_step=least)
         self.result = int(solution.worst)
