@@ -61,6 +61,14 @@ def command(
             "image), or FILE: .cfl, .npy, .h5, .npz, .mat.",
         ),
     ] = "auto",
+    maps_sets: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="Sets of maps by ESPIRiT: 2 where the object reaches beyond the field of view.",
+        ),
+    ] = 1,
     coils_virtual: Annotated[
         str,
         typer.Option(
@@ -184,7 +192,8 @@ def command(
     inputs = (scan, prior, adapt, like, maps_file, intervals.calibration, config_file())
     _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
     options = from_settings(ReconOptions, {
-        "maps": "file" if maps_file else maps, "coils_virtual": coils_virtual, "remove_phase": not keep_phase,
+        "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
+        "remove_phase": not keep_phase,
         "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
         "center": center, "precision": precision,
     })  # fmt: skip

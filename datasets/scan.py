@@ -52,6 +52,7 @@ class SetupOptions:
     coils_virtual: str = setting(
         "", "MRI: virtual coils in the place of all, such as 12 or 12:geometric"
     )
+    maps_sets: int = setting(1, "MRI: sets of coil maps, 2 for a cut field of view", between=(1, 2))
     projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
     center: str = setting(
         "",

@@ -177,6 +177,15 @@ class Scale(LinearOperator):
         return self.operator.is_complex or isinstance(self.factor, complex)
 
     @property
+    def sums_components(self) -> bool:
+        """As the scaled operator."""
+        return self.operator.sums_components
+
+    def shown(self, x: Tensor) -> Tensor:
+        """As the scaled operator."""
+        return self.operator.shown(x)
+
+    @property
     def abilities(self) -> frozenset[str]:
         """Those of the scaled operator but for those that say what a sample is."""
         kept = {"interpolates", "backprojects", "convolves"} if self.factor else set()
@@ -340,6 +349,15 @@ class Compose(LinearOperator):
     def is_complex(self) -> bool:
         """Complex where either operator is."""
         return self.outer.is_complex or self.inner.is_complex
+
+    @property
+    def sums_components(self) -> bool:
+        """As the inner operator."""
+        return self.inner.sums_components
+
+    def shown(self, x: Tensor) -> Tensor:
+        """As the inner operator."""
+        return self.inner.shown(x)
 
     @property
     def abilities(self) -> frozenset[str]:

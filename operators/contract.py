@@ -120,6 +120,15 @@ class Operator(ABC):
         return len(self.in_shape) - self.slice_ndim
 
     @property
+    def sums_components(self) -> bool:
+        """Whether the first dimension of an item counts images that are summed in the measurement: no slices."""
+        return False
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What is looked at of an image (*batch, *in_shape): x itself, unless it has components."""
+        return x
+
+    @property
     def measured_ndim(self) -> int:
         """Trailing dimensions of a measurement that belong to one item."""
         k = self.slice_ndim

@@ -83,14 +83,16 @@ class Problem:
 
     @property
     def has_volumes(self) -> bool:
-        """Whether an item is a volume (D, H, W) whose slices the measurement does not tell apart, not a photograph."""
+        """Whether an item is a volume (D, H, W) whose slices the measurement does not tell apart, not a photograph; so
+        are the components (C, H, W) of a slice."""
         return self.operator.kind in ("mri", "ct") and self.item_ndim == 3
 
     @property
     def slice_axis(self) -> int | None:
         """The dimension of images, from the last, along which slices follow each other: of a volume, else the one in
         front of an item; None for a single image."""
-        axis = self.item_ndim if self.has_volumes else self.item_ndim + 1
+        joined = self.has_volumes and not self.operator.sums_components
+        axis = self.item_ndim if joined else self.item_ndim + 1
         return -axis if axis <= len(self.image_shape) else None
 
     @property

@@ -58,7 +58,13 @@ class MRIScan(Scan):
     kind = "mri"
     modality: ClassVar[str] = "MR"
     holds: ClassVar[str] = "k-space"
-    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std", "coils_virtual")
+    takes: ClassVar[tuple[str, ...]] = (
+        "maps",
+        "remove_phase",
+        "noise_std",
+        "coils_virtual",
+        "maps_sets",
+    )
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
@@ -163,12 +169,14 @@ class MRIScan(Scan):
         estimates = self._estimates(reception, level) if joint else ()
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
+        if maps is None and not joint:
+            self._note_sets(reception, options.maps_sets)
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
         return MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
             record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, reception=reception, remove_phase=options.remove_phase, estimates=estimates,
-            levels=tuple(level * a for a in apart) if level else (), shade=shade,
+            levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
         )  # fmt: skip
 
     def _reception(
@@ -189,6 +197,21 @@ class MRIScan(Scan):
         self.note(virtual.note(coils, dropped))
         return reception
 
+    def _note_sets(self, reception: Reception, sets: int) -> None:
+        """Say how components become an image, or that the middle slice asks for several."""
+        from restore.operators.mri.coil_maps import field_is_cut
+
+        index = self.n_slices // 2
+        if sets > 1:
+            self.note(
+                "two sets of coil maps: the image is the root sum of squares of both components, as the coils see it"
+            )
+        elif field_is_cut(reception.samples(self.kspace[index], index), reception.region(index)):
+            self.note(
+                f"the object reaches beyond the field of view (a second set of coil maps is seen in slice {index}): "
+                "folded parts leave artefacts; --maps-sets 2 tells them apart"
+            )
+
     def _estimates(self, reception: Reception, level: float | None) -> tuple[JointEstimate, ...]:
         """Image and maps of every slice, estimated together. Raises ConfigError."""
         from restore.datasets.mri.joint import joint_estimates, joint_note
@@ -200,6 +223,10 @@ class MRIScan(Scan):
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""
         maps = self._given_maps(options)
+        if options.maps_sets > 1 and (maps is not None or options.maps == "joint"):
+            raise ConfigError(
+                f"{self.path}: two sets of coil maps are estimated by ESPIRiT alone; add --maps espirit"
+            )
         if options.maps == "joint":
             from restore.datasets.mri.joint import check_masks
 
@@ -355,7 +382,7 @@ class MRISetup(Setup):
     maps: of the scan, None to estimate them by ESPIRiT, or as in estimates, one a slice. reception: of the channels.
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
-    channels at each place. levels: of the noise of each slice, empty for one of all.
+    channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
     """
 
     scan: MRIScan
@@ -365,19 +392,22 @@ class MRISetup(Setup):
     levels: tuple[float, ...] = ()
     shade: float | None = None
     estimates: tuple[JointEstimate, ...] = ()
+    sets: int = 1
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
         import torch
 
         from restore.operators.mri.multicoil import MultiCoilMRI
+        from restore.operators.mri.soft_sense import SoftSenseMRI
         from restore.problem import Problem
 
         slices = [self._slice(index, device) for index in which]
         kspace, maps = (torch.stack(parts) for parts in zip(*slices, strict=True))
         mask = self.scan.mask
         mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
-        operator = MultiCoilMRI(maps, torch.from_numpy(np.array(mask)).to(device))
+        kind = MultiCoilMRI if self.sets == 1 else SoftSenseMRI
+        operator = kind(maps, torch.from_numpy(np.array(mask)).to(device))
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
 
     def _noise(self, which: range) -> Noise | None:
@@ -391,8 +421,8 @@ class MRISetup(Setup):
         return noise_model(torch.tensor([self.levels[i] for i in which])[:, None, None, None])
 
     def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """k-space and maps (coils, H, W) of a slice as the problem has them: whitened, compressed, and with the image's
-        phase in the maps if it is to be removed."""
+        """k-space (coils, H, W) and maps ([sets,] coils, H, W) of a slice as the problem has them: whitened and
+        compressed, with the phase of the image, or of each component, in the maps if it is to be removed."""
         from restore.operators.mri.coil_maps import fold_phase, image_phase
 
         measured, region = self.scan.kspace[index], self.reception.region(index)
@@ -409,7 +439,7 @@ class MRISetup(Setup):
         if maps is None:
             maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
         if self.remove_phase and region is not None:
-            maps = fold_phase(maps, image_phase(middle, maps, region))
+            maps = fold_phase(maps, image_phase(middle.expand_as(maps), maps, region))
         return kspace, maps
 
     def _estimated(self, kspace: Tensor, index: int) -> Tensor:
@@ -418,7 +448,7 @@ class MRISetup(Setup):
 
         if self.estimates:
             return self.estimates[index].maps(self.scan.shape[-2:]).to(kspace.device)
-        return espirit(kspace, self.reception.region(index))[0]
+        return espirit(kspace, self.reception.region(index), sets=self.sets)[0]
 
     def _shading(self, measured: NDArray[Any], index: int) -> Tensor:
         """What maps of norm one, of the whitened channels, are to be multiplied by."""

@@ -18,6 +18,13 @@ FEWEST_LINES = 4  # samples along an axis below which no kernel can be calibrate
 _WIDEST = 24  # samples along an axis used by default: more sharpen nothing that maps contain
 _MOST_COILS = 32  # of which maps are estimated; the time grows with their number's third power
 _BLOCK_VALUES = 2**20  # matrix entries processed at a time
+_FAINT, _FULL = 0.85, 0.95  # eigenvalues between which a second set of maps fades in
+_EVERY = 8  # pixels along each axis between those where the second eigenvalue is looked at
+_CUT, _OBJECT = (
+    0.03,
+    0.1,
+)  # share of the object, from this part of its brightest, that no single set of maps explains
+_LEAST_LINES = 12  # below which kernels are too short to tell
 
 Region = tuple[slice, slice]
 """Rows and columns of k-space, with start and stop."""
@@ -66,8 +73,9 @@ def espirit(
     kernel: int = 6,
     threshold: float = 0.02,
     crop: float | None = None,
+    sets: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Coil maps by ESPIRiT (Uecker et al., MRM 71:990, 2014), one set, in covariance-kernel form.
+    """Coil maps by ESPIRiT (Uecker et al., MRM 71:990, 2014), one set or two, in covariance-kernel form.
 
     kspace: (*slices, coils, H, W) complex, centred, zeros where not sampled. calib: side of the
     calibration region about the centre, or (rows, columns), taken as they are; or its place, a pair of
@@ -83,27 +91,58 @@ def espirit(
     because a reconstruction must not lose voxels. The phase is that of a virtual coil, the
     principal component of the calibration data.
 
+    With `sets=2` maps are (*slices, 2, coils, H, W) and eigenvalues (*slices, 2, H, W), for a field of view that cuts
+    the object: where two places are seen in one pixel, the second eigenvalue is close to 1 too. The first set is then
+    the vector of both eigenvectors' plane that lies nearest to the virtual coil, the second is perpendicular to it; its
+    norm grows from 0 to 1 as the second eigenvalue does from 0.85 to 0.95, so that both are smooth.
+
     Raises ShapeError for arrays of other ranks, ConfigError for a region under four samples along
-    an axis.
+    an axis, or other sets than 1 and 2 (2 of one coil included).
     """
+    if sets not in (1, 2) or sets > kspace.shape[-3 if kspace.ndim > 2 else 0]:
+        raise ConfigError(f"espirit: {sets} sets of maps of {tuple(kspace.shape)}, expected 1 or 2")
     if kspace.ndim < 3 or not kspace.is_complex():
         found = f"{tuple(kspace.shape)} {kspace.dtype}"
         raise ShapeError(f"espirit: k-space is {found}, expected complex (*slices, coils, H, W)")
     rows, columns = _narrowed(_region(kspace, calib), calib, kspace.shape[-2:])
     slices = kspace.shape[:-3]
     flat = kspace.reshape(math.prod(slices), *kspace.shape[-3:])
-    maps = torch.empty_like(flat)
-    values = torch.empty_like(flat[:, 0].real)
+    maps = flat.new_empty((len(flat), sets, *flat.shape[1:]))
+    values = flat.real.new_empty((len(flat), sets, *flat.shape[2:]))
     for item, map_, value in zip(flat, maps, values, strict=True):
         centre, basis = _compressed(item[:, rows, columns])
-        found = map_ if basis is None else map_[: len(centre)].clone()
+        found = map_ if basis is None else map_[:, : len(centre)].clone()
         kernels = _correlation_kernels(centre, kernel, threshold)
         _eigenmaps(centre, kernels, (rows, columns), found, value)
         if basis is not None:
-            map_[:] = (basis @ found.flatten(1)).reshape(map_.shape)
+            map_[:] = (basis @ found.flatten(2)).reshape(map_.shape)
     if crop is not None:
-        maps *= (values > crop).unsqueeze(1)
-    return maps.reshape(kspace.shape), values.reshape(*slices, *kspace.shape[-2:])
+        maps *= (values > crop).unsqueeze(2)
+    several = (sets,) if sets > 1 else ()
+    shape = (*several, *kspace.shape[-3:])
+    return maps.reshape(*slices, *shape), values.reshape(*slices, *several, *kspace.shape[-2:])
+
+
+def field_is_cut(kspace: Tensor, calib: Calibration = None) -> bool:
+    """Whether the object reaches beyond the field of view: one set of maps does not explain all of it.
+
+    kspace: complex (coils, H, W); calib as in `espirit`. So it is where the second eigenvalue of ESPIRiT reaches 0.95,
+    of every eighth pixel along each axis, in three of a hundred pixels of the object. Fewer than 12 calibration lines
+    along an axis do not tell: False. Raises ConfigError as `espirit` does.
+    """
+    region = _narrowed(_region(kspace, calib), calib, kspace.shape[-2:])
+    if len(kspace) == 1 or min(part.stop - part.start for part in region) < _LEAST_LINES:
+        return False
+    centre, _ = _compressed(kspace[:, region[0], region[1]])
+    kernels = _correlation_kernels(centre, kernel=6, threshold=0.02)
+    on_rows, on_columns = (
+        on[_EVERY // 2 :: _EVERY] for on in _kernel_waves(kernels, kspace.shape[-2:])
+    )
+    seen = _low_resolution(centre, region, kspace.shape[-2:]).abs().square().sum(dim=0).sqrt()
+    inside = seen > _OBJECT * seen.max()
+    inside = inside[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY].flatten()
+    second = torch.linalg.eigvalsh(_matrices(kernels, on_rows, on_columns)[inside])[:, -2]
+    return len(second) > 0 and float((second > _FULL).double().mean()) > _CUT
 
 
 def image_phase(kspace: Tensor, maps: Tensor, calib: Calibration = None) -> Tensor:
@@ -216,28 +255,68 @@ def _correlation_kernels(centre: Tensor, kernel: int, threshold: float) -> Tenso
 def _eigenmaps(
     centre: Tensor, kernels: Tensor, region: tuple[slice, slice], maps: Tensor, values: Tensor
 ) -> None:
-    """Fill maps (coils, H, W) and eigenvalues (H, W) with the top eigenpair of the kernels'
+    """Fill maps (sets, coils, H, W) and eigenvalues (sets, H, W) with the top eigenpairs of the kernels'
     transform at every pixel.
     """
-    coils, height, width = maps.shape
-    reach_y, reach_x = kernels.shape[0] // 2, kernels.shape[1] // 2
-    on_rows = _waves(height, torch.arange(-reach_y, reach_y + 1), maps).conj()
-    on_columns = _waves(width, torch.arange(-reach_x, reach_x + 1), maps).conj()
+    sets, coils, height, width = maps.shape
+    on_rows, on_columns = _kernel_waves(kernels, (height, width))
     start = _low_resolution(centre, region, (height, width))
-    reference = torch.linalg.eigh(centre.flatten(1) @ centre.flatten(1).mH).eigenvectors[:, -1]
-    reference = reference * _unit_phase(reference[:1].conj())  # eigh leaves the phase open
+    basis = torch.linalg.eigh(centre.flatten(1) @ centre.flatten(1).mH).eigenvectors
+    references = basis[:, -sets:].flip(1)
+    references = references * _unit_phase(references[:1].conj())  # eigh leaves the phase open
     step = max(1, _BLOCK_VALUES // (width * coils**2))
     for top in range(0, height, step):
         band = slice(top, top + step)
-        # Two small matrix products instead of a zero-padded FFT for each coil pair; pixels come out
-        # first.
-        half = (on_rows[band] @ kernels.flatten(1)).reshape(-1, kernels.shape[1], coils**2)
-        matrices = (on_columns @ half).reshape(-1, coils, coils)
-        guess = start[:, band].permute(1, 2, 0).reshape(-1, coils)
-        vectors, values_here = top_eigenpairs(matrices, guess)
-        vectors = vectors * _unit_phase(vectors.conj() @ reference).unsqueeze(-1)
-        maps[:, band] = vectors.reshape(-1, width, coils).permute(2, 0, 1)
-        values[band] = values_here.reshape(-1, width)
+        matrices = _matrices(kernels, on_rows[band], on_columns)
+        if sets == 1:
+            guess = start[:, band].permute(1, 2, 0).reshape(-1, coils)
+            vectors, values_here = top_eigenpairs(matrices, guess)
+            vectors = vectors * _unit_phase(vectors.conj() @ references[:, 0]).unsqueeze(-1)
+        else:
+            vectors, values_here = _smooth_pairs(matrices, references)
+        maps[:, :, band] = vectors.reshape(-1, width, sets, coils).permute(2, 3, 0, 1)
+        values[:, band] = values_here.reshape(-1, width, sets).permute(2, 0, 1)
+
+
+def _kernel_waves(kernels: Tensor, size: tuple[int, ...] | torch.Size) -> tuple[Tensor, Tensor]:
+    """What takes kernels to the pixels of the rows, and to those of the columns."""
+    rows, columns = (
+        _waves(n, torch.arange(-(side // 2), side // 2 + 1), kernels).conj()
+        for n, side in zip(size, kernels.shape, strict=False)
+    )
+    return rows, columns
+
+
+def _matrices(kernels: Tensor, on_rows: Tensor, on_columns: Tensor) -> Tensor:
+    """The kernels' transform (pixels, coils, coils) at the pixels of some rows and columns.
+
+    Two small matrix products instead of a zero-padded FFT for each coil pair; pixels come out first.
+    """
+    coils = kernels.shape[-1]
+    half = (on_rows @ kernels.flatten(1)).reshape(-1, kernels.shape[1], coils**2)
+    return (on_columns @ half).reshape(-1, coils, coils)
+
+
+def _smooth_pairs(matrices: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps (n, 2, coils) and eigenvalues (n, 2) of Hermitian matrices (n, coils, coils).
+
+    Where two eigenvalues nearly coincide their vectors may turn from pixel to pixel, their plane does not: the maps are
+    the direction in it nearest to the first of the references (coils, 2), and that across it.
+    """
+    spectra, bases = torch.linalg.eigh(matrices)
+    values = spectra[:, -2:].flip(1)
+    fading = ((values[:, 1] - _FAINT) / (_FULL - _FAINT)).clamp(0, 1)
+    fading = fading**2 * (3 - 2 * fading)
+    top, next_ = bases[..., -1], bases[..., -2]
+    a, b = top.conj() @ references[:, 0], fading * (next_.conj() @ references[:, 0])
+    length = torch.sqrt(a.abs().square() + b.abs().square())
+    sound = length > 0
+    a, b = torch.where(sound, a, 1), torch.where(sound, b, 0)
+    a, b = (part / torch.where(sound, length, 1) for part in (a, b))
+    first = a[:, None] * top + b[:, None] * next_
+    across = a.conj()[:, None] * next_ - b.conj()[:, None] * top
+    across = across * (_unit_phase(across.conj() @ references[:, 1]) * fading).unsqueeze(-1)
+    return torch.stack([first, across], dim=1), values
 
 
 def _waves(n: int, frequencies: Tensor, like: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class ReconJob:
         options = dataclasses.asdict(self.options)
         del options["trace"]  # looks on, changes nothing
         # As the records that know of no other; `_work` tells devices apart.
-        for name, default in (("precision", "auto"), ("coils_virtual", "")):
+        for name, default in (("precision", "auto"), ("coils_virtual", ""), ("maps_sets", 1)):
             if options[name] == default:
                 del options[name]
         record = {
@@ -201,6 +201,8 @@ def plan(job: ReconJob) -> Planned:
     sampler, changed = sampler.for_samples(job.options.samples)
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
+    if job.adapt and job.options.maps_sets > 1:
+        raise ConfigError("--adapt serves images of one component; leave it out, or --maps-sets 2")
     if job.adapt:
         check_adapt(job.adapt, job.prior, sampler)
     _check_name(job)
@@ -449,7 +451,7 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
             "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed,
             "maps": "" if job.maps else options.maps,
-            "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
+            "maps-sets": options.maps_sets, "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "axes": job.axes, "projector": options.projector,
             "center": options.center, "detector-pixel": job.detector_pixel, "grid": job.grid,

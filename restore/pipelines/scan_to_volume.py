@@ -168,7 +168,8 @@ def _piece(
     precision = {"precision": result.provenance["precision"]} if prior is not None else {}
     logs = [{"slices": list(problem.ids), **end, **left, **precision} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]
-    return Piece(scan.in_source_units(stack), logs, curve, notes, remarks)
+    images = scan.in_source_units(problem.operator.shown(stack))
+    return Piece(images, logs, curve, notes, remarks)
 
 
 def _chunks(scan: Scan, coupled: bool, device: torch.device) -> list[range]:

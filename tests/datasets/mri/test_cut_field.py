@@ -1,0 +1,134 @@
+"""A field of view that cuts the object: what folds back is noted, and told apart by a second set of maps.
+
+The phantom is made with numpy alone: an object on a wide grid, its coil images folded onto a narrow one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from people_kspace import centred_fft, columns, noise, write
+
+from restore.datasets.open import open_scan
+from restore.datasets.scan import Scan, SetupOptions
+from restore.errors import ConfigError
+from restore.front_door import solve_problem
+from restore.operators.mri.coil_maps import espirit, field_is_cut
+from restore.operators.mri.fourier import ifft2c
+from restore.operators.mri.soft_sense import SoftSenseMRI
+from restore.registry import load_sampler
+
+CPU = torch.device("cpu")
+HEIGHT, WIDTH, WIDE, COILS, STD = 64, 56, 88, 8, 0.002
+MASK = columns(WIDTH, 2, 16, 40)
+BEGIN = WIDE // 2 - WIDTH // 2
+
+
+def folded(reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coil images (coils, H, W) of an object that reaches so many halves of the field of view, and where it is folded."""
+    y = ((np.arange(HEIGHT) - HEIGHT // 2) / (HEIGHT / 2))[:, None]
+    x = ((np.arange(WIDE) - WIDE // 2) / (WIDTH / 2))[None]
+    body = (y / 0.8) ** 2 + (x / reach) ** 2 < 1
+    hole = ((y - 0.2) / 0.2) ** 2 + ((x - 0.3) / 0.25) ** 2 < 1
+    image = body * (1 + 0.25 * np.cos(11 * y) * np.sin(9 * x)) - 0.5 * hole * body
+    angles = 2 * np.pi * np.arange(COILS)[:, None, None] / COILS
+    down, across = y - 1.1 * np.sin(angles), x - 1.75 * np.cos(angles)
+    maps = (down + 1j * across) / (down**2 + across**2 + 0.08) ** 1.25
+    maps /= np.sqrt((np.abs(maps) ** 2).sum(0)).max()
+    wide = maps * image * np.exp(1j * (0.5 * y - 0.3 * x))
+
+    def fold(values: np.ndarray) -> np.ndarray:
+        inner = values[..., BEGIN : BEGIN + WIDTH].copy()
+        inner[..., WIDTH - BEGIN :] += values[..., :BEGIN]
+        inner[..., : WIDE - WIDTH - BEGIN] += values[..., BEGIN + WIDTH :]
+        return inner
+
+    return fold(wide), fold(body.astype(int)) > 1
+
+
+IMAGES, TWICE = folded(1.35)
+SHOWN = np.sqrt((np.abs(IMAGES) ** 2).sum(0))
+KSPACE = centred_fft(IMAGES) + noise(IMAGES.shape, STD)
+
+
+def scan_of(tmp_path: Path) -> Scan:
+    return open_scan(write(tmp_path / "a.h5", (KSPACE * MASK)[None], mask=MASK))
+
+
+def errors(tmp_path: Path, sampler: str, sets: int, **settings: Any) -> tuple[float, float]:
+    """Root mean square over the brightest, where the object is folded and elsewhere."""
+    scan = scan_of(tmp_path)
+    problem = scan.problem(range(1), CPU, SetupOptions(maps_sets=sets))
+    chosen = load_sampler(sampler).configured("tuned", scan, settings)
+    found = solve_problem(problem, sampler=chosen, seed=0)
+    wrong = scan.in_source_units(problem.operator.shown(found.image))[0] - SHOWN
+    rms = [float(np.sqrt(np.mean(wrong[where] ** 2)) / SHOWN.max()) for where in (TWICE, ~TWICE)]
+    return rms[0], rms[1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [("cgsense", {"weight": 1e-4}), ("tv", {"n_steps": 20}), ("wavelet", {"n_steps": 30})],
+)
+def test_artefacts_of_one_set_vanish_with_two(
+    tmp_path: Path, sampler: str, settings: dict[str, Any]
+) -> None:
+    one, two = (errors(tmp_path, sampler, sets, **settings) for sets in (1, 2))
+    assert two[0] < 0.5 * one[0]
+    assert two[1] < 0.5 * one[1]
+    assert max(two) < 0.012
+
+
+def test_the_cut_is_noted_and_a_whole_object_is_not(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path)
+    scan.setup()
+    assert sum("--maps-sets 2 tells them apart" in note for note in scan.notes) == 1
+    again = scan_of(tmp_path)
+    again.setup(SetupOptions(maps_sets=2))
+    assert sum("root sum of squares of both components" in note for note in again.notes) == 1
+    assert not any("--maps-sets 2" in note for note in again.notes)
+    for reach, cut in ((0.8, False), (1.15, True)):
+        kspace = centred_fft(folded(reach)[0]) + noise(IMAGES.shape, STD)
+        assert field_is_cut(torch.from_numpy(kspace), 24) == cut
+
+
+def test_two_sets_are_perpendicular_smooth_and_hold_the_image() -> None:
+    kspace = torch.from_numpy(KSPACE)
+    maps, values = espirit(kspace, 24, sets=2)
+    assert maps.shape == (2, COILS, HEIGHT, WIDTH)
+    top, second = (torch.linalg.vector_norm(m, dim=0) for m in maps)
+    torch.testing.assert_close(top, torch.ones_like(top))
+    assert (maps[0].conj() * maps[1]).sum(
+        0
+    ).abs().max() < 1e-10  # float64, 8 products of numbers of 1
+    inside = torch.from_numpy(TWICE)
+    assert second[inside].median() > 0.9
+    assert second[torch.from_numpy(SHOWN > 0.2) & (values[1] < 0.8)].max() == 0
+    # Neighbours differ little: no turning from pixel to pixel.
+    pairs = inside[:, 1:] & inside[:, :-1]
+    along = (maps[..., 1:].conj() * maps[..., :-1]).sum(1).real
+    assert along[0][pairs].min() > 0.8
+    # Fully sampled, the components show what the coils' images do.
+    operator = SoftSenseMRI(maps, torch.ones(WIDTH))
+    shown = operator.shown(operator.pinv(kspace))
+    rss = torch.linalg.vector_norm(ifft2c(kspace), dim=0)
+    assert (shown - rss).norm() < 0.01 * rss.norm()
+
+
+def test_what_two_sets_do_not_go_with_is_refused(tmp_path: Path) -> None:
+    maps = np.ones((1, COILS, HEIGHT, WIDTH), np.complex64) / COILS**0.5
+    scan = open_scan(
+        write(tmp_path / "a.h5", (KSPACE * MASK)[None], mask=MASK, sensitivity_maps=maps)
+    )
+    for words in ("auto", "joint"):
+        with pytest.raises(ConfigError, match="add --maps espirit"):
+            scan.check(SetupOptions(maps=words, maps_sets=2))
+    scan.check(SetupOptions(maps="espirit", maps_sets=2))
+    with pytest.raises(ConfigError, match="expected 1 or 2"):
+        espirit(torch.from_numpy(KSPACE), 24, sets=3)
+    with pytest.raises(ConfigError, match="expected 1 or 2"):
+        espirit(torch.from_numpy(KSPACE)[:1], 24, sets=2)
