@@ -70,6 +70,19 @@ def test_virtual_coils_are_recorded_and_repeated(verb, tmp_path):
         assert sentence in refused.stderr
 
 
+def test_two_sets_of_maps_make_one_image(verb, tmp_path):
+    scan, out = write(tmp_path / "a.h5", MEASURED), tmp_path / "a.nii.gz"
+    done = verb("recon", scan, "-o", out, "--sampler", "cgsense", "--maps-sets", 2)
+    assert done.exit_code == 0, done.stderr
+    assert "root sum of squares of both components" in done.stderr
+    assert image(out).shape == SHAPE
+    assert psnr(image(out), TRUTH) > 40
+    assert json.loads((tmp_path / "a.json").read_text())["run"]["maps-sets"] == 2
+    adapted = verb("recon", scan, "-o", tmp_path / "b.nii", "--maps-sets", 2, "--adapt", "fit")
+    assert adapted.exit_code == 2
+    assert "--adapt serves images of one component" in adapted.stderr
+
+
 WRONG: dict[str, Any] = {
     "maps of another place": {"sensitivity_maps": np.roll(MAPS, SHAPE[1] // 4, -1)[None]},
     "maps in another order": {"sensitivity_maps": np.concatenate([MAPS[1::-1], MAPS[2:]])[None]},
