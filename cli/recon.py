@@ -195,8 +195,6 @@ def command(
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
         "remove_phase": not keep_phase,
         "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
-        "maps": maps, "coils_virtual": coils_virtual, "maps_sets": maps_sets, "remove_phase": not keep_phase,
-        "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
         "center": center, "precision": precision,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}

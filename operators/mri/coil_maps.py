@@ -25,6 +25,7 @@ _CUT, _OBJECT = (
     0.1,
 )  # share of the object, from this part of its brightest, that no single set of maps explains
 _LEAST_LINES = 12  # below which kernels are too short to tell
+_ENOUGH_COILS = 12  # principal components that tell it
 
 Region = tuple[slice, slice]
 """Rows and columns of k-space, with start and stop."""
@@ -133,7 +134,7 @@ def field_is_cut(kspace: Tensor, calib: Calibration = None) -> bool:
     region = _narrowed(_region(kspace, calib), calib, kspace.shape[-2:])
     if len(kspace) == 1 or min(part.stop - part.start for part in region) < _LEAST_LINES:
         return False
-    centre, _ = _compressed(kspace[:, region[0], region[1]])
+    centre, _ = _compressed(kspace[:, region[0], region[1]], _ENOUGH_COILS)
     kernels = _correlation_kernels(centre, kernel=6, threshold=0.02)
     on_rows, on_columns = (
         on[_EVERY // 2 :: _EVERY] for on in _kernel_waves(kernels, kspace.shape[-2:])
@@ -214,13 +215,12 @@ def _middle(found: slice, n: int) -> slice:
     return slice(start, min(found.stop, start + _WIDEST))
 
 
-def _compressed(centre: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Calibration data of at most `_MOST_COILS` virtual coils, and their orthonormal basis (coils, virtual),
-    or None."""
-    if len(centre) <= _MOST_COILS:
+def _compressed(centre: Tensor, most: int = _MOST_COILS) -> tuple[Tensor, Tensor | None]:
+    """Calibration data of at most so many virtual coils, and their orthonormal basis (coils, virtual), or None."""
+    if len(centre) <= most:
         return centre, None
     samples = centre.flatten(1)
-    basis = torch.linalg.eigh(samples @ samples.mH).eigenvectors[:, -_MOST_COILS:]
+    basis = torch.linalg.eigh(samples @ samples.mH).eigenvectors[:, -most:]
     return (basis.mH @ samples).reshape(-1, *centre.shape[1:]), basis
 
 

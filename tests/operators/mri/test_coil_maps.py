@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,22 @@ def test_phase_of_nothing_is_one() -> None:
     nothing = torch.zeros(2, 3, 8, 9, dtype=torch.complex64)
     maps = torch.ones_like(nothing)
     assert torch.equal(image_phase(nothing, maps, 4), torch.ones(2, 8, 9, dtype=torch.complex64))
+
+
+MEMORY = """
+import resource, torch
+from restore.operators.mri.coil_maps import espirit
+kspace = torch.zeros(64, 320, 320, dtype=torch.complex64)
+centre = torch.randn(64, 24, 24, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+kspace[:, 148:172, 148:172] = centre
+espirit(kspace, 24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_maps_of_64_coils_take_less_than_2_gb() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 2
