@@ -78,8 +78,8 @@ def errors(tmp_path: Path, sampler: str, sets: int, **settings: Any) -> tuple[fl
     [
         ("cgsense", {"weight": 1e-4}),
         ("tv", {"n_steps": 20}),
-        ("wavelet", {"n_steps": 30}),
-        ("dds", {"n_steps": 8}),
+        pytest.param("wavelet", {"n_steps": 30}, marks=pytest.mark.slow),
+        pytest.param("dds", {"n_steps": 8}, marks=pytest.mark.slow),
     ],
 )
 def test_artefacts_of_one_set_vanish_with_two(

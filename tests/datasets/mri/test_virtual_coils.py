@@ -14,6 +14,8 @@ from people_kspace import centred_fft, columns, grid, noise, phantom, psnr, writ
 from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan, SetupOptions
+from restore.datasets.simulate.mri_volume import simulate_mri_volume
+from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -53,7 +55,12 @@ def solved(scan: Scan, **options: Any) -> tuple[np.ndarray, int]:
 
 
 @pytest.mark.parametrize(
-    ("words", "maps"), [("12", "espirit"), ("8:geometric", "espirit"), ("8:geometric", "file")]
+    ("words", "maps"),
+    [
+        pytest.param("12", "espirit", marks=pytest.mark.slow),
+        ("8:geometric", "espirit"),
+        ("8:geometric", "file"),
+    ],
 )
 def test_few_virtual_coils_are_as_good_as_32(tmp_path: Path, words: str, maps: str) -> None:
     scan = open_scan(write(tmp_path / "a.h5", MEASURED, mask=MASK, sensitivity_maps=MAPS[None]))
@@ -160,3 +167,17 @@ def test_along_a_trajectory(tmp_path: Path) -> None:
         assert quality(problem.operator.pinv(problem.y)[0].abs().numpy()) > 30
     with pytest.raises(ConfigError, match="--coils-virtual 12:svd"):
         scan.check(SetupOptions(coils_virtual="12:geometric"))
+
+
+def test_volumes_are_compressed_as_one() -> None:
+    scan = simulate_mri_volume(head_phantom((6, 32, 28)), coils=8, noise=0.001)
+    images = []
+    for words in ("", "6"):
+        problem = scan.problem(range(6), CPU, SetupOptions(maps="file", coils_virtual=words))
+        assert problem.y.shape == (8 if words == "" else 6, 6, 32, 28)
+        images.append(problem.operator.pinv(problem.y).abs())
+    bright = images[0] > 0.2 * images[0].max()
+    # Two of eight coils around a head hold a hundredth of the energy, and ten steps end elsewhere.
+    assert (images[1] - images[0])[bright].norm() < 0.05 * images[0][bright].norm()
+    with pytest.raises(ConfigError, match="Cartesian slices"):
+        scan.check(SetupOptions(maps="file", coils_virtual="6:geometric"))

@@ -52,6 +52,7 @@ def test_known_coils_are_found_without_calibration_lines() -> None:
     assert filled.norm() == pytest.approx(float(filled[:, region[0], region[1]].norm()))
 
 
+@pytest.mark.slow
 def test_brightness_of_the_samples_changes_nothing_else() -> None:
     kspace, _, _ = scene()
     mask = lines(0)
