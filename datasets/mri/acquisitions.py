@@ -21,6 +21,12 @@ from restore.errors import ConfigError, InputError
 NOISE, REVERSE = 1 << 18, 1 << 21
 """Flags of a noise measurement, and of a readout that runs backwards."""
 
+CALIBRATION, CALIBRATION_AND_IMAGE = 1 << 19, 1 << 20
+"""Flags of lines for the calibration of parallel imaging, and of those that are lines of the image too."""
+
+APART = ("separate", "external")
+"""Words of the header for calibration lines that were not measured as the image."""
+
 NO_IMAGE = sum(1 << (bit - 1) for bit in (23, 24, 26, 27, 28, 29, 30, 31))
 """Flags of navigators, phase correction, feedback, dummies, coil correction and phase stabilisation."""
 
@@ -111,6 +117,25 @@ def chosen_acquisitions(
         )
     level = _level(noise, heads[(flags & NOISE) != 0], records["head"])
     return Acquisitions(records["head"], data, points, noise, level, xml)
+
+
+def without_calibration(
+    found: Acquisitions, mode: str, path: Path, notes: list[str]
+) -> Acquisitions:
+    """Those that are lines of the image: calibration lines of a separate scan have another contrast.
+
+    mode: the header's word for how they were measured. Raises InputError where no line is left.
+    """
+    flags = found.heads["flags"]
+    apart = ((flags & CALIBRATION) != 0) & ((flags & CALIBRATION_AND_IMAGE) == 0)
+    if mode not in APART or not apart.any():
+        return found
+    if apart.all():
+        raise InputError(path, "holds calibration lines alone", "give the file of the image")
+    kept = np.flatnonzero(~apart)
+    notes.append(f"{int(apart.sum())} readouts of a separate calibration scan are not used")
+    data, points = ([values[k] for k in kept] for values in (found.data, found.points))
+    return dataclasses.replace(found, heads=found.heads[kept], data=data, points=points)
 
 
 def _hard(file: h5py.File, name: str, path: Path) -> h5py.Dataset:

@@ -25,8 +25,9 @@ class Header:
     encoded, recon: matrix (x = readout, y = phase encode, z); fov_mm, encoded_fov_mm: their fields of
     view (x, y, z); columns: first and one past the last measured phase-encode column, or None; partition: where the
     first one along kz lies;
-    trajectory: in small letters, "" where the header does not say. channels: receivers, factor: how many times fewer
-    phase-encode lines; None and 1 where the header does not say. encodings: how many it describes; this is one of them.
+    trajectory, calibration: in small letters, "" where the header does not say. channels: receivers, factor: how many
+    times fewer phase-encode lines; None and 1 where the header does not say. encodings: how many it describes; this is
+    one of them.
     """
 
     encoded: tuple[int, int, int]
@@ -39,6 +40,7 @@ class Header:
     factor: float = 1.0
     encodings: int = 1
     partition: int = 0
+    calibration: str = ""
 
     def turned(self) -> Header:
         """With the readout along columns and the phase encoding along rows; measured columns are then not known."""
@@ -125,9 +127,10 @@ def _encoding(part: ET.Element) -> Header:
     trajectory = (part.findtext(_path("trajectory")) or "").strip().lower()
     factors = part.find(_path("parallelImaging", "accelerationFactor"))
     factor = 1.0 if factors is None else _number(factors, "kspace_encoding_step_1")
+    calibration = (part.findtext(_path("parallelImaging", "calibrationMode")) or "").strip().lower()
     return Header(
         _integers(encoded), _integers(recon), fov, columns, encoded_fov, trajectory, factor=factor,
-        partition=partition,
+        partition=partition, calibration=calibration,
     )  # fmt: skip
 
 

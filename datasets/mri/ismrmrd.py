@@ -18,7 +18,12 @@ from restore.datasets.budget import check_budget
 from restore.datasets.content import Content
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import is_hdf5, open_hdf5
-from restore.datasets.mri.acquisitions import Acquisitions, group_of, read_acquisitions
+from restore.datasets.mri.acquisitions import (
+    Acquisitions,
+    group_of,
+    read_acquisitions,
+    without_calibration,
+)
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.encoded import EncodedScan
 from restore.datasets.mri.fastmri_header import Header, parse_header
@@ -33,6 +38,9 @@ from restore.datasets.mri.sampling import compact, sampling_pattern
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
+
+OUTSIDE = 0.1
+"""Of the energy beyond the image's field of view along the readout, from which the object reaches there."""
 
 SAME = 1e-3
 """Relative difference of lengths that is rounding of a header."""
@@ -54,6 +62,7 @@ def read_ismrmrd(path: str | Path, select: str = "") -> MRIScan | EncodedScan:
         raise InputError(
             path, f"its header cannot be used: {cause}", "expected ISMRMRD XML"
         ) from cause
+    found = without_calibration(found, header.calibration, path, notes)
     return scan_of_acquisitions(found, header, path, notes, "ismrmrd")
 
 
@@ -83,10 +92,8 @@ def _cartesian(
     path, notes = common["path"], common["notes"]
     partitions = _partitions(found, header, slices, path, notes)
     kspace, measured, times = _sorted(found, header, slices, path, notes)
-    rows = round(header.encoded[0] * header.fov_mm[0] / header.encoded_fov_mm[0])
-    if rows < kspace.shape[-2]:
-        kspace = remove_readout_oversampling(kspace, rows).astype(np.complex64)
-        notes.append(f"readout oversampling removed: {header.encoded[0]} to {rows} samples")
+    kspace, samples = _without_oversampling(kspace, measured, header, notes)
+    rows = kspace.shape[-2]
     pitch = (
         min(header.encoded_fov_mm[0], header.fov_mm[0]) / rows if rows < header.encoded[0]
         else header.encoded_fov_mm[0] / header.encoded[0],
@@ -99,7 +106,6 @@ def _cartesian(
         "recon_shape": shape, "settings": {},
         "affine": affine_of(found.heads, slices, shape, pitch, header, notes, partitions),
     }  # fmt: skip
-    samples = np.broadcast_to(measured[:, None, :], (len(kspace), *kspace.shape[-2:]))
     if partitions > 1:
         common["slice_indices"] = tuple(range(partitions))
         are_partitions(stack, partitions, "3d", path, notes)
@@ -115,6 +121,36 @@ def _cartesian(
     return MRIScan(
         kspace=stack, mask=mask, noise_std=noise, noise_estimated=found.level is None, maps=maps, **common
     )  # fmt: skip
+
+
+def _without_oversampling(
+    kspace: NDArray[np.complex64], measured: NDArray[np.bool_], header: Header, notes: list[str]
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
+    """K-space of the image's field of view along the readout, and which of it was measured.
+
+    Readouts that lack samples keep their oversampling: the transform along them needs all.
+    """
+    width = header.encoded[0]
+    rows = round(width * header.fov_mm[0] / header.encoded_fov_mm[0])
+    lines = measured.any(axis=1)
+    if (measured != lines[:, None, :]).any():
+        lacking = int((~measured.any(axis=(0, 2))).sum())
+        notes.append(
+            f"readouts lack samples ({lacking} of {width} in all of them): these leave the mask, and oversampling "
+            "stays until the image is cut"
+        )
+        return kspace, measured
+    if rows >= width:
+        return kspace, measured
+    found = remove_readout_oversampling(kspace, rows).astype(np.complex64)
+    notes.append(f"readout oversampling removed: {width} to {rows} samples")
+    before, after = (float(np.square(np.abs(k), dtype=float).sum()) for k in (kspace, found))
+    if before > 0 and 1 - after / before > OUTSIDE:
+        notes.append(
+            f"what was removed with the oversampling holds {1 - after / before:.0%} of the energy: is the header's "
+            "field of view right?"
+        )
+    return found, np.broadcast_to(lines[:, None, :], (len(found), *found.shape[-2:]))
 
 
 def _partitions(
@@ -143,8 +179,8 @@ def _partitions(
 def _sorted(
     found: Acquisitions, header: Header, slices: list[int], path: Path, notes: list[str]
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_], float]:
-    """K-space (slices or partitions, coils, samples, lines), which lines (slices or partitions, lines) were measured,
-    and how often, in the mean.
+    """K-space (slices or partitions, coils, samples, lines), which of it was measured (without coils), and how often,
+    in the mean.
 
     Raises InputError.
     """
@@ -154,7 +190,7 @@ def _sorted(
     shape = (places, len(found.data[0]), width, lines)
     check_budget(16 * math.prod(shape), path)  # with its copy without oversampling
     kspace = np.zeros(shape, np.complex64)
-    count = np.zeros((places, lines), int)
+    count, measured = np.zeros((places, lines), int), np.zeros((places, width, lines), bool)
     for head, data in zip(found.heads, found.data, strict=True):
         line = int(head["idx"]["kspace_encode_step_1"]) + first
         index = slices.index(int(head["idx"]["slice"]))
@@ -172,6 +208,7 @@ def _sorted(
                 "the header's matrix or its encoding limits are not those of the data",
             )
         kspace[index, :, start : start + data.shape[1], line] += data
+        measured[index, start : start + data.shape[1], line] = True
         count[index, line] += 1
     if count.max() > 1:
         averages = len({int(a) for a in found.heads["idx"]["average"]})
@@ -183,18 +220,14 @@ def _sorted(
     lacking = lines - int((count > 0).any(axis=0).sum())
     if lacking:
         notes.append(f"{lacking} of {lines} lines were not measured")
-    return kspace, count > 0, float(count[count > 0].mean())
+    return kspace, measured, float(count[count > 0].mean())
 
 
 def _along(
     found: Acquisitions, header: Header, slices: list[int], common: dict[str, Any]
 ) -> EncodedScan:
-    """K-space along a trajectory of two dimensions, the same in all slices. Raises InputError."""
+    """K-space along a trajectory, of a volume or the same in all slices. Raises InputError."""
     path, notes = common["path"], common["notes"]
-    if header.encoded[2] > 1:
-        raise InputError(
-            path, "a trajectory of three dimensions in ISMRMRD", "store it as in docs/scan-files.md"
-        )
     numbers = found.heads["idx"]["slice"]
     groups = [np.flatnonzero(numbers == n) for n in slices]
     if len({len(g) for g in groups}) != 1 or len({d.shape for d in found.data}) != 1:
@@ -204,29 +237,38 @@ def _along(
             "keep those of one length",
         )
     points = [np.stack([found.points[i] for i in g]) for g in groups]
-    if points[0].shape[-1] < 2:
+    depth = header.encoded[2]
+    if points[0].shape[-1] < (3 if depth > 1 else 2):
         raise InputError(
-            path, f"its trajectory is '{header.trajectory}', and its acquisitions have no coordinates",
+            path, f"its trajectory is '{header.trajectory}', and its acquisitions have no coordinates of all axes",
             "store them with the acquisitions ('traj')",
         )  # fmt: skip
     if any(not np.array_equal(p, points[0]) for p in points):
         raise InputError(
             path, "slices have trajectories of their own", "store each slice in a file of its own"
         )
-    matrix = (header.encoded[0], header.encoded[1])
-    plane = points[0][..., :2].astype(np.float64)
+    if depth > 1 and len(slices) > 1:
+        raise InputError(
+            path, f"{len(slices)} volumes along a trajectory", "choose one: --select slice=N"
+        )
+    rows, columns = header.encoded[:2]
+    matrix = (depth, rows, columns) if depth > 1 else (rows, columns)
+    # x, y and z of the file are the image's rows, columns and slices.
+    plane = points[0][..., [2, 0, 1] if depth > 1 else [0, 1]].astype(np.float64)
     if np.abs(plane).max() <= 0.5 * (1 + SAME):
         plane = plane * np.array(matrix)
         notes.append("coordinates reach half a cycle per pixel: multiplied by the encoded matrix")
     check_budget(64 * math.prod(matrix) * len(found.data[0]), path)
     plane = checked_points(plane, points[0].shape[:2], matrix, path, notes)
     kspace = np.stack([np.stack([found.data[i] for i in g], axis=1) for g in groups])
-    pitch = (header.encoded_fov_mm[0] / matrix[0], header.encoded_fov_mm[1] / matrix[1])
-    shape = _image_shape(matrix, header, pitch)
+    pitch = (header.encoded_fov_mm[0] / rows, header.encoded_fov_mm[1] / columns)
+    shape = _image_shape((rows, columns), header, pitch)
+    if depth > 1:
+        common["slice_indices"] = tuple(range(depth))
     return NonCartesianScan(
         kspace=LazyStack(kspace.shape, lambda index: kspace[index].copy()), points=plane, matrix=matrix,
         recon_shape=shape, noise_std=found.level, settings={"trajectory": header.trajectory},
-        affine=affine_of(found.heads, slices, shape, pitch, header, notes), **common,
+        affine=affine_of(found.heads, slices, shape, pitch, header, notes, depth), **common,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,59 @@ def test_odd_headers_are_named(tmp_path: Path):
     bad = rewritten(tmp_path, keep, lambda t: t.replace("<x>48</x>", "<x>none</x>"))
     with pytest.raises(InputError, match="its header cannot be used"):
         open_scan(bad)
+
+
+def test_calibration_lines_of_another_scan_are_left_out(tmp_path: Path):
+    def apart(records: np.ndarray) -> None:
+        line = records["head"]["idx"]["kspace_encode_step_1"]
+        records["head"]["flags"][line >= N - 4] |= 1 << 19
+
+    def mode(word: str) -> Callable[[str], str]:
+        told = (
+            "<parallelImaging><accelerationFactor><kspace_encoding_step_1>1</kspace_encoding_step_1>"
+            "<kspace_encoding_step_2>1</kspace_encoding_step_2></accelerationFactor>"
+            f"<calibrationMode>{word}</calibrationMode></parallelImaging></encoding>"
+        )
+        return lambda text: text.replace("</encoding>", told)
+
+    scan = open_scan(rewritten(tmp_path, apart, mode("separate")))
+    assert scan.mask.sum() == N - 4
+    assert any("of a separate calibration scan are not used" in note for note in scan.notes)
+    assert open_scan(rewritten(tmp_path, apart, mode("embedded"))).mask.all()
+
+
+def test_readouts_that_lack_samples(tmp_path: Path):
+    """An asymmetric echo: the first quarter was not measured, which is no measurement of zeros."""
+
+    def later(records: np.ndarray) -> None:
+        head = records["head"]
+        head["discard_pre"][head["flags"] & (1 << 18) == 0] = N // 2
+
+    scan = open_scan(rewritten(tmp_path, later))
+    assert (scan.shape, scan.image_shape) == ((1, 2, 2 * N, N), (N, N))
+    np.testing.assert_array_equal(scan.mask[:, 0], np.arange(2 * N) >= N // 2)
+    assert any("readouts lack samples (12 of 48 in all of them)" in note for note in scan.notes)
+
+
+def test_a_field_of_view_that_cuts_the_object_is_noted(tmp_path: Path):
+    def half(text: str) -> str:
+        before, word, after = text.partition("<reconSpace>")
+        return before + word + re.sub(r"<x>300[.0]*</x>", "<x>100</x>", after, count=1)
+
+    scan = open_scan(rewritten(tmp_path, lambda records: None, half))
+    assert scan.image_shape[0] == 8
+    assert any("is the header's field of view right?" in note for note in scan.notes)
+
+
+def test_slices_in_several_directions(tmp_path: Path):
+    def localiser(records: np.ndarray) -> None:
+        head = records["head"]
+        head["idx"]["slice"], head["idx"]["repetition"] = head["idx"]["repetition"], 0
+        for k, name in enumerate(("read_dir", "phase_dir", "slice_dir")):
+            for n in range(2):
+                head[name][head["idx"]["slice"] == n] = np.roll(np.eye(3), n, axis=0)[k]
+
+    path = rewritten(tmp_path, localiser)
+    with pytest.raises(InputError, match="2 slices lie in 2 directions, as those of a localiser"):
+        open_scan(path)
+    assert open_scan(path, select="slice=1").shape[0] == 1
