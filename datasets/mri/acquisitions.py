@@ -134,7 +134,7 @@ def without_calibration(
         raise InputError(path, "holds calibration lines alone", "give the file of the image")
     kept = np.flatnonzero(~apart)
     notes.append(f"{int(apart.sum())} readouts of a separate calibration scan are not used")
-    data, points = ([values[k] for k in kept] for values in (found.data, found.points))
+    data, points = [found.data[k] for k in kept], [found.points[k] for k in kept]
     return dataclasses.replace(found, heads=found.heads[kept], data=data, points=points)
 
 

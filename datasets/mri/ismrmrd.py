@@ -132,9 +132,9 @@ def _without_oversampling(
     """
     width = header.encoded[0]
     rows = round(width * header.fov_mm[0] / header.encoded_fov_mm[0])
-    lines = measured.any(axis=1)
+    lines = np.asarray(measured.any(axis=1))
     if (measured != lines[:, None, :]).any():
-        lacking = int((~measured.any(axis=(0, 2))).sum())
+        lacking = int((~np.asarray(measured.any(axis=(0, 2)))).sum())
         notes.append(
             f"readouts lack samples ({lacking} of {width} in all of them): these leave the mask, and oversampling "
             "stays until the image is cut"

@@ -337,3 +337,23 @@ def test_slices_in_several_directions(tmp_path: Path):
     with pytest.raises(InputError, match="2 slices lie in 2 directions, as those of a localiser"):
         open_scan(path)
     assert open_scan(path, select="slice=1").shape[0] == 1
+
+
+@pytest.mark.parametrize("counter", ["contrast", "phase", "set", "slice", "average", "repetition"])
+def test_every_counter_is_chosen_by(tmp_path: Path, counter: str):
+    """The two repetitions of the file as two of something else."""
+
+    def counted(records: np.ndarray) -> None:
+        idx = records["head"]["idx"]
+        turn = idx["repetition"].copy()
+        idx["repetition"] = 0
+        idx[counter] = turn
+
+    path = rewritten(tmp_path, counted)
+    for number in (0, 1):
+        expected = open_scan(GENERATED, select=f"repetition={number}").kspace[0]
+        chosen = open_scan(path, select=f"{counter}={number}")
+        np.testing.assert_array_equal(chosen.kspace[0], expected)
+        assert chosen.shape[0] == 1
+    with pytest.raises(InputError, match=rf"holds no {counter} 2.*there are 0, 1"):
+        open_scan(path, select=f"{counter}=2")
