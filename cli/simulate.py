@@ -42,6 +42,13 @@ class Encoding(StrEnum):
     three = "3d"
 
 
+class CTLayout(StrEnum):
+    """What kind of file a simulated parallel scan becomes."""
+
+    scan = "scan"
+    dxchange = "dxchange"
+
+
 @dataclasses.dataclass(frozen=True)
 class Simulation:
     """Options of every kind of scan: what of which volume, and where it goes."""
@@ -284,6 +291,12 @@ def ct(
     pitch: Annotated[
         float | None, typer.Option(help="mm along the axis in a turn, of a helix.")
     ] = None,
+    layout: Annotated[
+        CTLayout,
+        typer.Option(
+            "--as", help="scan: line integrals. dxchange: counts, as a synchrotron's file."
+        ),
+    ] = CTLayout.scan,
 ) -> None:
     """Line integrals of a volume in HU, with Poisson noise, from a finer grid."""
     given = {
@@ -291,6 +304,8 @@ def ct(
     }  # fmt: skip
     chosen_beam = {name: value for name, value in given.items() if value is not None}
     if geometry is not Geometry.parallel:
+        if layout is not CTLayout.scan:
+            raise typer.BadParameter(f"--as {layout} is for parallel rays; leave --geometry out")
         arc = 360.0 if arc is None else arc
         _by_beams(simulation, geometry, views=views, arc=arc, photons=photons, **chosen_beam)
         return
@@ -299,16 +314,21 @@ def ct(
             f"--{name.replace('_', '-')} needs --geometry fan, cone or helical; leave it out for parallel rays"
         )
     arc = 180.0 if arc is None else arc
+    from restore.datasets.ct.dxchange_write import check_counts, write_dxchange
     from restore.datasets.ct.measurement import write_ct_measurement
     from restore.datasets.simulate.ct import simulate_ct
 
     simulation.check()
+    other = layout is CTLayout.dxchange
+    if other:
+        check_counts(simulation.out, photons)
     source, chosen = simulation.opened()
     _check_size(source, chosen, views * max(source.data.shape[1:]))
     scan = simulate_ct(
         source, views=views, arc=arc, photons=photons, slices=chosen, seed=simulation.seed
     )
-    simulation.written(scan, source, write_ct_measurement, "sinogram")
+    write = write_dxchange if other else write_ct_measurement
+    simulation.written(scan, source, write, "sinogram", **({"layout": layout} if other else {}))
     count, views, detectors = scan.shape
     simulation.report(
         scan.notes,

@@ -47,7 +47,7 @@ _MM = {
     "m": 1e3, "meter": 1e3, "metre": 1e3, "meters": 1e3, "mm": 1.0, "millimeter": 1.0, "um": 1e-3, "micron": 1e-3,
     "microns": 1e-3, "micrometer": 1e-3, "µm": 1e-3, "nm": 1e-6, "microns per pixel": 1e-3,
 }  # fmt: skip
-_SMALLEST_MM, _LARGEST_MM = 1e-6, 10.0
+_SMALLEST_MM, _LARGEST_MM = 1e-6, 50.0
 
 
 def read_dxchange(

@@ -78,6 +78,14 @@ def test_ct_with_the_options_of_the_manual(ct, tmp_path):
     assert centre == pytest.approx(0.0195 * 2 * (16 + 6 * 0.8), rel=0.1)
 
 
+def test_ct_as_a_synchrotrons_file(ct, tmp_path):
+    words = ("ct", ct, "-o", tmp_path / "a.h5", "--views", 9, "--slices", "4:6", "--as", "dxchange")
+    assert simulate(*words).exit_code == 0
+    scan = open_scan(tmp_path / "a.h5")
+    assert (scan.source["kind"], scan.shape[:2]) == ("dxchange", (2, 9))
+    assert "already done" in simulate(*words).stderr
+
+
 def test_json_says_what_was_written(mr, ct, tmp_path):
     record = json.loads(simulate("mri", mr, "-o", tmp_path / "a.h5", "--json").stdout)
     assert record["kind"] == "mri"
@@ -147,7 +155,16 @@ def test_settings_that_cannot_work(mr, tmp_path, options, code, words):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("options", [["--photons", "0"], ["--photons", "nan"], ["--arc", "0"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--photons", "0"],
+        ["--photons", "nan"],
+        ["--arc", "0"],
+        ["--as", "dxchange", "--geometry", "fan", "--detector", "32@1"],
+        ["--as", "dxchange", "--photons", "1e12", "--views", "2", "--slices", "4"],
+    ],
+)
 def test_ct_settings_that_cannot_work(ct, tmp_path, options):
     assert simulate("ct", ct, "-o", tmp_path / "scan.h5", *options).exit_code == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ct.nii"]

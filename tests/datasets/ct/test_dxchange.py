@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -9,15 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from restore.datasets.ct.dxchange_write import write_dxchange
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.open import open_scan
-from restore.errors import InputError
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.phantom import ct_phantom
+from restore.datasets.volume.volume import Volume
+from restore.errors import ConfigError, InputError
 
 VIEWS, ROWS, COLUMNS, PIXEL = 40, 2, 64, 0.005
 RADIUS, MU, AT = 0.08, 4.0, (0.03, 0.02)
 """A disc of one attenuation, in mm and 1/mm, at (x, y)."""
 DEGREES = np.arange(VIEWS) * 180 / VIEWS
 
+SIMULATED = 1e-5  # float32 of line integrals up to 6, twice
 COUNTED = 2e-3  # line integrals of counts near 1e4 that are rounded to whole ones: 1e-4 seen
 DISC = 0.05  # of the attenuation of a coarse disc of 40 views by filtered backprojection: 0.01 seen
 
@@ -113,6 +119,20 @@ def test_shares_of_the_light_are_no_counts(tmp_path: Path) -> None:
     found = open_scan(path).sinogram[0]
     assert found.max() > 2  # far below half of the light
     np.testing.assert_allclose(found, 4 * lines(), atol=COUNTED)
+
+
+def test_what_is_simulated_is_read(tmp_path: Path) -> None:
+    """Whole counts come back as they were drawn; empty rays too, as half a count."""
+    volume = Volume(ct_phantom((2, 24, 24)).data, np.diag([8.0, 8, 12, 1]), "CT")
+    scan = simulate_ct(volume, views=12, photons=300.0)
+    write_dxchange(scan, tmp_path / "a.h5")
+    found = open_scan(tmp_path / "a.h5")
+    np.testing.assert_allclose(found.sinogram[:], scan.sinogram[:], atol=SIMULATED)
+    np.testing.assert_allclose(found.geometry.angles, scan.geometry.angles)
+    assert found.geometry.det_spacing_mm == pytest.approx(scan.geometry.det_spacing_mm)
+    assert abs(found.affine[2, 2]) == pytest.approx(12)
+    with pytest.raises(ConfigError, match="photons of a ray through air are unknown"):
+        write_dxchange(dataclasses.replace(scan, photons=None), tmp_path / "b.h5")
 
 
 def test_a_size_that_is_no_pixels_is_refused(tmp_path: Path) -> None:
