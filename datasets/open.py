@@ -29,6 +29,9 @@ INSTEAD: dict[Holds, str] = {
 }
 """Where a file belongs that was given to the wrong reader."""
 
+FRAMES = "projections as TIFF or raw files need a YAML that says where their rays run (docs/scan-files.md)"
+"""What to do with frames of a detector that are given for a scan."""
+
 REPAIRS = ("", "zero")
 
 MOST_NAMES = 30
@@ -203,7 +206,8 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
                 content.path
             )  # one that is damaged as well says so: it would not help to go on with it
         why = f"{other.called or content.kind}, not a {holds}"
-        return InputError(content.path, why, INSTEAD[other.holds])
+        frames = holds == "scan" and "TIFF" in content.kind
+        return InputError(content.path, why, FRAMES if frames else INSTEAD[other.holds])
     names = ", ".join(f.name for f in wanted)
     foreign = {"scan": raw_kind, "volume": volume_kind}.get(holds, lambda _: None)(content)
     kind = foreign or content.kind
@@ -216,6 +220,8 @@ def _refusal(content: Content, holds: Holds, wanted: tuple[Format, ...]) -> Inpu
     )
     if holds == "scan" and kind == HDF5:
         hint = "k-space is looked for in the data set 'kspace', a sinogram in 'sinogram' (docs/scan-files.md)"
+    if holds == "scan" and content.is_folder:
+        hint = FRAMES
     expected = f"expected {names}; {hint or '`restore list datasets` says more of them'}"
     return InputError(
         content.path,

@@ -119,10 +119,13 @@ def mean_frame(
         raise InputError(
             path, f"'{name}' has shape {found.shape}", f"expected one frame {panel}, or several of them"
         )  # fmt: skip
-    values = np.asarray(found[()], np.float64)
-    if not np.isfinite(values).all():
+    frames = range(len(found)) if found.ndim > len(panel) else [()]
+    total = np.zeros(panel)
+    for k in frames:  # one at a time: flats of a large detector are gigabytes
+        total += np.asarray(found[k], np.float64)
+    if not np.isfinite(total).all():
         raise InputError(path, f"'{name}' holds NaN or infinite values", "leave such frames out")
-    return values if values.ndim == len(panel) else values.mean(0)
+    return total / len(frames)
 
 
 def _nearest(dead: NDArray[np.bool_]) -> NDArray[np.intp]:

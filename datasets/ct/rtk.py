@@ -7,6 +7,7 @@ their middle is the detector's origin.
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from restore.datasets.volume.voxel_file import LPS
 from restore.errors import ConfigError, InputError, NotFoundError
 
 _MARK = b"RTKThreeDCircularGeometry"
+_VOXELS = (".raw", ".zraw", ".img", ".hdr")
 _STRAIGHT = 1e-6  # relative: of directions written with 6 digits or more
 
 
@@ -55,8 +57,15 @@ def read_rtk(
             "give the geometry of these projections, or leave out the views that are missing in both",
         )  # fmt: skip
     beam = beam_of(path, views, panel)
-    files = tuple(frame_files(where)) if where.is_dir() else (where,)
-    return volume_scan(path, lines, beam, "rtk", notes, grid=grid, files=files)
+    return volume_scan(path, lines, beam, "rtk", notes, grid=grid, files=_files(where))
+
+
+def _files(where: Path) -> tuple[Path, ...]:
+    """What the projections are read from: a header's voxels lie in a file of its name."""
+    if where.is_dir():
+        return tuple(frame_files(where))
+    parts = where.parent.glob(f"{glob.escape(where.stem)}.*")
+    return (where, *sorted(p for p in parts if p != where and p.suffix.lower() in _VOXELS))
 
 
 def _projections(

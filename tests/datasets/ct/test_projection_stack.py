@@ -95,6 +95,13 @@ def test_other_ways_of_storing_frames(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(scan.projections[:], seen(scan.geometry.reduced()), atol=EXACT)
 
 
+def test_frames_without_a_yaml_are_told_that_they_need_one(tmp_path: Path) -> None:
+    frames(tmp_path, np.ones((2, *SHAPE), np.uint16))
+    for path in (tmp_path / "frames", tmp_path / "frames" / "view_0.tif"):
+        with pytest.raises(InputError, match="need a YAML that says where their rays run"):
+            open_scan(path)
+
+
 def test_vectors_of_every_view(tmp_path: Path) -> None:
     counts(tmp_path)
     cone = open_scan(yaml(tmp_path, flats="flats", darks="darks")).geometry.reduced()

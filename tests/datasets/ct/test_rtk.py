@@ -40,6 +40,15 @@ def test_the_volume_that_is_seen_is_the_default() -> None:
     assert (asked.grid.shape, asked.grid.voxel_mm) == ((8, 10, 10), (2.5, 2.5, 2.5))
 
 
+def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    stored = (DATA / "rtk_circle.mha").read_bytes()
+    head, _, voxels = stored.partition(b"LOCAL\n")
+    (tmp_path / "p.mhd").write_bytes(head + b"p.zraw\n")
+    (tmp_path / "p.zraw").write_bytes(voxels)
+    scan = open_scan(DATA / "rtk_circle.xml", projections=tmp_path / "p.mhd")
+    assert [p.name for p in scan.files] == ["p.mhd", "p.zraw"]
+
+
 def test_frames_without_a_place(tmp_path: Path) -> None:
     """TIFF files of the pitch that is told, about the detector's origin: here it is not where the middle was."""
     stored = open_scan(DATA / "rtk_circle.xml", projections=DATA / "rtk_circle.mha")
