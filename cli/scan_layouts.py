@@ -1,4 +1,4 @@
-"""The kinds of files that a simulated MRI scan becomes. Used by `restore simulate` only."""
+"""The kinds of files that a simulated scan becomes. Used by `restore simulate` only."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ class Layout(StrEnum):
     fastmri = "fastmri"
     ismrmrd = "ismrmrd"
     cfl = "cfl"
+
+
+class CTLayout(StrEnum):
+    """What kind of file a simulated parallel scan becomes."""
+
+    scan = "scan"
+    dxchange = "dxchange"
 
 
 def check_suffix(out: Path, layout: Layout) -> None:

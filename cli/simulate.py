@@ -14,7 +14,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.output import check_output
-from restore.cli.scan_layouts import Layout, check_suffix, written_as
+from restore.cli.scan_layouts import CTLayout, Layout, check_suffix, written_as
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_write import Undersampling
@@ -40,13 +40,6 @@ class Encoding(StrEnum):
 
     two = "2d"
     three = "3d"
-
-
-class CTLayout(StrEnum):
-    """What kind of file a simulated parallel scan becomes."""
-
-    scan = "scan"
-    dxchange = "dxchange"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,7 +321,8 @@ def ct(
         source, views=views, arc=arc, photons=photons, slices=chosen, seed=simulation.seed
     )
     write = write_dxchange if other else write_ct_measurement
-    simulation.written(scan, source, write, "sinogram", **({"layout": layout} if other else {}))
+    mark: dict[str, Any] = {"layout": layout.value} if other else {}
+    simulation.written(scan, source, write, "sinogram", **mark)
     count, views, detectors = scan.shape
     simulation.report(
         scan.notes,

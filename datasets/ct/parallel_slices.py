@@ -32,6 +32,7 @@ def parallel_scan(
     grid: str = "",
     mu_water: float | None = None,
     photons: float | None = None,
+    noise_std: float | None = None,
     files: tuple[Path, ...] = (),
 ) -> CTScan:
     """The scan of a detector whose row k measures slice k.
@@ -53,13 +54,16 @@ def parallel_scan(
     if mu_water is None:
         mu_water = MU_WATER_PER_MM
         notes.append(assumed_water(mu_water))
-    noise = sinogram_noise_std(sinogram[slices // 2]) if photons is None else photons**-0.5
-    if noise is not None and photons is None:
-        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    if noise_std is None and photons is not None:
+        noise_std = photons**-0.5
+    if noise_std is None:
+        noise_std = sinogram_noise_std(sinogram[slices // 2])
+        if noise_std is not None:
+            notes.append(f"noise_std {noise_std:.3g} estimated from rays through air")
     affine = np.diag([pitch, -pitch, -dz, 1.0])
     affine[:3, 3] = -(shape[1] - 1) / 2 * pitch, (shape[0] - 1) / 2 * pitch, (slices - 1) / 2 * dz
     return CTScan(
-        path=path, sinogram=sinogram, geometry=geometry, mu_water=mu_water, photons=photons, noise_std=noise,
+        path=path, sinogram=sinogram, geometry=geometry, mu_water=mu_water, photons=photons, noise_std=noise_std,
         slice_indices=tuple(range(slices)), affine=affine,
         source={"kind": kind, "modality": "CT", "units": "HU"}, notes=notes, files=files,
     )  # fmt: skip

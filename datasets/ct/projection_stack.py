@@ -17,12 +17,13 @@ from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import refuse_counts, volume_scan
 from restore.datasets.ct.counts import line_integrals
-from restore.datasets.ct.frames import RawLayout, frame_files, frames_of, mean_of
+from restore.datasets.ct.frames import TIFF_SUFFIXES, RawLayout, frame_files, frames_of, mean_of
 from restore.datasets.ct.parallel_slices import parallel_scan
 from restore.datasets.ct.row_blocks import sliced
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.ct.stack_settings import (
     GEOMETRY,
+    KINDS,
     LAYOUT,
     RAW,
     RAW_TYPES,
@@ -57,9 +58,9 @@ def read_projection_stack(path: str | Path, grid: str = "") -> CTScan | BeamScan
     files, frames = _frames(said, "projections", raw)
     beside, lines = _line_integrals(said, raw, frames, notes)
     read = (*files, *beside, *(p for n in ("angles_file", "vectors_file") if (p := said.file(n))))
-    kind = said.word("kind", ("parallel", "fan", "cone", "helical", "vectors"))
+    kind = said.word("kind", KINDS)
     common: dict[str, Any] = {
-        "mu_water": _positive(said, "mu_water"), "photons": _positive(said, "photons"), "files": tuple(read),
+        **{name: _positive(said, name) for name in ("mu_water", "photons", "noise_std")}, "files": tuple(read),
     }  # fmt: skip
     lines = _upright(said, lines)
     if kind == "parallel":
@@ -77,14 +78,13 @@ def read_projection_stack(path: str | Path, grid: str = "") -> CTScan | BeamScan
         )
     return volume_scan(
         path, sliced(lines) if beam.in_plane else lines, beam, "stack", notes, grid=grid,
-        stored_grid=_stored_grid(said), noise_std=_positive(said, "noise_std"), **common,
+        stored_grid=_stored_grid(said), **common,
     )  # fmt: skip
 
 
 def _frames(said: Settings, name: str, raw: RawLayout | None) -> tuple[list[Path], LazyStack]:
     where = said.file(name)
-    suffixes = RAW_SUFFIXES if raw is not None else None
-    files = frame_files(where or Path(), suffixes) if suffixes else frame_files(where or Path())
+    files = frame_files(where or Path(), TIFF_SUFFIXES if raw is None else RAW_SUFFIXES)
     return files, frames_of(files, raw)
 
 
@@ -94,8 +94,10 @@ def _line_integrals(
     """The files of flats and darks, and line integrals (views, rows, columns)."""
     lit = said.has("flats") or said.has("flat_level")
     values = said.word("values", VALUES, "counts" if lit else "")
-    if values != "counts" and lit:
-        raise said.fault(f"'{values}' and flats", "flats are for counts: leave one of the two out")
+    if values != "counts" and (lit or said.has("darks") or said.has("dark_level")):
+        raise said.fault(
+            f"'{values}' and flats or darks", "these are for counts: leave one of the two out"
+        )
     if values == "line_integrals":
         refuse_counts(said.path, frames, notes)
         return [], LazyStack(frames.shape, lambda k: frames[k].astype(np.float32))

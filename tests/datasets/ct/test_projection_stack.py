@@ -174,7 +174,7 @@ def test_one_row_is_a_fan_and_many_with_a_note(tmp_path: Path) -> None:
         ({"raw": "{type: uint16}"}, "'shape' of 'raw'"),
         ({"first_deg": 3, "arc_deg": None, "angles_deg": "[1]"}, "'first_deg' without 'arc_deg'"),
         ({"flat_level": 9}, "'flats' and 'flat_level'"),
-        ({"values": "transmission"}, "'transmission' and flats"),
+        ({"values": "transmission"}, "'transmission' and flats or darks"),
         ({"kind": "parallel"}, "'source_object_mm' means nothing for the kind 'parallel'"),
         ({"arc_deg": 6.2832}, "in degrees span 6.283, a turn in radians"),
         ({"mu_water": -1}, "'mu_water' is -1"),
