@@ -210,7 +210,10 @@ def command(
         _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
+        held = planned.memory(chosen)
         console.notes(planned.scan.notes if planned.done else rehearse(planned))
+        for line in () if held is None else held.lines():
+            console.say(line)
         console.result(
             f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}"
         )

@@ -159,6 +159,13 @@ class Scan(ABC):
         """Whether the slices are one item, a volume, and are reconstructed together."""
         return False
 
+    def held(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Bytes by what they hold of a measurement that is one item, all the time and for a while.
+
+        Empty where slices go one by one.
+        """
+        return {}, {}
+
     @property
     @abstractmethod
     def sampling(self) -> str:

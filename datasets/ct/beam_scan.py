@@ -7,6 +7,7 @@ where a problem is asked for. `scan.CTScan` is the parallel scan of slices, whic
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -66,6 +67,14 @@ class BeamScan(AttenuationScan):
     def whole(self) -> bool:
         """The rays of a volume cross its slices."""
         return not self.grid.in_plane
+
+    def held(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Of a volume: projections; what is made of them besides. Rays are followed, not stored."""
+        if not self.whole:
+            return {}, {}
+        projections = 4 * math.prod(self.shape)
+        kept = {"projections, as measured and as the prior's": 2 * projections}
+        return kept, {"projections of the volume, and what they leave": 5 * projections}
 
     @property
     def image_shape(self) -> tuple[int, int]:

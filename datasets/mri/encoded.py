@@ -8,6 +8,7 @@ torch is imported where a problem or an image is asked for, not before: reading 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +39,9 @@ OUTERMOST = 0.95
 
 LEAST_SAMPLES = 32
 """There, below which a level would be a guess."""
+
+CHANNELS = 5
+"""Arrays of all channels that a forward projection, its residual and the squares of that hold."""
 
 INNERMOST = 2**15
 """Samples, those nearest to the centre of k-space, that virtual coils are made of."""
@@ -87,6 +91,18 @@ class EncodedScan(Scan):
     def whole(self) -> bool:
         """Whether the slices are one volume."""
         return len(self.matrix) == 3
+
+    def held(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Of a volume: samples and maps; what the channels' transforms take besides."""
+        if not self.whole:
+            return {}, {}
+        samples, coils = 8 * math.prod(self.shape), self.shape[1]
+        maps = 8 * coils * math.prod(self.matrix)
+        kept = {
+            f"samples of {coils} coils, as measured and as the prior's": 2 * samples,
+            "coil maps": maps,
+        }
+        return kept, {"transforms of the coils, and what they leave": CHANNELS * max(samples, maps)}
 
     @property
     def n_slices(self) -> int:

@@ -54,6 +54,7 @@ from restore.pipelines.adapting import (
 )
 from restore.pipelines.factors import Circumstances, Method
 from restore.pipelines.interval import Interval, IntervalOptions, interval_of
+from restore.pipelines.memory_plan import MemoryPlan, memory_plan
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.replay_entries import replayable
@@ -179,6 +180,14 @@ class Planned:
     outdated: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def memory(self, device: torch.device) -> MemoryPlan | None:
+        """What the work holds, of a volume that is one item. Raises OutOfMemory where that is too much for the CPU."""
+        options = self.job.options
+        found = memory_plan(self.scan, self.sampler, options.samples, options.precision, device)
+        if found is not None and device.type == "cpu":
+            found.check(f"{self.scan} as one volume of {self.scan.n_slices} slices")
+        return found
+
 
 def plan(job: ReconJob) -> Planned:
     """Check everything that can be checked cheaply.
@@ -244,6 +253,7 @@ def run(
     on_piece: hears how many slices are finished, those of earlier calls included.
     """
     job = planned.job
+    planned.memory(device)  # refused before the work
     work = _work(planned, device)
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
