@@ -60,7 +60,7 @@ class MemoryPlan:
         ]
 
 
-def memory_plan(
+def planned_memory(
     scan: Scan, sampler: Sampler, samples: int, precision: str, device: torch.device
 ) -> MemoryPlan | None:
     """Of a scan that is one volume; None where slices go one by one, which chunks keep small.

@@ -54,7 +54,7 @@ from restore.pipelines.adapting import (
 )
 from restore.pipelines.factors import Circumstances, Method
 from restore.pipelines.interval import Interval, IntervalOptions, interval_of
-from restore.pipelines.memory_plan import MemoryPlan, memory_plan
+from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.replay_entries import replayable
@@ -183,7 +183,7 @@ class Planned:
     def memory(self, device: torch.device) -> MemoryPlan | None:
         """What the work holds, of a volume that is one item. Raises OutOfMemory where that is too much for the CPU."""
         options = self.job.options
-        found = memory_plan(self.scan, self.sampler, options.samples, options.precision, device)
+        found = planned_memory(self.scan, self.sampler, options.samples, options.precision, device)
         if found is not None and device.type == "cpu":
             found.check(f"{self.scan} as one volume of {self.scan.n_slices} slices")
         return found

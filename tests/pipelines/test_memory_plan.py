@@ -18,7 +18,7 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.mri_volume import simulate_mri_volume
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.errors import OutOfMemory
-from restore.pipelines.memory_plan import MemoryPlan, memory_plan
+from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.priors.store import load_prior
@@ -32,7 +32,7 @@ NEAR = 0.3  # of the peak: the plan's factors are those of measured runs, what a
 
 
 def planned(scan: Scan, sampler: str, samples: int = 1, precision: str = "float32") -> MemoryPlan:
-    found = memory_plan(scan, load_sampler(sampler)(), samples, precision, CPU)
+    found = planned_memory(scan, load_sampler(sampler)(), samples, precision, CPU)
     assert found is not None
     return found
 
@@ -53,7 +53,7 @@ def test_the_parts_of_a_volume_are_its_arrays() -> None:
 
 def test_slices_go_one_by_one_and_have_no_plan() -> None:
     scan = simulate_mri(head_phantom(SHAPE), coils=COILS)
-    assert memory_plan(scan, load_sampler("dds")(), 1, "auto", CPU) is None
+    assert planned_memory(scan, load_sampler("dds")(), 1, "auto", CPU) is None
 
 
 def test_what_does_not_fit_is_refused_before_any_work(
@@ -86,7 +86,7 @@ def test_the_peak_of_a_run_is_near_the_plan(kind: str, tmp_path: Path) -> None:
         beam = BeamSettings("cone", views=40, arc=360, detector="96x96@6")
         write_beam_measurement(simulate_beams(ct_phantom((64, 64, 64)), beam), path)
     scan, sampler = open_scan(path), load_sampler("dds")(n_steps=1)
-    plan = memory_plan(scan, sampler, 1, "float32", CPU)
+    plan = planned_memory(scan, sampler, 1, "float32", CPU)
     assert plan is not None
     options = ReconOptions(precision="float32")
     with measured(CPU) as cost:
