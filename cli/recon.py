@@ -181,7 +181,7 @@ def command(
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, interval_path, plan, rehearse, std_path
+    from restore.pipelines.run_recon import ReconJob, interval_path, plan, std_path
     from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler
 
@@ -210,14 +210,7 @@ def command(
         _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
-        held = planned.memory(chosen)
-        console.notes(planned.scan.notes if planned.done else rehearse(planned))
-        for line in () if held is None else held.lines():
-            console.say(line)
-        console.result(
-            f"{out}: {count} slices of {scan.name} {planned.scan.shape}, {planned.sampler}, on {chosen}"
-        )
-        return
+        return _rehearsed(planned, chosen)
     if planned.done:
         return _tell_done(planned, report)
     record = _done(planned, chosen)
@@ -251,6 +244,20 @@ def _maps_file(maps: str) -> Path | None:
     path = spelled_out(maps)
     named = maps not in get_args(MapsSource) and (path.suffix or path.name != maps or path.exists())
     return path if named else None
+
+
+def _rehearsed(planned: Planned, device: torch.device) -> None:
+    """Say what would be done, and what a volume would hold in memory."""
+    from restore.pipelines.run_recon import rehearse
+
+    scan, held = planned.scan, planned.memory(device)
+    console.notes(scan.notes if planned.done else rehearse(planned))
+    for line in () if held is None else held.lines():
+        console.say(line)
+    console.result(
+        f"{planned.job.out}: {scan.n_slices} slices of {planned.job.scan.name} {scan.shape}, {planned.sampler}, on "
+        f"{device}"
+    )
 
 
 def _tell_done(planned: Planned, report: bool) -> None:
