@@ -60,7 +60,13 @@ class EncodedScan(Scan):
     kind = "mri"
     modality: ClassVar[str] = "MR"
     holds: ClassVar[str] = "k-space"
-    takes: ClassVar[tuple[str, ...]] = ("maps", "remove_phase", "noise_std", "coils_virtual")
+    takes: ClassVar[tuple[str, ...]] = (
+        "maps",
+        "remove_phase",
+        "noise_std",
+        "coils_virtual",
+        "maps_sets",
+    )
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "a trajectory in other units or axes, or that the gradients did not follow, coil maps that are not this "
@@ -251,10 +257,9 @@ class EncodedScan(Scan):
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
-        if options.maps == "joint":
-            raise ConfigError(
-                f"{self.path}: --maps joint is for Cartesian slices; use --maps espirit"
-            )
+        if options.maps == "joint" or options.maps_sets > 1:
+            words = "--maps joint" if options.maps == "joint" else "--maps-sets 2"
+            raise ConfigError(f"{self.path}: {words} is for Cartesian slices; use --maps espirit")
         return None if options.maps == "espirit" else self.maps
 
     def seen_middle(self, item: int, needed: bool) -> Middle | None:

@@ -114,7 +114,8 @@ def order_of(kspace: LazyStack, asked: str, path: Path, notes: list[str]) -> Ord
         raise InputError(
             path,
             f"{found}: it would come out rolled, with a wrong noise level",
-            "say so: --kspace-order auto (kspace_order='auto') mends it as the data tell, 'centred' leaves it",
+            "say so: --kspace-order auto (kspace_order='auto') mends it as the data tell, 'centred' leaves it: "
+            "so for an object that reaches beyond the field of view",
         )
     notes.append(f"{found}: brought to the middle")
     return order

@@ -167,6 +167,9 @@ def test_along_a_trajectory(tmp_path: Path) -> None:
         assert quality(problem.operator.pinv(problem.y)[0].abs().numpy()) > 30
     with pytest.raises(ConfigError, match="--coils-virtual 12:svd"):
         scan.check(SetupOptions(coils_virtual="12:geometric"))
+    for options in (SetupOptions(maps="joint"), SetupOptions(maps_sets=2)):
+        with pytest.raises(ConfigError, match="is for Cartesian slices"):
+            scan.check(options)
 
 
 def test_volumes_are_compressed_as_one() -> None:
