@@ -41,16 +41,9 @@ def written_as(
     layout: Layout, scan: MRIScan | NonCartesianScan | CartesianVolumeScan
 ) -> dict[str, Any]:
     """How `Simulation.written` writes k-space: `write`, `files` where these are several, `layout` for the mark."""
-    from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
     from restore.datasets.mri.fastmri import write_fastmri
     from restore.datasets.mri.noncartesian import NonCartesianScan
 
-    if isinstance(scan, CartesianVolumeScan):
-        if layout is not Layout.scan:
-            raise typer.BadParameter(
-                "--encoding 3d is for --as scan; the other files are of slices"
-            )
-        return {"write": write_fastmri, "layout": "scan"}
     if layout is Layout.cfl:
         from restore.datasets.mri.bart_write import scan_files, write_scan
 

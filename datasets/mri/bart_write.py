@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.cfl import COILS, SLICES, write_cfl
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.volume import Volume
+
+Simulated = MRIScan | NonCartesianScan | CartesianVolumeScan
 
 TO_BART = [1, 2, 0]
 """BART's x, y, z are the image's rows, columns and slices."""
@@ -34,7 +37,7 @@ def write_images(volume: Volume, path: str | Path, *, description: str = "") -> 
     return target
 
 
-def scan_files(scan: MRIScan | NonCartesianScan, path: Path) -> tuple[Path, ...]:
+def scan_files(scan: Simulated, path: Path) -> tuple[Path, ...]:
     """The files that `write_scan` makes: k-space (`path`, NAME.cfl) with NAME_maps and NAME_pattern or NAME_traj."""
     beside = "traj" if isinstance(scan, NonCartesianScan) else "pattern"
     parts = ["", f"_{beside}", *(["_maps"] if scan.maps is not None else [])]
@@ -42,30 +45,34 @@ def scan_files(scan: MRIScan | NonCartesianScan, path: Path) -> tuple[Path, ...]
     return tuple(file for name in named for file in (name, name.with_suffix(".hdr")))
 
 
-def write_scan(scan: MRIScan | NonCartesianScan, path: str | Path) -> None:
-    """k-space slice by slice as (rows, columns, 1, coils) or (1, samples, readouts, coils), slices along axis 13.
+def write_scan(scan: Simulated, path: str | Path) -> None:
+    """k-space slice by slice as (rows, columns, 1, coils) or (1, samples, readouts, coils), slices along axis 13; of a
+    Cartesian volume (rows, columns, partitions, coils).
 
-    The pattern is (rows, columns), the trajectory (3, samples, readouts) in cycles per field of view, maps are as
-    `bart ecalib` writes them. The files appear one after another, k-space last. Raises OutputError.
+    The pattern is (rows, columns) or (rows, columns, partitions), the trajectory (3, samples, readouts) in cycles per
+    field of view, maps are as `bart ecalib` writes them. The files appear one after another, k-space last. Raises
+    OutputError.
     """
     target = Path(path)
-    along = isinstance(scan, NonCartesianScan)
     maps = scan.maps
     if maps is not None:
         whole = len(maps.shape) == 5
         depth, rows, columns = maps.shape[2:] if whole else (1, *maps.shape[2:])
         sizes = {0: rows, 1: columns, 2: depth, COILS: maps.shape[1], SLICES: len(maps)}
-        order = (2, 3, 1, 0) if whole else (1, 2, 0)
-        write_cfl(_beside(target, "maps"), sizes, _turned(maps, order))
-    slices, coils, *plane = scan.kspace.shape
+        turned = _turned(maps, (2, 3, 1, 0) if whole else (1, 2, 0))
+        write_cfl(_beside(target, "maps"), sizes, turned)
+    slices, coils, *places = scan.kspace.shape
+    order: tuple[int, ...]
     if isinstance(scan, NonCartesianScan):
         _write_points(scan, _beside(target, "traj"))
-        sizes = {1: plane[1], 2: plane[0]}
+        sizes, order = {1: places[1], 2: places[0]}, (2, 1, 0)
+    elif isinstance(scan, CartesianVolumeScan):
+        sizes, order = dict(zip((2, 0, 1), places, strict=True)), (2, 3, 1, 0)
+        write_cfl(_beside(target, "pattern"), sizes, scan.sampled)
     else:
         _write_pattern(scan, _beside(target, "pattern"))
-        sizes = {0: plane[0], 1: plane[1]}
-    sizes |= {COILS: coils, SLICES: slices}
-    write_cfl(target, sizes, _turned(scan.kspace, (2, 1, 0) if along else (1, 2, 0)))
+        sizes, order = {0: places[0], 1: places[1]}, (1, 2, 0)
+    write_cfl(target, sizes | {COILS: coils, SLICES: slices}, _turned(scan.kspace, order))
 
 
 def _write_points(scan: NonCartesianScan, path: Path) -> None:

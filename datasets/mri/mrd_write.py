@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.hdf5_stack import new_hdf5
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.fastmri_header import NAMESPACE
 from restore.datasets.mri.mrd_types import ACQUISITION, GROUP, VERSION
 from restore.datasets.mri.noncartesian import NonCartesianScan
@@ -43,7 +44,10 @@ MOST = 65535
 """Of samples, lines and slices, which records count in 16 bits."""
 
 
-def write_acquisitions(scan: MRIScan | NonCartesianScan, path: str | Path) -> None:
+Simulated = MRIScan | NonCartesianScan | CartesianVolumeScan
+
+
+def write_acquisitions(scan: Simulated, path: str | Path) -> None:
     """k-space along lines or a trajectory; coordinates in cycles per pixel, as most programs expect them.
 
     x runs along the readout, from row to row of the image, y from column to column. Positions are those of the pixel
@@ -55,7 +59,7 @@ def write_acquisitions(scan: MRIScan | NonCartesianScan, path: str | Path) -> No
         raise ConfigError(
             f"ISMRMRD counts samples, lines and slices up to {MOST}, this has {sizes}"
         )
-    if isinstance(scan, MRIScan) and not _in_lines(scan):
+    if not _in_lines(scan):
         raise ConfigError(
             "k-space is measured in points, and ISMRMRD holds whole readouts: choose a mask of lines (random, "
             "equispaced), or --as cfl"
@@ -76,13 +80,15 @@ def write_acquisitions(scan: MRIScan | NonCartesianScan, path: str | Path) -> No
         write_record(file, scan)
 
 
-def _in_lines(scan: MRIScan) -> bool:
-    height = scan.shape[2]
-    masks = [slice_mask(scan.mask, i) for i in range(len(scan.mask) if scan.mask.ndim == 3 else 1)]
-    return all(m.ndim == 1 or len(m) == 1 or bool((m == m[:1]).all()) for m in masks) or height == 1
+def _in_lines(scan: Simulated) -> bool:
+    """Whether every line was measured from end to end, or there is a trajectory."""
+    if isinstance(scan, NonCartesianScan):
+        return True
+    mask = scan.sampled if isinstance(scan, CartesianVolumeScan) else np.atleast_2d(scan.mask)
+    return bool((mask == mask[..., :1, :]).all())
 
 
-def _records(scan: MRIScan | NonCartesianScan) -> Iterator[NDArray[np.void]]:
+def _records(scan: Simulated) -> Iterator[NDArray[np.void]]:
     """The noise measurement, then the readouts of each slice."""
     coils = scan.shape[1]
     if scan.noise_std:
@@ -94,30 +100,47 @@ def _records(scan: MRIScan | NonCartesianScan) -> Iterator[NDArray[np.void]]:
         yield records
     depth = scan.n_slices
     frame = None if scan.affine is None else frame_of(scan.affine, (depth, *scan.image_shape))
-    whole = isinstance(scan, NonCartesianScan) and scan.whole
-    for index in range(len(scan.kspace)):
-        if isinstance(scan, NonCartesianScan):
-            records = _along(scan, index)
-        else:
-            records = _lines(scan, index)
+    for number, place, records in _readouts(scan):
         head = records["head"]
-        head["idx"]["slice"] = index
-        head["flags"][0] |= FIRST_IN_SLICE
-        head["flags"][-1] |= LAST_IN_SLICE
+        head["idx"]["slice"] = number
         if frame is not None:
-            _place(head, frame, depth // 2 if whole else index)
+            _place(head, frame, place)
         yield records
 
 
-def _lines(scan: MRIScan, index: int) -> NDArray[np.void]:
-    """The measured lines of a slice, numbered from the edge of k-space."""
-    mask = np.broadcast_to(slice_mask(scan.mask, index), scan.shape[2:])
+def _readouts(scan: Simulated) -> Iterator[tuple[int, int, NDArray[np.void]]]:
+    """Of each slice or partition: the slice's number, the one whose place counts, and the records."""
+    middle = scan.n_slices // 2
+    if isinstance(scan, CartesianVolumeScan):
+        measured = [d for d in range(scan.n_slices) if scan.sampled[d].any()]
+        for depth in measured:
+            records = _lines(scan.partitions[depth], scan.sampled[depth])
+            records["head"]["idx"]["kspace_encode_step_2"] = depth
+            _bound(records, depth == measured[0], depth == measured[-1])
+            yield 0, middle, records
+        return
+    for index in range(len(scan.kspace)):
+        if isinstance(scan, NonCartesianScan):
+            records, place = _along(scan, index), middle if scan.whole else index
+        else:
+            mask = np.broadcast_to(slice_mask(scan.mask, index), scan.shape[2:])
+            records, place = _lines(scan.kspace[index], mask), index
+        _bound(records, True, True)
+        yield index, place, records
+
+
+def _bound(records: NDArray[np.void], first: bool, last: bool) -> None:
+    """Say which record is the first of its slice or volume, and which the last: online programs wait for them."""
+    records["head"]["flags"][0] |= FIRST_IN_SLICE if first else 0
+    records["head"]["flags"][-1] |= LAST_IN_SLICE if last else 0
+
+
+def _lines(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.void]:
+    """The measured lines of k-space (coils, H, W), numbered from its edge."""
     lines = np.flatnonzero(mask.any(axis=0))
-    records = _acquisitions(
-        np.moveaxis(scan.kspace[index][..., lines], -1, 0), np.zeros((len(lines), 0))
-    )
+    records = _acquisitions(np.moveaxis(kspace[..., lines], -1, 0), np.zeros((len(lines), 0)))
     records["head"]["idx"]["kspace_encode_step_1"] = lines
-    records["head"]["center_sample"] = scan.shape[2] // 2
+    records["head"]["center_sample"] = kspace.shape[1] // 2
     return records
 
 
@@ -155,7 +178,7 @@ def _place(head: NDArray[np.void], frame: Frame, index: int) -> None:
     head["read_dir"], head["phase_dir"], head["slice_dir"] = frame.read, frame.phase, frame.through
 
 
-def _header(scan: MRIScan | NonCartesianScan) -> str:
+def _header(scan: Simulated) -> str:
     """The XML header: one encoding, whose space is that of the image."""
     root = ET.Element("ismrmrdHeader", xmlns=NAMESPACE)
     system = ET.SubElement(root, "acquisitionSystemInformation")
@@ -164,9 +187,8 @@ def _header(scan: MRIScan | NonCartesianScan) -> str:
     ET.SubElement(conditions, "H1resonanceFrequency_Hz").text = str(HYDROGEN_HZ)
     encoding = ET.SubElement(root, "encoding")
     along = isinstance(scan, NonCartesianScan)
-    whole = isinstance(scan, NonCartesianScan) and scan.whole
-    rows, columns = scan.matrix[-2:] if isinstance(scan, NonCartesianScan) else scan.shape[2:]
-    depth = scan.n_slices if whole else 1
+    rows, columns = scan.shape[2:] if isinstance(scan, MRIScan) else scan.matrix[-2:]
+    depth = scan.n_slices if scan.whole else 1
     affine = np.eye(4) if scan.affine is None else scan.affine
     dx, dy, dz = map(float, np.linalg.norm(affine[:3, :3], axis=0))
     for name in ("encodedSpace", "reconSpace"):
@@ -183,6 +205,7 @@ def _header(scan: MRIScan | NonCartesianScan) -> str:
     steps = scan.shape[2] if along else columns
     counted = {
         "kspace_encoding_step_1": (steps, 0 if along else columns // 2),
+        "kspace_encoding_step_2": (depth, 0 if along else depth // 2),
         "slice": (len(scan.kspace), 0),
     }
     for name, (count, centre) in counted.items():

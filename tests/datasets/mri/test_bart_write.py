@@ -11,10 +11,12 @@ import pytest
 from bart_pairs import write_cfl
 
 from restore.datasets.mri.bart_write import scan_files, write_scan
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.cfl import read_cfl
 from restore.datasets.mri.maps_file import with_maps
 from restore.datasets.open import open_scan, write
 from restore.datasets.simulate.mri import phased_slice, simulate_mri
+from restore.datasets.simulate.mri_volume import simulate_mri_volume
 from restore.datasets.simulate.noncartesian import simulate_noncartesian
 from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.volume.volume import Volume
@@ -43,6 +45,18 @@ def test_images(tmp_path: Path):
     (tmp_path / "a.cfl").unlink()
     with pytest.raises(OutputError, match=r"a\.hdr: exists already"):
         write(given, tmp_path / "a.cfl")
+
+
+def test_a_volume_comes_back(tmp_path: Path):
+    scan = simulate_mri_volume(head_phantom((6, 16, 12)), coils=2, acceleration=2)
+    write_scan(scan, tmp_path / "k.cfl")
+    found = with_maps(
+        open_scan(tmp_path / "k.cfl", pattern=str(tmp_path / "k_pattern")), tmp_path / "k_maps"
+    )
+    assert isinstance(found, CartesianVolumeScan)
+    for name in ("partitions", "maps"):
+        np.testing.assert_array_equal(*(np.asarray(getattr(s, name)) for s in (found, scan)))
+    np.testing.assert_array_equal(found.sampled, scan.sampled)
 
 
 @pytest.mark.parametrize("kind", ["", "radial:20", "stars:9"])

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
 from restore.datasets.mri.mrd_write import write_acquisitions
 from restore.datasets.open import open_scan, write
 from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.mri_volume import simulate_mri_volume
 from restore.datasets.simulate.noncartesian import simulate_noncartesian
 from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.volume.volume import Unplaced, Volume
@@ -112,6 +114,20 @@ def test_readouts_along_a_trajectory(tmp_path: Path, kind: str):
     np.testing.assert_array_equal(np.asarray(found.kspace), np.asarray(scan.kspace))
     assert found.matrix == scan.matrix
     np.testing.assert_allclose(found.points, scan.points, atol=1e-6 * ROWS)
+    np.testing.assert_allclose(found.affine, affine(), atol=PLACE)
+
+
+def test_lines_of_a_volume(tmp_path: Path):
+    scan = simulate_mri_volume(volume(), coils=COILS, acceleration=2, center_fraction=0.5)
+    write_acquisitions(scan, tmp_path / "a.h5")
+    with ismrmrd.Dataset(tmp_path / "a.h5", create_if_needed=False) as file:
+        header = ismrmrd.xsd.CreateFromDocument(file.read_xml_header())
+    space = header.encoding[0].encodedSpace.matrixSize
+    assert (space.x, space.y, space.z) == (ROWS, COLUMNS, SLICES)
+    found = open_scan(tmp_path / "a.h5")
+    assert isinstance(found, CartesianVolumeScan)
+    np.testing.assert_array_equal(np.asarray(found.partitions), np.asarray(scan.partitions))
+    np.testing.assert_array_equal(found.sampled, scan.sampled)
     np.testing.assert_allclose(found.affine, affine(), atol=PLACE)
 
 
