@@ -36,20 +36,26 @@ def with_maps(scan: Scan, path: str | Path) -> Scan:
     """The scan with the coil maps of a file in the place of its own.
 
     NAME.cfl with NAME.hdr, axes as `bart ecalib` writes them: (rows, columns, partitions, coils, sets), slices along
-    axis 13; `.npy` (slices, coils, H, W), (coils, H, W) or, of a volume, (coils, D, H, W); HDF5 with
+    axis 13; `.npy` (slices, coils, H, W), (coils, H, W) or, along a trajectory of a volume, (coils, D, H, W); HDF5 with
     'sensitivity_maps' as in docs/scan-files.md; `.npz` and `.mat` by name. One set serves all slices, with a note.
     Raises ConfigError for a scan that has no coils, NotFoundError, InputError for maps that do not fit it.
     """
     path = Path(path)
     if not isinstance(scan, MRIScan | EncodedScan):
         raise ConfigError(f"{path}: coil maps are for MRI, and {scan.path} is {scan.modality}")
+    if isinstance(scan, CartesianVolumeScan):
+        return dataclasses.replace(scan, slice_maps=_of_slices(path, scan))
     matrix = scan.matrix if isinstance(scan, EncodedScan) else scan.shape[2:]
     shape = (*scan.shape[:2], *matrix)
-    stack = _stack(path, shape, scan.notes)
-    if isinstance(scan, CartesianVolumeScan):
-        volume = stack[0].swapaxes(0, 1)
-        return dataclasses.replace(scan, slice_maps=LazyStack(volume.shape, lambda i: volume[i]))
-    return dataclasses.replace(scan, maps=stack)
+    return dataclasses.replace(scan, maps=_stack(path, shape, scan.notes))
+
+
+def _of_slices(path: Path, scan: CartesianVolumeScan) -> LazyStack:
+    """Maps (slices, coils, H, W) of a volume: BART's have their axes as a volume, others as k-space is stored."""
+    if not is_half(spelled_out(path)):
+        return _stack(path, scan.partitions.shape, scan.notes)
+    whole = _stack(path, (*scan.shape[:2], *scan.matrix), scan.notes)[0].swapaxes(0, 1)
+    return LazyStack(whole.shape, lambda index: whole[index])
 
 
 def _stack(path: Path, shape: tuple[int, ...], notes: list[str]) -> LazyStack:

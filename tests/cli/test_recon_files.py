@@ -78,8 +78,8 @@ def test_a_pair_is_not_written_over_its_own_input(pair: Path, verb):
     "sampling",
     [
         ("--acceleration", 2, "--center-fraction", 0.3),
+        ("--encoding", "3d", "--acceleration", 2, "--center-fraction", 0.5),
         ("--trajectory", "radial:40"),
-        ("--trajectory", "spiral:6"),
     ],
 )
 def test_simulated_scans_as_other_programs_have_them(
@@ -99,7 +99,7 @@ def test_simulated_scans_as_other_programs_have_them(
             "-o",
             name,
             "--slices",
-            "4:6",
+            "2:6",
             "--coils",
             4,
             *sampling,
