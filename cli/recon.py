@@ -92,6 +92,27 @@ def command(
             help="CT: the axis of rotation where the data say, or at this offset of the detector (det_offset_mm).",
         ),
     ] = "",
+    outliers: Annotated[
+        str,
+        typer.Option(
+            metavar="bridge",
+            help="CT: replace zingers and odd bins of the detector, which are else only noted.",
+        ),
+    ] = "",
+    rings: Annotated[
+        str,
+        typer.Option(
+            metavar="sorting[:BINS]",
+            help="CT: take stripes out of the sinogram, rings out of the image.",
+        ),
+    ] = "",
+    beam_hardening: Annotated[
+        str,
+        typer.Option(
+            metavar="C1,C2,...|FILE",
+            help="CT: polynomial of the line integrals that undoes beam hardening in water.",
+        ),
+    ] = "",
     repair: Annotated[
         str,
         typer.Option(
@@ -180,6 +201,7 @@ def command(
 ) -> None:
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
+    from restore.datasets.ct.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
     from restore.pipelines.run_recon import ReconJob, interval_path, plan, std_path
     from restore.pipelines.scan_to_volume import ReconOptions
@@ -195,7 +217,8 @@ def command(
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
         "remove_phase": not keep_phase,
         "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
-        "center": center, "precision": precision,
+        "center": center, "outliers": outliers, "rings": rings, "precision": precision,
+        "beam_hardening": read_coefficients(beam_hardening),
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

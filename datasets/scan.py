@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MapsSource = Literal["auto", "file", "espirit", "joint"]
 Projector = Literal["auto", "own", "astra"]
+Outliers = Literal["", "bridge"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,14 @@ class SetupOptions:
     center: str = setting(
         "",
         "CT: where the axis of rotation lies: auto, as the data tell, or det_offset_mm in the place of the file's",
+    )
+
+    outliers: Outliers = setting("", "CT: bridge replaces zingers and odd bins of the detector")
+    rings: str = setting(
+        "", "CT: sorting or sorting:BINS takes stripes out of the sinogram, rings out of the image"
+    )
+    beam_hardening: str = setting(
+        "", "CT: numbers c1,c2,...: line integrals y become c1 y + c2 y^2 + ..."
     )
 
     def __post_init__(self) -> None:

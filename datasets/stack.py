@@ -63,18 +63,20 @@ def checked_slice(
     repair: str,
     notes: list[str],
     mend: Mend = blanked,
+    names: tuple[str, str] | None = None,
 ) -> NDArray[Any]:
     """One measured slice without NaN and infinities, or InputError.
 
-    values: (coils, H, W) or (views, detectors). With repair="zero" the bad samples of a copy are mended (by default
-    zero, for readers that take them out of the mask) and one note per slice is added to `notes`.
+    values: (coils, H, W) or (views, detectors); names: of the stack's items and of the first axis, if they are others.
+    With repair="zero" the bad samples of a copy are mended (by default zero, for readers that take them out of the
+    mask) and one note per slice is added to `notes`.
     """
     bad = ~np.isfinite(values)
     if not bad.any():
         return values
-    part = "coil" if np.iscomplexobj(values) else "view"
+    item, part = names or ("slice", "coil" if np.iscomplexobj(values) else "view")
     parts = np.flatnonzero(bad.any(axis=tuple(range(1, values.ndim))))
-    where = f"slice {index}, {part} {', '.join(map(str, parts[:8]))}" + ", ..." * (len(parts) > 8)
+    where = f"{item} {index}, {part} {', '.join(map(str, parts[:8]))}" + ", ..." * (len(parts) > 8)
     what = f"{int(bad.sum())} samples are NaN or infinite ({where})"
     if repair != "zero":
         raise InputError(path, what, "repair the source, or ask for repair 'zero' to blank them")

@@ -6,6 +6,7 @@ parallel sinogram is `measurement`'s.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import affine_of_grid
-from restore.datasets.ct.counts import line_integrals_of_counts
-from restore.datasets.ct.stored_values import NAMES, read_stored
+from restore.datasets.ct.counts import line_integrals_of_counts, photons_of_air
+from restore.datasets.ct.lost_rays import bridged
+from restore.datasets.ct.stored_values import NAMES, geometry_kind, read_stored
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
@@ -26,9 +28,9 @@ from restore.datasets.hdf5_guard import (
     open_hdf5,
     root_names,
 )
-from restore.datasets.hdf5_stack import companion, new_hdf5, write_stack
+from restore.datasets.hdf5_stack import companion, new_hdf5, read_slice, write_stack
 from restore.datasets.scan_record import read_record, write_record
-from restore.datasets.stack import LazyStack
+from restore.datasets.stack import LazyStack, checked_slice
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import Beam, ConeBeam, FanBeam, FreeBeam, ParallelBeam3D
 from restore.operators.ct.grid import VoxelGrid
@@ -44,25 +46,28 @@ _FIELDS = (
 _LAYOUT = "see docs/scan-files.md"
 
 
-def read_beam_measurement(path: str | Path) -> BeamScan:
+def read_beam_measurement(path: str | Path, repair: str = "") -> BeamScan:
     """Open a file of projections; they are read when asked for.
 
-    Raises NotFoundError, InputError for what is missing, of another shape, or describes no scan that sees the volume.
+    repair as in `open.open_scan`. Raises NotFoundError, InputError for what is missing, of another shape, or describes
+    no scan that sees the volume.
     """
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
-        projections = _projections(file, path, notes)
-        geometry, grid = _geometry(file, path, projections.shape)
-        slices = projections.shape[0] if grid.in_plane else grid.shape[0]
+        lines, counted = _projections(file, path, notes)
+        geometry, grid = _geometry(file, path, lines.shape)
+        slices = lines.shape[0] if grid.in_plane else grid.shape[0]
         lead = (slices, *grid.shape[-2:])
         reference = companion(file, path, "reference_hu", lead, 3, np.float32)
         record = read_record(file, path, slices)
         stored = read_stored(file, path)
+    projections = _checked(lines, grid.in_plane, path, repair, notes)
     noise, mu_water = stored.completed(lambda: projections[len(projections) // 2], notes)
+    photons = stored.photons or (photons_of_air(noise, notes) if counted else None)
     notes.extend(record.notes)
     scan = BeamScan(
-        path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=stored.photons,
+        path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
         noise_std=noise, slice_indices=record.slice_indices,
         affine=affine_of_grid(grid) if record.affine is None else record.affine, reference=reference,
         source=record.source or {"kind": "ct", "modality": "CT", "units": "HU"}, settings=record.settings,
@@ -99,20 +104,36 @@ def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
         write_record(file, scan)
 
 
-def _projections(file: h5py.File, path: Path, notes: list[str]) -> LazyStack:
-    """Line integrals as they are stored, or made of counts."""
+def _checked(
+    lines: LazyStack, in_plane: bool, path: Path, repair: str, notes: list[str]
+) -> LazyStack:
+    """The line integrals without values that are not finite; rows of a panel are bridged along their columns."""
+    names = ("slice", "view") if in_plane else ("view", "row")
+    mend = functools.partial(bridged, names=names)
+    return LazyStack(
+        lines.shape,
+        lambda k: checked_slice(lines.load(k), path, k, repair, notes, mend, names=names),
+    )
+
+
+def _projections(file: h5py.File, path: Path, notes: list[str]) -> tuple[LazyStack, bool]:
+    """Line integrals as they are stored, or made of counts, and whether they were."""
     stored = companion(file, path, "projections", (), 3, np.float32)
     group = find_group(file, "geometry")
     fan = group is not None and attribute(group, "kind") == "fan"
     made = line_integrals_of_counts(file, path, fan, notes)
     if stored is not None and made is not None:
         raise InputError(path, "holds 'projections' and 'counts'", "leave one of them out")
-    found = made if stored is None else stored
+    found = made
+    if stored is not None:
+        found = LazyStack(
+            stored.shape, lambda k: read_slice(path, "projections", k, np.float32)
+        )  # whose lost values are `_checked`
     if found is None:
         raise InputError(
             path, f"no 'projections' and no 'counts'; the file holds {names(file)}", _LAYOUT
         )
-    return found
+    return found, stored is None
 
 
 def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam, VoxelGrid]:
@@ -154,9 +175,9 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def _claims(content: Content) -> bool:
     found = root_names(content)
-    return (
-        "geometry" in found and bool({"projections", "counts"} & found) and "sinogram" not in found
-    )
+    if "geometry" not in found or "sinogram" in found or not {"projections", "counts"} & found:
+        return False
+    return "projections" in found or geometry_kind(content.path) != "parallel"
 
 
 FORMAT = Format(
@@ -166,5 +187,6 @@ FORMAT = Format(
     ways="fan, cone, helix and free vectors in (docs/scan-files.md)",
     claims=_claims,
     open=read_beam_measurement,
+    options=("repair",),
     called="CT projections",
 )

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan
 from restore.datasets.ct.beam_centre import beam_about
+from restore.datasets.ct.conditioning import TAKEN, conditioned, conditioning_of
+from restore.datasets.ct.rogue_rays import rogue_rays_found
 from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
@@ -42,7 +44,7 @@ class BeamScan(AttenuationScan):
     """
 
     holds: ClassVar[str] = "projections"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center")
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center", *TAKEN)
     first_look: ClassVar[str] = "fdk"
     suspects: ClassVar[str] = (
         "truncated views, an object larger than the volume, a detector or an axis that stands elsewhere (--center "
@@ -118,6 +120,7 @@ class BeamScan(AttenuationScan):
         """Also what filtered backprojection cannot do of a helix, as a note."""
         from restore.operators.ct.helical import remarks
 
+        conditioning_of(options)
         if options.center:
             beam_about(options.center, self.geometry, self.projections, self.path)
         self._operator(options.projector)
@@ -132,6 +135,30 @@ class BeamScan(AttenuationScan):
         return XRayTransform(beam, self.grid, projector=projector, rays_per_bin=rays)
 
     def _setup(self, options: SetupOptions) -> BeamSetup:
+        return self._conditioned(options)._ready(options)
+
+    def _conditioned(self, options: SetupOptions) -> BeamScan:
+        """The scan with its projections as they are asked for; what outliers they hold is noted otherwise."""
+        steps = conditioning_of(options)
+        if steps is None or not steps.outliers:
+            for finding in (f for y in self._looked_at() for f in rogue_rays_found(y)):
+                self._note(finding.sentence)
+        lines = conditioned(self.projections, self.grid.in_plane, steps, self.path, self.notes)
+        return self if steps is None else dataclasses.replace(self, projections=lines)
+
+    def _looked_at(self) -> list[NDArray[np.floating[Any]]]:
+        """Sinograms: some slices of a fan, the middle row of a panel."""
+        lines = self.projections
+        if self.grid.in_plane:
+            return [lines[k] for k in sorted({0, len(lines) // 2, len(lines) - 1})]
+        return [np.stack([lines[k][lines.shape[1] // 2] for k in range(len(lines))])]
+
+    def _note(self, sentence: str) -> None:
+        """Once, however often the scan is made ready."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _ready(self, options: SetupOptions) -> BeamSetup:
         """The noise model, the attenuation of the HU window as intensity scale, the projector. Raises ConfigError."""
         from restore.noise import PostLogPoisson, noise_model
         from restore.scaling import CT_WINDOW_HU, Scaling
@@ -143,8 +170,7 @@ class BeamScan(AttenuationScan):
         if options.center:
             beam, sentence = beam_about(options.center, self.geometry, self.projections, self.path)
             record["det_offset_mm"] = beam.to_dict()["det_offset_mm"]
-            if sentence not in self.notes:
-                self.notes.append(sentence)
+            self._note(sentence)
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
         return BeamSetup(
             scaling=Scaling(span, "attenuation of the HU window"),

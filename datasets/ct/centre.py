@@ -38,6 +38,7 @@ _NEARLY_ALL = 0.98  # of the views: what fewer show are zingers
 _MARGIN = 4  # bins round the shadow of the object
 _REACH = 4  # whole bins, then steps, that are tried to both sides
 _STEP = 0.25  # bins
+_AIR = 1.25  # times the object's radius
 _FARTHEST = 40.0  # bins from the centre of mass
 _MIRRORED = 0.5  # bins of deviation, of views that are cut
 _SHARP = (
@@ -143,6 +144,9 @@ class _Look:
         seen = np.flatnonzero(y.any(0))
         axis = (y.shape[1] - 1) / 2 - geometry.det_offset_mm / geometry.det_spacing_mm
         radius = max(abs(float(seen[0]) - axis), abs(float(seen[-1]) - axis))
+        # Round the object the picture of a wrong centre is negative; what the detector sees of that is taken in.
+        seen_whole = min(axis, y.shape[1] - 1 - axis)
+        radius = max(radius, min(_AIR * radius, seen_whole))
         side = 2 * math.ceil(radius) + 3
         grid = np.arange(side) - (side - 1) / 2
         self._inside = grid[:, None] ** 2 + grid**2 < radius**2

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from restore.datasets.ct.mirrored_views import mirror_shift, mirrored_offset, opposite_views
 from restore.datasets.ct.plausibility import (
     Finding,
-    dead_bins,
     narrow_detector,
     noise_of,
     not_line_integrals,
@@ -26,6 +25,7 @@ from restore.datasets.ct.plausibility import (
     saturated,
     shows_an_object,
 )
+from restore.datasets.ct.rogue_rays import rogue_rays_found
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.redundancy import DISPLACED, displaced_weights, is_full_turn
 
@@ -79,7 +79,7 @@ def findings(
     if air:
         return (air,)  # what else there is to see would be misread
     found = [_cut(y, geometry), _beyond_grid(y, geometry), narrow_detector(geometry)]
-    found += [dead_bins(y), saturated(y)]
+    found += [*rogue_rays_found(y), saturated(y)]
     if whole_views(y):
         astray = _stray(y, geometry)
         found += [odd_views(y) or _uneven(y), astray or _off_axis(y, geometry)]

@@ -41,8 +41,8 @@ def line_integrals_of_counts(
 ) -> LazyStack | None:
     """`line_integrals` of the `counts` in a file of ours; None where it holds none.
 
-    `flat`, and `dark` if there is one: a frame (rows, columns), in_plane (slices, columns), or several along a first
-    axis, which are averaged. Raises InputError for frames that are missing or of another shape.
+    `flat`, and `dark` and `flat_after` if there are any: a frame (rows, columns), in_plane (slices, columns), or
+    several along a first axis, which are averaged. Raises InputError for frames that are missing or of another shape.
     """
     counts = companion(file, path, "counts", (), 3, np.float64)
     if counts is None:
@@ -54,7 +54,8 @@ def line_integrals_of_counts(
             path, "holds 'counts' without 'flat'", "store the frames without an object"
         )
     dark = _frame(file, path, "dark", panel)
-    return line_integrals(counts, flat, dark, path, in_plane, notes)
+    after = _frame(file, path, "flat_after", panel)
+    return line_integrals(counts, flat, dark, path, in_plane, notes, after)
 
 
 def line_integrals(
@@ -64,16 +65,19 @@ def line_integrals(
     path: Path,
     in_plane: bool,
     notes: list[str],
+    after: NDArray[np.float64] | None = None,
 ) -> LazyStack:
     """-log((counts - dark) / (flat - dark)), float32, made when read.
 
     counts: (views, rows, columns), in_plane (slices, views, columns). flat, dark: a frame (rows, columns), in_plane
-    (slices, columns). Pixels whose flat is not above the dark are dead and take the value of the nearest live one.
-    path: of the file that messages name. notes: grows, also while views are read. Raises InputError for too many dead
-    pixels and, while views are read, for counts brighter than the flat.
+    (slices, columns). after: a flat of after the last view; the light then goes from the one to the other in equal
+    steps from view to view. Pixels whose flat is not above the dark are dead and take the value of the nearest live
+    one. path: of the file that messages name. notes: grows, also while views are read. Raises InputError for too many
+    dead pixels and, while views are read, for counts brighter than the flat.
     """
     light = flat if dark is None else flat - dark
-    dead = ~(light > 0)
+    later = light if after is None else after if dark is None else after - dark
+    dead = ~((light > 0) & (later > 0))
     if dead.mean() > MOST_DEAD:
         raise InputError(
             path, f"'flat' is not above 'dark' in {dead.mean():.0%} of the pixels", "are the two exchanged?"
@@ -86,13 +90,19 @@ def line_integrals(
         "half a count" if air >= FEWEST_OF_AIR else f"a {1 / SMALLEST_SHARE:.0e}th of the light"
     )
 
+    taken = Floored(notes, amount, "slice" if in_plane else "view")
+    views = counts.shape[1 if in_plane else 0]
+
+    def light_of(index: int) -> NDArray[np.float64]:
+        at, when = (index, np.arange(views)[:, None]) if in_plane else (slice(None), index)
+        return light[at] + when / max(views - 1, 1) * (later - light)[at]
+
     def load(index: int) -> NDArray[Any]:
         at = index if in_plane else slice(None)
         none = np.zeros(()) if dark is None else dark[at]
         seen = counts.load(index) - none
-        if (seen < least)[..., ~dead[at]].any():
-            _once(notes, f"rays with less than {amount} above the dark are taken as {amount}")
-        lines = -np.log(np.maximum(seen, least) / np.where(dead[at], 1.0, light[at]))
+        taken.count(index, int((seen < least)[..., ~dead[at]].sum()))
+        lines = -np.log(np.maximum(seen, least) / np.where(dead[at], 1.0, light_of(index)))
         lines = lines[..., *_nearest(dead[at])] if dead[at].any() else lines
         if np.median(lines) < _BRIGHTER:
             raise InputError(
@@ -136,6 +146,40 @@ def _nearest(dead: NDArray[np.bool_]) -> NDArray[np.intp]:
     return found
 
 
-def _once(notes: list[str], sentence: str) -> None:
-    if sentence not in notes:
-        notes.append(sentence)
+class Floored:
+    """Rays that show too little light, counted in one note while slices or views are read."""
+
+    def __init__(self, notes: list[str], amount: str, part: str) -> None:
+        self._notes, self._amount, self._part = notes, amount, part
+        self._counts: dict[int, int] = {}
+        self._said = ""
+
+    def count(self, index: int, rays: int) -> None:
+        """`rays` of the slice or view `index` are taken as the least amount."""
+        if not rays or index in self._counts:
+            return
+        self._counts[index] = rays
+        said = (
+            f"{sum(self._counts.values())} ray(s) in {len(self._counts)} {self._part}(s) have less than {self._amount} "
+            f"above the dark and are taken as {self._amount}"
+        )
+        if self._said in self._notes:
+            self._notes[self._notes.index(self._said)] = said
+        else:
+            self._notes.append(said)
+        self._said = said
+
+
+def photons_of_air(noise_std: float | None, notes: list[str]) -> float | None:
+    """How many photons a ray through air is, by the noise of its line integral: 1/std^2.
+
+    The counts of a detector are in units of its own. With it rays are weighted by what comes through, exp(-y), as the
+    law of Beer and Lambert has it (`noise.PostLogPoisson`): one level for all would trust thick parts far too much.
+    """
+    if noise_std is None:
+        return None
+    photons = noise_std**-2
+    notes.append(
+        f"{photons:.3g} photons a ray, by the noise of air: rays are weighted by what comes through"
+    )
+    return photons

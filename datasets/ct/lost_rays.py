@@ -18,18 +18,22 @@ MOST_OF_A_VIEW = 0.25
 
 
 def bridged(
-    values: NDArray[Any], bad: NDArray[np.bool_], path: Path, index: int
+    values: NDArray[Any],
+    bad: NDArray[np.bool_],
+    path: Path,
+    index: int,
+    names: tuple[str, str] = ("slice", "view"),
 ) -> tuple[NDArray[Any], str]:
     """The slice with straight lines across its lost rays, and what was done, for a note.
 
-    values, bad: (views, detectors). Raises InputError for a view that lost more than a quarter of its rays.
+    values, bad: (views, detectors), or whatever else `names` calls the stack's items and their first axis. Raises
+    InputError for a view that lost more than a quarter of its rays.
     """
     lost = np.flatnonzero(bad.mean(axis=1) > MOST_OF_A_VIEW)
     if lost.size:
-        names = ", ".join(map(str, lost[:8])) + ", ..." * (lost.size > 8)
-        what = (
-            f"slice {index}: {lost.size} view(s) lost more than a quarter of their rays ({names})"
-        )
+        which = ", ".join(map(str, lost[:8])) + ", ..." * (lost.size > 8)
+        item, part = names
+        what = f"{item} {index}: {lost.size} {part}(s) lost more than a quarter of their rays ({which})"
         raise InputError(path, what, "leave these views and their angles out of the file")
     mended, bins = values.copy(), np.arange(values.shape[1])
     for view in np.flatnonzero(bad.any(axis=1)):

@@ -13,9 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.content import Content
+from restore.datasets.ct.counts import line_integrals_of_counts, photons_of_air
 from restore.datasets.ct.lost_rays import bridged
 from restore.datasets.ct.scan import CTScan
-from restore.datasets.ct.stored_values import NAMES, read_stored
+from restore.datasets.ct.stored_values import NAMES, geometry_kind, read_stored
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
@@ -37,14 +39,15 @@ GEOMETRY = ("det_spacing_mm", "shape", "pixel_mm", "det_offset_mm")
 def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
     """Open a CT measurement file; slices are read when asked for.
 
-    Needs `sinogram` (slices, views, detectors) and the group `geometry`; the rest is optional. The
-    noise of an air ray comes from `noise_std`, from the photons, or from the ends of the detector.
-    repair as in `scan.open_scan`. Raises NotFoundError, InputError.
+    Needs `sinogram` (slices, views, detectors), or `counts` of that shape with `flat` (`counts`), and the group
+    `geometry`; the rest is optional. The noise of an air ray comes from `noise_std`, from the photons, or from the ends
+    of the detector. repair as in `scan.open_scan`. Raises NotFoundError, InputError.
     """
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
-        shape = _sinogram_shape(file, path)
+        counted = line_integrals_of_counts(file, path, True, notes)
+        shape = _sinogram_shape(file, path, counted)
         geometry = _read_geometry(file, path, shape)
         lead = (shape[0], *geometry.shape)
         reference = companion(file, path, "reference_hu", lead, 3, np.float32)
@@ -52,11 +55,12 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
         stored = read_stored(file, path)
 
     def load(index: int) -> NDArray[Any]:
-        values = read_slice(path, "sinogram", index, np.float32)
-        return checked_slice(values, path, index, repair, notes, bridged)
+        lines = counted.load(index) if counted else read_slice(path, "sinogram", index, np.float32)
+        return checked_slice(lines, path, index, repair, notes, bridged)
 
     sinogram = LazyStack(shape, load)
     noise, mu_water = stored.completed(lambda: sinogram[shape[0] // 2], notes)
+    photons = stored.photons or (photons_of_air(noise, notes) if counted else None)
     notes.extend(record.notes)
     return CTScan(
         path=path,
@@ -64,7 +68,7 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
         geometry=geometry,
         mu_water=mu_water,
         slice_indices=record.slice_indices,
-        photons=stored.photons,
+        photons=photons,
         noise_std=noise,
         affine=record.affine,
         reference=reference,
@@ -96,8 +100,13 @@ def write_ct_measurement(scan: CTScan, path: str | Path) -> None:
         write_record(file, scan)
 
 
-def _sinogram_shape(file: h5py.File, path: Path) -> tuple[int, int, int]:
+def _sinogram_shape(file: h5py.File, path: Path, counted: LazyStack | None) -> tuple[int, int, int]:
     sinogram = find_dataset(file, "sinogram")
+    if counted is not None:
+        if sinogram is not None:
+            raise InputError(path, "holds 'sinogram' and 'counts'", "leave one of them out")
+        slices, views, detectors = counted.shape
+        return slices, views, detectors
     if sinogram is None:
         raise InputError(path, f"no data set 'sinogram'; the file holds {names(file)}")
     if sinogram.ndim != 3 or 0 in sinogram.shape or sinogram.dtype.kind not in "fiu":
@@ -134,12 +143,19 @@ def _read_geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> Paral
         raise InputError(path, f"unusable geometry: {error}", "see docs/scan-files.md") from error
 
 
+def _claims(content: Content) -> bool:
+    found = root_names(content)
+    if "counts" not in found or "geometry" not in found:
+        return "sinogram" in found
+    return geometry_kind(content.path) == "parallel"
+
+
 FORMAT = Format(
     name="CT measurement HDF5",
     holds="scan",
     files=".h5",
-    ways="parallel-beam sinogram in and out (docs/scan-files.md)",
-    claims=lambda content: "sinogram" in root_names(content),
+    ways="parallel-beam sinogram in and out, counts with flat and dark in (docs/scan-files.md)",
+    claims=_claims,
     open=read_ct_measurement,
     options=("repair",),
     called="a CT measurement",

@@ -100,16 +100,16 @@ def odd_views(y: Sinogram) -> Finding | None:
         return None
     return Finding(
         "odd views",
-        f"view(s) {_named(odd)} of {len(sums)} differ in their sums from the others by up to "
+        f"view(s) {named(odd)} of {len(sums)} differ in their sums from the others by up to "
         f"{100 * float(away[odd].max()) / middle:.0f} %: flat fields, dark fields or lost views among them? take them "
         "out together with their angles",
     )
 
 
-def dead_bins(y: Sinogram) -> Finding | None:
-    """Bins that lie beside their neighbours in nearly all views: rings of the picture."""
+def odd_bins(y: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Bins that lie beside their neighbours in nearly all views, (views, n_det); none of few views or bins."""
     if y.shape[0] < 10 or y.shape[1] < 4 * _EDGE:
-        return None
+        return np.zeros(0, np.intp)
     around = np.stack([y[:, :-4], y[:, 1:-3], y[:, 3:-1], y[:, 4:]])
     inner = y[:, 2:-2]
     below, above = around.min(0) - inner, inner - around.max(0)
@@ -118,14 +118,7 @@ def dead_bins(y: Sinogram) -> Finding | None:
     odd = np.zeros(inner.shape[1], bool)
     for outside in (below, above):
         odd |= ((outside > 0).mean(0) >= _DEAD_VIEWS) & (outside.mean(0) > limit)
-    bins = np.flatnonzero(odd) + 2
-    if not bins.size:
-        return None
-    return Finding(
-        "dead bins",
-        f"detector bin(s) {_named(bins)} read otherwise than their neighbours in nearly all views (dead, hot or badly "
-        "calibrated): they make rings; store NaN there, and --repair zero bridges them",
-    )
+    return np.flatnonzero(odd) + 2
 
 
 def saturated(y: Sinogram) -> Finding | None:
@@ -214,6 +207,7 @@ def _intensities(y: Sinogram) -> Finding | None:
     )
 
 
-def _named(numbers: NDArray[np.intp]) -> str:
+def named(numbers: NDArray[np.intp]) -> str:
+    """The first few of them, in words."""
     told = ", ".join(map(str, numbers[:_MOST_NAMED]))
     return told + ", ..." * (len(numbers) > _MOST_NAMED)

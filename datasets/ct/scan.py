@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from restore.datasets.ct.attenuation import AttenuationScan
 from restore.datasets.ct.centre import told_centre
 from restore.datasets.ct.centre_choice import AUTO, centred, evenly_spaced
+from restore.datasets.ct.conditioning import TAKEN, conditioned, conditioning_of
 from restore.datasets.ct.consistency import Finding, findings, unseen
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
 from restore.datasets.ct.plausibility import narrow_detector
@@ -49,7 +50,7 @@ class CTScan(AttenuationScan):
     """
 
     holds: ClassVar[str] = "a sinogram"
-    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center")
+    takes: ClassVar[tuple[str, ...]] = ("noise_std", "projector", "center", *TAKEN)
     first_look: ClassVar[str] = "fbp"
     suspects: ClassVar[str] = (
         "truncated views, an object larger than the image grid, a wrong centre of rotation (--center auto), angles in "
@@ -120,6 +121,17 @@ class CTScan(AttenuationScan):
         return self._in_units(inside)
 
     def _setup(self, options: SetupOptions) -> CTSetup:
+        return self._conditioned(options)._ready(options)
+
+    def _check(self, options: SetupOptions) -> None:
+        self._conditioned(options)._look(options)
+
+    def _conditioned(self, options: SetupOptions) -> CTScan:
+        steps = conditioning_of(options)
+        lines = conditioned(self.sinogram, True, steps, self.path, self.notes)
+        return self if steps is None else dataclasses.replace(self, sinogram=lines)
+
+    def _ready(self, options: SetupOptions) -> CTSetup:
         """The noise model, the attenuation of the HU window as intensity scale, and a geometry that the data fit.
 
         Raises InputError for data that contradict their geometry (angles in degrees, exchanged axes), ConfigError
@@ -145,7 +157,7 @@ class CTScan(AttenuationScan):
             scan=self, operator=operator, room=room if level else None,
         )  # fmt: skip
 
-    def _check(self, options: SetupOptions) -> None:
+    def _look(self, options: SetupOptions) -> None:
         """Data that contradict their geometry, and a projector that cannot do this scan, from three slices."""
         from restore.operators.ct.parallel_beam import ParallelBeamCT
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import assumed_water
 from restore.datasets.ct.noise_estimation import sinogram_noise_std
-from restore.datasets.hdf5_guard import attribute
+from restore.datasets.hdf5_guard import attribute, find_group, open_hdf5
 from restore.errors import InputError
 from restore.operators.ct.geometry import MU_WATER_PER_MM
 
@@ -50,6 +50,14 @@ class Stored(NamedTuple):
 def read_stored(file: h5py.File, path: Path) -> Stored:
     """The attributes of the open file. Raises InputError for one that is no positive number."""
     return Stored(*(_positive(file, path, name) for name in NAMES))
+
+
+def geometry_kind(path: Path) -> str | None:
+    """The word in the attribute `kind` of the group `geometry`, None where there is none."""
+    with open_hdf5(path) as file:
+        group = find_group(file, "geometry")
+        kind = None if group is None else attribute(group, "kind")
+    return kind if isinstance(kind, str) else None
 
 
 def _positive(file: h5py.File, path: Path, name: str) -> float | None:

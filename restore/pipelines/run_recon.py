@@ -130,7 +130,8 @@ class ReconJob:
         options = dataclasses.asdict(self.options)
         del options["trace"]  # looks on, changes nothing
         # As the records that know of no other; `_work` tells devices apart.
-        for name, default in (("precision", "auto"), ("coils_virtual", ""), ("maps_sets", 1)):
+        later = ("coils_virtual", "outliers", "rings", "beam_hardening")
+        for name, default in (("precision", "auto"), ("maps_sets", 1), *((name, "") for name in later)):
             if options[name] == default:
                 del options[name]
         record = {
@@ -464,7 +465,8 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "axes": job.axes, "projector": options.projector,
-            "center": options.center, "detector-pixel": job.detector_pixel, "grid": job.grid,
+            "center": options.center, "outliers": options.outliers, "rings": options.rings,
+            "beam-hardening": options.beam_hardening, "detector-pixel": job.detector_pixel, "grid": job.grid,
             "units": job.units, "mu-water": job.mu_water, "device": str(device), "precision": precision,
             **job.like_which, "adapt": FIT if job.adapt == FIT else "",
         },

@@ -61,6 +61,9 @@ OPTIONAL = {
         "units",
         "mu-water",
         "center",
+        "outliers",
+        "rings",
+        "beam-hardening",
     },
     "image": {"mask", "noise", "calibration"},
 }
