@@ -7,10 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.open import open_scan
+from restore.datasets.scan import SetupOptions
 from restore.errors import InputError
 from restore.noise import PostLogPoisson
 
@@ -121,3 +123,24 @@ def test_lost_rays_of_a_fan_are_named_or_bridged(repair: str, tmp_path: Path):
     scan = open_scan(path, repair=repair)
     np.testing.assert_allclose(lines_of(scan)[1, 7], y[1, 6], atol=2e-3)  # the disc bends by that
     assert any("bridged" in note for note in scan.notes)
+
+
+def test_a_fan_and_a_parallel_beam_are_centred_and_mended_when_they_are_made_ready(tmp_path: Path):
+    """The same options for both readers; what was done stands in the notes and in the record of the set-up."""
+    y, _ = detected()
+    spoilt = np.roll(y, 3, axis=2)  # the axis three bins to the right
+    spoilt[:, 10:12, 30] += 2.0
+    spoilt[:, 20, 40] -= 0.7
+    spoilt[:, :, 25] = 0.1
+    asked = SetupOptions(center="auto", outliers="bridge", rings="sorting", beam_hardening="1,0.01")
+    for kind, name in (("parallel", "sinogram"), ("fan", "projections")):
+        scan = open_scan(written(tmp_path / f"{kind}.h5", {name: spoilt}, kind))
+        scan.setup(SetupOptions())
+        assert any("bin(s) 25 read otherwise" in note for note in scan.notes)
+        setup = scan.setup(asked)
+        assert setup.record["det_offset_mm"] == pytest.approx(-3.0, abs=0.25)
+        said = " ".join(scan.notes)
+        assert "centre of rotation found by" in said
+        assert "1 odd bin(s) bridged" in said
+        assert "zinger(s) bridged" in said
+        assert setup.problem(range(1), torch.device("cpu")).y.max() < 2.4 + 0.01 * 2.4**2
