@@ -1,8 +1,8 @@
 """Where the axis of rotation of a parallel scan is seen on the detector, as its data tell.
 
-Called where a scan is made ready with `--center auto`; numbers in, numbers out, touches no file. Three ways, by what
-the angles allow: opposite views by phase correlation, the sharpness of the picture over half a turn, else the centres
-of mass.
+Called where a scan is made ready with `--center auto`; numbers in, numbers out, touches no file. By what
+the angles allow: opposite views by phase correlation, over half a turn its seam or the sharpness of the picture, else
+the centres of mass.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from restore.datasets.ct.mirrored_views import (
     phase_shift,
 )
 from restore.datasets.ct.plausibility import noise_of, shows_an_object
+from restore.datasets.ct.seam import seam_of
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.redundancy import is_full_turn
 
@@ -41,19 +42,23 @@ _STEP = 0.25  # bins
 _AIR = 1.25  # times the object's radius
 _FARTHEST = 40.0  # bins from the centre of mass
 _MIRRORED = 0.5  # bins of deviation, of views that are cut
-_SHARP = (
-    0.1  # bins at least: discs in closed form are found 0.06 to 0.13 off, by 30 and by 90 views
-)
+_SHARP = 0.1  # bins of deviation at least: discs in closed form are found up to 0.06 off
+_EVENLY = 1.01  # largest of the smallest step between views
+_STEP_LEFT, _NO_STEP = (
+    0.8,
+    0.3,
+)  # steps to half a turn by the angles, and by the views, which tell discs 0.7 for 1
 
 
 def told_centre(sinogram: Sinogram, geometry: ParallelBeam) -> Told:
     """The detector offset at which the rotation axis lies where a slice says, (views, n_det) line integrals.
 
     `dataclasses.replace(geometry, det_offset_mm=...)` with it is the corrected geometry. Opposite views are taken where
-    there are any (`phase_shift`; cut ones by `mirror_shift`, to half a bin); over half a turn without them that of the
-    picture with the least negative part (Donath et al., "Automated determination of the center of rotation in
-    tomography data", J. Opt. Soc. Am. A 23, 2006). Over less, streaks pull the sharpest picture a bin and more away,
-    and over a full turn it is not needed: there the sinusoid of the centres of mass tells.
+    there are any (`phase_shift`; cut ones by `mirror_shift`, to half a bin); over half a turn without them where its
+    two ends meet (`seam_of`), of few views or much noise that of the picture with the least negative part (Donath et
+    al., "Automated determination of the center of rotation in tomography data", J. Opt. Soc. Am. A 23, 2006). Over
+    less, streaks pull the sharpest picture a bin and more away, and over a full turn it is not needed: there the
+    sinusoid of the centres of mass tells.
     """
     y = np.asarray(sinogram, np.float64)
     if not shows_an_object(y):
@@ -71,11 +76,34 @@ def told_centre(sinogram: Sinogram, geometry: ParallelBeam) -> Told:
         return Told(offset, deviation, f"{len(pairs)} pair(s) of opposite views")
     if geometry.views < _FEWEST_VIEWS:
         return NOT_TOLD
+    seam = _seam(shadow, geometry)
+    if seam is not None:
+        return seam
     mass = moments(shadow, geometry)
     first = geometry.det_offset_mm - mass.offset_mm
     if _sees_all_sides(geometry) and not is_full_turn(geometry.angles):
         return _sharpest(shadow, dataclasses.replace(geometry, det_offset_mm=first))
     return Told(first, mass.deviation_mm, "the centres of mass")
+
+
+def _seam(shadow: Sinogram, geometry: ParallelBeam) -> Told | None:
+    """By `seam_of`, where the views are evenly spaced over half a turn and tell it."""
+    angles = np.asarray(geometry.angles)
+    order = np.argsort(angles)
+    steps = np.diff(angles[order])
+    left = math.pi - float(np.ptp(angles))
+    if not (len(steps) and steps.max() < _EVENLY * steps.min() and abs(left) < 2 * steps.max()):
+        return None
+    found = seam_of(shadow[order])
+    if found is None:
+        return None
+    way = "the seam of the half turn"
+    if left > _STEP_LEFT * steps[0] and abs(found.steps) < _NO_STEP:
+        way += (
+            f" (the last view mirrors the first, though the angles end {math.degrees(left):.3g} degrees short of half "
+            "a turn: were they computed without their end, for k * 180 / (n - 1)?)"
+        )
+    return Told(found.offset_bins * geometry.det_spacing_mm, _SHARP * geometry.det_spacing_mm, way)
 
 
 def _sees_all_sides(geometry: ParallelBeam) -> bool:

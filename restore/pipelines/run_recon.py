@@ -131,7 +131,11 @@ class ReconJob:
         del options["trace"]  # looks on, changes nothing
         # As the records that know of no other; `_work` tells devices apart.
         later = ("coils_virtual", "outliers", "rings", "beam_hardening")
-        for name, default in (("precision", "auto"), ("maps_sets", 1), *((name, "") for name in later)):
+        for name, default in (
+            ("precision", "auto"),
+            ("maps_sets", 1),
+            *((name, "") for name in later),
+        ):
             if options[name] == default:
                 del options[name]
         record = {

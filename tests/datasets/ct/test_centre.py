@@ -29,13 +29,13 @@ QUARTER = 0.25
 TOOTH = Path(__file__).resolve().parents[4] / "shared" / "data" / "ct" / "tooth.h5"
 
 
-def lines(theta: np.ndarray, s: np.ndarray) -> np.ndarray:
+def lines(theta: np.ndarray, s: np.ndarray, noise: float = NOISE) -> np.ndarray:
     """Line integrals along rays at angle theta that pass the axis at s, with noise."""
     y = np.zeros(np.broadcast_shapes(theta.shape, s.shape))
     for x0, y0, radius, mu in BODY:
         away = s - x0 * np.cos(theta) - y0 * np.sin(theta)
         y += 2 * mu * np.sqrt(np.clip(radius**2 - away**2, 0, None))
-    return y + NOISE * np.random.default_rng(5).standard_normal(y.shape)
+    return y + noise * np.random.default_rng(5).standard_normal(y.shape)
 
 
 def angles(views: int, arc: float) -> np.ndarray:
@@ -67,6 +67,19 @@ def test_the_axis_of_parallel_rays_is_found_to_a_quarter_of_a_bin(views, arc, wa
     assert way in told.way
     assert told.offset_mm == pytest.approx(-4.3, abs=QUARTER)
     assert told.deviation_mm < QUARTER
+
+
+@pytest.mark.parametrize(("last", "noted"), [(180.0 - 180 / 120, False), (180.0, True)])
+def test_views_that_end_on_half_a_turn_are_known_whatever_their_angles_say(
+    last: float, noted: bool
+):
+    """120 views up to `last`, in a file that says that they end a step short of 180 degrees."""
+    t = np.radians(np.linspace(0.0, last, 120))
+    body = lines(t[:, None], np.arange(112) - 55.5 - 4.3, noise=0.002)
+    told = told_centre(body, ParallelBeam(angles(120, 180.0), 112, 1.0, (96, 96)))
+    assert told.way.startswith("the seam of the half turn")
+    assert ("the last view mirrors the first" in told.way) == noted
+    assert told.offset_mm == pytest.approx(-4.3, abs=QUARTER)
 
 
 def test_wide_sinograms_are_looked_at_with_bins_taken_together(monkeypatch):
@@ -155,9 +168,9 @@ def test_free_vectors_and_other_words_are_refused():
 )
 @pytest.mark.parametrize("last_deg", [180.0, 180.0 * 180 / 181])
 def test_the_tooth_turns_about_bin_295_6(last_deg: float):
-    """View 180 mirrors view 0 at 295.59, as the lags of views beside them say; the file's angles leave 180 out.
+    """View 180 mirrors view 0 at 295.59; the file's angles leave 180 out, and by them no views are opposite.
 
-    By them no views are opposite, and the sharpest picture lies at 295.8.
+    The lags of views beside the two say the same; the sharpest picture by the file's angles lies at 295.9.
     """
     with h5py.File(TOOTH) as file:
         group = file["exchange"]
