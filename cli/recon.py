@@ -215,9 +215,8 @@ def command(
     _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
-        "remove_phase": not keep_phase,
-        "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report, "projector": projector,
-        "center": center, "outliers": outliers, "rings": rings, "precision": precision,
+        "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report,
+        "projector": projector, "center": center, "outliers": outliers, "rings": rings, "precision": precision,
         "beam_hardening": read_coefficients(beam_hardening),
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
