@@ -177,7 +177,7 @@ def _claims(content: Content) -> bool:
     found = root_names(content)
     if "geometry" not in found or "sinogram" in found or not {"projections", "counts"} & found:
         return False
-    return "projections" in found or geometry_kind(content.path) != "parallel"
+    return "projections" in found or geometry_kind(content.path) not in (None, "parallel")
 
 
 FORMAT = Format(

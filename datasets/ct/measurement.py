@@ -147,7 +147,7 @@ def _claims(content: Content) -> bool:
     found = root_names(content)
     if "counts" not in found or "geometry" not in found:
         return "sinogram" in found
-    return geometry_kind(content.path) == "parallel"
+    return geometry_kind(content.path) in (None, "parallel")
 
 
 FORMAT = Format(

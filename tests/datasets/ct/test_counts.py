@@ -111,6 +111,17 @@ def test_counts_beside_a_sinogram_and_counts_without_flats_are_refused(tmp_path:
         open_scan(written(tmp_path / "b.h5", {"counts": parts["counts"]}))
 
 
+def test_a_kind_may_be_bytes_or_left_out_of_a_parallel_beam(tmp_path: Path):
+    _, parts = detected()
+    for kind in (b"parallel", None):
+        path = written(tmp_path / f"{kind}.h5", parts)
+        with h5py.File(path, "a") as file:
+            del file["geometry"].attrs["kind"]
+            if kind:
+                file["geometry"].attrs["kind"] = kind
+        assert isinstance(open_scan(path), CTScan)
+
+
 @pytest.mark.parametrize("repair", ["", "zero"])
 def test_lost_rays_of_a_fan_are_named_or_bridged(repair: str, tmp_path: Path):
     y, _ = detected()
