@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
-from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.encoded import EncodedScan, EncodedSetup
 from restore.datasets.mri.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
+from restore.datasets.mri.partial_fourier import note_partial
+from restore.datasets.scan import SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError
 
@@ -148,14 +150,20 @@ class CartesianVolumeScan(EncodedScan):
         level = float(np.sqrt(np.mean(std_by_median(parts, axis=1) ** 2)))
         return level if np.isfinite(level) and level > 0 else None
 
-    def _whitening(self, level: float | None) -> Whitening | None:
-        """By the noise scan, else by what partitions show of air."""
+    def _setup(self, options: SetupOptions) -> EncodedSetup:
+        """As of every `EncodedScan`, after a look at what the partitions and the mask show by themselves."""
         from restore.datasets.mri.artefacts import faults_of
-        from restore.datasets.mri.channels import whitening_of
 
         for d in range(len(self.partitions)):
             for fault in faults_of(self.partitions[d], self.sampled[d]):
                 self.note(f"partition {d}: {fault}")
+        note_partial(self.sampled, self.notes, phase_known=options.remove_phase)
+        return super()._setup(options)
+
+    def _whitening(self, level: float | None) -> Whitening | None:
+        """By the noise scan, else by what partitions show of air."""
+        from restore.datasets.mri.channels import whitening_of
+
         return whitening_of(
             self.partitions, self.sampled, self.noise_scan, level, self.path, self.notes
         )

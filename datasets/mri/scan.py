@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
+from restore.datasets.mri.partial_fourier import note_partial
 from restore.datasets.mri.reception import Reception
 from restore.datasets.mri.sampling import slice_mask
 from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
@@ -167,6 +168,8 @@ class MRIScan(Scan):
             note_exchanged(self.kspace, regions[0], self.notes)
         reception = self._reception(regions, whitening, options.coils_virtual)
         estimates = self._estimates(reception, level) if joint else ()
+        sampled = np.broadcast_to(slice_mask(self.mask, middle), self.shape[-2:])
+        note_partial(sampled, self.notes, phase_known=options.remove_phase and region is not None)
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         if maps is None and not joint:
