@@ -78,8 +78,12 @@ def test_a_pair_is_not_written_over_its_own_input(pair: Path, verb):
     "sampling",
     [
         ("--acceleration", 2, "--center-fraction", 0.3),
-        ("--encoding", "3d", "--acceleration", 2, "--center-fraction", 0.5),
-        ("--trajectory", "radial:40"),
+        # The readers and writers of these are held by quicker tests.
+        pytest.param(
+            ("--encoding", "3d", "--acceleration", 2, "--center-fraction", 0.5),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("--trajectory", "radial:40"), marks=pytest.mark.slow),
     ],
 )
 def test_simulated_scans_as_other_programs_have_them(
