@@ -98,7 +98,7 @@ def _of_bart(path: Path, whole: bool, notes: list[str]) -> NDArray[Any]:
     if sets > 1:
         notes.append(
             f"{path.name} holds {sets} sets of coil maps: the first is used, which is right where the field of view "
-            "holds the whole object"
+            "holds the whole object (else: --maps espirit --maps-sets 2)"
         )
     first = np.moveaxis(values, (SLICES, COILS, 2), (0, 1, 2))[..., 0]
     first = first.reshape(*first.shape[:5], -1)[..., 0]
