@@ -22,8 +22,9 @@ from restore.linalg.conjugate_gradients import LinearMap
 FLOOR = 0.02
 """Share of the largest value below which the spectrum counts as this share.
 
-Of few views it vanishes between the lines that they measure, where the map itself, being no convolution, does not; 0.01
-to 0.02 took fewest steps on cones of 30 views, 0 more than no preconditioner.
+Of few views it vanishes between the lines that they measure, where the map itself, being no convolution, does not. Of
+what was tried on cones of 30 views it took fewest steps (benchmarks/ACQUISITIONS.md); without a floor there were more
+than without a preconditioner.
 """
 
 

@@ -27,9 +27,10 @@ SETTINGS = {
     "reddiff": {"n_steps": 60},
     "diffusionmbir": {"n_steps": 6},
 }
-COPIES = 40
-"""Volumes that a run may hold besides the scan: images, noise, the splitting of TV, CG's five vectors, spectra and the
-padded copies of the projector; 22 to 31 seen."""
+COPIES = 70
+"""Volumes that a run may hold at its peak besides the scan: images, noise, the splitting of TV, CG's vectors, spectra,
+double precision inside the prior and the padded copies of the projector; 30 (dds, diffpir), 35 (diffusionmbir) and 44
+(split) seen, reddiff not yet."""
 
 
 def object_of() -> torch.Tensor:

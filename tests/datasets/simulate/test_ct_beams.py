@@ -105,7 +105,7 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert isinstance(scan, BeamScan)
     np.testing.assert_array_equal(scan.image_of(3), head.data[3])
     inside = head.data > -500
-    for name in ("fdk", "sirt", "dds"):
+    for name in ("fdk", "sirt", "dds", "helix"):
         image = nibabel.load(tmp_path / f"{name}.nii.gz")
         np.testing.assert_allclose(image.affine, head.affine, atol=1e-4)  # float32 in the header
         found = np.transpose(image.get_fdata(), (2, 1, 0))[2:4]
