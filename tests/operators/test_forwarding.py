@@ -53,7 +53,7 @@ def test_kinds_tasks_and_abilities(generator):
         small: ("image", "superres", {"linear", "svd", "interpolates"}),
         Clipping(SHAPE): ("image", "declip", set()),
         BeerLambert(scan(), 1e4): ("ct", "counts", set()),
-        scan(): ("ct", "", {"linear", "svd", "backprojects"}),
+        scan(): ("ct", "", {"linear", "svd", "backprojects", "subsets"}),
         mri(g): ("mri", "", {"linear", "svd"}),
     }
     for operator, (kind, task, abilities) in table.items():
