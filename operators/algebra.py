@@ -149,9 +149,9 @@ class BlockDiagonal(Several):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """What all blocks can do."""
+        """What all blocks can do, but to be cut into views, which lead each block's measurement alone."""
         common = functools.reduce(frozenset.__and__, (op.abilities for op in self.operators))
-        return common | super().abilities
+        return common - {"subsets"} | super().abilities
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """That of the first block of the kind, from its own measurement; from all images where they are complex."""

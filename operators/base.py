@@ -188,7 +188,7 @@ class Scale(LinearOperator):
     @property
     def abilities(self) -> frozenset[str]:
         """Those of the scaled operator but for those that say what a sample is."""
-        kept = {"interpolates", "backprojects", "convolves"} if self.factor else set()
+        kept = {"interpolates", "backprojects", "convolves", "subsets"} if self.factor else set()
         return super().abilities | (self.operator.abilities & kept)
 
     def unit_scale(self, y: Tensor) -> Scaling:
@@ -210,6 +210,10 @@ class Scale(LinearOperator):
     def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """The operator's own measurement, backprojected. Raises ConfigError."""
         return self.operator.backproject(y / self.factor, filter)
+
+    def subset(self, which: slice) -> LinearOperator:
+        """The operator's own views, multiplied. Raises ConfigError."""
+        return self.operator.subset(which) * self.factor
 
     def norm(self) -> float:
         """|factor| times that of the operator."""
@@ -393,6 +397,10 @@ class Compose(LinearOperator):
         if self.bare is None:
             return super().backproject(y, filter)
         return self.bare.backproject(y, filter)
+
+    def subset(self, which: slice) -> LinearOperator:
+        """As the only factor that is no identity. Raises ConfigError."""
+        return super().subset(which) if self.bare is None else self.bare.subset(which)
 
     def proximal_point(self, y: Tensor, precision: float) -> ProximalPoint | None:
         """As the only factor that is no identity."""

@@ -92,7 +92,9 @@ def test_combinations_of_a_ct_scan_are_one(generator):
         assert combined.unit_scale(y) == wanted, name
         torch.testing.assert_close(combined.picture(y), A.pinv(A(x)), msg=name)
         torch.testing.assert_close(combined.backproject(y, "hann"), A.backproject(A(x), "hann"))
+        torch.testing.assert_close(combined.subset(slice(1, None, 2))(x), y[1::2], msg=name)
     stack, sides = Stack((A, A)), BlockDiagonal((A, A))
+    assert "subsets" not in stack.abilities | sides.abilities
     for combined, y in ((stack, stack(x)), (sides, sides(torch.stack([x, x]))), (A + A, A(x))):
         assert combined.kind == "ct"
         assert combined.unit_scale(y) == wanted
