@@ -12,7 +12,7 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -47,10 +47,6 @@ __all__ = [
 class LinearOperator(LinearContract):
     """A linear map x -> A x with its arithmetic; abstract. What to write: see `LinearContract` and `Operator`."""
 
-    def subset(self, which: slice) -> LinearOperator:
-        """The operator of some of its views, with the ability "subsets". Raises ConfigError."""
-        raise self._cannot("subsets")
-
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator of its own; A.H.H is A."""
@@ -61,13 +57,11 @@ class LinearOperator(LinearContract):
         other = _operand(self, "@", other)
         product = Compose(self, other)
         bare = product.bare
-        same = bare is not None and bare._number == product._number
-        return bare if bare is not None and same else product
+        return product if bare is None or bare._number != product._number else bare
 
     def __mul__(self, factor: complex) -> LinearOperator:
         """(a A)(x) = a A(x), for a number a."""
-        number = _factor(self, factor)
-        return Scale(self, number)
+        return Scale(self, _factor(self, factor))
 
     __rmul__ = __mul__
     __array_ufunc__ = None  # so that a numpy number leaves `number * A` to `__rmul__`
@@ -101,9 +95,8 @@ def _operand(left: LinearOperator, sign: str, right: object) -> LinearOperator:
         why = "apply an operator to a tensor by calling it: A(x)"
     else:
         why = "a number multiplies an operator by *"
-    raise ConfigError(
-        f"{left} {sign} {type(right).__name__}: expected a linear operator on the right; {why}"
-    )
+    what = f"{left} {sign} {type(right).__name__}"
+    raise ConfigError(f"{what}: expected a linear operator on the right; {why}")
 
 
 def _factor(operator: LinearOperator, factor: object) -> float | complex:
@@ -211,7 +204,7 @@ class Scale(LinearOperator):
         """The operator's own measurement, backprojected. Raises ConfigError."""
         return self.operator.backproject(y / self.factor, filter)
 
-    def subset(self, which: slice) -> LinearOperator:
+    def subset(self, which: slice) -> Any:
         """The operator's own views, multiplied. Raises ConfigError."""
         return self.operator.subset(which) * self.factor
 
@@ -394,11 +387,10 @@ class Compose(LinearOperator):
 
     def backproject(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """As the only factor that is no identity. Raises ConfigError."""
-        if self.bare is None:
-            return super().backproject(y, filter)
-        return self.bare.backproject(y, filter)
+        bare = self.bare
+        return super().backproject(y, filter) if bare is None else bare.backproject(y, filter)
 
-    def subset(self, which: slice) -> LinearOperator:
+    def subset(self, which: slice) -> Any:
         """As the only factor that is no identity. Raises ConfigError."""
         return super().subset(which) if self.bare is None else self.bare.subset(which)
 

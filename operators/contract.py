@@ -172,6 +172,10 @@ class Operator(ABC):
         """Filtered backprojection of y, with the ability "backprojects". Raises ConfigError."""
         raise self._cannot("backprojects")
 
+    def subset(self, which: slice) -> Any:
+        """The operator of some of its views, with the ability "subsets". Raises ConfigError."""
+        raise self._cannot("subsets")
+
     @property
     def dtype(self) -> torch.dtype:
         """Real precision: of the first stored tensor, else the highest of the operators inside, else float32."""
