@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/tooth.py tooth.h5 [--out tooth.png] [--table TOOTH.md]
 
 tooth.h5 is TomoPy's example (DXchange). TomoPy has no wheel, so FBP of all views stands where its gridrec would. The
-centre of rotation is found (`--center auto`), two zingers are bridged, rings are taken out. No reference exists. Two
+centre of rotation is found (`--center auto`), zingers are bridged, stripes taken out. No reference exists. Two
 numbers are given, in the circle that holds the tooth: PSNR against FBP of all views, which has that picture's noise;
 and the misfit on the 150 views that the methods of every sixth were not given, in standard deviations of their noise,
 where what is invented or lost shows. The file tells no size of a pixel: lengths are in pixels, and water is taken as
