@@ -29,8 +29,8 @@ SETTINGS = {
 }
 COPIES = 70
 """Volumes that a run may hold at its peak besides the scan: images, noise, the splitting of TV, CG's vectors, spectra,
-double precision inside the prior and the padded copies of the projector; 30 (dds, diffpir), 35 (diffusionmbir) and 44
-(split) seen, reddiff not yet."""
+double precision inside the prior and the padded copies of the projector; 25 (reddiff), 30 (dds, diffpir),
+35 (diffusionmbir) and 44 (split) seen."""
 
 
 def object_of() -> torch.Tensor:
