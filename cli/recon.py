@@ -76,6 +76,13 @@ def command(
             help="MRI: compress the channels to N virtual coils, by SVD or along a fully sampled readout.",
         ),
     ] = "",
+    partial_fourier: Annotated[
+        str,
+        typer.Option(
+            metavar="none|real",
+            help="MRI of which one side of k-space is missing: real holds the image real once its smooth phase is out.",
+        ),
+    ] = "none",
     keep_phase: Annotated[
         bool, typer.Option("--keep-phase", help="Leave the image phase in the image.")
     ] = False,
@@ -215,6 +222,7 @@ def command(
     _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
+        "partial_fourier": partial_fourier,
         "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report,
         "projector": projector, "center": center, "outliers": outliers, "rings": rings, "precision": precision,
         "beam_hardening": read_coefficients(beam_hardening),

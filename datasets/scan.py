@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MapsSource = Literal["auto", "file", "espirit", "joint"]
 Projector = Literal["auto", "own", "astra"]
 Outliers = Literal["", "bridge"]
+PartialFourier = Literal["none", "real"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,10 @@ class SetupOptions:
         "", "MRI: virtual coils in the place of all, such as 12 or 12:geometric"
     )
     maps_sets: int = setting(1, "MRI: sets of coil maps, 2 for a cut field of view", between=(1, 2))
+    partial_fourier: PartialFourier = setting(
+        "none",
+        "MRI of which one side of k-space is missing: real holds the image real, its phase taken out",
+    )
     projector: Projector = setting("auto", "whose projector of CT: own, or that of ASTRA")
     center: str = setting(
         "",

@@ -42,7 +42,8 @@ class Problem:
             raise ShapeError(
                 f"{self.operator}: measurement is {tuple(self.y.shape)}, expected (*batch, {shape})"
             )
-        if self.operator.kind == "mri" and not self.y.is_complex():
+        wants_complex = self.operator.kind == "mri" and self.operator.is_complex
+        if wants_complex and not self.y.is_complex():
             raise ConfigError(
                 f"k-space must be complex, found {self.y.dtype}: magnitudes hold no image; pass the complex samples"
             )

@@ -69,6 +69,8 @@ def estimated_noise(y: Tensor, operator: Operator) -> EstimatedNoise:
     if operator.task == "counts":
         return EstimatedNoise(PreLogPoisson(), "the noise was not given: Poisson's, of counts")
     y = operator.project(y).detach()
+    if operator.kind == "mri" and not operator.is_complex and y.shape[-1] == 2:
+        y = torch.view_as_complex(y.contiguous())  # pairs, of images that are held real
     if operator.kind == "mri" and y.is_complex() and len(operator.out_shape) >= 3:
         return _told(_of_kspace(y), y, "the corners of k-space")
     if operator.kind == "ct":

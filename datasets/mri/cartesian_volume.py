@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.encoded import EncodedScan, EncodedSetup
 from restore.datasets.mri.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
-from restore.datasets.mri.partial_fourier import note_partial
+from restore.datasets.mri.partial_fourier import check_held_real, note_partial, symmetric
 from restore.datasets.scan import SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from restore.datasets.mri.channels import Whitening
     from restore.datasets.mri.middle import Middle
     from restore.operators.mri.multicoil import MultiCoilMRI
+    from restore.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +42,7 @@ class CartesianVolumeScan(EncodedScan):
     (1, coils, D, H, W). The other fields are those of every `EncodedScan`.
     """
 
+    takes: ClassVar[tuple[str, ...]] = (*EncodedScan.takes, "partial_fourier")
     suspects: ClassVar[str] = (
         "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
         "elsewhere, frequencies other than the scanner's, or a noise level that is too small"
@@ -95,10 +98,18 @@ class CartesianVolumeScan(EncodedScan):
         that lie farther off: the few lines of two phase encodings tell less than those of one with the readout. Raises
         ConfigError.
         """
-        import torch
+        return self._middle_of(self._box())
 
+    def symmetric_middle(self) -> Middle:
+        """Of what of that box was fully sampled on both sides. Raises ConfigError."""
+        z, rows, columns = (
+            symmetric(part, n) for part, n in zip(self._box(), self.matrix, strict=True)
+        )
+        return self._middle_of((z, rows, columns))
+
+    def _box(self) -> tuple[slice, slice, slice]:
+        """The fully sampled middle of k-space. Raises ConfigError."""
         from restore.datasets.mri.calibration import calibration_lines, is_enough
-        from restore.datasets.mri.middle import middle_of_volume
 
         axis, along = self._readout()
         plane = np.logical_or.reduce(self.sampled, axis=axis)
@@ -110,10 +121,18 @@ class CartesianVolumeScan(EncodedScan):
             raise ConfigError(
                 f"the fully sampled middle of k-space is {lines}: too little to estimate coil maps from"
             )
+        return z, rows, columns
+
+    def _middle_of(self, box: tuple[slice, slice, slice]) -> Middle:
+        import torch
+
+        from restore.datasets.mri.middle import middle_of_volume
+
+        z, rows, columns = box
         block = np.stack(
             [self.partitions[d][:, rows, columns] for d in range(z.start, z.stop)], axis=1
         )
-        return middle_of_volume(torch.from_numpy(block), (z, rows, columns), self.matrix)
+        return middle_of_volume(torch.from_numpy(block), box, self.matrix)
 
     def _readout(self) -> tuple[int, slice]:
         """The axis along which every line was measured alike, rows first, and from where to where.
@@ -157,8 +176,32 @@ class CartesianVolumeScan(EncodedScan):
         for d in range(len(self.partitions)):
             for fault in faults_of(self.partitions[d], self.sampled[d]):
                 self.note(f"partition {d}: {fault}")
-        note_partial(self.sampled, self.notes, phase_known=options.remove_phase)
-        return super()._setup(options)
+        held_real = self._held_real(options)
+        note_partial(
+            self.sampled, self.notes, phase_known=options.remove_phase, held_real=held_real
+        )
+        setup = super()._setup(options)
+        if not held_real:
+            return setup
+        return RealVolumeSetup(
+            **{f.name: getattr(setup, f.name) for f in dataclasses.fields(setup)}
+        )
+
+    def _check(self, options: SetupOptions) -> None:
+        """As of every `EncodedScan`, and whether the volume can be held real."""
+        super()._check(options)
+        self._held_real(options)
+
+    def _held_real(self, options: SetupOptions) -> bool:
+        """Whether the volume is to be held real. Raises ConfigError where it cannot be."""
+        if options.partial_fourier == "none":
+            return False
+        try:
+            box = self._box()
+        except ConfigError:  # the check says what that means here
+            box = None
+        check_held_real(self.path, [self.sampled], [box], options)
+        return True
 
     def _whitening(self, level: float | None) -> Whitening | None:
         """By the noise scan, else by what partitions show of air."""
@@ -167,6 +210,30 @@ class CartesianVolumeScan(EncodedScan):
         return whitening_of(
             self.partitions, self.sampled, self.noise_scan, level, self.path, self.notes
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class RealVolumeSetup(EncodedSetup):
+    """Of a volume that is held real, with the phase that the symmetric middle of k-space shows in the maps."""
+
+    scan: CartesianVolumeScan
+
+    def problem(self, which: range, device: torch.device) -> Problem:
+        """That of every `EncodedSetup`, for real images. Raises InputError."""
+        import torch
+
+        from restore.operators.mri.multicoil import MultiCoilMRI
+        from restore.operators.mri.real_images import RealImages
+
+        problem = super().problem(which, device)
+        encoding = problem.operator
+        assert isinstance(encoding, MultiCoilMRI)  # noqa: S101  (for the type checker: `scan.operator` made it)
+        return dataclasses.replace(
+            problem, y=torch.view_as_real(problem.y), operator=RealImages(encoding)
+        )
+
+    def _phased(self, item: int, middle: Middle) -> Middle:
+        return self.scan.symmetric_middle()
 
 
 def as_item(stack: LazyStack) -> LazyStack:

@@ -369,10 +369,8 @@ class EncodedSetup(Setup):
                     "too few calibration lines to see the image's phase: it stays in the image"
                 )
             return given
-        seen = self.white(middle.samples.movedim(1, 0).numpy())
-        if compression is not None:
-            seen = compression.maps(seen)
-        white = dataclasses.replace(middle, samples=seen.movedim(0, 1))
+        white = self._received(middle, compression)
+        phased = self._received(self._phased(item, middle), compression)
         reference = white.principal()
         found = middle.samples.new_empty((white.samples.shape[1], *self.scan.matrix))
         by_slice = _by_slice(found)
@@ -383,9 +381,21 @@ class EncodedSetup(Setup):
             else:
                 maps = _by_slice(given)[index]
             if self.remove_phase:
-                maps = fold_phase(maps, image_phase(kspace, maps, middle.region))
+                seen = phased.plane(index)
+                maps = fold_phase(maps, image_phase(seen, maps, phased.region))
             place.copy_(maps)
         return found
+
+    def _phased(self, item: int, middle: Middle) -> Middle:
+        """What the image's phase is seen in: `middle`, as the maps are."""
+        return middle
+
+    def _received(self, middle: Middle, compression: CoilCompression | None) -> Middle:
+        """Whitened and compressed."""
+        seen = self.white(middle.samples.movedim(1, 0).numpy())
+        if compression is not None:
+            seen = compression.maps(seen)
+        return dataclasses.replace(middle, samples=seen.movedim(0, 1))
 
     def _estimated(self, middle: Middle, index: int, kspace: Tensor, reference: Tensor) -> Tensor:
         """Maps (coils, H, W) of a slice by ESPIRiT, with the phase of one virtual coil, `reference`, in all slices.

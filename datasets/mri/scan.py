@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
 from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
-from restore.datasets.mri.partial_fourier import note_partial
+from restore.datasets.mri.partial_fourier import check_held_real, note_partial, symmetric
 from restore.datasets.mri.reception import Reception
 from restore.datasets.mri.sampling import slice_mask
 from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from restore.datasets.mri.channels import Whitening
     from restore.noise import Noise
+    from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_maps import Region
     from restore.operators.mri.joint_maps import JointEstimate
     from restore.problem import Problem
@@ -65,6 +66,7 @@ class MRIScan(Scan):
         "noise_std",
         "coils_virtual",
         "maps_sets",
+        "partial_fourier",
     )
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
@@ -169,7 +171,9 @@ class MRIScan(Scan):
         reception = self._reception(regions, whitening, options.coils_virtual)
         estimates = self._estimates(reception, level) if joint else ()
         sampled = np.broadcast_to(slice_mask(self.mask, middle), self.shape[-2:])
-        note_partial(sampled, self.notes, phase_known=options.remove_phase and region is not None)
+        phase_known = options.remove_phase and region is not None
+        held_real = self._held_real(options)
+        note_partial(sampled, self.notes, phase_known=phase_known, held_real=held_real)
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         if maps is None and not joint:
@@ -180,6 +184,7 @@ class MRIScan(Scan):
             record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
             scan=self, maps=maps, reception=reception, remove_phase=options.remove_phase, estimates=estimates,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
+            held_real=held_real,
         )  # fmt: skip
 
     def _reception(
@@ -236,9 +241,19 @@ class MRIScan(Scan):
             check_masks(self.mask, self.shape[1:])
         else:
             self._regions(needed=maps is None)
+        self._held_real(options)
         virtual = VirtualCoils.parse(options.coils_virtual)
         if virtual is not None:
             virtual.check(self.path, self.shape[1], readout_axis(self.mask))
+
+    def _held_real(self, options: SetupOptions) -> bool:
+        """Whether images are to be held real. Raises ConfigError where they cannot be."""
+        if options.partial_fourier == "none":
+            return False
+        masks = self.mask if self.mask.ndim == 3 else self.mask[None]
+        whole = [np.broadcast_to(mask, self.shape[-2:]) for mask in masks]
+        check_held_real(self.path, whole, self._regions(needed=False), options)
+        return True
 
     def _given_maps(self, options: SetupOptions) -> LazyStack | None:
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
@@ -386,6 +401,7 @@ class MRISetup(Setup):
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
     channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
+    held_real: images are, with the phase that the symmetric middle shows in the maps.
     """
 
     scan: MRIScan
@@ -396,12 +412,14 @@ class MRISetup(Setup):
     shade: float | None = None
     estimates: tuple[JointEstimate, ...] = ()
     sets: int = 1
+    held_real: bool = False
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
         import torch
 
         from restore.operators.mri.multicoil import MultiCoilMRI
+        from restore.operators.mri.real_images import RealImages
         from restore.operators.mri.soft_sense import SoftSenseMRI
         from restore.problem import Problem
 
@@ -409,8 +427,12 @@ class MRISetup(Setup):
         kspace, maps = (torch.stack(parts) for parts in zip(*slices, strict=True))
         mask = self.scan.mask
         mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
-        kind = MultiCoilMRI if self.sets == 1 else SoftSenseMRI
-        operator = kind(maps, torch.from_numpy(np.array(mask)).to(device))
+        sampled = torch.from_numpy(np.array(mask)).to(device)
+        operator: LinearOperator
+        if self.held_real:
+            kspace, operator = torch.view_as_real(kspace), RealImages(MultiCoilMRI(maps, sampled))
+        else:
+            operator = (MultiCoilMRI if self.sets == 1 else SoftSenseMRI)(maps, sampled)
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
 
     def _noise(self, which: range) -> Noise | None:
@@ -421,7 +443,8 @@ class MRISetup(Setup):
 
         if not self.levels:
             return self.noise
-        return noise_model(torch.tensor([self.levels[i] for i in which])[:, None, None, None])
+        each = torch.tensor([self.levels[i] for i in which])
+        return noise_model(each.reshape(-1, *[1] * (4 if self.held_real else 3)))
 
     def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """k-space (coils, H, W) and maps ([sets,] coils, H, W) of a slice as the problem has them: whitened and
@@ -441,6 +464,9 @@ class MRISetup(Setup):
             middle = middle.to(device)
         if maps is None:
             maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
+        if self.held_real and region is not None:
+            rows, columns = (symmetric(p, n) for p, n in zip(region, maps.shape[-2:], strict=True))
+            region = rows, columns
         if self.remove_phase and region is not None:
             maps = fold_phase(maps, image_phase(middle.expand_as(maps), maps, region))
         return kspace, maps

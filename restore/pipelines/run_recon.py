@@ -134,6 +134,7 @@ class ReconJob:
         for name, default in (
             ("precision", "auto"),
             ("maps_sets", 1),
+            ("partial_fourier", "none"),
             *((name, "") for name in later),
         ):
             if options[name] == default:
@@ -214,9 +215,11 @@ def plan(job: ReconJob) -> Planned:
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)
     if sampler.prior_kinds:
-        job = dataclasses.replace(job, prior=_prior_that_fits(job.prior, sampler, scan))
+        job = dataclasses.replace(job, prior=_prior_that_fits(job, sampler, scan))
     if job.adapt and job.options.maps_sets > 1:
         raise ConfigError("--adapt serves images of one component; leave it out, or --maps-sets 2")
+    if job.adapt and job.options.partial_fourier != "none":
+        raise ConfigError("--adapt serves complex images; leave it out, or --partial-fourier")
     if job.adapt:
         check_adapt(job.adapt, job.prior, sampler)
     _check_name(job)
@@ -434,12 +437,14 @@ def _check_place(planned: Planned) -> None:
             )
 
 
-def _prior_that_fits(prior: str, sampler: Sampler, scan: Scan) -> str:
+def _prior_that_fits(job: ReconJob, sampler: Sampler, scan: Scan) -> str:
     """The name of the prior, which fits by its card: nothing else is read. Raises ConfigError, WeightsError."""
+    known = demand_of(sampler, scan)
     asked = dataclasses.replace(
-        demand_of(sampler, scan), operator=str(scan), item_shape=scan.image_shape
-    )
-    name = name_of(prior, asked)
+        known, operator=str(scan), item_shape=scan.image_shape,
+        is_complex=known.is_complex and job.options.partial_fourier == "none",
+    )  # fmt: skip
+    name = name_of(job.prior, asked)
     check(card_traits(name), asked)
     return name
 
@@ -466,6 +471,7 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
             "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed,
             "maps": "" if job.maps else options.maps, "maps-sets": options.maps_sets,
+            "partial-fourier": options.partial_fourier,
             "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
             "noise-std": options.noise_std, "repair": job.repair,
             "kspace-order": job.kspace_order, "select": job.select, "axes": job.axes, "projector": options.projector,

@@ -159,3 +159,28 @@ def test_a_dry_run_says_what_the_scan_makes_it_note(verb, tmp_path):
     result = verb("recon", write(tmp_path / "a.h5", kspace), "-o", tmp_path / "a.nii", "--dry-run")
     assert result.exit_code == 0
     assert "note: channel 3 of 6 holds no signal: left out" in result.stderr
+
+
+def test_partial_fourier_held_real_is_recorded_and_repeated(verb, tmp_path):
+    cut = NOISY * (np.arange(SHAPE[1]) >= SHAPE[1] // 2 - 6)
+    scan, out = write(tmp_path / "a.h5", cut[None]), tmp_path / "a.nii.gz"
+    told = ("--sampler", "cgsense", "--overwrite")
+    plain = verb("recon", scan, "-o", out, *told)
+    assert "--partial-fourier real holds the image real" in " ".join(plain.stderr.split())
+    before = psnr(image(out), TRUTH)
+    done = verb("recon", scan, "-o", out, *told, "--partial-fourier", "real")
+    assert done.exit_code == 0, done.stderr
+    assert "not smooth" in done.stderr
+    assert psnr(image(out), TRUTH) > before + 3
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["run"]["partial-fourier"] == "real"
+    again = tmp_path / "b.nii.gz"
+    assert verb("recon", scan, "--config", tmp_path / "a.json", "-o", again).exit_code == 0
+    np.testing.assert_array_equal(image(again), image(out))
+    for path, word, sentence in (
+        (scan, "half", "partial_fourier"),
+        (write(tmp_path / "c.h5", NOISY[None]), "real", "no side was left out"),
+    ):
+        refused = verb("recon", path, "-o", tmp_path / "d.nii", "--partial-fourier", word)
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
