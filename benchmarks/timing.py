@@ -82,7 +82,7 @@ def print_ratios(title: str, times: Mapping[str, Seconds], ours: str) -> None:
         print(f"{name:28}{1e3 * s.cpu:9.1f}{1e3 * s.wall:9.1f}{ratios}")
 
 
-def print_versions(*packages: str) -> None:
+def print_versions(*packages: str, threads: int = 1) -> None:
     """Date, processor and versions: what a table of ratios has to say about itself."""
     found = [f"python {platform.python_version()}"]
     for name in ("restore", "torch", "numpy", *packages):
@@ -90,4 +90,5 @@ def print_versions(*packages: str) -> None:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             found.append(f"{name} not installed")
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, one thread; " + ", ".join(found))
+    used = "one thread" if threads == 1 else f"{threads} threads"
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {used}; " + ", ".join(found))

@@ -1,25 +1,24 @@
 """Linear forward operators and the algebra they are closed under: A.H, a * A, A + B, A - B and A @ B.
 
-`LinearOperator` and what its arithmetic makes name each other, hence they stand in one file. The contract lies in
+`LinearOperator` and what its arithmetic makes name each other, hence they stand in one file; what they ask of their
+parts lies in `restore.operators.combining`. The contract lies in
 `restore.operators.contract` (all operators), `linear` and `nonlinear`; its names are handed on from here. May be
 imported by any layer; imports only these, linear algebra on functions, torch and the package's errors.
 """
 
 from __future__ import annotations
 
-import cmath
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.singular import SVD, ProximalPoint
+from restore.operators.combining import finite_number, gain, no_operand, shared_kind, shared_task
 from restore.operators.contract import ABILITIES, KINDS, TASKS, Operator, SameShape, lasting
 from restore.operators.linear import LinearContract, dense, least_squares
 from restore.operators.nonlinear import NonlinearOperator
@@ -61,14 +60,14 @@ class LinearOperator(LinearContract):
 
     def __mul__(self, factor: complex) -> LinearOperator:
         """(a A)(x) = a A(x), for a number a."""
-        return Scale(self, _factor(self, factor))
+        return Scale(self, finite_number(self, factor))
 
     __rmul__ = __mul__
     __array_ufunc__ = None  # so that a numpy number leaves `number * A` to `__rmul__`
 
     def __truediv__(self, divisor: complex) -> LinearOperator:
         """A / a = (1/a) A."""
-        number = _factor(self, divisor)
+        number = finite_number(self, divisor)
         if number == 0:
             raise ConfigError(f"{self} / 0: an operator cannot be divided by zero")
         return Scale(self, 1 / number)
@@ -89,42 +88,7 @@ class LinearOperator(LinearContract):
 def _operand(left: LinearOperator, sign: str, right: object) -> LinearOperator:
     if isinstance(right, LinearOperator):
         return right
-    if isinstance(right, Operator):
-        why = "only linear operators are combined"
-    elif isinstance(right, Tensor) and sign == "@":
-        why = "apply an operator to a tensor by calling it: A(x)"
-    else:
-        why = "a number multiplies an operator by *"
-    what = f"{left} {sign} {type(right).__name__}"
-    raise ConfigError(f"{what}: expected a linear operator on the right; {why}")
-
-
-def _factor(operator: LinearOperator, factor: object) -> float | complex:
-    """A finite Python number of what multiplies an operator. Raises ConfigError."""
-    if isinstance(factor, Operator):
-        raise ConfigError(f"{operator} * {factor}: the product of operators is written with @")
-    value = factor
-    if isinstance(factor, np.generic) or (isinstance(factor, Tensor) and factor.ndim == 0):
-        value = factor.item()
-    if isinstance(value, bool) or not isinstance(value, int | float | complex):
-        raise ConfigError(
-            f"{operator} * {type(factor).__name__}: expected one number; for a weight of each sample "
-            "use Diagonal(weight, shape) @ A"
-        )
-    if not cmath.isfinite(value):
-        raise ConfigError(f"{operator} * {value}: expected a finite number")
-    return value if isinstance(value, complex) else float(value)
-
-
-def shared_kind(operators: Iterable[Operator]) -> str:
-    """The kind of a combination: that of the first part that is no plain image."""
-    return next((op.kind for op in operators if op.kind != "image"), "image")
-
-
-def shared_task(operators: Iterable[Operator]) -> str:
-    """The task of a combination: that of all parts, "" where they differ."""
-    tasks = {op.task for op in operators}
-    return tasks.pop() if len(tasks) == 1 else ""
+    raise no_operand(left, sign, right)
 
 
 def _terms(operator: LinearOperator) -> tuple[LinearOperator, ...]:
@@ -367,7 +331,7 @@ class Compose(LinearOperator):
             return self.bare.unit_scale(y)
         if self.outer.kind != "image":
             found = self.outer.unit_scale(y)
-            return Scaling(found.scale / _gain(self.inner), found.rule)
+            return Scaling(found.scale / gain(self.inner), found.rule)
         if self.inner.kind != "image":
             return self.inner.unit_scale(self.outer.pinv(y))
         return super().unit_scale(y)
@@ -491,10 +455,3 @@ class Sum(Several):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return sum((op._adjoint(y) for op in self.operators[1:]), self.operators[0]._adjoint(y))
-
-
-def _gain(operator: LinearOperator) -> float:
-    """What becomes of a flat image of one: the median magnitude of what is not zero; 1 where all is."""
-    flat = torch.ones(operator.in_shape, dtype=operator._number, device=operator.device)
-    size = operator(flat).abs()
-    return float(size[size > 0].median()) if bool((size > 0).any()) else 1.0
