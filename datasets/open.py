@@ -135,7 +135,7 @@ def write(
 def writer_for(path: Path) -> Format:
     """The format that a volume is written in under a name, by its suffix. Raises ConfigError."""
     suffix = "" if path.is_dir() else name_suffix(path).lower()
-    writers = [f for f in known_formats() if f.holds != "picture" and f.suffixes]
+    writers = _writers()
     for form in writers:
         if suffix in form.suffixes:
             return form
@@ -147,8 +147,14 @@ def writer_for(path: Path) -> Format:
 
 
 def written_files(path: Path) -> tuple[Path, ...]:
-    """All files that a volume of this name is: one, or a pair. Raises ConfigError."""
-    return (path, *(path.with_suffix(suffix) for suffix in writer_for(path).beside))
+    """All files that a volume of this name is: one, or a pair; a name of no format is itself alone. Touches no disk."""
+    suffix = name_suffix(path).lower()
+    beside = next((form.beside for form in _writers() if suffix in form.suffixes), ())
+    return (path, *(path.with_suffix(other) for other in beside))
+
+
+def _writers() -> list[Format]:
+    return [f for f in known_formats() if f.holds != "picture" and f.suffixes]
 
 
 def is_filled(path: Path) -> bool:

@@ -139,12 +139,16 @@ def test_real_series_to_nifti_and_back_by_position(samples, tmp_path):
     np.testing.assert_array_equal(align_to(back, whole).data, volume.data)
 
 
-def test_the_script_of_the_page_on_scan_files_runs(tmp_path, monkeypatch, capsys):
-    """The Python block of docs/scan-files.md, on a small scan."""
+def test_the_scripts_of_the_page_on_scan_files_run(tmp_path, monkeypatch, capsys):
+    """The Python blocks of docs/scan-files.md: arrays by name, water's polynomial, and a small scan by steps."""
     page = Path(__file__).resolve().parents[2] / "docs" / "scan-files.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    scripts = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     scan = simulate_mri(head_phantom((3, 32, 28)), coils=3, acceleration=2, center_fraction=0.3)
     write_fastmri(scan, "scan.h5")
-    exec(compile(code, str(page), "exec"), {})  # noqa: S102 (our own page)
-    assert capsys.readouterr().out == "k-space in scan.h5 (3, 3, 32, 28) (1, 2, 32, 28)\n"
+    for code in scripts:
+        exec(compile(code, str(page), "exec"), {})  # noqa: S102 (our own page)
+    arrays, hardening, scan_said = capsys.readouterr().out.splitlines()
+    assert arrays == "k-space in scan.npz"
+    assert hardening.startswith("--beam-hardening 0.9")
+    assert scan_said == "k-space in scan.h5 (3, 3, 32, 28) (1, 2, 32, 28)"
