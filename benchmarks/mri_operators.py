@@ -26,7 +26,7 @@ import torch
 from deepinv.physics import MultiCoilMRI as PeerMRI
 from timing import Work, interleaved, one_thread, print_ratios, print_versions
 
-from restore.datasets.mri.masks import make_mask
+from restore.datasets.mri.pattern.masks import make_mask
 from restore.datasets.open import read
 from restore.datasets.simulate.coils import birdcage
 from restore.linalg.conjugate_gradients import cg

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from timing import measure, one_thread, print_versions
 
 from restore import solve
-from restore.datasets.mri.kspace_array import read_kspace_array
+from restore.datasets.mri.files.kspace_array import read_kspace_array
 from restore.datasets.scan import SetupOptions
 from restore.operators.mri.coil_maps import calibration_region
 from restore.operators.mri.multicoil import MultiCoilMRI

@@ -60,7 +60,7 @@ class KSpace:
         self, name: str, root: Path, volumes: int | None, exclude: frozenset[str], keep_maps: bool
     ) -> Protocol:
         """The protocol of this name. Raises ConfigError."""
-        from restore.datasets.mri.fastmri_folder import folder_kind
+        from restore.datasets.mri.fastmri_files.fastmri_folder import folder_kind
         from restore.errors import ConfigError
 
         rates, split = numbers(self.acceleration, "--acceleration"), self.split

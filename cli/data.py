@@ -12,7 +12,7 @@ from restore.errors import OutputError
 
 if TYPE_CHECKING:
     from restore.datasets.fetch_table import Entry
-    from restore.datasets.mri.fastmri_check import FileReport
+    from restore.datasets.mri.fastmri_files.fastmri_check import FileReport
 
 app = typer.Typer(help="Get and check measured data sets.", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ def fastmri(
     if root is None:
         _explain(json)
         return
-    from restore.datasets.mri.fastmri_check import check_folder
+    from restore.datasets.mri.fastmri_files.fastmri_check import check_folder
     from restore.errors import InputError
 
     with console.progress("checking", 1) as bar:

@@ -208,7 +208,7 @@ def command(
 ) -> None:
     """Reconstruct a measured scan into a volume in the source's geometry and units."""
     from restore.config import from_settings
-    from restore.datasets.ct.beam_hardening import read_coefficients
+    from restore.datasets.ct.detector.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
     from restore.pipelines.run_recon import ReconJob, interval_path, plan, std_path
     from restore.pipelines.scan_to_volume import ReconOptions

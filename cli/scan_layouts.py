@@ -41,19 +41,19 @@ def written_as(
     layout: Layout, scan: MRIScan | NonCartesianScan | CartesianVolumeScan
 ) -> dict[str, Any]:
     """How `Simulation.written` writes k-space: `write`, `files` where these are several, `layout` for the mark."""
-    from restore.datasets.mri.fastmri import write_fastmri
+    from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
     from restore.datasets.mri.noncartesian import NonCartesianScan
 
     if layout is Layout.cfl:
-        from restore.datasets.mri.bart_write import scan_files, write_scan
+        from restore.datasets.mri.files.bart_write import scan_files, write_scan
 
         return {"write": write_scan, "files": partial(scan_files, scan), "layout": "cfl"}
     if layout is Layout.ismrmrd:
-        from restore.datasets.mri.mrd_write import write_acquisitions
+        from restore.datasets.mri.mrd.mrd_write import write_acquisitions
 
         return {"write": write_acquisitions, "layout": "ismrmrd"}
     if isinstance(scan, NonCartesianScan):
-        from restore.datasets.mri.trajectory_file import write_trajectory_file
+        from restore.datasets.mri.files.trajectory_file import write_trajectory_file
 
         return {"write": write_trajectory_file, "layout": "trajectory"}
     return {"write": write_fastmri, "layout": "scan"}

@@ -17,7 +17,7 @@ from restore.cli.output import check_output
 from restore.cli.scan_layouts import CTLayout, Layout, check_suffix, written_as
 
 if TYPE_CHECKING:
-    from restore.datasets.mri.fastmri_write import Undersampling
+    from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling
     from restore.datasets.scan import Scan
     from restore.datasets.volume.volume import Volume
 
@@ -307,8 +307,8 @@ def ct(
             f"--{name.replace('_', '-')} needs --geometry fan, cone or helical; leave it out for parallel rays"
         )
     arc = 180.0 if arc is None else arc
-    from restore.datasets.ct.dxchange_write import check_counts, write_dxchange
-    from restore.datasets.ct.measurement import write_ct_measurement
+    from restore.datasets.ct.files.dxchange_write import check_counts, write_dxchange
+    from restore.datasets.ct.files.measurement import write_ct_measurement
     from restore.datasets.simulate.ct import simulate_ct
 
     simulation.check()
@@ -335,7 +335,7 @@ def ct(
 
 def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> None:
     """Simulate and write a scan by a fan, a cone or a helix."""
-    from restore.datasets.ct.beam_measurement import write_beam_measurement
+    from restore.datasets.ct.files.beam_measurement import write_beam_measurement
     from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
 
     if "detector" not in settings:
@@ -424,8 +424,8 @@ def _undersampling(
     acceleration: float | None, center_fraction: float | None, mask: str | None, test: int | None
 ) -> Undersampling | None:
     """How a test file is undersampled, None for a complete file."""
-    from restore.datasets.mri.fastmri_masks import center_fraction_for
-    from restore.datasets.mri.fastmri_write import Undersampling
+    from restore.datasets.mri.fastmri_files.fastmri_masks import center_fraction_for
+    from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling
 
     if acceleration is not None:
         raise typer.BadParameter("--as fastmri takes no --acceleration; --test ACC undersamples")
@@ -439,7 +439,7 @@ def _undersampling(
 
 def _check_stand_in(simulation: Simulation, single: bool, test: bool) -> Path | None:
     """Check the output; give the folder to make where ROOT/multicoil_val is not there yet."""
-    from restore.datasets.mri.fastmri_folder import folder_kind
+    from restore.datasets.mri.fastmri_files.fastmri_folder import folder_kind
     from restore.errors import OutputError
 
     out = simulation.out
@@ -460,7 +460,7 @@ def _check_stand_in(simulation: Simulation, single: bool, test: bool) -> Path | 
 def _write_stand_in(
     simulation: Simulation, folder: Path | None, test: Undersampling | None, **settings: Any
 ) -> None:
-    from restore.datasets.mri.fastmri_write import test_mask, write_fastmri_file
+    from restore.datasets.mri.fastmri_files.fastmri_write import test_mask, write_fastmri_file
     from restore.datasets.simulate.fastmri_files import simulate_fastmri
     from restore.errors import OutputError
 

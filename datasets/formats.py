@@ -1,7 +1,7 @@
 """The file formats that are read and written, one file each: what a format says of itself, and how they are found.
 
 Whoever reads or writes files walks this list (`open`); nothing here imports a reader before it is asked for. Every
-Python file in a room of this folder that assigns `FORMAT` at its top level is a format; other packages add theirs
+Python file in this folder and its rooms that assigns `FORMAT` at its top level is a format; other packages add theirs
 through the entry-point group `restore.formats`. `described` reads the declarations without importing them.
 """
 
@@ -91,7 +91,7 @@ def _modules() -> dict[str, Path]:
     root = Path(__file__).parent
     return {
         ".".join(("restore.datasets", *path.relative_to(root).with_suffix("").parts)): path
-        for path in sorted(root.glob("*/*.py"))
+        for path in sorted(root.rglob("*.py"))
         if _DECLARES.search(path.read_text(encoding="utf-8"))
     }
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from restore.datasets.mri.axes import check_axes
-from restore.datasets.mri.kspace_order import order_of
-from restore.datasets.mri.noise_estimation import kspace_noise_std
+from restore.datasets.mri.checks.axes import check_axes
+from restore.datasets.mri.checks.kspace_order import order_of
+from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 from restore.noise import Gaussian, Noise

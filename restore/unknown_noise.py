@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
-from restore.datasets.mri.noise_estimation import kspace_noise_std
+from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std
 from restore.errors import ConfigError, ShapeError
 from restore.noise import Exact, Gaussian, Noise, PostLogPoisson, PreLogPoisson
 from restore.noise_estimation import LEAST_SIDE, white_noise_std

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from restore.bench.results import load
 from restore.cli import app
 from restore.datasets.fetch_table import entries
-from restore.datasets.mri.fastmri_write import write_fastmri_file
+from restore.datasets.mri.fastmri_files.fastmri_write import write_fastmri_file
 from restore.datasets.open import write
 from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.fastmri_files import simulate_fastmri

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from restore.datasets.mri.twix_layout import CHANNEL, END, VB, VD
+from restore.datasets.mri.mrd.twix_layout import CHANNEL, END, VB, VD
 
 NOISE, REFLECT, SYNC, REFERENCE = 1 << 25, 1 << 24, 1 << 5, 1 << 22
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan
-from restore.datasets.ct.beam_centre import beam_about
-from restore.datasets.ct.conditioning import TAKEN, conditioned, conditioning_of
-from restore.datasets.ct.rogue_rays import rogue_rays_found
+from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
+from restore.datasets.ct.detector.rogue_rays import rogue_rays_found
+from restore.datasets.ct.rotation_axis.beam_centre import beam_about
 from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError

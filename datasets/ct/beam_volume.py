@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.budget import check_budget
-from restore.datasets.ct.asked_grid import grid_for
 from restore.datasets.ct.attenuation import assumed_water
 from restore.datasets.ct.beam_scan import BeamScan
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
-from restore.datasets.ct.plausibility import not_line_integrals
+from restore.datasets.ct.checks.plausibility import not_line_integrals
+from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.files.asked_grid import grid_for
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 from restore.operators.ct.beams import Beam

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.asked_grid import grid_of_words
 from restore.datasets.ct.attenuation import assumed_water
-from restore.datasets.ct.counts import photons_of_air
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.counts import photons_of_air
+from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.files.asked_grid import grid_of_words
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan
-from restore.datasets.ct.centre import told_centre
-from restore.datasets.ct.centre_choice import AUTO, centred, evenly_spaced
-from restore.datasets.ct.conditioning import TAKEN, conditioned, conditioning_of
-from restore.datasets.ct.consistency import Finding, findings, unseen
-from restore.datasets.ct.noise_estimation import sinogram_noise_std
-from restore.datasets.ct.plausibility import narrow_detector
+from restore.datasets.ct.checks.consistency import Finding, findings, unseen
+from restore.datasets.ct.checks.plausibility import narrow_detector
+from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
+from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.rotation_axis.centre import told_centre
+from restore.datasets.ct.rotation_axis.centre_choice import AUTO, centred, evenly_spaced
 from restore.datasets.scan import Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.encoded import EncodedScan, EncodedSetup
-from restore.datasets.mri.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
-from restore.datasets.mri.partial_fourier import check_held_real, note_partial, symmetric
+from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial, symmetric
+from restore.datasets.mri.receivers.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
 from restore.datasets.scan import SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from restore.datasets.mri.channels import Whitening
     from restore.datasets.mri.middle import Middle
+    from restore.datasets.mri.receivers.channels import Whitening
     from restore.operators.mri.multicoil import MultiCoilMRI
     from restore.problem import Problem
 
@@ -171,7 +171,7 @@ class CartesianVolumeScan(EncodedScan):
 
     def _setup(self, options: SetupOptions) -> EncodedSetup:
         """As of every `EncodedScan`, after a look at what the partitions and the mask show by themselves."""
-        from restore.datasets.mri.artefacts import faults_of
+        from restore.datasets.mri.checks.artefacts import faults_of
 
         for d in range(len(self.partitions)):
             for fault in faults_of(self.partitions[d], self.sampled[d]):
@@ -205,7 +205,7 @@ class CartesianVolumeScan(EncodedScan):
 
     def _whitening(self, level: float | None) -> Whitening | None:
         """By the noise scan, else by what partitions show of air."""
-        from restore.datasets.mri.channels import whitening_of
+        from restore.datasets.mri.receivers.channels import whitening_of
 
         return whitening_of(
             self.partitions, self.sampled, self.noise_scan, level, self.path, self.notes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.virtual_coils import VirtualCoils
+from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from restore.datasets.mri.channels import Whitening
     from restore.datasets.mri.middle import Middle
+    from restore.datasets.mri.receivers.channels import Whitening
     from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_compression import CoilCompression
     from restore.problem import Problem
@@ -178,7 +178,7 @@ class EncodedScan(Scan):
 
     def _setup(self, options: SetupOptions) -> EncodedSetup:
         """Noise level (given, stored or seen), channels, one intensity scale: that of the brightest slice."""
-        from restore.datasets.mri.given_maps import checked_maps
+        from restore.datasets.mri.files.given_maps import checked_maps
         from restore.noise import noise_model
 
         maps = self._given_maps(options)
@@ -205,7 +205,7 @@ class EncodedScan(Scan):
 
     def _hold_against(self, maps: LazyStack) -> None:
         """The maps of the middle slice beside the middle of k-space. Raises InputError."""
-        from restore.datasets.mri.given_maps import hold_against
+        from restore.datasets.mri.files.given_maps import hold_against
 
         item = len(self.kspace) // 2
         middle = self.seen_middle(item, needed=False)
@@ -247,7 +247,7 @@ class EncodedScan(Scan):
 
         level: that of the noise, 0 for none.
         """
-        from restore.datasets.mri.channels import whitening_by_scan
+        from restore.datasets.mri.receivers.channels import whitening_by_scan
 
         if self.noise_scan is None or self.shape[1] == 1 or level == 0:
             return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.budget import check_budget
-from restore.datasets.mri.sampling import share
+from restore.datasets.mri.pattern.sampling import share
 from restore.datasets.stack import LazyStack
 from restore.errors import InputError
 

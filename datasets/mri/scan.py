@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.noise_estimation import kspace_noise_std, middle_noise_std
-from restore.datasets.mri.partial_fourier import check_held_real, note_partial, symmetric
-from restore.datasets.mri.reception import Reception
-from restore.datasets.mri.sampling import slice_mask
-from restore.datasets.mri.virtual_coils import VirtualCoils, readout_axis
+from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial, symmetric
+from restore.datasets.mri.pattern.sampling import slice_mask
+from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std, middle_noise_std
+from restore.datasets.mri.receivers.reception import Reception
+from restore.datasets.mri.receivers.virtual_coils import VirtualCoils, readout_axis
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from restore.datasets.mri.channels import Whitening
+    from restore.datasets.mri.receivers.channels import Whitening
     from restore.noise import Noise
     from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_maps import Region
@@ -144,9 +144,9 @@ class MRIScan(Scan):
     def _setup(self, options: SetupOptions) -> MRISetup:
         """Noise level (given, stored or estimated), channels, maps where they are estimated together with images, and
         one intensity scale: that of the brightest slice."""
-        from restore.datasets.mri.channels import whitening_of
-        from restore.datasets.mri.exchanged import note_exchanged
-        from restore.datasets.mri.given_maps import checked_maps, hold_against
+        from restore.datasets.mri.files.given_maps import checked_maps, hold_against
+        from restore.datasets.mri.receivers.channels import whitening_of
+        from restore.datasets.mri.receivers.exchanged import note_exchanged
         from restore.noise import noise_model
 
         maps = self._given_maps(options)
@@ -222,7 +222,7 @@ class MRIScan(Scan):
 
     def _estimates(self, reception: Reception, level: float | None) -> tuple[JointEstimate, ...]:
         """Image and maps of every slice, estimated together. Raises ConfigError."""
-        from restore.datasets.mri.joint import joint_estimates, joint_note
+        from restore.datasets.mri.receivers.joint import joint_estimates, joint_note
 
         estimates = tuple(joint_estimates(self.kspace, self.mask, reception))
         self.note(joint_note(estimates, level))
@@ -236,7 +236,7 @@ class MRIScan(Scan):
                 f"{self.path}: two sets of coil maps are estimated by ESPIRiT alone; add --maps espirit"
             )
         if options.maps == "joint":
-            from restore.datasets.mri.joint import check_masks
+            from restore.datasets.mri.receivers.joint import check_masks
 
             check_masks(self.mask, self.shape[1:])
         else:
@@ -315,8 +315,8 @@ class MRIScan(Scan):
         calibration lines. Raises InputError."""
         import torch
 
-        from restore.datasets.mri.artefacts import faults_of
         from restore.datasets.mri.calibration import PEAK_QUANTILE, low_resolution_peak
+        from restore.datasets.mri.checks.artefacts import faults_of
         from restore.operators.mri.multicoil import MultiCoilMRI
         from restore.scaling import Scaling
 

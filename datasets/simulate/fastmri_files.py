@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri_write import target_image
-from restore.datasets.mri.masks import centre
-from restore.datasets.mri.sampling import Mask
+from restore.datasets.mri.fastmri_files.fastmri_write import target_image
+from restore.datasets.mri.pattern.masks import centre
+from restore.datasets.mri.pattern.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.coils import birdcage
 from restore.datasets.simulate.mri import NOISE_STREAM, phased_slice, volume_peak

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from restore.datasets.mri.masks import make_mask
-from restore.datasets.mri.sampling import Mask
+from restore.datasets.mri.pattern.masks import make_mask
+from restore.datasets.mri.pattern.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.coils import birdcage, smooth_phase
 from restore.datasets.simulate.source import chosen_slices, volume_affine

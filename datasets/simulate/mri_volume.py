@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
-from restore.datasets.mri.volume_masks import volume_mask
+from restore.datasets.mri.pattern.volume_masks import volume_mask
 from restore.datasets.simulate.coils import two_rings
 from restore.datasets.simulate.mri import NOISE_STREAM, phased_slice, volume_peak
 from restore.datasets.simulate.source import chosen_slices, volume_affine

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore.datasets.mri.given_points import checked_points
+from restore.datasets.mri.files.given_points import checked_points
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.simulate.coils import birdcage
 from restore.datasets.simulate.mri import NOISE_STREAM, phased_slice, volume_peak

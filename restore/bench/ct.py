@@ -21,7 +21,7 @@ from restore.bench.case import Conditions, Figures, ScanCase
 from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import place_of
 from restore.datasets.content_hash import sha256_of
-from restore.datasets.ct.lodopab import (
+from restore.datasets.ct.files.lodopab import (
     PUBLISHED_SHAPE,
     ground_truth_path,
     is_observation,

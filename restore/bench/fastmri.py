@@ -26,13 +26,17 @@ from restore.datasets.content_hash import sha256_of
 from restore.datasets.hdf5_guard import attribute, find_dataset, find_text, open_hdf5
 from restore.datasets.mri.calibration import calibration_lines
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri import read_slices
-from restore.datasets.mri.fastmri_folder import find_volumes
-from restore.datasets.mri.fastmri_header import Header, parse_header
-from restore.datasets.mri.fastmri_masks import KINDS, center_fraction_for, fastmri_mask
-from restore.datasets.mri.fastmri_write import target_image
+from restore.datasets.mri.fastmri_files.fastmri import read_slices
+from restore.datasets.mri.fastmri_files.fastmri_folder import find_volumes
+from restore.datasets.mri.fastmri_files.fastmri_header import Header, parse_header
+from restore.datasets.mri.fastmri_files.fastmri_masks import (
+    KINDS,
+    center_fraction_for,
+    fastmri_mask,
+)
+from restore.datasets.mri.fastmri_files.fastmri_write import target_image
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.mri.sampling import Mask, slice_mask
+from restore.datasets.mri.pattern.sampling import Mask, slice_mask
 from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError

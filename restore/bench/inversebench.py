@@ -24,9 +24,9 @@ from restore.bench.protocol import Setting
 from restore.bench.store import place_of
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri import read_slices
+from restore.datasets.mri.fastmri_files.fastmri import read_slices
 from restore.datasets.mri.oversampling import remove_readout_oversampling
-from restore.datasets.mri.sampling import Mask
+from restore.datasets.mri.pattern.sampling import Mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError

@@ -19,7 +19,7 @@ from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.ct import found_volumes
 from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import place_of
-from restore.datasets.mri.fastmri_masks import center_fraction_for
+from restore.datasets.mri.fastmri_files.fastmri_masks import center_fraction_for
 from restore.datasets.open import read
 from restore.datasets.simulate.mri import simulate_mri
 from restore.errors import ConfigError, InputError, NotFoundError

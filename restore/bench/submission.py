@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restore.bench import results, store
 from restore.datasets.atomic import atomic_folder
-from restore.datasets.mri.fastmri_submission import submission_name, write_submission
+from restore.datasets.mri.fastmri_files.fastmri_submission import submission_name, write_submission
 from restore.errors import ConfigError, InputError, OutputError
 
 

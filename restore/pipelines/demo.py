@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from restore.datasets.atomic import make_folder
-from restore.datasets.ct.measurement import write_ct_measurement
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.ct.files.measurement import write_ct_measurement
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import read, write
 from restore.datasets.sidecar import read_sidecar, write_sidecar
 from restore.datasets.simulate.ct import simulate_ct

@@ -19,8 +19,8 @@ import torch
 from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
 from restore.datasets.content import spelled_out
 from restore.datasets.content_hash import sha256_of
-from restore.datasets.mri.cfl import other_half
-from restore.datasets.mri.maps_file import with_maps
+from restore.datasets.mri.files.cfl import other_half
+from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.open import (
     is_filled,
     open_scan,
@@ -77,7 +77,7 @@ class ReconJob:
     preset, settings: the sampler's named settings and what replaces single ones. interval: around the mean of several
     samples. quality: of `quality.Quality`. like: folder of the DICOM series to take identity from; like_which:
     `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
-    are not finite. kspace_order: of `datasets.mri.kspace_order.ORDERS`, "" to refuse k-space that is not centred.
+    are not finite. kspace_order: of `kspace_order.ORDERS`, "" to refuse k-space that is not centred.
     select: which image of raw data. axes: of k-space in named arrays. trajectory, pattern: files of BART that belong to
     the scan. maps: a file of coil maps in the place of the scan's.
     projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,

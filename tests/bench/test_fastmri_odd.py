@@ -17,7 +17,7 @@ from restore.bench.fastmri import FastMRIVolume
 from restore.bench.method import parse_methods
 from restore.bench.runner import RunOptions, Summary, Told, run_benchmark
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri_check import check_file
+from restore.datasets.mri.fastmri_files.fastmri_check import check_file
 from restore.errors import ConfigError
 
 FULL = np.stack([NOISY, NOISY]).astype(np.complex64)

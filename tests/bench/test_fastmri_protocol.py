@@ -15,9 +15,9 @@ from restore.bench.case import ScanCase
 from restore.bench.fastmri import FastMRIVolume, undersampled, volume_figures
 from restore.bench.method import parse_methods
 from restore.bench.runner import RunOptions, Told, run_benchmark
-from restore.datasets.mri.fastmri import read_fastmri
-from restore.datasets.mri.fastmri_header import format_header
-from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
+from restore.datasets.mri.fastmri_files.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_files.fastmri_header import format_header
+from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling, write_fastmri_file
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom

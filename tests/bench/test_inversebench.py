@@ -12,8 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from restore.bench.case import ScanCase
 from restore.bench.inversebench import InverseBenchMRI, inversebench_mask, resized, slice_figures
-from restore.datasets.mri.fastmri import read_fastmri
-from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
+from restore.datasets.mri.fastmri_files.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling, write_fastmri_file
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from restore.cli import app
-from restore.datasets.ct.measurement import write_ct_measurement
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.ct.files.measurement import write_ct_measurement
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import read
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from restore.datasets.mri.fastmri_write import Undersampling, write_fastmri_file
+from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling, write_fastmri_file
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.phantom import head_phantom
 

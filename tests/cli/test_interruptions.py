@@ -21,7 +21,7 @@ from restore import cli
 from restore.cli import signals
 from restore.cli.signals import Ended
 from restore.datasets.atomic import atomic_file
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import read
 from restore.datasets.sidecar import name_bytes, read_sidecar
 from restore.datasets.simulate.mri import simulate_mri

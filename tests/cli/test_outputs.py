@@ -15,7 +15,7 @@ import pytest
 from restore.bench.results import results_path
 from restore.datasets.atomic import atomic_file, remove
 from restore.datasets.locks import one_at_a_time
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import OutputError

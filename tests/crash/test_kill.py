@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from crash.victims import done_twice, killed_after, results, to_the_end
 
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import write
 from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.mri import simulate_mri

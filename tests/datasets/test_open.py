@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import read, write
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom

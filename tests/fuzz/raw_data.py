@@ -12,10 +12,10 @@ import scipy.io
 import torch
 from twix_files import NOISE, readout, write_twix
 
-from restore.datasets.mri.bart_write import write_scan
-from restore.datasets.mri.fastmri import write_fastmri
-from restore.datasets.mri.maps_file import with_maps
-from restore.datasets.mri.trajectory_file import write_trajectory_file
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
+from restore.datasets.mri.files.bart_write import write_scan
+from restore.datasets.mri.files.maps_file import with_maps
+from restore.datasets.mri.files.trajectory_file import write_trajectory_file
 from restore.datasets.open import open_scan
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.noncartesian import simulate_noncartesian

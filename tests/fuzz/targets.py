@@ -46,9 +46,9 @@ from restore.bench.record import read_records
 from restore.bench.tuning import read_tuned
 from restore.cli import app
 from restore.cli.replay import read_record
-from restore.datasets.ct.beam_measurement import write_beam_measurement
 from restore.datasets.ct.beam_scan import BeamScan
-from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.ct.files.beam_measurement import write_beam_measurement
+from restore.datasets.ct.files.measurement import write_ct_measurement
 from restore.datasets.fetch_table import TABLES, entries
 from restore.datasets.open import open_scan, read, read_image, write
 from restore.datasets.picture.images import write_image

@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from restore.cli import app
-from restore.datasets.ct.beam_measurement import write_beam_measurement
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.ct.files.beam_measurement import write_beam_measurement
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan
 from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams

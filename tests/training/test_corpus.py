@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.volume.volume import Volume

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
-from restore.datasets.mri.fastmri import read_fastmri, read_slices, write_fastmri
-from restore.datasets.mri.fastmri_header import format_header
+from restore.datasets.mri.fastmri_files.fastmri import read_fastmri, read_slices, write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri_header import format_header
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
 from restore.datasets.scan import SetupOptions

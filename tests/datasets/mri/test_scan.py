@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore.datasets.mri.masks import make_mask
+from restore.datasets.mri.pattern.masks import make_mask
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.scan import SetupOptions
 from restore.datasets.simulate.mri import simulate_mri

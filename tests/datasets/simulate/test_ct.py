@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore.datasets.ct.measurement import write_ct_measurement
+from restore.datasets.ct.files.measurement import write_ct_measurement
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.open import open_scan
 from restore.datasets.simulate.ct import finer, simulate_ct

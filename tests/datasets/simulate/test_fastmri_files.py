@@ -12,11 +12,15 @@ import pytest
 import sigpy
 
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.fastmri import read_fastmri
-from restore.datasets.mri.fastmri_check import check_file
-from restore.datasets.mri.fastmri_header import parse_header
-from restore.datasets.mri.fastmri_masks import fastmri_mask
-from restore.datasets.mri.fastmri_write import Undersampling, target_image, write_fastmri_file
+from restore.datasets.mri.fastmri_files.fastmri import read_fastmri
+from restore.datasets.mri.fastmri_files.fastmri_check import check_file
+from restore.datasets.mri.fastmri_files.fastmri_header import parse_header
+from restore.datasets.mri.fastmri_files.fastmri_masks import fastmri_mask
+from restore.datasets.mri.fastmri_files.fastmri_write import (
+    Undersampling,
+    target_image,
+    write_fastmri_file,
+)
 from restore.datasets.mri.oversampling import remove_readout_oversampling
 from restore.datasets.simulate.fastmri_files import simulate_fastmri
 from restore.datasets.simulate.mri import simulate_mri

@@ -11,7 +11,7 @@ import pytest
 import sigpy
 import torch
 
-from restore.datasets.mri.fastmri import write_fastmri
+from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
 from restore.datasets.simulate.mri import simulate_mri
