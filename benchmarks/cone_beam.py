@@ -181,9 +181,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(args.threads)  # read on import
     print_versions("itk-rtk", "diffct", threads=args.threads)
-    spacing_mm = (
-        2.25 * args.size / args.detector
-    )  # the panel sees 1.125 sides of the volume at the axis
+    spacing_mm = 2.25 * args.size / args.detector  # the panel sees 1.125 sides at the axis
     scan = ConeBeam(
         equispaced(args.views, 360), (args.detector, args.detector), spacing_mm, 500.0, 1000.0
     )  # fmt: skip
