@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ CLASSICAL = (
 )  # fmt: skip
 OURS = ("tweedie", "dds")
 """From whose better one RESULTS.md takes the gain: `tweedie` is what denoising takes."""
+
+_SIZES = re.compile(r"\(\d+x[^()]*\)")  # of an operator, in a message
 
 Rows = dict[str, dict[str, Any]]
 """Rows of a task and method by the name of the image."""
@@ -61,13 +64,18 @@ class Results:
         return "-" if NOT_FOR in said else "r"
 
     def refusals(self) -> list[str]:
-        """The sentences behind the cells marked "r", with the cells."""
-        said: dict[tuple[str, str], list[str]] = {}
+        """The sentences behind the cells marked "r", with the methods and tasks; what differs by sizes alone is one."""
+        said: dict[str, dict[str, list[str]]] = {}
         for (task, method), rows in self.cells.items():
             for row in rows.values():
-                if row.get("refused", NOT_FOR) != NOT_FOR:
-                    said.setdefault((method, row["refused"]), []).append(task)
-        return [f"`{m}` ({', '.join(tasks)}): {why}" for (m, why), tasks in sorted(said.items())]
+                why = row.get("refused", NOT_FOR)
+                if why != NOT_FOR:
+                    why = _SIZES.sub("", why.removeprefix(f"{method} "))
+                    said.setdefault(why, {}).setdefault(method, []).append(task)
+        return [
+            ", ".join(f"`{m}` ({', '.join(tasks)})" for m, tasks in methods.items()) + f": {why}"
+            for why, methods in sorted(said.items())
+        ]
 
     def mixed_weights(self) -> list[str]:
         """Kinds of task whose rows come from more than one set of weights."""
