@@ -6,6 +6,7 @@ an outlier does not move:
 * a zinger leaves the median of the five rays around it along the detector, and that of the five views around it, on the
   same side, by ZINGER deviations of the noise around it and by SHARE of the peak; and not both neighbouring views show
   the like nearby, as they do of a small bright object.
+  Where views are few that also happens to a flat object seen edge-on, which is said.
 * a bin is odd where it lies outside its neighbours in nearly all views (`plausibility.odd_bins`), or where the median
   of its distances from the median of five exceeds ODD times that of the usual bin and SHARE of the peak (a stuck one).
 """
@@ -33,6 +34,13 @@ SHARE = 0.05
 
 ODD = 8.0
 """Times the usual bin's distance from its neighbours."""
+
+FEW_VIEWS = 4
+"""Bins a view from which on a flat part of the object, such as a table, may be seen edge-on in a single view."""
+
+FLAT_PARTS = (
+    "zingers, or something flat that one of few views sees edge-on: look before they are bridged"
+)
 
 MOST = 0.02
 """Share of rays beyond which single ones are no exceptions: the data are noisier than their medians say."""
@@ -70,10 +78,12 @@ def rogue_rays_found(y: Sinogram) -> list[Finding]:
             "or badly calibrated): they make rings; --outliers bridge replaces them",
         ))  # fmt: skip
     if count := int(zingers.sum()):
+        views, n_det = zingers.shape
+        what = "zingers" if views * FEW_VIEWS >= n_det else FLAT_PARTS
         found.append(Finding(
             "zingers",
             f"{count} single ray(s) of a slice leave their neighbours on the detector and in the views around "
-            "(zingers): they draw streaks; --outliers bridge replaces them",
+            f"({what}): they draw streaks; --outliers bridge replaces them",
         ))  # fmt: skip
     return found
 

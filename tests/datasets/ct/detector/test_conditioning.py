@@ -195,3 +195,13 @@ def test_a_polynomial_that_falls_and_fits_of_nothing_are_refused():
         fit_beam_hardening(np.ones(5), np.ones(5), MU)
     with pytest.raises(ConfigError, match="NaN among"):
         fit_beam_hardening(np.full(5, np.nan), np.ones(5), MU)
+
+
+def test_few_views_may_see_something_flat_edge_on():
+    """One ray that stands out is a zinger where views are many; where they are few it may be a table."""
+    for step, doubt in ((1, False), (12, True)):
+        y = clean()[::step].copy()
+        y[4, BINS // 2] += 3.0
+        (found,) = rogue_rays_found(y)
+        assert "zingers" in str(found)
+        assert ("edge-on" in str(found)) == doubt
