@@ -1,4 +1,4 @@
-"""Cartesian multi-coil k-space as a scan, and how problems are made of it.
+"""Cartesian multi-coil k-space as a scan, made ready for its problems (`kspace_setup`).
 
 Made by the readers and simulators of k-space; the layers above use it by the contract of `restore.datasets.scan`.
 torch is imported where a problem or an image is asked for, not before: reading a volume needs none.
@@ -13,25 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial, symmetric
+from restore.datasets.mri.kspace_setup import MRISetup
+from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial
 from restore.datasets.mri.pattern.sampling import slice_mask
 from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std, middle_noise_std
 from restore.datasets.mri.receivers.reception import Reception
 from restore.datasets.mri.receivers.virtual_coils import VirtualCoils, readout_axis
-from restore.datasets.scan import Scan, Setup, SetupOptions
+from restore.datasets.scan import Scan, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from restore.datasets.mri.receivers.channels import Whitening
-    from restore.noise import Noise
-    from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_maps import Region
     from restore.operators.mri.joint_maps import JointEstimate
-    from restore.problem import Problem
     from restore.scaling import Scaling
 
 TOO_LOUD, TOO_QUIET = 3.0, 30.0
@@ -182,7 +179,8 @@ class MRIScan(Scan):
         return MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
             record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
-            scan=self, maps=maps, reception=reception, remove_phase=options.remove_phase, estimates=estimates,
+            scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
+            remove_phase=options.remove_phase, estimates=estimates,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
             held_real=held_real,
         )  # fmt: skip
@@ -391,101 +389,3 @@ def unit_maps(shape: tuple[int, ...]) -> LazyStack:
     """The sensitivity of a single coil: one everywhere. shape: (slices, 1, H, W)."""
     ones = np.ones(shape[1:], np.complex64)
     return LazyStack(tuple(shape), lambda index: ones)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class MRISetup(Setup):
-    """How problems are made of k-space.
-
-    maps: of the scan, None to estimate them by ESPIRiT, or as in estimates, one a slice. reception: of the channels.
-    remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
-    non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
-    channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
-    held_real: images are, with the phase that the symmetric middle shows in the maps.
-    """
-
-    scan: MRIScan
-    maps: LazyStack | None
-    reception: Reception
-    remove_phase: bool
-    levels: tuple[float, ...] = ()
-    shade: float | None = None
-    estimates: tuple[JointEstimate, ...] = ()
-    sets: int = 1
-    held_real: bool = False
-
-    def problem(self, which: range, device: torch.device) -> Problem:
-        """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
-        import torch
-
-        from restore.operators.mri.multicoil import MultiCoilMRI
-        from restore.operators.mri.real_images import RealImages
-        from restore.operators.mri.soft_sense import SoftSenseMRI
-        from restore.problem import Problem
-
-        slices = [self._slice(index, device) for index in which]
-        kspace, maps = (torch.stack(parts) for parts in zip(*slices, strict=True))
-        mask = self.scan.mask
-        mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
-        sampled = torch.from_numpy(np.array(mask)).to(device)
-        operator: LinearOperator
-        if self.held_real:
-            kspace, operator = torch.view_as_real(kspace), RealImages(MultiCoilMRI(maps, sampled))
-        else:
-            operator = (MultiCoilMRI if self.sets == 1 else SoftSenseMRI)(maps, sampled)
-        return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
-
-    def _noise(self, which: range) -> Noise | None:
-        """That of all slices, or of these."""
-        import torch
-
-        from restore.noise import noise_model
-
-        if not self.levels:
-            return self.noise
-        each = torch.tensor([self.levels[i] for i in which])
-        return noise_model(each.reshape(-1, *[1] * (4 if self.held_real else 3)))
-
-    def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """k-space (coils, H, W) and maps ([sets,] coils, H, W) of a slice as the problem has them: whitened and
-        compressed, with the phase of the image, or of each component, in the maps if it is to be removed."""
-        from restore.operators.mri.coil_maps import fold_phase, image_phase
-
-        measured, region = self.scan.kspace[index], self.reception.region(index)
-        kspace = self.reception.white(measured).to(device)
-        maps = None if self.maps is None else self.reception.white(self.maps[index]).to(device)
-        compression = self.reception.compression(kspace, index)
-        if compression is not None:
-            kspace = compression.samples(kspace)
-            maps = None if maps is None else compression.maps(maps)
-        middle = kspace
-        if self.estimates:
-            middle, region = self.estimates[index].centre(self.scan.shape[-2:])
-            middle = middle.to(device)
-        if maps is None:
-            maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
-        if self.held_real and region is not None:
-            rows, columns = (symmetric(p, n) for p, n in zip(region, maps.shape[-2:], strict=True))
-            region = rows, columns
-        if self.remove_phase and region is not None:
-            maps = fold_phase(maps, image_phase(middle.expand_as(maps), maps, region))
-        return kspace, maps
-
-    def _estimated(self, kspace: Tensor, index: int) -> Tensor:
-        """Maps of norm one: those estimated with the image, else by ESPIRiT of k-space as the problem has it."""
-        from restore.operators.mri.coil_maps import espirit
-
-        if self.estimates:
-            return self.estimates[index].maps(self.scan.shape[-2:]).to(kspace.device)
-        return espirit(kspace, self.reception.region(index), sets=self.sets)[0]
-
-    def _shading(self, measured: NDArray[Any], index: int) -> Tensor:
-        """What maps of norm one, of the whitened channels, are to be multiplied by."""
-        import torch
-
-        whitening, region = self.reception.whitening, self.reception.region(index)
-        if self.shade is not None:
-            return torch.tensor(self.shade)
-        if whitening is None or region is None:
-            return torch.tensor(1.0)
-        return whitening.shading(measured, region)
