@@ -46,6 +46,25 @@ def saved(data: np.ndarray, path: Path) -> Path:
     return path
 
 
+def plain_head(shape: tuple[int, int, int], path: Path) -> Path:
+    """A head (z, y, x) as NIfTI, slices of 8 mm at right angles to the patient."""
+    data = head_phantom(shape).data.astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data.transpose(2, 1, 0), np.diag([6.0, 6, 8, 1])), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 8 slices of 24 x 24."""
+    return plain_head((8, 24, 24), tmp_path_factory.mktemp("small") / "head.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def wide_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 4 slices of 32 x 32."""
+    return plain_head((4, 32, 32), tmp_path_factory.mktemp("wide") / "head.nii.gz")
+
+
 @pytest.fixture(scope="session")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with mr.nii.gz and ct.nii.gz and scans of their slices 1, 4, 7: mri.h5 and ct.h5."""

@@ -7,43 +7,26 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-from restore.cli import app
-from restore.datasets.simulate.phantom import head_phantom
 
 pytest.importorskip("finufft")
-
-runner = CliRunner()
-DEPTH, N = 4, 32
-
-
-@pytest.fixture(scope="module")
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("volume") / "head.nii.gz"
-    data = head_phantom((DEPTH, N, N)).data.astype(np.float32)
-    nibabel.save(nibabel.Nifti1Image(data.transpose(2, 1, 0), np.diag([6.0, 6, 8, 1])), path)
-    return path
-
-
-def run(*arguments: object):
-    return runner.invoke(app, [*map(str, arguments)])
 
 
 @pytest.mark.parametrize(
     ("trajectory", "sampler", "slices"),
     [("radial:30", "cgsense", "1:3"), ("spiral:6", "zerofilled", "2"), ("stars:30", "cgsense", "0:4")],
 )  # fmt: skip
-def test_there_and_back(volume: Path, tmp_path: Path, trajectory: str, sampler: str, slices: str):
+def test_there_and_back(
+    wide_head: Path, verb, tmp_path: Path, trajectory: str, sampler: str, slices: str
+):
     scan, out = tmp_path / "scan.h5", tmp_path / "out.nii.gz"
-    made = run(
-        "simulate", "mri", volume, "-o", scan, "--trajectory", trajectory, "--slices", slices
+    made = verb(
+        "simulate", "mri", wide_head, "-o", scan, "--trajectory", trajectory, "--slices", slices
     )
     assert made.exit_code == 0, made.stderr
     assert trajectory in made.stdout
-    done = run("recon", scan, "-o", out, "--sampler", sampler)
+    done = verb("recon", scan, "-o", out, "--sampler", sampler)
     assert done.exit_code == 0, done.stderr
-    found, truth = nibabel.load(out), nibabel.load(volume)
+    found, truth = nibabel.load(out), nibabel.load(wide_head)
     first, _, last = slices.partition(":")
     wanted = truth.get_fdata()[..., int(first) : int(last or int(first) + 1)]
     error = np.linalg.norm(found.get_fdata() - wanted) / np.linalg.norm(wanted)
@@ -52,9 +35,9 @@ def test_there_and_back(volume: Path, tmp_path: Path, trajectory: str, sampler: 
     np.testing.assert_allclose(found.affine[:3, 3], truth.affine[:3, 3] + [0, 0, 8 * int(first)])
 
 
-def test_options_that_go_with_lines_alone(volume: Path, tmp_path: Path):
+def test_options_that_go_with_lines_alone(wide_head: Path, verb, tmp_path: Path):
     scan = tmp_path / "scan.h5"
     for option in (("--acceleration", 4), ("--mask", "random"), ("--as", "fastmri")):
-        done = run("simulate", "mri", volume, "-o", scan, "--trajectory", "radial:9", *option)
+        done = verb("simulate", "mri", wide_head, "-o", scan, "--trajectory", "radial:9", *option)
         assert done.exit_code == 2
         assert f"{option[0]} is for Cartesian k-space" in done.stderr

@@ -9,41 +9,23 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from restore.cli import app
-from restore.datasets.simulate.phantom import head_phantom
-
-runner = CliRunner()
-DEPTH, N = 8, 24
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scan-files.md"
 
 
-@pytest.fixture(scope="module")
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("volume") / "head.nii.gz"
-    data = head_phantom((DEPTH, N, N)).data.astype(np.float32)
-    nibabel.save(nibabel.Nifti1Image(data.transpose(2, 1, 0), np.diag([6.0, 6, 8, 1])), path)
-    return path
-
-
-def run(*arguments: object):
-    return runner.invoke(app, [*map(str, arguments)])
-
-
 def test_the_commands_of_the_page(
-    volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_head: Path, verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of docs/scan-files.md in order, on a small head."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(volume, "volume.nii.gz")
+    shutil.copy(small_head, "volume.nii.gz")
     text = PAGE.read_text(encoding="utf-8").partition("### Volumes")[2]
     commands = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()  # type: ignore[index]
     for command in commands:
-        done = run(*command.split()[1:])
+        done = verb(*command.split()[1:])
         assert done.exit_code == 0, (command, done.stderr)
         assert "does not explain" not in done.stderr
-    truth = nibabel.load(volume)
+    truth = nibabel.load(small_head)
     for name, bound in (("cgsense", 0.25), ("dds", 0.3)):
         found = nibabel.load(f"volume-{name}.nii.gz")
         # Steps are few, and so are pixels: the bounds tell an image from none. 0.12 and 0.16 seen.
@@ -52,15 +34,15 @@ def test_the_commands_of_the_page(
         np.testing.assert_array_equal(found.affine, truth.affine)
 
 
-def test_words_that_do_not_go_together(volume: Path, tmp_path: Path) -> None:
+def test_words_that_do_not_go_together(small_head: Path, verb, tmp_path: Path) -> None:
     for words, told in (
         (("--mask", "random"), "mask 'random' is none of a volume"),
         (("--as", "fastmri"), "--encoding 3d is for --as scan"),
         (("--trajectory", "radial:9"), "--encoding is for Cartesian k-space"),
         (("--mask", "caipi:2x9"), "caipi:2x9 of 24 columns and 8 partitions"),
     ):
-        done = run(
-            "simulate", "mri", volume, "-o", tmp_path / "scan.h5", "--encoding", "3d", *words
+        done = verb(
+            "simulate", "mri", small_head, "-o", tmp_path / "scan.h5", "--encoding", "3d", *words
         )
         assert done.exit_code == 2
         assert told in " ".join(done.stderr.split())

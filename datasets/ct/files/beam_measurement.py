@@ -18,7 +18,7 @@ from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import affine_of_grid
 from restore.datasets.ct.detector.counts import line_integrals_of_counts, photons_of_air
 from restore.datasets.ct.detector.lost_rays import bridged
-from restore.datasets.ct.files.stored_values import NAMES, geometry_kind, read_stored
+from restore.datasets.ct.files.stored_values import geometry_kind, read_stored, write_stored
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
     attribute,
@@ -88,19 +88,11 @@ def write_beam_measurement(scan: BeamScan, path: str | Path) -> None:
         if scan.reference is not None:
             write_stack(file, "reference_hu", scan.reference, np.float32)
         stored = scan.geometry.to_dict()
-        group = file.create_group("geometry")
-        group.attrs["kind"] = stored["kind"]
         for name, key in (("angles", "angles_rad"), ("vectors", "vectors")):
             if name in stored:
-                group[key] = np.asarray(stored[name], np.float64)
-        for name in _FIELDS:
-            if name in stored:
-                group.attrs[name] = stored[name]
-        for name in _GRID:
-            group.attrs[name] = getattr(scan.grid, name)
-        for name in NAMES:
-            if (value := getattr(scan, name)) is not None:
-                file.attrs[name] = float(value)
+                file[f"geometry/{key}"] = np.asarray(stored[name], np.float64)
+        grid = {name: getattr(scan.grid, name) for name in _GRID}
+        write_stored(file, stored | grid, (*_FIELDS, *_GRID), scan)
         write_record(file, scan)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from restore.datasets.content import Content
 from restore.datasets.ct.detector.counts import line_integrals_of_counts, photons_of_air
 from restore.datasets.ct.detector.lost_rays import bridged
-from restore.datasets.ct.files.stored_values import NAMES, geometry_kind, read_stored
+from restore.datasets.ct.files.stored_values import geometry_kind, read_stored, write_stored
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.formats import Format
 from restore.datasets.hdf5_guard import (
@@ -89,14 +89,8 @@ def write_ct_measurement(scan: CTScan, path: str | Path) -> None:
         if scan.reference is not None:
             write_stack(file, "reference_hu", scan.reference, np.float32)
         stored = scan.geometry.to_dict()
-        group = file.create_group("geometry")
-        group.attrs["kind"] = stored["kind"]
-        group["angles_rad"] = np.asarray(scan.geometry.angles, np.float64)
-        for name in GEOMETRY:
-            group.attrs[name] = stored[name]
-        for name in NAMES:
-            if (value := getattr(scan, name)) is not None:
-                file.attrs[name] = float(value)
+        file["geometry/angles_rad"] = np.asarray(scan.geometry.angles, np.float64)
+        write_stored(file, stored, GEOMETRY, scan)
         write_record(file, scan)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -67,3 +67,16 @@ def _positive(file: h5py.File, path: Path, name: str) -> float | None:
     if not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
         raise InputError(path, f"attribute '{name}' is {value!r}, expected a positive number")
     return float(value)
+
+
+def write_stored(
+    file: h5py.File, geometry: dict[str, Any], fields: tuple[str, ...], scan: object
+) -> None:
+    """The kind and the numbers of a geometry, those of `fields` that it has, and what the scan knows of `NAMES`."""
+    group = file.require_group("geometry")
+    for name in ("kind", *fields):
+        if name in geometry:
+            group.attrs[name] = geometry[name]
+    for name in NAMES:
+        if (value := getattr(scan, name)) is not None:
+            file.attrs[name] = float(value)
