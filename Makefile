@@ -5,6 +5,8 @@
 #   make test        lint, types, dependencies and the default tests
 #   make test-kernels  the numerics tests as other processors would run them
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
+#   make programs    Debian's programs that the tests marked services run against (as root)
+#   make services    the tests marked services; each says what it misses where a program is absent
 #   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
 #   make calibration the table of factors for the bundled priors' intervals, of DATA=../shared/data
 #   make mutants     changes of the numerics that no test sees, a sample of MINUTES=60
@@ -26,7 +28,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 DATA ?= ../shared/data
 
-.PHONY: help calibration environment demo browser test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
+PROGRAMS :=
+
+.PHONY: help calibration environment demo browser programs services test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +76,12 @@ browser:
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; fi
 	@if command -v dciodvfy >/dev/null; then echo "dicom3tools are there"; \
 	else apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools; fi
+
+programs: browser
+	@test -z "$(PROGRAMS)" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PROGRAMS); }
+
+services: $(READY)
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m services
 
 calibration: $(READY)
 	@for task in mri4 mri8 ct60 ct30 superres inpaint; do \
