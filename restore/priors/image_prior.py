@@ -43,7 +43,7 @@ class ImagePrior:
         self._chunk = PIXELS_PER_CALL
         self._channels = prior.channels or (item_shape[0] if len(item_shape) == 3 else 1)
 
-    def __call__(self, x: Tensor, sigma: float, *, turn: int = 0, across: int = -3) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float, *, turn: int = 0) -> Tensor:
         """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities.
 
         Below the noise range of the prior it is asked at the range's lower end. Raises ConfigError for a level at
@@ -52,12 +52,7 @@ class ImagePrior:
         answer is turned back. A network is not quite the same in all of them, and going round averages that
         out over the steps of a chain: Terris, Moreau, Pustelnik, Tachella, "Equivariant plug-and-play image
         reconstruction", CVPR 2024.
-        across: of volumes (..., slices, rows, columns), the axis across which the planes follow each other that the
-        prior sees: -3 its slices, -2 coronal, -1 sagittal planes of axial slices.
         """
-        if across != -3:
-            moved = self(x.movedim(across, -3).contiguous(), sigma, turn=turn)
-            return moved.movedim(-3, across).contiguous()
         self.evaluations += 1
         known = (self.prior.sigma_min, self.prior.sigma_max)
         check_level(sigma, known, self.prior.intensity, self.prior.name)

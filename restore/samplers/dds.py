@@ -11,8 +11,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
-from torch import Tensor
-
 from restore.config import setting, shared
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
@@ -21,7 +19,6 @@ from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fr
 from restore.samplers.toolbox.consistency import TV_AXES, ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
-from restore.samplers.toolbox.planes import PLANES, Planes, check_planes, plane_and_turn
 from restore.solvers.tv import Boundary
 
 ENOUGH_DATA = 2.5
@@ -68,7 +65,6 @@ class DDS(Chain):
       ends at a small residual (cg_residual), which leaves the late levels, quickly solved, what they need.
     - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code
       has neither and converges to (1 + i) times the image.
-    - 3-D: the network may see other planes than slices (planes), for measurements that mixed the slices.
     - 3-D (preset "volume"): neighbouring slices get noise of opposite signs, z_noise, which cancels where TV averages.
     - 3-D: the published data step has no proximal term; the "noise" weight keeps it.
     """
@@ -128,13 +124,11 @@ class DDS(Chain):
     tv_axes: Literal["z", "all"] = setting("z", TV_AXES)
     tv_boundary: Boundary = setting("neumann", "its boundary")
     z_noise: float = setting(0.0, Z_NOISE, between=(-1, 1))
-    planes: Planes = setting("slices", PLANES)
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate after data consistency."""
         levels, consistent = self._raised(problem).levels(), self._consistency(problem)
         draws = neighbouring(draws, self.z_noise, problem)
-        check_planes(self.planes, problem)
         x = self.first(problem, draws, levels[0])
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
@@ -147,15 +141,10 @@ class DDS(Chain):
             else:
                 x = xh * self._landing_scale(level)
 
-    def denoised(self, prior: ImagePrior, x: Tensor, level: NoiseLevel) -> Tensor:
-        """D(x, sigma), in the planes whose turn it is at a level."""
-        across, turn = plane_and_turn(self.planes, level.i)
-        return prior(x, level.told, turn=turn if self.turns else 0, across=across)
-
     @property
     def couples_slices(self) -> bool:
-        """By total variation, by their noise, or by planes that hold z."""
-        return self.tv_weight > 0 or self.z_noise != 0 or self.planes != "slices"
+        """By total variation, or by their noise."""
+        return self.tv_weight > 0 or self.z_noise != 0
 
     def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
         """With independent noise of slices where there are several."""

@@ -160,24 +160,3 @@ def test_memory_of_a_cpu_makes_smaller_chunks_too(error):
         chunked(never, [planes], 1 << 20, "an image")
     with pytest.raises(RuntimeError, match="another"):
         chunked(lambda p: (_ for _ in ()).throw(RuntimeError("another")), [planes], 16, "an image")
-
-
-@pytest.mark.parametrize(
-    ("across", "planes"), [(-3, (4, 1, 5, 6)), (-2, (5, 1, 4, 6)), (-1, (6, 1, 4, 5))]
-)
-def test_planes_of_a_volume_in_every_direction(across: int, planes: tuple[int, ...]):
-    """A denoiser that adds i to row i of a plane shows in which planes it worked."""
-    x = image(4, 5, 6)
-
-    class Rows(Traced):
-        def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-            self.shapes.append(tuple(x.shape))
-            return x + torch.arange(x.shape[-2], dtype=x.dtype)[:, None]
-
-    rows = Rows()
-    images = ImagePrior(rows, (5, 6), complex_=False)
-    out = images(x, 0.1, across=across)
-    along = {-3: (1, 5, 1), -2: (4, 1, 1), -1: (4, 1, 1)}[across]
-    assert torch.equal(out, x + torch.arange(max(along), dtype=x.dtype).reshape(along))
-    assert rows.shapes == [planes]
-    assert images.evaluations == 1
