@@ -7,7 +7,6 @@ at once. This is also the only place where an error becomes an exit code.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -33,19 +32,12 @@ from restore.cli import (
     simulate,
     train,
 )
-from restore.errors import (
-    InputError,
-    OutOfMemory,
-    OutputError,
-    RestoreError,
-    is_out_of_memory,
-)
+from restore.errors import expected
 
 DEBUG = "RESTORE_DEBUG"
 INTERRUPTED = 130
 UNEXPECTED = 1
 LEFT = "no half-written file was left behind"
-_OUTPUT_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 VERBS = (
     "recon",
     "image",
@@ -75,17 +67,11 @@ class Verbs(TyperGroup):
         """Run the verb. Raises typer.Exit with the code of `restore.errors`, 130 if interrupted."""
         try:
             return super().invoke(ctx)
-        except RestoreError as error:
-            self._end(error, str(error), error.exit_code)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            told = expected(error)
+            if told is None:
                 raise
-            reason = "the memory is used up; close other programs or give fewer slices at a time"
-            self._end(error, reason, OutOfMemory.exit_code)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            self._end(error, *_told(error))
+            self._end(error, told[1], told[0])
         except signals.Ended as error:
             self._end(error, f"ended by {error.name}; {LEFT}", error.exit_code)
         except KeyboardInterrupt as error:
@@ -97,13 +83,6 @@ class Verbs(TyperGroup):
             raise cause
         console.error(sentence)
         raise typer.Exit(code) from cause
-
-
-def _told(error: OSError) -> tuple[str, int]:
-    """What a file system refused that no reader or writer expected, and its code: a full disk is no fault of ours."""
-    where = f"{error.filename}: " if error.filename is not None else ""
-    code = OutputError.exit_code if error.errno in _OUTPUT_ERRORS else InputError.exit_code
-    return f"{where}{error.strerror or error}", code
 
 
 app = typer.Typer(

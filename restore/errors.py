@@ -6,6 +6,7 @@ nothing here imports anything of the package.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -95,3 +96,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
     torchs = isinstance(error, RuntimeError) and any(words in told for words in _MEMORY_WORDS)
     return isinstance(error, MemoryError | OutOfMemory) or named or torchs
+
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
+
+
+def expected(error: BaseException) -> tuple[int, str] | None:
+    """The exit code of an error and its sentence; None for what nobody has foreseen, and for an interruption.
+
+    Memory that is used up and what a file system refuses are expected from any library, in any place.
+    """
+    if isinstance(error, RestoreError):
+        return error.exit_code, str(error)
+    if is_out_of_memory(error):
+        reason = "the memory is used up; close other programs or give fewer slices at a time"
+        return OutOfMemory.exit_code, reason
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        full = error.errno in _OUTPUT_ERRORS  # a full disk is no fault of the input
+        return (OutputError if full else InputError).exit_code, f"{where}{error.strerror or error}"
+    return None

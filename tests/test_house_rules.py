@@ -55,6 +55,7 @@ LAYERS = (
     {"pipelines"},
     {"bench"},
     {"report"},
+    {"many"},
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -63,8 +63,8 @@ from restore.pipelines.vouching import is_done
 from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
 from restore.precision import record_of
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Model, card_traits, check, name_of
-from restore.priors.store import load_prior, read_card
+from restore.priors.choosing import Model, card_traits, check, loaded, name_of
+from restore.priors.store import read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 
@@ -266,7 +266,7 @@ def run(
 
     def make() -> tuple[dict[Path, Path], dict[str, Any]]:
         with measured(device) as cost:
-            prior: Model | None = load_prior(job.prior) if planned.sampler.prior_kinds else None
+            prior: Model | None = loaded(job.prior) if planned.sampler.prior_kinds else None
             found = _adapted(planned, prior, device) if job.adapt else None
             prior = prior if found is None else found.model
             result = reconstruct(
@@ -315,7 +315,7 @@ def rehearse(planned: Planned) -> list[str]:
     job = planned.job
     if job.adapt != FIT:
         return list(scan.notes)
-    model = _denoiser(load_prior(job.prior))
+    model = _denoiser(loaded(job.prior))
     return [*scan.notes, forecast(model, problem, planned.sampler, scan.n_slices)]
 
 

@@ -117,7 +117,7 @@ def chosen(given: Given, demand: Demand, like: Tensor, precision: str = "auto") 
     if given is None or isinstance(given, str | Path):
         name = name_of(given, demand)
         notes = check(card_traits(name), demand)
-        model: Model = _loaded(name)
+        model: Model = loaded(name)
     else:
         model = recognised(given)
         notes = check(model_traits(model), demand)
@@ -376,7 +376,8 @@ def weights_kept() -> Iterator[None]:
         _kept.reset(token)
 
 
-def _loaded(name: str) -> Model:
+def loaded(name: str) -> Model:
+    """A bundled model or one of a weight file, inside `weights_kept` read once. Raises WeightsError."""
     from restore.priors.store import load_prior
 
     kept = _kept.get()
