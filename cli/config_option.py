@@ -28,19 +28,23 @@ DEEPEST = 4
 """Levels of a run file: the file, `set:`, a method's settings in it, a list of values."""
 GIVEN = "restore.config"
 """Where a context keeps what its run file says."""
-_file: ContextVar[Path | None] = ContextVar("_file", default=None)
-"""The run file of the call at work."""
+_given: ContextVar[Given | None] = ContextVar("_given", default=None)
+"""What `--config` gave to the call at work."""
 NAME_OF_VERB = "verb"
 """The one name in a run file that is no option: it says for which verb the file is."""
 
 
 @dataclasses.dataclass
 class Given:
-    """What `--config` gave to one call: the file, settings to put before those typed, and the record if it is one."""
+    """What `--config` gave to one call: the file, settings to put before those typed, and the record if it is one.
+
+    typed: the parameters that were typed besides.
+    """
 
     path: Path
     assignments: dict[str, list[str]]
     record: Record | None = None
+    typed: set[str] = dataclasses.field(default_factory=set)
 
 
 def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -52,9 +56,10 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         def command(context: typer.Context, config: Path | None, **options: Any) -> None:
             given = context.meta.get(GIVEN)
-            _file.set(None if given is None else given.path)
+            _given.set(given)
             if given is not None:
-                _join(given, typed_in(context), options)
+                given.typed = typed_in(context)
+                _join(given, options)
             for parameter, group in groups.items():
                 names = [f.name for f in dataclasses.fields(group)]
                 options[parameter] = group(**{n: options.pop(n) for n in names})
@@ -92,7 +97,18 @@ _OR_RECORD = dict.fromkeys(("recon", "image"), ", or the record OUT.json of a ru
 
 def config_file() -> Path | None:
     """The file that `--config` of the verb at work named."""
-    return _file.get()
+    given = _given.get()
+    return None if given is None else given.path
+
+
+def check_beside(found: dict[str, Any]) -> None:
+    """Where a run is repeated, compare what is read beside its inputs with what was. found: as the record's entry.
+
+    Raises InputError.
+    """
+    given = _given.get()
+    if given is not None and given.record is not None:
+        given.record.check_beside(found, given.typed)
 
 
 def typed_in(context: typer.Context) -> set[str]:
@@ -219,10 +235,10 @@ def _one(value: Value, where: str) -> Word:
     return value
 
 
-def _join(given: Given, typed: set[str], options: dict[str, Any]) -> None:
+def _join(given: Given, options: dict[str, Any]) -> None:
     """Put settings of the file before those typed, so that the typed ones win name by name; check a record's files."""
-    if given.record is None or given.record.keeps_settings(typed):
+    if given.record is None or given.record.keeps_settings(given.typed):
         for name, texts in given.assignments.items():
             options[name] = [*texts, *(options[name] or [])]
     if given.record is not None:
-        given.record.check(typed, options)
+        given.record.check(given.typed, options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from restore.cli import console
-from restore.cli.config_option import config_file, verb
+from restore.cli.config_option import check_beside, config_file, verb
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 
@@ -210,7 +210,8 @@ def command(
     from restore.config import from_settings
     from restore.datasets.ct.detector.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.run_recon import ReconJob, interval_path, plan, std_path
+    from restore.pipelines.recon_job import ReconJob, interval_path, std_path
+    from restore.pipelines.run_recon import plan
     from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler
 
@@ -236,6 +237,7 @@ def command(
         overwrite=overwrite, interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)
+    check_beside(planned.beside)
     if report:
         _check_report(job.out)
     count = planned.scan.n_slices
@@ -330,7 +332,8 @@ def _check_report(out: Path) -> None:
     from restore.report.from_recon import report_path
     from restore.report.render import check_target
 
-    if writer_for(out).holds != "volume":
+    form = writer_for(out)
+    if form.holds != "volume" or not form.read_back:
         raise ConfigError(
             f"{out}: --report reads the result back, and files of this kind are not read; choose .nii.gz"
         )

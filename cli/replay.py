@@ -25,6 +25,9 @@ FOLDERS_LOOKED_INTO = 1000
 REDEFINING = {"sampler", "preset"}
 """Typed, these choose settings of their own: those of the record are then left out."""
 
+BRINGING = {"scan", "projections", "trajectory", "pattern", "maps"}
+"""Options whose files bring others with them; typed, they may bring others than the recorded."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -56,6 +59,27 @@ class Record:
         out = options.get("out")
         if "out" not in typed and out is not None and out.exists() and not options.get("overwrite"):
             raise OutputError(f"{out}: exists already; name another with -o, or add --overwrite")
+
+    def check_beside(self, found: dict[str, Any], typed: set[str]) -> None:
+        """Compare what is read beside the inputs (frames, projections, the other halves of pairs) with what was.
+
+        found: as `ReconJob.beside_record` gives it. A record that says nothing of such files is not compared. Raises
+        InputError where the inputs are those of the record.
+        """
+        was, now = self.content.get("beside"), found.get("beside")
+        if not isinstance(was, dict) or was == now:
+            return
+        count = 0 if now is None else now["Files"]
+        what = f"files read beside it ({count}, recorded {was.get('Files')})"
+        named = [s for s in _sources(self.content) if s["Option"] == "scan"]
+        scan = named[0]["File"] if named else "the scan"
+        if typed & BRINGING:
+            console.say(f"note: {scan}: {what} are not those that {self.path.name} was made from")
+            return
+        raise InputError(
+            self.path, f"{scan}: {what} are not those that it was made from: another sha256",
+            "put the right ones there, or name SCAN on the command line, to use these all the same",
+        )  # fmt: skip
 
     def _check_file(self, path: Path, option: str, wanted: str, typed: bool) -> None:
         from restore.datasets.content_hash import sha256_of

@@ -44,7 +44,7 @@ class Format:
 
     suffixes: of names that mean this format when a result is written, "" for a folder whose name has none; none where
     it is not written. save(volume, path, description=...) -> path writes. beside: how the names of further files end
-    that it writes with that name.
+    that it writes with that name. read_back: whether `restore.read` opens what it writes.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Format:
     save: Callable[..., Path] = _not_written
     suffixes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    read_back: bool = True
 
 
 @functools.cache

@@ -66,4 +66,5 @@ FORMAT = Format(
     rank=90,
     save=write_tiff_stack,
     suffixes=(".tif", ".tiff"),
+    read_back=False,
 )

@@ -9,17 +9,13 @@ them after any interruption.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
-from restore.datasets.content import spelled_out
 from restore.datasets.content_hash import sha256_of
-from restore.datasets.mri.files.cfl import other_half
 from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.open import (
     is_filled,
@@ -35,7 +31,6 @@ from restore.datasets.sidecar import (
     check_record,
     environment,
     foreign_note,
-    source_record,
 )
 from restore.datasets.volume.dicom_write import refuse_foreign
 from restore.datasets.volume.identity import identity_from
@@ -48,17 +43,16 @@ from restore.pipelines.adapting import (
     adapt_prior,
     adapter_path,
     check_adapt,
-    fingerprint_of,
     forecast,
     keep_adapter,
 )
 from restore.pipelines.factors import Circumstances, Method
-from restore.pipelines.interval import Interval, IntervalOptions, interval_of
+from restore.pipelines.interval import Interval, interval_of
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
-from restore.pipelines.replay_entries import replayable
-from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconOptions, ReconResult, reconstruct
+from restore.pipelines.recon_job import ReconJob, interval_path, std_path
+from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconResult, reconstruct
 from restore.pipelines.vouching import is_done
 from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
 from restore.precision import record_of
@@ -67,106 +61,6 @@ from restore.priors.choosing import Model, card_traits, check, loaded, name_of
 from restore.priors.store import read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
-
-
-@dataclasses.dataclass(frozen=True)
-class ReconJob:
-    """What to do.
-
-    prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
-    preset, settings: the sampler's named settings and what replaces single ones. interval: around the mean of several
-    samples. quality: of `quality.Quality`. like: folder of the DICOM series to take identity from; like_which:
-    `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
-    are not finite. kspace_order: of `kspace_order.ORDERS`, "" to refuse k-space that is not centred.
-    select: which image of raw data. axes: of k-space in named arrays. trajectory, pattern: files of BART that belong to
-    the scan. maps: a file of coil maps in the place of the scan's.
-    projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
-    "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
-    adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
-    """
-
-    scan: Path
-    out: Path
-    sampler: str = "dds"
-    preset: str = "tuned"
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    prior: str = "auto"
-    adapt: str = ""
-    options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
-    interval: IntervalOptions = dataclasses.field(default_factory=IntervalOptions)
-    quality: str = "standard"
-    repair: str = ""
-    kspace_order: str = ""
-    select: str = ""
-    axes: str = ""
-    trajectory: Path | None = None
-    pattern: Path | None = None
-    projections: Path | None = None
-    detector_pixel: float | None = None
-    grid: str = ""
-    units: str = ""
-    mu_water: float | None = None
-    maps: Path | None = None
-    like: Path | None = None
-    like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
-    overwrite: bool = False
-
-    def spelled_out(self) -> ReconJob:
-        """With the ends of BART's names, which may be left out."""
-        named = ("scan", "trajectory", "pattern", "maps")
-        given: dict[str, Any] = {
-            name: spelled_out(path) for name in named if (path := getattr(self, name)) is not None
-        }
-        return dataclasses.replace(self, **given)
-
-    @property
-    def tells_spread(self) -> bool:
-        """Whether deviation and interval are results."""
-        return self.options.samples > 1 and self.quality == "standard"
-
-    def fingerprint(self, files: tuple[Path, ...] = ()) -> str:
-        """Hash of everything that shapes the result, the input's content included; files: read beside the scan."""
-        weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
-        options = dataclasses.asdict(self.options)
-        del options["trace"]  # looks on, changes nothing
-        # As the records that know of no other; `_work` tells devices apart.
-        later = ("coils_virtual", "outliers", "rings", "beam_hardening")
-        for name, default in (
-            ("precision", "auto"),
-            ("maps_sets", 1),
-            ("partial_fourier", "none"),
-            *((name, "") for name in later),
-        ):
-            if options[name] == default:
-                del options[name]
-        record = {
-            "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
-            "settings": self.settings, "weights": weights, "options": options,
-            "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
-            "like": source_record(self.like)["SHA256"] if self.like else "",
-        }  # fmt: skip
-        beside = {"trajectory": self.trajectory, "pattern": self.pattern, "coil maps": self.maps}
-        record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
-        read = (self.scan, *beside.values())
-        halves = [other for path in read if path for other in other_half(path)]
-        if halves:
-            record["halves"] = [sha256_of(other) for other in halves]
-        if files:
-            record["files"] = [sha256_of(path) for path in files]
-        told = {
-            "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
-        }  # fmt: skip
-        record |= {name: value for name, value in told.items() if value not in (None, "")}
-        if self.axes:
-            record["axes"] = self.axes
-        if self.like_which:
-            record["like_which"] = self.like_which
-        if self.adapt:
-            record["adapt"] = fingerprint_of(self.adapt)
-        if self.tells_spread:
-            record["interval"] = self.interval.mark()
-        record |= quality_record(self.quality)
-        return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +79,11 @@ class Planned:
     identity: Volume | None = None
     outdated: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The entry of the record on what is read that no option names."""
+        return self.job.beside_record(self.scan.files)
 
     def memory(self, device: torch.device) -> MemoryPlan | None:
         """What the work holds, of a volume that is one item. Raises OutOfMemory where that is too much for the CPU."""
@@ -225,14 +124,14 @@ def plan(job: ReconJob) -> Planned:
     _check_name(job)
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
-    done = not job.overwrite and is_done(job.out, planned.fingerprint, _outputs(job))
+    done = not job.overwrite and is_done(job.out, planned.fingerprint, job.outputs)
     old: list[Path] = []
     notes: list[str] = []
     if not done:
         _check_place(planned)
         volumes = (std_path(job.out), interval_path(job.out))
         mine = (*(f for v in volumes for f in written_files(v)), adapter_path(job.out))
-        beside = [p for p in mine if p not in _outputs(job)]
+        beside = [p for p in mine if p not in job.outputs]
         if job.tells_spread:
             job.interval.entries()  # a damaged table is found before the work
         old, notes = outdated(job.out, beside, job.overwrite)
@@ -282,12 +181,12 @@ def run(
                 )
         used = result.record["chunks"][0].get("precision")
         record = {
-            "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used),
+            "status": "done", "fingerprint": planned.fingerprint, **job.replay_record(planned.sampler, device, used),
             "outputs": [path.name for path in written],
             "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
-            "image": _image_record(planned.scan), **_beside_record(planned.scan.files),
+            "image": _image_record(planned.scan), **planned.beside,
             **({"precision": record_of(job.options.precision, used)} if used else {}),
             **result.record, **quality_record(job.quality),
             **({} if interval is None else {"interval": interval.record}),
@@ -317,29 +216,6 @@ def rehearse(planned: Planned) -> list[str]:
         return list(scan.notes)
     model = _denoiser(loaded(job.prior))
     return [*scan.notes, forecast(model, problem, planned.sampler, scan.n_slices)]
-
-
-def std_path(out: Path) -> Path:
-    """OUT_std.nii.gz beside OUT.nii.gz, or the folder OUT_std."""
-    return _beside(out, "std")
-
-
-def interval_path(out: Path) -> Path:
-    """OUT_interval.nii.gz beside OUT.nii.gz, or the folder OUT_interval: half-widths around the mean in OUT."""
-    return _beside(out, "interval")
-
-
-def _beside(out: Path, what: str) -> Path:
-    suffix = name_suffix(out)
-    return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")
-
-
-def _beside_record(files: tuple[Path, ...]) -> dict[str, Any]:
-    """How many files were read beside the scan's own, and one hash of them all, in their order."""
-    if not files:
-        return {}
-    each = "\n".join(sha256_of(path) for path in files)
-    return {"beside": {"Files": len(files), "SHA256": hashlib.sha256(each.encode()).hexdigest()}}
 
 
 def _image_record(scan: Scan) -> dict[str, Any]:
@@ -401,22 +277,12 @@ def _denoiser(prior: Any) -> Denoiser:
     return prior
 
 
-def _volumes(job: ReconJob) -> list[Path]:
-    beside = [std_path(job.out), interval_path(job.out)] if job.tells_spread else []
-    return [job.out, *beside]
-
-
-def _outputs(job: ReconJob) -> list[Path]:
-    files = [file for volume in _volumes(job) for file in written_files(volume)]
-    return [*files, adapter_path(job.out)] if job.adapt == FIT else files
-
-
 def _check_place(planned: Planned) -> None:
     """Refuse, before the work, results that cannot be put in their places (OutputError)."""
     job, scan = planned.job, planned.scan
-    for path in _outputs(job):
+    for path in job.outputs:
         check_name(path)
-    for path in _volumes(job):
+    for path in job.volumes:
         if path.is_symlink() and path.is_dir():
             raise OutputError(f"{path}: is a link; name the folder itself, {path.resolve()}")
         if job.overwrite and "" in writer_for(path).suffixes:
@@ -425,12 +291,12 @@ def _check_place(planned: Planned) -> None:
             refuse_source(path, planned.identity.source)
     rows, columns = scan.image_shape
     stack = 4 * scan.n_slices * rows * columns
-    check_writable(job.out.parent, stack * (job.options.samples + len(_outputs(job))))
+    check_writable(job.out.parent, stack * (job.options.samples + len(job.outputs)))
     check_record(job.out)
     if job.overwrite:
         return
     ready = unmoved(job.out, planned.fingerprint)
-    for path in _outputs(job):
+    for path in job.outputs:
         if is_filled(path) and (path not in ready or ready[path] != sha256_of(path)):
             raise OutputError(
                 f"{path}: exists and is not the result of this job; choose another name or add --overwrite"
@@ -453,32 +319,3 @@ def _check_name(job: ReconJob) -> None:
     """Refuse a name that says no format, before the work and not after it (ConfigError)."""
     if "" not in writer_for(job.out).suffixes and job.like is not None:
         raise ConfigError(f"{job.out}: --like is for DICOM; give a folder as OUT, or leave it out")
-
-
-def _replay(planned: Planned, device: torch.device, precision: str | None) -> dict[str, Any]:
-    """The entries of the record by which `restore recon --config` repeats the run; precision: that of the networks."""
-    job, options, sampler = planned.job, planned.job.options, planned.sampler
-    return replayable(
-        "recon",
-        {
-            "scan": job.scan, "like": job.like, "trajectory": job.trajectory, "pattern": job.pattern,
-            "projections": job.projections, "maps": job.maps,
-            "adapt": Path(job.adapt) if job.adapt not in ("", FIT) else None,
-            "calibration": job.interval.calibration,
-        },
-        {
-            "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
-            "samples": options.samples if job.quality == "standard" else 1, "quality": job.quality,
-            "level": job.interval.level, "interval": job.interval.unit, "seed": options.seed,
-            "maps": "" if job.maps else options.maps, "maps-sets": options.maps_sets,
-            "partial-fourier": options.partial_fourier,
-            "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
-            "noise-std": options.noise_std, "repair": job.repair,
-            "kspace-order": job.kspace_order, "select": job.select, "axes": job.axes, "projector": options.projector,
-            "center": options.center, "outliers": options.outliers, "rings": options.rings,
-            "beam-hardening": options.beam_hardening, "detector-pixel": job.detector_pixel, "grid": job.grid,
-            "units": job.units, "mu-water": job.mu_water, "device": str(device), "precision": precision,
-            **job.like_which, "adapt": FIT if job.adapt == FIT else "",
-        },
-        job.prior if sampler.prior_kinds else None,
-    )  # fmt: skip

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from restore.bench.coverage import spread_bins
 from restore.conformal import FOREGROUND
 from restore.datasets.atomic import name_suffix
-from restore.datasets.open import read
+from restore.datasets.open import read, writer_for
 from restore.datasets.scan import Scan
-from restore.datasets.volume.volume import Volume, align_to
+from restore.datasets.volume.volume import Unplaced, Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
-from restore.pipelines.run_recon import interval_path, std_path
+from restore.pipelines.recon_job import interval_path, std_path
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
@@ -57,7 +57,7 @@ def study_of_recon(
     The input is made anew with a classical method on the CPU. Raises what reading the result raises.
     """
     grid = scan.empty_volume()
-    image = align_to(grid, read(out, modality=grid.modality))
+    image = _read_back(out, grid)
     spread = _spread(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
@@ -92,15 +92,24 @@ def study_of_recon(
     )  # fmt: skip
 
 
+def _read_back(path: Path, grid: Volume) -> Volume:
+    """A result on the grid that it was reconstructed on: by positions, or voxel by voxel where the scan told no place.
+
+    A place that nobody told is made up anew by whoever reads the file, so that positions mean nothing there.
+    """
+    untold = "modality" in writer_for(path).options
+    found = read(path, modality=grid.modality if untold else "")
+    if not isinstance(grid.header, Unplaced):
+        return align_to(grid, found)
+    return grid.with_data(found.data)
+
+
 def _spread(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
     """Deviation and interval of several samples, as a `Layer` takes them; nothing of one, or of a mean without them."""
     told = record.get("interval")
     if not isinstance(told, Mapping):
         return {}
-    std, width = (
-        align_to(grid, read(path, modality=grid.modality)).data
-        for path in (std_path(out), interval_path(out))
-    )
+    std, width = (_read_back(path, grid).data for path in (std_path(out), interval_path(out)))
     kind = "calibrated" if told.get("calibrated") else "nominal"
     words = f"{float(told.get('level', 0)):.3g} for {told.get('of', 'pixels')}, {kind}"
     return {"std": std, "interval": width, "interval_is": words}

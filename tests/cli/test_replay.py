@@ -9,10 +9,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 import typer
 
 from restore import precision
 from restore.cli import app
+from restore.datasets.mri.files.cfl import write_cfl
 from restore.datasets.open import read, write
 from restore.datasets.picture.images import write_image
 from restore.datasets.sidecar import read_sidecar
@@ -353,3 +355,55 @@ def test_no_option_is_forgotten_in_the_record(scans, verb, tmp_path, words, made
     given_here = {a.lstrip("-") for a in arguments if a.startswith("--")}
     assert names - told - SHAPE_NOTHING - OPTIONAL[words] == set()
     assert given_here - SHAPE_NOTHING <= told
+
+
+@pytest.fixture
+def frames(tmp_path) -> Path:
+    """A YAML beside a folder of TIFF projections."""
+    folder = tmp_path / "raw"
+    (folder / "views").mkdir(parents=True)
+    for view in range(8):
+        page = np.full((2, 12), 0.1, np.float32)
+        page[:, 3 + view % 2 : 9] = 1
+        tifffile.imwrite(folder / "views" / f"v{view}.tif", page)
+    told = "kind: parallel\nprojections: views\nvalues: line_integrals\narc_deg: 180\ndet_spacing_mm: 1\n"
+    (folder / "scan.yaml").write_text(told)
+    return folder / "scan.yaml"
+
+
+@pytest.fixture
+def pair(tmp_path) -> Path:
+    """K-space as BART's two files."""
+    (tmp_path / "raw").mkdir()
+    values = np.random.default_rng(0).standard_normal((2, 16, 12)).astype(np.complex64)
+    part = values.transpose(1, 2, 0)[:, :, None]
+    write_cfl(tmp_path / "raw" / "k.cfl", {0: 16, 1: 12, 3: 2}, [part])
+    return tmp_path / "raw" / "k.cfl"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "sampler"),
+    [("frames", "views/v3.tif", "fbp"), ("pair", "k.hdr", "zerofilled")],
+)
+def test_files_that_no_option_names_are_compared_too(
+    kind, changed, sampler, verb, tmp_path, request
+):
+    scan, out = request.getfixturevalue(kind), tmp_path / "first.nii.gz"
+    done = verb("recon", scan, "-o", out, "--sampler", sampler)
+    assert done.exit_code == 0, done.stderr
+    again = tmp_path / "again.nii.gz"
+    assert replayed(verb, out, again).exit_code == 0
+    assert again.read_bytes() == out.read_bytes()
+    file = scan.parent / changed
+    if file.suffix == ".tif":
+        tifffile.imwrite(file, tifffile.imread(file) + 0.5)
+    else:
+        file.write_text(file.read_text() + "# Note\nanother\n")
+    other = tmp_path / "other.nii.gz"
+    refused = replayed(verb, out, other)
+    assert refused.exit_code == 4
+    assert f"{scan.name}: files read beside it" in refused.stderr
+    assert not other.exists()
+    used = replayed(verb, out, other, scan)
+    assert used.exit_code == 0, used.stderr
+    assert "are not those that first.json was made from" in used.stderr

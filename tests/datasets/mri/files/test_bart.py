@@ -17,7 +17,7 @@ from restore.datasets.open import open_scan
 from restore.errors import ConfigError, InputError
 from restore.operators.mri.fourier import fft2c
 from restore.operators.mri.trajectories import Trajectory, radial
-from restore.pipelines.run_recon import ReconJob
+from restore.pipelines.recon_job import ReconJob
 
 ROWS, COLUMNS, COILS = 16, 12, 2
 

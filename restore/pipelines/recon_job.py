@@ -1,0 +1,201 @@
+"""What one reconstruction is told: its files and options, the names of its results, and what tells it from others.
+
+Made by `restore recon` and `restore demo`, done by `run_recon`. Reads the files that are named for their hashes alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore.datasets.atomic import name_suffix
+from restore.datasets.content import spelled_out
+from restore.datasets.content_hash import sha256_of
+from restore.datasets.mri.files.cfl import other_half
+from restore.datasets.open import written_files
+from restore.datasets.sidecar import source_record
+from restore.pipelines.adapting import FIT, adapter_path, fingerprint_of
+from restore.pipelines.interval import IntervalOptions
+from restore.pipelines.quality import quality_record
+from restore.pipelines.replay_entries import replayable
+from restore.pipelines.scan_to_volume import ReconOptions
+from restore.priors.store import read_card
+from restore.registry import load_sampler
+from restore.samplers.base import Sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconJob:
+    """What to do.
+
+    prior: a bundled name, a weight file, or "auto", the bundled denoiser for scans.
+    preset, settings: the sampler's named settings and what replaces single ones. interval: around the mean of several
+    samples. quality: of `quality.Quality`. like: folder of the DICOM series to take identity from; like_which:
+    `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
+    are not finite. kspace_order: of `kspace_order.ORDERS`, "" to refuse k-space that is not centred.
+    select: which image of raw data. axes: of k-space in named arrays. trajectory, pattern: files of BART that belong to
+    the scan. maps: a file of coil maps in the place of the scan's.
+    projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
+    "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
+    adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
+    """
+
+    scan: Path
+    out: Path
+    sampler: str = "dds"
+    preset: str = "tuned"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    prior: str = "auto"
+    adapt: str = ""
+    options: ReconOptions = dataclasses.field(default_factory=ReconOptions)
+    interval: IntervalOptions = dataclasses.field(default_factory=IntervalOptions)
+    quality: str = "standard"
+    repair: str = ""
+    kspace_order: str = ""
+    select: str = ""
+    axes: str = ""
+    trajectory: Path | None = None
+    pattern: Path | None = None
+    projections: Path | None = None
+    detector_pixel: float | None = None
+    grid: str = ""
+    units: str = ""
+    mu_water: float | None = None
+    maps: Path | None = None
+    like: Path | None = None
+    like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
+    overwrite: bool = False
+
+    def spelled_out(self) -> ReconJob:
+        """With the ends of BART's names, which may be left out."""
+        named = ("scan", "trajectory", "pattern", "maps")
+        given: dict[str, Any] = {
+            name: spelled_out(path) for name in named if (path := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **given)
+
+    @property
+    def tells_spread(self) -> bool:
+        """Whether deviation and interval are results."""
+        return self.options.samples > 1 and self.quality == "standard"
+
+    @property
+    def volumes(self) -> list[Path]:
+        """The names of the volumes that are written, OUT first."""
+        beside = [std_path(self.out), interval_path(self.out)] if self.tells_spread else []
+        return [self.out, *beside]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that are written, the record left out."""
+        files = [file for volume in self.volumes for file in written_files(volume)]
+        return [*files, adapter_path(self.out)] if self.adapt == FIT else files
+
+    @property
+    def halves(self) -> list[Path]:
+        """The other files of the BART pairs that are named."""
+        named = (self.scan, self.trajectory, self.pattern, self.maps)
+        return [other for path in named if path for other in other_half(path)]
+
+    def fingerprint(self, files: tuple[Path, ...] = ()) -> str:
+        """Hash of everything that shapes the result, the input's content included; files: read beside the scan."""
+        weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
+        options = dataclasses.asdict(self.options)
+        del options["trace"]  # looks on, changes nothing
+        # As the records that know of no other; `_work` tells devices apart.
+        later = ("coils_virtual", "outliers", "rings", "beam_hardening")
+        for name, default in (
+            ("precision", "auto"),
+            ("maps_sets", 1),
+            ("partial_fourier", "none"),
+            *((name, "") for name in later),
+        ):
+            if options[name] == default:
+                del options[name]
+        record = {
+            "scan": source_record(self.scan)["SHA256"], "sampler": self.sampler, "preset": self.preset,
+            "settings": self.settings, "weights": weights, "options": options,
+            "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
+            "like": source_record(self.like)["SHA256"] if self.like else "",
+        }  # fmt: skip
+        beside = {"trajectory": self.trajectory, "pattern": self.pattern, "coil maps": self.maps}
+        record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
+        if halves := self.halves:
+            record["halves"] = [sha256_of(other) for other in halves]
+        if files:
+            record["files"] = [sha256_of(path) for path in files]
+        told = {
+            "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
+        }  # fmt: skip
+        record |= {name: value for name, value in told.items() if value not in (None, "")}
+        if self.axes:
+            record["axes"] = self.axes
+        if self.like_which:
+            record["like_which"] = self.like_which
+        if self.adapt:
+            record["adapt"] = fingerprint_of(self.adapt)
+        if self.tells_spread:
+            record["interval"] = self.interval.mark()
+        record |= quality_record(self.quality)
+        return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
+
+    def beside_record(self, files: tuple[Path, ...]) -> dict[str, Any]:
+        """How many files are read that no option names, and one hash of them all, in order. files: of the scan."""
+        read = (*self.halves, *files)
+        if not read:
+            return {}
+        each = "\n".join(sha256_of(path) for path in read)
+        digest = hashlib.sha256(each.encode()).hexdigest()
+        return {"beside": {"Files": len(read), "SHA256": digest}}
+
+    def replay_record(
+        self, sampler: Sampler, device: torch.device, precision: str | None
+    ) -> dict[str, Any]:
+        """The entries by which `restore recon --config` repeats the run; precision: that of the networks."""
+        options = self.options
+        return replayable(
+            "recon",
+            {
+                "scan": self.scan, "like": self.like, "trajectory": self.trajectory, "pattern": self.pattern,
+                "projections": self.projections, "maps": self.maps,
+                "adapt": Path(self.adapt) if self.adapt not in ("", FIT) else None,
+                "calibration": self.interval.calibration,
+            },
+            {
+                "sampler": self.sampler, "preset": self.preset, "set": dataclasses.asdict(sampler),
+                "samples": options.samples if self.quality == "standard" else 1, "quality": self.quality,
+                "level": self.interval.level, "interval": self.interval.unit, "seed": options.seed,
+                "maps": "" if self.maps else options.maps, "maps-sets": options.maps_sets,
+                "partial-fourier": options.partial_fourier,
+                "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,
+                "noise-std": options.noise_std, "repair": self.repair,
+                "kspace-order": self.kspace_order, "select": self.select, "axes": self.axes,
+                "projector": options.projector, "center": options.center, "outliers": options.outliers,
+                "rings": options.rings,
+                "beam-hardening": options.beam_hardening,
+                "detector-pixel": self.detector_pixel, "grid": self.grid,
+                "units": self.units, "mu-water": self.mu_water, "device": str(device), "precision": precision,
+                **self.like_which, "adapt": FIT if self.adapt == FIT else "",
+            },
+            self.prior if sampler.prior_kinds else None,
+        )  # fmt: skip
+
+
+def std_path(out: Path) -> Path:
+    """OUT_std.nii.gz beside OUT.nii.gz, or the folder OUT_std."""
+    return _beside(out, "std")
+
+
+def interval_path(out: Path) -> Path:
+    """OUT_interval.nii.gz beside OUT.nii.gz, or the folder OUT_interval: half-widths around the mean in OUT."""
+    return _beside(out, "interval")
+
+
+def _beside(out: Path, what: str) -> Path:
+    suffix = name_suffix(out)
+    return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")
