@@ -28,7 +28,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 DATA ?= ../shared/data
 
-PROGRAMS :=
+PROGRAMS := ismrmrd-tools
 
 .PHONY: help calibration environment demo browser programs services test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:

@@ -28,6 +28,7 @@ from restore.cli import (
     models,
     recon,
     report,
+    serve,
     signals,
     simulate,
     train,
@@ -49,6 +50,7 @@ VERBS = (
     "data",
     "train",
     "models",
+    "serve",
     "list",
     "doctor",
     "demo",
@@ -103,6 +105,7 @@ app.command("report")(report.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)

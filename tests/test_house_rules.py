@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ("restore", "operators", "datasets", "cli")
-ELSEWHERE = ("tests", "docs", "benchmarks", ".ci")
+ELSEWHERE = ("tests", "docs", "benchmarks", "docker", ".ci")
 BINARY = {
     ".safetensors",
     ".npz",
@@ -56,6 +56,7 @@ LAYERS = (
     {"bench"},
     {"report"},
     {"many"},
+    {"serving"},
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

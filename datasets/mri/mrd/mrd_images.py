@@ -1,17 +1,21 @@
-"""Write a volume as a series of ISMRMRD (MRD) images in HDF5, one a slice, each with its place.
+"""Write a volume as a series of ISMRMRD (MRD) images in HDF5, one a slice, each with its place; take such a file apart.
 
-May be called by `open.write`; touches the one file it is given, which appears whole.
+May be called by `open.write` and the MRD server; touches the one file it is given, which appears whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from restore.datasets.hdf5_stack import new_hdf5
+from restore.datasets.hdf5_guard import open_hdf5
+from restore.datasets.hdf5_stack import joined, new_hdf5
 from restore.datasets.mri.mrd.mrd_types import (
     COMPLEX,
     COMPLEX_FLOAT,
@@ -47,7 +51,7 @@ def write_images(volume: Volume, path: str | Path, *, description: str = "") -> 
         )
     is_complex = np.iscomplexobj(volume.data)
     stored = PAIR if is_complex else np.dtype(np.float32)
-    comment = _attributes(description)
+    comment = meta_text({"DataRole": "Image", "ImageComment": description})
     heads = _heads(volume)
     heads["data_type"], heads["image_type"] = (
         (COMPLEX_FLOAT, COMPLEX) if is_complex else (FLOAT, MAGNITUDE)
@@ -89,12 +93,25 @@ def _heads(volume: Volume) -> np.ndarray:
     return heads
 
 
-def _attributes(description: str) -> str:
-    """The text that goes with each image, in the XML of ISMRMRD's meta data."""
-    told = {"DataRole": "Image", "ImageComment": description}
-    entries = "".join(
-        f"<meta><name>{name}</name><value>{escape(value)}</value></meta>"
-        for name, value in told.items()
-        if value
-    )
-    return f'<?xml version="1.0"?><ismrmrdMeta>{entries}</ismrmrdMeta>'
+def meta_text(told: Mapping[str, str | list[str]]) -> str:
+    """The text that goes with an image, in the XML of ISMRMRD's meta data; what is empty is left out.
+
+    told: names to a value, or to several in their order.
+    """
+    entries = []
+    for name, values in told.items():
+        several = [values] if isinstance(values, str) else values
+        inside = "".join(f"<value>{escape(value)}</value>" for value in several if value)
+        if inside:
+            entries.append(f"<meta><name>{name}</name>{inside}</meta>")
+    return f'<?xml version="1.0"?><ismrmrdMeta>{"".join(entries)}</ismrmrdMeta>'
+
+
+def read_images(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What `write_images` wrote: records (slices,) of IMAGE_HEAD, values (slices, 1, 1, columns, rows).
+
+    Raises InputError.
+    """
+    with open_hdf5(path) as file:
+        group = file[f"{GROUP}/{SERIES}"]
+        return group["header"][()], joined(group["data"][()])

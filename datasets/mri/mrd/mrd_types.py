@@ -14,7 +14,7 @@ GROUP = "dataset"
 
 VERSION = 1
 
-FLOAT, COMPLEX_FLOAT = 5, 7
+SHORT, FLOAT, COMPLEX_FLOAT = 2, 5, 7
 """Words for the type of an image's values."""
 
 MAGNITUDE, COMPLEX = 1, 5
