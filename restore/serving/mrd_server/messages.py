@@ -1,7 +1,7 @@
 """Messages of the MRD streaming protocol, read and written one at a time, none larger than was allowed beforehand.
 
 Used by `session`. A message is a number of 16 bits and what belongs to it, all little-endian; records lie in it as in
-files (`datasets/mri/mrd/mrd_types.py`). What comes is untrusted: every length is held against a limit before it is read.
+files (`datasets/mri/mrd/mrd_types.py`). What comes is untrusted: every length is held against a limit before that.
 The protocol is that of ISMRMRD's own serializer and of FIRE, against which tests/serving holds this.
 """
 

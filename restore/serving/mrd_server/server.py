@@ -19,6 +19,8 @@ from restore.serving.mrd_server.connection import Connection, Limits
 from restore.serving.mrd_server.images import Values
 from restore.serving.mrd_server.session import Tell, Worker, converse, refuse
 
+LIMITS = Limits()
+
 LISTEN_S = 0.1
 """Between two looks at whether the server is to end."""
 
@@ -27,7 +29,7 @@ class MRDServer:
     """Listens from its construction on; a context. `address`: where. Raises ConfigError for a port that is not free."""
 
     def __init__(
-        self, host: str, port: int, device: torch.device, tell: Tell, *, limits: Limits = Limits(),
+        self, host: str, port: int, device: torch.device, tell: Tell, *, limits: Limits = LIMITS,
         values: Values = "float",
     ) -> None:  # fmt: skip
         self._limits, self._tell = limits, tell

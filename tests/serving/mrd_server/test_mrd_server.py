@@ -112,6 +112,7 @@ def test_waveforms_pass_and_short_images_come(sent: Any, log: list[str]) -> None
     assert "1 waveforms not used" in log[0]
 
 
+@pytest.mark.slow
 def test_several_samples_come_as_three_series(
     server: MRDServer, sent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
