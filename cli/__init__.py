@@ -32,6 +32,7 @@ from restore.cli import (
     signals,
     simulate,
     train,
+    volume,
 )
 from restore.errors import expected
 
@@ -41,6 +42,7 @@ UNEXPECTED = 1
 LEFT = "no half-written file was left behind"
 VERBS = (
     "recon",
+    "volume",
     "image",
     "simulate",
     "eval",
@@ -96,6 +98,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("recon")(recon.command)
+app.command("volume")(volume.command)
 app.command("image")(image.command)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.command)

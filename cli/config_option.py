@@ -92,7 +92,9 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return command_of
 
 
-_OR_RECORD = dict.fromkeys(("recon", "image"), ", or the record OUT.json of a run to repeat it")
+_OR_RECORD = dict.fromkeys(
+    ("recon", "volume", "image"), ", or the record OUT.json of a run to repeat it"
+)
 
 
 def config_file() -> Path | None:

@@ -210,7 +210,8 @@ def command(
     from restore.config import from_settings
     from restore.datasets.ct.detector.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
-    from restore.pipelines.recon_job import ReconJob, interval_path, std_path
+    from restore.pipelines.recon_job import ReconJob
+    from restore.pipelines.results import interval_path, std_path
     from restore.pipelines.run_recon import plan
     from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler

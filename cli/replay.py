@@ -49,11 +49,14 @@ class Record:
 
         Raises InputError, NotFoundError, WeightsError for what the record names and is not as it was, OutputError.
         """
-        for source in _sources(self.content):
-            option, wanted = source["Option"], source["SHA256"]
-            path = options.get(option)
-            if path is not None and not (option == "prior" and option in typed):
-                self._check_file(Path(path), option, wanted, option in typed)
+        for option, sources in _by_option(self.content).items():
+            name = option.replace("-", "_")
+            given = options.get(name)
+            if given is None or (name == "prior" and name in typed):
+                continue
+            paths = given if isinstance(given, list) else [given]
+            for path, source in zip(paths, sources, strict=False):
+                self._check_file(Path(path), option, source["SHA256"], name in typed)
         self._check_weights(typed, options)
         self._check_versions()
         out = options.get("out")
@@ -141,12 +144,14 @@ def read_record(path: Path) -> Record | None:
     if not isinstance(run, dict) or not isinstance(run.get("verb"), str):
         raise InputError(
             path, "a record that does not hold the options of its run",
-            "only `restore recon` and `restore image` of this version and later write them",
+            "only `restore recon`, `restore volume` and `restore image` of this version and later write them",
         )  # fmt: skip
     values = words_of(run)
-    for source in _sources(content):
-        _check_name(path, source["File"])
-        values |= words_of({source["Option"]: str(_found(path, source))})
+    for option, sources in _by_option(content).items():
+        for source in sources:
+            _check_name(path, source["File"])
+        found = [str(_found(path, source)) for source in sources]
+        values |= words_of({option: found[0] if len(found) == 1 else found})
     outputs = content.get("outputs")
     if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
         _check_name(path, outputs[0])
@@ -171,6 +176,14 @@ def _sources(content: dict[str, Any]) -> list[dict[str, str]]:
         s for s in (found if isinstance(found, list) else [])
         if isinstance(s, dict) and all(isinstance(s.get(k), str) for k in wanted)
     ]  # fmt: skip
+
+
+def _by_option(content: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """The same by the option that names them: one that takes several files has several."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for source in _sources(content):
+        found.setdefault(source["Option"], []).append(source)
+    return found
 
 
 def _found(record: Path, source: dict[str, str]) -> Path:

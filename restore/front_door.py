@@ -250,6 +250,7 @@ def demand(sampler: Sampler, problem: Problem) -> Demand:
         operator=repr(operator),
         item_shape=problem.item_shape,
         volume=problem.has_volumes,
+        planes=problem.planes,
         is_complex=operator.is_complex,
         levels=sampler.noise_range(problem),
     )

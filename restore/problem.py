@@ -26,8 +26,11 @@ class Problem:
     y: (*batch, *operator.out_shape) in its own units. noise: `Exact()` where there is none; None where it is unknown:
     `restore.solve` estimates it, a sampler that is run by hand takes y for exact. ids: one name per item (batch and
     slice dimensions flattened), which seed the noise; default "0", "1", ...
+    planes: of items that are volumes (D, H, W), the axes 0, 1, 2 across which the planes lie that a prior is shown by
+    turns; empty where an item is an image, or a volume seen along its slices as its operator's kind has it.
     A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot
-    be rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement).
+    be rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement, planes
+    of images).
     """
 
     y: Tensor
@@ -35,6 +38,7 @@ class Problem:
     noise: Noise | None = None
     scaling: Scaling = Scaling()
     ids: tuple[str, ...] = ()
+    planes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.operator.out_shape
@@ -55,6 +59,11 @@ class Problem:
             )
         if "linear" not in self.operator.abilities and self.scaling.scale != 1:
             raise ConfigError(f"{self.operator}: a non-linear measurement cannot be rescaled")
+        if self.planes and (self.item_ndim != 3 or not {*self.planes} <= {0, 1, 2}):
+            raise ConfigError(
+                f"planes across the axes {self.planes} of items of {self.item_ndim} dimensions; volumes have the axes "
+                "0, 1 and 2"
+            )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
         if not self.items:
@@ -86,7 +95,7 @@ class Problem:
     def has_volumes(self) -> bool:
         """Whether an item is a volume (D, H, W) whose slices the measurement does not tell apart, not a photograph; so
         are the components (C, H, W) of a slice."""
-        return self.operator.kind in ("mri", "ct") and self.item_ndim == 3
+        return bool(self.planes) or (self.operator.kind in ("mri", "ct") and self.item_ndim == 3)
 
     @property
     def slice_axis(self) -> int | None:

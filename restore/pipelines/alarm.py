@@ -1,16 +1,16 @@
 """An alarm for reconstructions that do not explain their data: something about the scan is not what its file says.
 
-Called by `scan_to_volume` after each chunk and at the end. A misfit alone is no fault: filtered backprojection of few
-views, or of nearly noiseless ones, lies above the noise as well. What is said rests on two numbers together.
+Called by `scan_to_volume` and `volume.restoring` after each chunk and at the end. A misfit alone is no fault: filtered
+backprojection of few views, or of nearly noiseless ones, lies above the noise as well. What is said rests on two
+numbers together.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from restore.datasets.scan import Scan
 from restore.problem import Problem, Reconstruction
 
 MISFIT = 3.0
@@ -42,7 +42,23 @@ def unexplained(problem: Problem, result: Reconstruction) -> dict[str, Any]:
         return {"residual": float(torch.linalg.vector_norm(left) / norm), "noise_known": known}
 
 
-def misfit_notes(scan: Scan, sampler: str, chunks: list[dict[str, Any]]) -> list[str]:
+class Measured(Protocol):
+    """What a scan, or a volume made ready for its task, says of itself for this alarm; see `Scan`."""
+
+    @property
+    def first_look(self) -> str:
+        """The direct reconstruction of such data."""
+
+    @property
+    def direct_explains(self) -> bool:
+        """Whether that leaves little of sound data over."""
+
+    @property
+    def suspects(self) -> str:
+        """What is usually wrong where data are not explained."""
+
+
+def misfit_notes(scan: Measured, sampler: str, chunks: list[dict[str, Any]]) -> list[str]:
     """A warning with the likely causes where some chunk is not explained, else nothing."""
     direct = sampler == scan.first_look
     if direct and not scan.direct_explains:

@@ -13,16 +13,15 @@ from typing import Any
 
 import torch
 
-from restore.datasets.atomic import name_suffix
 from restore.datasets.content import spelled_out
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.mri.files.cfl import other_half
-from restore.datasets.open import written_files
 from restore.datasets.sidecar import source_record
 from restore.pipelines.adapting import FIT, adapter_path, fingerprint_of
 from restore.pipelines.interval import IntervalOptions
 from restore.pipelines.quality import quality_record
 from restore.pipelines.replay_entries import replayable
+from restore.pipelines.results import Results
 from restore.pipelines.scan_to_volume import ReconOptions
 from restore.priors.store import read_card
 from restore.registry import load_sampler
@@ -85,16 +84,11 @@ class ReconJob:
         return self.options.samples > 1 and self.quality == "standard"
 
     @property
-    def volumes(self) -> list[Path]:
-        """The names of the volumes that are written, OUT first."""
-        beside = [std_path(self.out), interval_path(self.out)] if self.tells_spread else []
-        return [self.out, *beside]
-
-    @property
-    def outputs(self) -> list[Path]:
-        """All files that are written, the record left out."""
-        files = [file for volume in self.volumes for file in written_files(volume)]
-        return [*files, adapter_path(self.out)] if self.adapt == FIT else files
+    def results(self) -> Results:
+        """What it leaves, and where."""
+        adapter, none = (adapter_path(self.out),), ()
+        beside, never = (adapter, none) if self.adapt == FIT else (none, adapter)
+        return Results(self.out, self.tells_spread, beside, never)
 
     @property
     def halves(self) -> list[Path]:
@@ -184,18 +178,3 @@ class ReconJob:
             },
             self.prior if sampler.prior_kinds else None,
         )  # fmt: skip
-
-
-def std_path(out: Path) -> Path:
-    """OUT_std.nii.gz beside OUT.nii.gz, or the folder OUT_std."""
-    return _beside(out, "std")
-
-
-def interval_path(out: Path) -> Path:
-    """OUT_interval.nii.gz beside OUT.nii.gz, or the folder OUT_interval: half-widths around the mean in OUT."""
-    return _beside(out, "interval")
-
-
-def _beside(out: Path, what: str) -> Path:
-    suffix = name_suffix(out)
-    return out.with_name(f"{out.name.removesuffix(suffix)}_{what}{suffix}")

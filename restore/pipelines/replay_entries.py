@@ -6,7 +6,7 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ from restore.priors.store import bundled, read_card
 
 
 def replayable(
-    verb: str, files: Mapping[str, Path | None], options: Mapping[str, Any], prior: str | None
+    verb: str,
+    files: Mapping[str, Path | Sequence[Path] | None],
+    options: Mapping[str, Any],
+    prior: str | None,
 ) -> dict[str, Any]:
     """The entries "run", "sources" and "prior" of a record.
 
-    verb: the words after `restore`. files: by the option that names them, None for one not given. options: by their
+    verb: the words after `restore`. files: by the option that names them, several of one that takes several, None
+    for one not given. options: by their
     names, with the whole settings of the sampler under "set"; what is None or empty text is left out. prior: the one
     that was used, by name or file, None for a method without one. Raises NotFoundError, InputError, WeightsError.
     """
     run = {"verb": verb} | {k: v for k, v in options.items() if v is not None and v != ""}
-    given = {k: p for k, p in files.items() if p is not None}
+    given = {k: [p] if isinstance(p, Path) else list(p) for k, p in files.items() if p is not None}
     weights = None
     if prior is not None:
         card = read_card(prior)
@@ -32,6 +36,6 @@ def replayable(
         if prior in bundled():
             run["prior"] = prior
         else:
-            given["prior"] = Path(prior)
-    sources = [source_record(p) | {"Option": k} for k, p in given.items()]
+            given["prior"] = [Path(prior)]
+    sources = [source_record(p) | {"Option": k} for k, paths in given.items() for p in paths]
     return {"run": run, "sources": sources, "prior": weights}

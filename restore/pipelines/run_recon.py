@@ -14,28 +14,21 @@ from typing import Any
 
 import torch
 
-from restore.datasets.atomic import check_name, check_writable, name_suffix, sweep
-from restore.datasets.content_hash import sha256_of
+from restore.datasets.atomic import sweep
 from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.open import (
-    is_filled,
     open_scan,
     read,
-    refuse_source,
-    write,
     writer_for,
-    written_files,
 )
 from restore.datasets.scan import Scan
 from restore.datasets.sidecar import (
-    check_record,
     environment,
     foreign_note,
 )
-from restore.datasets.volume.dicom_write import refuse_foreign
 from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
-from restore.errors import ConfigError, OutputError
+from restore.errors import ConfigError
 from restore.front_door import demand_of
 from restore.pipelines.adapting import (
     FIT,
@@ -51,10 +44,11 @@ from restore.pipelines.interval import Interval, interval_of
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
-from restore.pipelines.recon_job import ReconJob, interval_path, std_path
+from restore.pipelines.recon_job import ReconJob
+from restore.pipelines.results import interval_path, std_path, write_volumes
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconResult, reconstruct
 from restore.pipelines.vouching import is_done
-from restore.pipelines.work_folder import WorkFolder, outdated, surroundings, unmoved
+from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
 from restore.priors.base import Denoiser
 from restore.priors.choosing import Model, card_traits, check, loaded, name_of
@@ -124,17 +118,14 @@ def plan(job: ReconJob) -> Planned:
     _check_name(job)
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
-    done = not job.overwrite and is_done(job.out, planned.fingerprint, job.outputs)
+    done = not job.overwrite and is_done(job.out, planned.fingerprint, job.results.files)
     old: list[Path] = []
     notes: list[str] = []
     if not done:
         _check_place(planned)
-        volumes = (std_path(job.out), interval_path(job.out))
-        mine = (*(f for v in volumes for f in written_files(v)), adapter_path(job.out))
-        beside = [p for p in mine if p not in job.outputs]
         if job.tells_spread:
             job.interval.entries()  # a damaged table is found before the work
-        old, notes = outdated(job.out, beside, job.overwrite)
+        old, notes = job.results.outdated(job.overwrite)
     sweep(job.out.parent)
     return dataclasses.replace(planned, done=done, outdated=tuple(old), notes=(*changed, *notes))
 
@@ -248,21 +239,24 @@ def _written(
     result: ReconResult, interval: Interval | None, planned: Planned, folder: Path
 ) -> dict[Path, Path]:
     """Write all results into the job's own folder; by their targets where they lie."""
-    job, written = planned.job, dict[Path, Path]()
+    job = planned.job
     results = {job.out: ("", result.volume)}
     if result.std is not None and interval is not None:
         results[std_path(job.out)] = (" std", result.std)
         width = planned.scan.volume(interval.half_width)
         results[interval_path(job.out)] = (" interval", width)
-    for target, (what, volume) in results.items():
-        if planned.identity is not None:
-            like = planned.identity
-            volume = dataclasses.replace(volume, header=like.header, source=like.source)
-        words = f"restore {job.sampler}{what}"
-        lying = folder / f"result-{len(written)}{name_suffix(target)}"
-        write(volume, lying, description=words, overwrite=True)
-        written |= zip(written_files(target), written_files(lying), strict=True)
-    return written
+    described = {
+        target: (f"restore {job.sampler}{what}", _identified(volume, planned.identity))
+        for target, (what, volume) in results.items()
+    }
+    return write_volumes(described, folder)
+
+
+def _identified(volume: Volume, like: Volume | None) -> Volume:
+    """With the header and the source of the series that `like` is of."""
+    if like is None:
+        return volume
+    return dataclasses.replace(volume, header=like.header, source=like.source)
 
 
 def _adapted(planned: Planned, prior: Any, device: torch.device) -> Adapted:
@@ -280,27 +274,10 @@ def _denoiser(prior: Any) -> Denoiser:
 def _check_place(planned: Planned) -> None:
     """Refuse, before the work, results that cannot be put in their places (OutputError)."""
     job, scan = planned.job, planned.scan
-    for path in job.outputs:
-        check_name(path)
-    for path in job.volumes:
-        if path.is_symlink() and path.is_dir():
-            raise OutputError(f"{path}: is a link; name the folder itself, {path.resolve()}")
-        if job.overwrite and "" in writer_for(path).suffixes:
-            refuse_foreign(path)
-        if planned.identity is not None:
-            refuse_source(path, planned.identity.source)
     rows, columns = scan.image_shape
-    stack = 4 * scan.n_slices * rows * columns
-    check_writable(job.out.parent, stack * (job.options.samples + len(job.outputs)))
-    check_record(job.out)
-    if job.overwrite:
-        return
-    ready = unmoved(job.out, planned.fingerprint)
-    for path in job.outputs:
-        if is_filled(path) and (path not in ready or ready[path] != sha256_of(path)):
-            raise OutputError(
-                f"{path}: exists and is not the result of this job; choose another name or add --overwrite"
-            )
+    source = None if planned.identity is None else planned.identity.source
+    image = 4 * scan.n_slices * rows * columns
+    job.results.check(planned.fingerprint, image, job.options.samples, job.overwrite, source)
 
 
 def _prior_that_fits(job: ReconJob, sampler: Sampler, scan: Scan) -> str:

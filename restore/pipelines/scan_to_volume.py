@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore.config import setting
+from restore.config import check_settings, setting
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
@@ -41,8 +41,8 @@ SLICES_AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconOptions(SetupOptions):
-    """Everything that shapes the result: how the scan is set up, and what is drawn."""
+class DrawOptions:
+    """What is drawn, and in which numbers. Raises ConfigError for values out of range."""
 
     samples: int = setting(1, "draws from the posterior, averaged", at_least=1)
     seed: int = setting(0, "of the sampler's noise", between=(-(2**63), 2**63 - 1))
@@ -50,6 +50,14 @@ class ReconOptions(SetupOptions):
     trace: bool = setting(
         False, "record the data misfit after every step, one forward projection each"
     )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconOptions(SetupOptions, DrawOptions):
+    """Everything that shapes the result: how the scan is set up, and what is drawn."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,7 +143,7 @@ def reconstruct(
         **setup.record,
     }
     if curves:
-        record["curve"] = _mean_curve(curves)
+        record["curve"] = mean_curve(curves)
     several = options.samples > 1
     std = scan.volume(samples.std(0, ddof=1)) if several else None
     return ReconResult(scan.volume(samples.mean(0)), std, record, samples if several else None)
@@ -181,7 +189,7 @@ def _chunks(scan: Scan, coupled: bool, device: torch.device) -> list[range]:
     return [range(i, min(i + size, scan.n_slices)) for i in range(0, scan.n_slices, size)]
 
 
-def _mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:
+def mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:
     """The chunks' curves as one, weighted by their numbers of slices; all chunks take the same steps."""
     weights = [size for size, _ in curves]
     steps = zip(*(curve for _, curve in curves), strict=True)

@@ -48,7 +48,8 @@ class Demand:
 
     sampler: its name. kinds: the kinds of prior that it can use, the usual one first; none for classical ones. kind,
     task, operator: what the measurement is of, as `Operator` has them, and its operator in words. item_shape: of one
-    image, (H, W) or (C, H, W), or (D, H, W) where `volume`; empty where it is not known yet. is_complex: of the images.
+    image, (H, W) or (C, H, W), or (D, H, W) where `volume`; empty where it is not known yet. planes: of a volume, as
+    `Problem` has them. is_complex: of the images.
     levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
     gradients: it is differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity:
     of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
@@ -61,6 +62,7 @@ class Demand:
     operator: str = "this measurement"
     item_shape: tuple[int, ...] = ()
     volume: bool = False
+    planes: tuple[int, ...] = ()
     is_complex: bool = False
     levels: tuple[float, float] | None = None
     gradients: bool = False
@@ -146,7 +148,9 @@ def fit(
         return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, LatentModel):
         return LatentPrior(model, demand.item_shape, precision)
-    pixels = ImagePrior(model, demand.picture_shape, demand.is_complex, precision)
+    pixels = ImagePrior(
+        model, demand.picture_shape, demand.is_complex, precision, planes=demand.planes or (0,)
+    )
     return LatentPrior(pixels, demand.item_shape) if "latent" in demand.kinds else pixels
 
 

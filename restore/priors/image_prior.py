@@ -25,9 +25,11 @@ class ImagePrior:
     """A denoiser for items of `item_shape`, real or complex, in any number.
 
     item_shape: (H, W) or (C, H, W). A one-channel prior treats the channels of an item one by one; a colour prior
-    needs three. Complex items go through re and im (`complex_mode`). precision: inside the network; planes and what
-    surrounds the network (`EDMDenoiser`'s scaling) keep theirs, as autocast leaves sums alone. `evaluations` counts
-    network calls per item. Made by `choosing.fit` for a pair that `choosing.check` has passed.
+    needs three. planes: of items that are volumes (D, H, W), the axes across which the planes lie that the network
+    sees, one after the other with the number of the turn. Complex items go through re and im (`complex_mode`).
+    precision: inside the network; planes and what surrounds the network (`EDMDenoiser`'s scaling) keep theirs, as
+    autocast leaves sums alone. `evaluations` counts network calls per item. Made by `choosing.fit` for a pair that
+    `choosing.check` has passed.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class ImagePrior:
         item_shape: tuple[int, ...],
         complex_: bool,
         precision: torch.dtype = torch.float32,
+        *,
+        planes: tuple[int, ...] = (0,),
     ) -> None:
         self.prior, self.item_shape, self.complex_ = prior, item_shape, complex_
-        self.precision = precision
+        self.precision, self.planes = precision, planes
         self.evaluations, self._turn = 0, 0
         self._chunk = PIXELS_PER_CALL
         self._channels = prior.channels or (item_shape[0] if len(item_shape) == 3 else 1)
@@ -48,16 +52,24 @@ class ImagePrior:
 
         Below the noise range of the prior it is asked at the range's lower end. Raises ConfigError for a level at
         which it cannot be asked (`base.check_level`).
-        turn: one of eight orientations, by number modulo 8, in which a `turnable` prior sees the image; the
-        answer is turned back. A network is not quite the same in all of them, and going round averages that
-        out over the steps of a chain: Terris, Moreau, Pustelnik, Tachella, "Equivariant plug-and-play image
-        reconstruction", CVPR 2024.
+        turn: which planes of a volume the network sees, by number modulo their axes; the whole part: in which of eight
+        orientations a `turnable` prior sees the image, by number modulo 8; the answer is turned back. A network is not
+        quite the same in all of them, and going round averages that out over the steps of a chain: Terris, Moreau,
+        Pustelnik, Tachella, "Equivariant plug-and-play image reconstruction", CVPR 2024.
         """
         self.evaluations += 1
         known = (self.prior.sigma_min, self.prior.sigma_max)
         check_level(sigma, known, self.prior.intensity, self.prior.name)
         sigma = max(sigma, self.prior.sigma_min)
+        turn, axis = divmod(turn, len(self.planes))
         self._turn = turn % 8 if self.prior.turnable else 0
+        if self.planes[axis] == 0:
+            return self._image(x, sigma)
+        across = self.planes[axis] - 3
+        return self._image(x.movedim(across, -3), sigma).movedim(-3, across)
+
+    def _image(self, x: Tensor, sigma: float) -> Tensor:
+        """Real or complex, the network's planes last."""
         if not x.is_complex():
             return self._real(x, sigma)
         if self.prior.complex_mode == "magnitude":

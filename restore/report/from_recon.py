@@ -22,7 +22,7 @@ from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Unplaced, Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
-from restore.pipelines.recon_job import interval_path, std_path
+from restore.pipelines.results import interval_path, std_path
 from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
@@ -58,7 +58,7 @@ def study_of_recon(
     """
     grid = scan.empty_volume()
     image = _read_back(out, grid)
-    spread = _spread(out, record, grid)
+    spread = spread_of(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
     if name != scan.first_look:
@@ -78,7 +78,7 @@ def study_of_recon(
         tuple(layers), scan.slice_indices, grid.affine if known else None, grid.modality, grid.units, tuple(notes)
     )  # fmt: skip
     facts = _facts(scan, record, figures)
-    charts = _curve(name, record)
+    charts = misfit_charts(name, record)
     if truth is not None and spread:
         samples = int(record["options"]["samples"])
         charts = (*_calibration(name, stacks[name], spread["std"], truth, scan, samples), *charts)
@@ -87,7 +87,7 @@ def study_of_recon(
     return Study(
         title=out.name, subtitle=f"{scan.path.name}: {scan.n_slices} slices by {name}",
         sections=(Section("Result", (_table(stacks, figures, record, facts),)),), pages=(page,),
-        provenance=(*record_tables(shown), _chunks(record)),
+        provenance=(*record_tables(shown), chunks_table(record)),
         notes=tuple(map(str, record.get("notes", ()))), single=True,
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def _read_back(path: Path, grid: Volume) -> Volume:
     return grid.with_data(found.data)
 
 
-def _spread(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
+def spread_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
     """Deviation and interval of several samples, as a `Layer` takes them; nothing of one, or of a mean without them."""
     told = record.get("interval")
     if not isinstance(told, Mapping):
@@ -206,7 +206,8 @@ def _table(
     return Table("Figures", columns, tuple(lines), caption)
 
 
-def _curve(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
+def misfit_charts(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
+    """The misfit after every step of a method, where a record has it."""
     points = tuple((float(i), float(y)) for i, (_, y) in enumerate(record.get("curve", ()), 1))
     if len(points) < 2:
         return ()
@@ -219,7 +220,8 @@ def _curve(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
     )  # fmt: skip
 
 
-def _chunks(record: Mapping[str, Any]) -> Table:
+def chunks_table(record: Mapping[str, Any]) -> Table:
+    """What a record says of every part that was restored by itself."""
     columns = (Column("Slices"), Column("evaluations", True), Column("misfit", True))
     lines = tuple(
         (

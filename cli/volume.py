@@ -1,0 +1,228 @@
+"""`restore volume`: from a reconstructed volume to a better one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restore.cli import console
+from restore.cli.config_option import config_file, verb
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
+from restore.cli.output import check_output
+
+if TYPE_CHECKING:
+    import torch
+
+    from restore.pipelines.volume.job import Planned
+    from restore.pipelines.volume.task import VolumeTask
+    from restore.problem import Step
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskOptions:
+    """What the tasks are told; each takes those that its class has a field for."""
+
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="inpaint: a volume on the grid of VOLUMES, not zero where voxels are lost."
+        ),
+    ] = None
+    noise_level: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Deviation of the noise, in the volume's units.", show_default="estimated"
+        ),
+    ] = None
+
+
+@verb("volume")
+def command(
+    volumes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VOLUMES", help="NIfTI or a DICOM series; several views of one object to fuse."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="OUT.nii.gz, or a folder for a DICOM series derived from VOLUMES.",
+        ),
+    ],
+    *,
+    task: Annotated[
+        str, typer.Option(metavar="denoise|superres|deblur|inpaint", help="What to do.")
+    ],
+    options: TaskOptions,
+    sampler: Annotated[
+        str, typer.Option(help="auto (the task's own), or a name (`restore list samplers`).")
+    ] = "auto",
+    prior: Annotated[
+        str, typer.Option(help="auto (the bundled one), a bundled name or a weight file.")
+    ] = "auto",
+    sampling: Sampling,
+    intervals: Intervals,
+    modality: Annotated[
+        str, typer.Option(metavar="MR|CT", help="Of a file that does not say: NIfTI.")
+    ] = "",
+    repair: Annotated[str, typer.Option(help="'zero' takes 0 for NaN voxels of NIfTI.")] = "",
+    series: Annotated[
+        str, typer.Option(help="Which DICOM series of a folder: number or UID's end.")
+    ] = "",
+    index: Annotated[
+        int | None, typer.Option("--index", "--volume", help="Which volume of several, from 0.")
+    ] = None,
+    echo: Annotated[
+        int | None, typer.Option("--echo", help="Which echo of a series, from 1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.")] = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write pictures and a viewer to OUT_report as well.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Look at the volume, say what would be done and held, do nothing."
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the record of the run as JSON.")
+    ] = False,
+) -> None:
+    """Restore a volume that was reconstructed already: its place, units and identity stay."""
+    from restore.config import from_settings
+    from restore.pipelines.devices import choose_device
+    from restore.pipelines.results import interval_path, std_path
+    from restore.pipelines.scan_to_volume import DrawOptions
+    from restore.pipelines.volume.job import VolumeJob, plan
+
+    chosen, asked, samples = choose_device(device), _task(task, options), sampling.samples
+    outputs = (out, std_path(out), interval_path(out)) if samples > 1 else (out,)
+    inputs = (*volumes, prior, intervals.calibration, config_file(), *asked.files.values())
+    for path in outputs:
+        check_output(path, *inputs, overwrite=True, probe=False)
+    which = {"series": series, "index": index, "echo": echo}
+    told = {"samples": samples, "seed": seed, "precision": precision, "trace": report}
+    job = VolumeJob(
+        tuple(volumes), out, asked, sampler, sampling.preset, sampling.values(), prior,
+        from_settings(DrawOptions, told), intervals.options(samples), sampling.quality,
+        {name: value for name, value in which.items() if value not in (None, "")}, modality, repair, overwrite,
+    )  # fmt: skip
+    planned = plan(job)
+    if report:
+        _check_report(out)
+    if dry_run and not planned.done:
+        return _rehearsed(planned, chosen)
+    if planned.done:
+        return _tell_done(planned, report)
+    record = _done(planned, chosen)
+    console.notes(record["notes"])
+    if json:
+        console.result_json(record)
+    else:
+        misfit = max(chunk["misfit"] for chunk in record["chunks"])
+        console.result(
+            f"{out}: {task} of {planned.ready.result.n_slices} slices by {planned.job.sampler} in "
+            f"{record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
+        )
+    if report:
+        _report(planned)
+
+
+def _task(word: str, given: TaskOptions) -> VolumeTask:
+    """The task with its options. Raises ConfigError for one that is another task's."""
+    from restore.errors import ConfigError
+    from restore.pipelines.volume.known import TASKS, task_class
+
+    chosen = task_class(word)
+    taken = {field.name for field in dataclasses.fields(chosen)}
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(given):
+        value = getattr(given, field.name)
+        if field.name in taken:
+            values |= {} if value is None else {field.name: value}
+        elif value != field.default:
+            takers = [
+                name for name in TASKS
+                if field.name in {f.name for f in dataclasses.fields(task_class(name))}
+            ]  # fmt: skip
+            raise ConfigError(
+                f"--{field.name.replace('_', '-')} is for --task {' and '.join(takers)}, not for {word}; leave it out"
+            )
+    return chosen(**values)
+
+
+def _rehearsed(planned: Planned, device: torch.device) -> None:
+    """Say what would be done, and what it would hold in memory."""
+    prepared = planned.ready
+    console.notes([*prepared.notes, *planned.notes])
+    for name, value in prepared.record.items():
+        console.say(f"{name}: {value}")
+    for line in planned.memory(device).lines():
+        console.say(line)
+    console.result(
+        f"{planned.job.out}: {planned.job.task.name} of {prepared.result.n_slices} slices "
+        f"{prepared.result.data.shape[1:]} in {len(prepared.blocks())} block(s), {planned.sampler}, on {device}"
+    )
+
+
+def _tell_done(planned: Planned, report: bool) -> None:
+    from restore.pipelines.work_folder import tidy
+
+    out = planned.job.out
+    tidy(out, planned.fingerprint)
+    console.result(f"{out}: already done with these settings; --overwrite does it again")
+    if report:
+        _report(planned)
+
+
+def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
+    """Do the job and tell how far it is; its record."""
+    from restore.pipelines.volume.job import run
+
+    name, samples = planned.job.inputs[0].name, planned.job.options.samples
+    lines = console.progress_lines(name, "slices")
+    with console.progress(name, total=planned.ready.result.n_slices * samples) as advance:
+        done = 0.0
+
+        def on_step(before: int, size: int, step: Step) -> None:
+            nonlocal done
+            done += size / step.n
+            advance(done)
+
+        def on_piece(finished: int, total: int) -> None:
+            nonlocal done
+            done = finished * samples
+            advance(done)
+            lines(finished, total)
+
+        return run(planned, device, on_step, on_piece)
+
+
+def _check_report(out: Path) -> None:
+    """Refuse a report whose name is taken, before the work and not after it."""
+    from restore.report.from_volume import report_path
+    from restore.report.render import check_target
+
+    check_target(report_path(out))
+
+
+def _report(planned: Planned) -> None:
+    """Write the report of a result that lies there already: whatever fails here, the result stays."""
+    from restore.datasets.sidecar import read_sidecar
+    from restore.report.from_volume import report_path, study_of_volume
+    from restore.report.render import write_report
+
+    job = planned.job
+    study = study_of_volume(job, read_sidecar(job.out))
+    console.say(f"report: {write_report(study, report_path(job.out))}")

@@ -1,0 +1,302 @@
+"""One job of `restore volume` from file to file: read, check, restore block by block, write, sidecar last.
+
+Called by the command line. As `run_recon` it does nothing twice: the record beside OUT vouches for the results, and
+finished blocks lie in a hidden folder until then (`pipelines/work_folder`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restore.datasets.atomic import sweep
+from restore.datasets.open import read, writer_for
+from restore.datasets.sidecar import environment, foreign_note, source_record
+from restore.datasets.volume.dicom_write import check_sources
+from restore.datasets.volume.volume import Volume
+from restore.errors import ConfigError, InputError
+from restore.front_door import demand_of
+from restore.pipelines.factors import Circumstances, Method
+from restore.pipelines.interval import IntervalOptions, interval_of
+from restore.pipelines.meter import measured
+from restore.pipelines.quality import quality_record, sampler_of_quality
+from restore.pipelines.replay_entries import replayable
+from restore.pipelines.results import Results, interval_path, std_path, write_volumes
+from restore.pipelines.scan_to_volume import DrawOptions, OnPiece, OnStep
+from restore.pipelines.volume.memory import MemoryPlan, planned_memory
+from restore.pipelines.volume.restoring import Restored, restore_volume
+from restore.pipelines.volume.task import Prepared, VolumeTask
+from restore.pipelines.vouching import is_done
+from restore.pipelines.work_folder import WorkFolder, surroundings
+from restore.precision import record_of
+from restore.priors.choosing import card_traits, check, loaded, name_of
+from restore.priors.store import read_card
+from restore.registry import check_operator, load_sampler
+from restore.samplers.base import Sampler
+
+SLICES = 16
+"""Of a deviation or an interval that are computed at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeJob:
+    """What to do.
+
+    inputs: files or folders of one volume each. which: `series`, `index` and `echo` of `restore.read`, where a file
+    holds several volumes; modality: of a file that does not say. repair: "zero" blanks voxels that are not finite.
+    sampler: a name, or "auto": the task's own. preset, settings, prior, interval, quality: as of a `ReconJob`.
+    """
+
+    inputs: tuple[Path, ...]
+    out: Path
+    task: VolumeTask
+    sampler: str = "auto"
+    preset: str = "tuned"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    prior: str = "auto"
+    options: DrawOptions = dataclasses.field(default_factory=DrawOptions)
+    interval: IntervalOptions = dataclasses.field(default_factory=IntervalOptions)
+    quality: str = "standard"
+    which: dict[str, Any] = dataclasses.field(default_factory=dict)
+    modality: str = ""
+    repair: str = ""
+    overwrite: bool = False
+
+    @property
+    def results(self) -> Results:
+        """What it leaves, and where."""
+        spread = self.options.samples > 1 and self.quality == "standard"
+        return Results(self.out, spread)
+
+    def fingerprint(self) -> str:
+        """Hash of everything that shapes the result, the content of all files included."""
+        options = dataclasses.asdict(self.options)
+        del options["trace"]  # looks on, changes nothing
+        record = {
+            "volumes": [source_record(path)["SHA256"] for path in self.inputs],
+            "task": self.task.name, "told": self.task.told,
+            "files": {n: source_record(p)["SHA256"] for n, p in self.task.files.items()},
+            "sampler": self.sampler, "preset": self.preset, "settings": self.settings, "options": options,
+            "weights": read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else "",
+            "which": self.which, "modality": self.modality, "repair": self.repair,
+            "interval": self.interval.mark() if self.results.spread else None,
+        } | quality_record(self.quality)  # fmt: skip
+        return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A job after its checks, before any work. prepared: None where the results lie there as their record says (done).
+
+    outdated: what an earlier job left that this one makes none of; notes: on it.
+    """
+
+    job: VolumeJob
+    sampler: Sampler
+    fingerprint: str
+    prepared: Prepared | None
+    outdated: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.prepared is None
+
+    @property
+    def ready(self) -> Prepared:
+        """What there is to do. Raises ConfigError for a job that is done."""
+        if self.prepared is None:
+            raise ConfigError(f"{self.job.out}: is done already; nothing was prepared")
+        return self.prepared
+
+    def memory(self, device: torch.device) -> MemoryPlan:
+        """What the work holds. Raises OutOfMemory where that is too much for the CPU."""
+        options = self.job.options
+        found = planned_memory(self.ready, self.sampler, options.samples, options.precision, device)
+        if device.type == "cpu":
+            found.check(f"{self.job.inputs[0].name}, {self.ready.result.n_slices} slices")
+        return found
+
+
+def plan(job: VolumeJob) -> Planned:
+    """Check everything before the work, and look at the volumes once.
+
+    Raises NotFoundError, InputError, ConfigError, OutputError (an output of another job exists).
+    """
+    task, samples = job.task, job.options.samples
+    fewest, most = task.inputs
+    if not fewest <= len(job.inputs) <= most:
+        raise ConfigError(
+            f"--task {task.name} takes {fewest if fewest == most else f'{fewest} to {most}'} volume(s), got "
+            f"{len(job.inputs)}"
+        )
+    name, samples = sampler_of_quality(job.quality, job.sampler, job.preset, samples)
+    name = task.usual_sampler(samples) if name == "auto" else name
+    options = dataclasses.replace(job.options, samples=samples)
+    sampler = load_sampler(name).configured(job.preset, task.traits, dict(job.settings))
+    check_operator(type(sampler), task.traits)
+    sampler, changed = sampler.for_samples(samples)
+    job = dataclasses.replace(job, sampler=name, options=options)
+    if sampler.prior_kinds:
+        job = dataclasses.replace(job, prior=_prior_that_fits(job, sampler))
+    writer_for(job.out)
+    planned = Planned(job, sampler, job.fingerprint(), None, notes=changed)
+    if not job.overwrite and is_done(job.out, planned.fingerprint, job.results.files):
+        return planned
+    prepared = task.prepare(tuple(_read(job, path) for path in job.inputs))
+    check_sources(prepared.result)
+    nbytes = 4 * int(np.prod(prepared.result.data.shape, dtype=np.int64))
+    job.results.check(planned.fingerprint, nbytes, 2 * samples, job.overwrite, *job.inputs)
+    if job.results.spread:
+        job.interval.entries()  # a damaged table is found before the work
+    old, said = job.results.outdated(job.overwrite)
+    sweep(job.out.parent)
+    return dataclasses.replace(
+        planned, prepared=prepared, outdated=tuple(old), notes=(*changed, *said)
+    )
+
+
+def run(
+    planned: Planned,
+    device: torch.device,
+    on_step: OnStep | None = None,
+    on_piece: OnPiece | None = None,
+) -> dict[str, Any]:
+    """Do the work, or what an interruption left of it, and write the results; returns the sidecar's record.
+
+    on_piece: hears how many slices are finished, those of earlier calls included.
+    """
+    job, prepared = planned.job, planned.ready
+    planned.memory(device)  # refused before the work
+    around = surroundings(device, job.options.precision)
+    work = WorkFolder(job.out, planned.fingerprint, around, job.overwrite)
+
+    def make() -> tuple[dict[Path, Path], dict[str, Any]]:
+        with measured(device) as cost:
+            prior = loaded(job.prior) if planned.sampler.prior_kinds else None
+            shape = (job.options.samples, *prepared.result.data.shape)
+            found = restore_volume(
+                prepared, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
+                kept=work, out=_on_disk(work.folder / "samples.npy", shape),
+            )  # fmt: skip
+            written, more = _written(found, planned, work.folder)
+        record = _record(planned, found, device) | {
+            "outputs": [path.name for path in written],
+            "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
+        }  # fmt: skip
+        said = filter(None, [*more.pop("notes", ()), foreign_note(job.out), *planned.notes])
+        return written, record | more | {"notes": [*record["notes"], *said]}
+
+    return work.complete(make, planned.outdated)
+
+
+def _read(job: VolumeJob, path: Path) -> Volume:
+    """A volume that a task can take. Raises NotFoundError, InputError, ConfigError."""
+    volume = read(path, modality=job.modality, repair=job.repair, **job.which)
+    if np.iscomplexobj(volume.data):
+        raise InputError(
+            path, "a complex volume; noise and tasks here are of real intensities",
+            "save its magnitude, or its real and imaginary parts one by one",
+        )  # fmt: skip
+    if not np.isfinite(volume.data).all():
+        raise InputError(path, "has voxels that are not finite", "repair them first")
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if low == high:
+        raise InputError(path, f"every voxel is {low:g}: there is nothing to restore")
+    return volume
+
+
+def _prior_that_fits(job: VolumeJob, sampler: Sampler) -> str:
+    """The name of the prior, which fits by its card: nothing else is read. Raises ConfigError, WeightsError."""
+    asked = dataclasses.replace(demand_of(sampler, job.task.traits), volume=True)
+    name = name_of(job.prior, asked)
+    check(card_traits(name), asked)
+    return name
+
+
+def _on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array in a file, which memory need not hold."""
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+def _written(
+    found: Restored, planned: Planned, folder: Path
+) -> tuple[dict[Path, Path], dict[str, Any]]:
+    """Write all results into the job's own folder; where they lie by their targets, and what the record gains."""
+    job, like = planned.job, planned.ready.result
+    words, samples = f"restore {job.task.name} {job.sampler}", found.samples
+    if len(samples) == 1:
+        return write_volumes({job.out: (words, like.with_data(samples[0]))}, folder), {}
+    shape = like.data.shape
+    mean, std, width = (_on_disk(folder / f"{n}.npy", shape) for n in ("mean", "std", "width"))
+    more: dict[str, Any] = {}
+    for first in range(0, shape[0], SLICES):
+        part = np.asarray(samples[:, first : first + SLICES])
+        at = slice(first, first + SLICES)
+        mean[at] = part.mean(0)
+        if job.results.spread:
+            std[at] = part.std(0, ddof=1)
+            interval = interval_of(part, job.interval, _method(planned), _circumstances(planned))
+            width[at] = interval.half_width
+            more = {"interval": interval.record, "notes": list(interval.notes)}
+    volumes = {job.out: (words, like.with_data(mean))}
+    if job.results.spread:
+        volumes[std_path(job.out)] = (f"{words} std", like.with_data(std))
+        volumes[interval_path(job.out)] = (f"{words} interval", like.with_data(width))
+    return write_volumes(volumes, folder), more
+
+
+def _method(planned: Planned) -> Method:
+    nameless = {"name": "", "sha256": ""}
+    card = read_card(planned.job.prior) if planned.sampler.prior_kinds else nameless
+    return Method.of(planned.sampler, str(card["name"]), str(card["sha256"]))
+
+
+def _circumstances(planned: Planned) -> Circumstances:
+    prepared, traits = planned.ready, planned.job.task.traits
+    return Circumstances(traits.kind, traits.task, prepared.difficulty, prepared.level)
+
+
+def _record(planned: Planned, found: Restored, device: torch.device) -> dict[str, Any]:
+    """What was done and how to repeat it."""
+    job, prepared = planned.job, planned.ready
+    used = found.record["chunks"][0].get("precision")
+    return {
+        "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used),
+        "task": job.task.name,
+        "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
+        "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
+        "image": {"units": prepared.result.units, "affine": prepared.result.affine.tolist()},
+        **({"precision": record_of(job.options.precision, used)} if used else {}),
+        **found.record, **quality_record(job.quality),
+    }  # fmt: skip
+
+
+def _replay(planned: Planned, device: torch.device, precision: str | None) -> dict[str, Any]:
+    """The entries of the record by which `restore volume --config` repeats the run; precision: that of the networks."""
+    job, sampler = planned.job, planned.sampler
+    standard = job.quality == "standard"
+    files: dict[str, Path | tuple[Path, ...] | None] = {
+        "volumes": job.inputs, "calibration": job.interval.calibration,
+    }  # fmt: skip
+    return replayable(
+        "volume",
+        files | {name.replace("_", "-"): path for name, path in job.task.files.items()},
+        {
+            "task": job.task.name, **{n.replace("_", "-"): v for n, v in job.task.told.items()},
+            "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
+            "samples": job.options.samples if standard else 1, "quality": job.quality,
+            "level": job.interval.level, "interval": job.interval.unit, "seed": job.options.seed,
+            "repair": job.repair, "modality": job.modality, "device": str(device), "precision": precision,
+            **job.which,
+        },
+        job.prior if sampler.prior_kinds else None,
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""`restore volume`, from files to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from restore.datasets.simulate.phantom import head_phantom
+
+FEW = ("--steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a head of 20 slices, and masks of some of its voxels."""
+    folder = tmp_path_factory.mktemp("volume")
+    data = head_phantom((20, 24, 22)).data.astype(np.float32)
+    lost = np.zeros(data.shape, np.float32)
+    lost[9], lost[3:5, 6:10, 6:10] = 1, 1
+    for name, values in (
+        ("head", data),
+        ("lost", lost),
+        ("all", np.ones_like(lost)),
+        ("none", 0 * lost),
+    ):
+        save(values, folder / f"{name}.nii.gz")
+    save(lost, folder / "moved.nii.gz", origin=0.4)
+    return folder
+
+
+def save(data: np.ndarray, path: Path, origin: float = 0.0) -> None:
+    affine = np.diag([-2.0, 2.0, 2.5, 1.0])
+    affine[0, 3] = origin
+    image = nibabel.Nifti1Image(data.T, affine)
+    image.set_sform(affine, code=4)
+    nibabel.save(image, path)
+
+
+def test_inpainting_makes_lost_voxels_anew_and_leaves_the_others(
+    head: Path, verb, tmp_path: Path
+) -> None:
+    out = tmp_path / "whole.nii.gz"
+    mask = ("--mask", head / "lost.nii.gz")
+    done = verb("volume", head / "head.nii.gz", "--task", "inpaint", *mask, "-o", out, *FEW)
+    assert done.exit_code == 0, done.stderr
+    before, after = nibabel.load(head / "head.nii.gz"), nibabel.load(out)
+    lost = nibabel.load(head / "lost.nii.gz").get_fdata() != 0
+    a, b = before.get_fdata(), after.get_fdata()
+    np.testing.assert_array_equal(a[~lost], b[~lost])
+    assert np.linalg.norm((a - b)[lost]) < 0.5 * np.linalg.norm(a[lost])  # 0.2 seen, of two steps
+    np.testing.assert_array_equal(before.affine, after.affine)
+    assert int(after.header["sform_code"]) == 4
+    record = json.loads((tmp_path / "whole.json").read_text())
+    assert record["status"] == "done"
+    assert record["lost_slices"] == [9]
+    again = verb("volume", head / "head.nii.gz", "--task", "inpaint", *mask, "-o", out, *FEW)
+    assert "already done" in again.stdout
+    other = tmp_path / "other.nii.gz"
+    replayed = verb("volume", "--config", tmp_path / "whole.json", "-o", other)
+    assert replayed.exit_code == 0, replayed.stderr
+    np.testing.assert_array_equal(b, nibabel.load(other).get_fdata())
+
+
+def test_several_samples_have_a_deviation_and_an_interval(head: Path, verb, tmp_path: Path) -> None:
+    out = tmp_path / "mean.nii.gz"
+    done = verb(
+        "volume", head / "head.nii.gz", "--task", "inpaint", "--mask", head / "lost.nii.gz", "-o", out, "--samples", "2",
+        "--report", "--sampler", "dds", *FEW,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "nominal" in done.stderr
+    lost = nibabel.load(head / "lost.nii.gz").get_fdata() != 0
+    std, width = (
+        nibabel.load(tmp_path / f"mean_{n}.nii.gz").get_fdata() for n in ("std", "interval")
+    )
+    assert (std[~lost] == 0).all()
+    assert (std[lost] > 0).mean() > 0.9
+    assert (width[lost] >= std[lost]).all()
+    assert (tmp_path / "mean_report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--task", "inpaint"), 2, "needs --mask"),
+        (("--task", "paint"), 2, "did you mean 'inpaint'"),
+        (("--task", "inpaint", "--mask", "all.nii.gz"), 4, "marks every voxel"),
+        (("--task", "inpaint", "--mask", "none.nii.gz"), 4, "marks no voxel"),
+        (("--task", "inpaint", "--mask", "moved.nii.gz"), 4, "another grid than the volume"),
+        (("--task", "inpaint", "--mask", "missing.nii.gz"), 3, "missing.nii.gz"),
+        (
+            ("--task", "inpaint", "--mask", "lost.nii.gz", "head.nii.gz"),
+            2,
+            "takes 1 volume(s), got 2",
+        ),
+    ],
+)
+def test_what_is_refused_before_the_work(
+    words: tuple[str, ...],
+    code: int,
+    told: str,
+    head: Path,
+    verb,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(head)
+    done = verb("volume", "head.nii.gz", *words, "-o", tmp_path / "out.nii.gz")
+    assert done.exit_code == code, done.stderr
+    assert told in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (np.full((4, 9, 9), 7.0), "every voxel is 7"),
+        (np.full((4, 9, 9), np.nan), "not finite"),
+        (np.arange(4 * 81).reshape(4, 9, 9) + 1j, "a complex volume"),
+    ],
+)
+def test_volumes_that_are_none_to_restore(
+    data: np.ndarray, told: str, head: Path, verb, tmp_path: Path
+) -> None:
+    save(
+        data.astype(np.complex64 if np.iscomplexobj(data) else np.float32), tmp_path / "odd.nii.gz"
+    )
+    done = verb(
+        "volume",
+        tmp_path / "odd.nii.gz",
+        "--task",
+        "inpaint",
+        "--mask",
+        head / "lost.nii.gz",
+        "-o",
+        tmp_path / "o.nii",
+    )
+    assert done.exit_code == 4
+    assert told in " ".join(done.stderr.split())
