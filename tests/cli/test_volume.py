@@ -68,8 +68,8 @@ def test_inpainting_makes_lost_voxels_anew_and_leaves_the_others(
 def test_several_samples_have_a_deviation_and_an_interval(head: Path, verb, tmp_path: Path) -> None:
     out = tmp_path / "mean.nii.gz"
     done = verb(
-        "volume", head / "head.nii.gz", "--task", "inpaint", "--mask", head / "lost.nii.gz", "-o", out, "--samples", "2",
-        "--report", "--sampler", "dds", *FEW,
+        "volume", head / "head.nii.gz", "--task", "inpaint", "--mask", head / "lost.nii.gz", "-o", out,
+        "--samples", "2", "--report", "--sampler", "dds", *FEW,
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "nominal" in done.stderr

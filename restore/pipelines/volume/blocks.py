@@ -71,7 +71,7 @@ def join(
 def _weights(block: Block, depth: int, fade: bool) -> NDArray[np.float64]:
     """Of every slice seen: falling to the ends that have a neighbour, or 1 for its own slices alone."""
     seen = np.asarray(block.seen)
-    if not fade:
+    if not fade or block.seen == block.own:
         return np.isin(seen, block.own).astype(np.float64)
     weights = np.ones(len(seen))
     if block.seen.start > 0:
