@@ -49,6 +49,9 @@ PLACE_TOLERANCE = 0.1
 CODES = {CTImageStorage: "CT", MRImageStorage: "MR"}
 """Classes whose images are completed -> modality code."""
 
+DERIVED = ("RESTORED", "Restored with a prior or reconstructed", "99RESTORE")
+"""How the images were derived: no code of the standard (CID 7203) says it, so it is one of a private scheme."""
+
 PURPOSE = "Research use only, not for diagnosis."
 
 STALE_TAGS = (
@@ -231,6 +234,7 @@ def _fill(image: Dataset, series: _Series, k: int, stored: Stored, volume: Volum
     image.SeriesDescription = str(image.get("SeriesDescription") or "")[: 64 - len(label)] + label
     done = f"restore {__version__}: {series.description or 'reconstructed'}. {PURPOSE}"
     image.DerivationDescription = done[:1024]
+    image.DerivationCodeSequence = [*(image.get("DerivationCodeSequence") or []), _code(*DERIVED)]
     image.ContributingEquipmentSequence = [
         *(image.get("ContributingEquipmentSequence") or []),
         _equipment(series.now),
@@ -297,9 +301,9 @@ def _encoded(image: Dataset, where: str | Path) -> bytes:
     return buffer.getvalue()
 
 
-def _code(value: str, meaning: str) -> Dataset:
+def _code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
     return code
 
 

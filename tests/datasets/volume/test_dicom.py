@@ -321,6 +321,7 @@ def test_derived_series(tmp_path):
         assert (ds.SeriesNumber, ds.InstanceNumber) == (1007, k + 1)
         assert ds.SeriesDescription == "t1 [restore dds]"
         assert list(ds.ImageType) == ["DERIVED", "PRIMARY", "M"]
+        assert ds.DerivationCodeSequence[-1].CodingSchemeDesignator == "99RESTORE"
         assert "not for diagnosis" in ds.DerivationDescription
         reference = ds.SourceImageSequence[0].ReferencedSOPInstanceUID
         assert reference == volume.header.slices[k].SOPInstanceUID
