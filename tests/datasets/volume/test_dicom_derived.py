@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
