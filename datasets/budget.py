@@ -1,7 +1,7 @@
 """How much memory a file or the work on it may ask for, checked before anything is allocated.
 
-May be called by every reader and pipeline. Reads the environment variable RESTORE_MAX_MEMORY_GB and, where there
-is one, the system's account of free memory.
+May be called by every reader and pipeline. Reads the environment variable RESTORE_MAX_MEMORY_GB and,
+where there is none, the system's account of free memory (`free_memory`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from restore.datasets.free_memory import free_bytes
 from restore.errors import ConfigError, InputError, OutOfMemory
 
 VARIABLE = "RESTORE_MAX_MEMORY_GB"
@@ -26,7 +27,8 @@ def memory_limit(share: float = SHARE) -> int:
     """Return the bytes that one file may take: the variable's, else 60 % (or `share`) of the free memory."""
     setting = os.environ.get(VARIABLE, "").strip()
     if not setting:
-        return int(share * _available_bytes())
+        free = free_bytes()
+        return int(share * (FALLBACK_BYTES if free is None else free))
     try:
         gigabytes = float(setting)
     except ValueError:
@@ -71,28 +73,3 @@ def check_work(nbytes: int, what: str, hint: str) -> None:
             f"{what} needs about {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB are there; {hint}, or set "
             f"{VARIABLE} to more"
         )
-
-
-def _available_bytes() -> int:
-    found = [n for n in (_meminfo(), _control_group()) if n is not None]
-    return min(found, default=FALLBACK_BYTES)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    return int(kilobytes) * 1024
-
-
-def _control_group() -> int | None:
-    """Return what a container's limit leaves free, None outside one."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return max(most - used, 0)
