@@ -33,7 +33,8 @@ from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
 from restore.datasets.simulate.noncartesian import simulate_noncartesian
 from restore.datasets.volume.volume import Volume
 from restore.operators.ct.geometry import AIR_HU
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 from restore.solvers.proximal import DataTerm, data_step

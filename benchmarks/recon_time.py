@@ -67,7 +67,8 @@ def measured(task: str, data: Path, precision: str) -> dict[str, float]:
     import torch
 
     from restore.metrics import psnr
-    from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+    from restore.pipelines.recon_options import ReconOptions
+    from restore.pipelines.scan_to_volume import reconstruct
     from restore.priors.image_prior import ImagePrior
     from restore.priors.store import load_prior
     from restore.registry import load_sampler

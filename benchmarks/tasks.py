@@ -23,7 +23,8 @@ from restore.metrics import psnr, ssim
 from restore.noise import Gaussian
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.degrade import Degradation, Task, add_noise, noise_level
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.base import Denoiser
 from restore.priors.store import load_prior
 from restore.registry import load_sampler

@@ -31,7 +31,8 @@ from restore.front_door import solve
 from restore.metrics import psnr
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.degrade import Degradation, add_noise
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 
@@ -124,7 +125,9 @@ class ScanRun:
         result = reconstruct(
             self.scan, runner, load_prior("medical"), options, device=torch.device("cpu")
         )
-        return np.asarray(result.samples, np.float64), np.asarray(self.scan.reference[0:1], float)
+        return np.asarray(result.drawn.whole(), np.float64), np.asarray(
+            self.scan.reference[0:1], float
+        )
 
 
 def mri(data: Path, name: str, index: int, how: dict[str, Any], side: int, binned: int) -> Run:

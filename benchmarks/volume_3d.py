@@ -40,7 +40,8 @@ from restore.datasets.scan import Scan
 from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.volume.volume import Volume
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 

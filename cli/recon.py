@@ -211,9 +211,9 @@ def command(
     from restore.datasets.ct.detector.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
     from restore.pipelines.recon_job import ReconJob
+    from restore.pipelines.recon_options import ReconOptions
     from restore.pipelines.results import interval_path, std_path
     from restore.pipelines.run_recon import plan
-    from restore.pipelines.scan_to_volume import ReconOptions
     from restore.registry import usual_sampler
 
     chosen = choose_device(device)
@@ -280,12 +280,12 @@ def _maps_file(maps: str) -> Path | None:
 
 
 def _rehearsed(planned: Planned, device: torch.device) -> None:
-    """Say what would be done, and what a volume would hold in memory."""
+    """Say what would be done, and what it would hold in memory."""
     from restore.pipelines.run_recon import rehearse
 
     scan, held = planned.scan, planned.memory(device)
     console.notes(scan.notes if planned.done else rehearse(planned))
-    for line in () if held is None else held.lines():
+    for line in held.lines():
         console.say(line)
     console.result(
         f"{planned.job.out}: {scan.n_slices} slices of {planned.job.scan.name} {scan.shape}, {planned.sampler}, on "

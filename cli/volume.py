@@ -102,8 +102,8 @@ def command(
     """Restore a volume that was reconstructed already: its place, units and identity stay."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
+    from restore.pipelines.recon_options import DrawOptions
     from restore.pipelines.results import interval_path, std_path
-    from restore.pipelines.scan_to_volume import DrawOptions
     from restore.pipelines.volume.job import VolumeJob, plan
 
     chosen, asked, samples = choose_device(device), _task(task, options), sampling.samples

@@ -62,12 +62,12 @@ def check_result_size(nbytes: int, what: str) -> None:
         )
 
 
-def check_work(nbytes: int, what: str, hint: str) -> None:
+def check_work(nbytes: int, what: str, hint: str, allowed: int | None = None) -> None:
     """Refuse work that would need more bytes than the variable allows, or than 90 % of the free memory.
 
-    what: the work in words; hint: what to do. Raises OutOfMemory.
+    what: the work in words; hint: what to do; allowed: another limit, such as that of a GPU. Raises OutOfMemory.
     """
-    allowed = memory_limit(SHARE_OF_WORK)
+    allowed = memory_limit(SHARE_OF_WORK) if allowed is None else allowed
     if nbytes > allowed:
         raise OutOfMemory(
             f"{what} needs about {nbytes / 1e9:.3g} GB of memory, {allowed / 1e9:.3g} GB are there; {hint}, or set "

@@ -68,7 +68,7 @@ def _own_path(root: Path, controller: str) -> str:
     except OSError:
         return "/"
     for line in lines.splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         if controller in controllers.split(",") and ".." not in path.split("/"):
             return path
     return "/"

@@ -7,6 +7,7 @@ is numbers and lazy readers; torch is imported only when a problem is asked for.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -173,12 +174,11 @@ class Scan(ABC):
         """Whether the slices are one item, a volume, and are reconstructed together."""
         return False
 
-    def held(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Bytes by what they hold of a measurement that is one item, all the time and for a while.
-
-        Empty where slices go one by one.
-        """
-        return {}, {}
+    def held(self, slices: int, options: SetupOptions) -> tuple[dict[str, int], dict[str, int]]:
+        """Bytes by what they hold of so many slices of the measurement and of its operator, all the time and for a
+        while. slices: those that are reconstructed together, of one item all of them."""
+        numbers = math.prod(self.shape) // self.n_slices * slices
+        return {"the measurement, as measured and as the prior's": 2 * 8 * numbers}, {}
 
     @property
     @abstractmethod

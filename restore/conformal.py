@@ -55,15 +55,22 @@ class Spread:
         return found
 
 
-def spread_of(samples: NDArray[Any], unit: Unit = "pixel", magnitudes: bool = False) -> Spread:
-    """The spread of real samples (K, ..., H, W). magnitudes: of MRI, whose air does not count. Raises ConfigError."""
+def spread_of(
+    samples: NDArray[Any],
+    unit: Unit = "pixel",
+    magnitudes: bool = False,
+    span: float | None = None,
+) -> Spread:
+    """The spread of real samples (K, ..., H, W). magnitudes: of MRI, whose air does not count. span: the range of the
+    mean, where these are a part of what it is of. Raises ConfigError."""
     drawn = np.asarray(samples, np.float64)
     if drawn.ndim < 3 or drawn.shape[0] < 2:
         raise ConfigError(
             f"an interval needs 2 samples or more of an image, got an array {drawn.shape}"
         )
     mean = drawn.mean(0)
-    floor = AGREED * float(np.ptp(mean)) if mean.size else 0.0
+    span = span if span is not None else float(np.ptp(mean)) if mean.size else 0.0
+    floor = AGREED * span
     if unit == "region":
         drawn, floor = block_means(drawn), floor / BLOCK
         mean = drawn.mean(0)
@@ -75,10 +82,17 @@ def spread_of(samples: NDArray[Any], unit: Unit = "pixel", magnitudes: bool = Fa
 
 
 def half_width(
-    samples: NDArray[Any], factor: float, unit: Unit = "pixel", magnitudes: bool = False
+    samples: NDArray[Any],
+    factor: float,
+    unit: Unit = "pixel",
+    magnitudes: bool = False,
+    span: float | None = None,
 ) -> NDArray[np.float32]:
-    """factor * deviation at every pixel, (..., H, W): of its region for the unit "region". Raises ConfigError."""
-    width = factor * spread_of(samples, unit, magnitudes).deviation
+    """factor * deviation at every pixel, (..., H, W): of its region for the unit "region". span: see `spread_of`.
+
+    Raises ConfigError.
+    """
+    width = factor * spread_of(samples, unit, magnitudes, span).deviation
     if unit == "region":
         rows, columns = np.shape(samples)[-2:]
         width = width.repeat(BLOCK, -2).repeat(BLOCK, -1)[..., :rows, :columns]

@@ -19,6 +19,8 @@ from restore.operators.ct.geometry import hu_to_mu, mu_to_hu
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.operators.ct.line_integrals import LineIntegrals
+
 UNITS = ("HU", "1/mm")
 
 _OF_WATER = "mu_water is not in the file"
@@ -87,3 +89,11 @@ class AttenuationScan(Scan):
         values = mu_to_hu(mu, self.mu_water) if self.image_units == "HU" else mu
         found: NDArray[np.float32] = values.float().cpu().numpy()
         return found
+
+
+def stored_rays(operator: LineIntegrals) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of the weights of rays that a projector stores, and of making them; none where it makes them anew."""
+    size = operator.stored_bytes
+    if not size:
+        return {}, {}
+    return {"weights of the rays, stored twice": size}, {"making the weights of the rays": size}

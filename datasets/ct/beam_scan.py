@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.attenuation import AttenuationScan
+from restore.datasets.ct.attenuation import AttenuationScan, stored_rays
 from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
 from restore.datasets.ct.detector.rogue_rays import rogue_rays_found
 from restore.datasets.ct.rotation_axis.beam_centre import beam_about
@@ -70,13 +70,17 @@ class BeamScan(AttenuationScan):
         """The rays of a volume cross its slices."""
         return not self.grid.in_plane
 
-    def held(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Of a volume: projections; what is made of them besides. Rays are followed, not stored."""
-        if not self.whole:
-            return {}, {}
+    def held(self, slices: int, options: SetupOptions) -> tuple[dict[str, int], dict[str, int]]:
+        """Projections, and what is made of them besides. The rays of a volume are followed, not stored."""
         projections = 4 * math.prod(self.shape)
-        kept = {"projections, as measured and as the prior's": 2 * projections}
-        return kept, {"projections of the volume, and what they leave": 5 * projections}
+        if self.whole:
+            kept = {"projections, as measured and as the prior's": 2 * projections}
+            return kept, {"projections of the volume, and what they leave": 5 * projections}
+        sinograms = projections // self.n_slices * slices
+        kept = {"sinograms, as measured and as the prior's": 2 * sinograms}
+        stored, passing = stored_rays(self._operator(options.projector))
+        projected = {"projections of the slices, and what they leave": 5 * sinograms}
+        return kept | stored, passing | projected
 
     @property
     def image_shape(self) -> tuple[int, int]:

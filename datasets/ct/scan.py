@@ -7,13 +7,14 @@ torch is imported where a problem is asked for, not before: reading a volume nee
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.datasets.ct.attenuation import AttenuationScan
+from restore.datasets.ct.attenuation import AttenuationScan, stored_rays
 from restore.datasets.ct.checks.consistency import Finding, findings, unseen
 from restore.datasets.ct.checks.plausibility import narrow_detector
 from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
@@ -65,6 +66,19 @@ class CTScan(AttenuationScan):
         """(slices, views, detectors)."""
         slices, views, detectors = self.sinogram.shape
         return slices, views, detectors
+
+    def held(self, slices: int, options: SetupOptions) -> tuple[dict[str, int], dict[str, int]]:
+        """Sinograms, what is made of them besides, and the weights of the rays where these are stored."""
+        from restore.operators.ct.parallel_beam import ParallelBeamCT
+
+        sinograms = 4 * math.prod(self.shape[1:]) * slices
+        kept = {"sinograms, as measured and as the prior's": 2 * sinograms}
+        operator = ParallelBeamCT(
+            self.geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector
+        )
+        stored, passing = stored_rays(operator)
+        projected = {"projections of the slices, and what they leave": 5 * sinograms}
+        return kept | stored, passing | projected
 
     @property
     def image_shape(self) -> tuple[int, int]:

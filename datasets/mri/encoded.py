@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.cropping import center_crop
+from restore.datasets.mri.held_channels import held_channels
 from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack
@@ -39,9 +40,6 @@ OUTERMOST = 0.95
 
 LEAST_SAMPLES = 32
 """There, below which a level would be a guess."""
-
-CHANNELS = 5
-"""Arrays of all channels that a forward projection, its residual and the squares of that hold."""
 
 INNERMOST = 2**15
 """Samples, those nearest to the centre of k-space, that virtual coils are made of."""
@@ -98,17 +96,11 @@ class EncodedScan(Scan):
         """Whether the slices are one volume."""
         return len(self.matrix) == 3
 
-    def held(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Of a volume: samples and maps; what the channels' transforms take besides."""
-        if not self.whole:
-            return {}, {}
-        samples, coils = 8 * math.prod(self.shape), self.shape[1]
-        maps = 8 * coils * math.prod(self.matrix)
-        kept = {
-            f"samples of {coils} coils, as measured and as the prior's": 2 * samples,
-            "coil maps": maps,
-        }
-        return kept, {"transforms of the coils, and what they leave": CHANNELS * max(samples, maps)}
+    def held(self, slices: int, options: SetupOptions) -> tuple[dict[str, int], dict[str, int]]:
+        """Samples and maps of the channels; what their transforms take besides."""
+        items = 1 if self.whole else slices
+        samples, pixels = math.prod(self.shape[2:]), math.prod(self.matrix)
+        return held_channels(self.shape[1], items * samples, items * pixels, options, False)
 
     @property
     def n_slices(self) -> int:

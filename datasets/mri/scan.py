@@ -7,12 +7,14 @@ torch is imported where a problem or an image is asked for, not before: reading 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.cropping import center_crop
+from restore.datasets.mri.held_channels import held_channels
 from restore.datasets.mri.kspace_setup import MRISetup
 from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial
 from restore.datasets.mri.pattern.sampling import slice_mask
@@ -83,6 +85,12 @@ class MRIScan(Scan):
         """(slices, coils, H, W)."""
         slices, coils, height, width = self.kspace.shape
         return slices, coils, height, width
+
+    def held(self, slices: int, options: SetupOptions) -> tuple[dict[str, int], dict[str, int]]:
+        """Samples and maps of the coils; what their transforms, and ESPIRiT where maps are estimated, take besides."""
+        pixels = math.prod(self.shape[2:]) * slices
+        estimated = self._given_maps(options) is None
+        return held_channels(self.shape[1], pixels, pixels, options, estimated)
 
     @property
     def image_shape(self) -> tuple[int, int]:

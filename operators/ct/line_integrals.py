@@ -70,6 +70,11 @@ class LineIntegrals(LinearOperator):
             return dataclasses.replace(self, dtype=target)
         return dataclasses.replace(self, device=target)
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the weights take that are stored at the first product, 0 where each makes them anew."""
+        return 0
+
     def unit_scale(self, y: Tensor) -> Scaling:
         """Attenuation of 1500 HU above that of air, so that a CT window fills 0..1, whatever y is."""
         return attenuation_scale()

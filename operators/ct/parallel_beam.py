@@ -122,13 +122,20 @@ class ParallelBeamCT(LineIntegrals):
     def _indexable(self) -> bool:
         return projection.largest_matrix(self._rays) < 2**31
 
+    @property
+    def stored_bytes(self) -> int:
+        """Of the matrix and its transpose, in this operator's precision."""
+        return projection.matrix_bytes(self._rays, self.dtype) if self._stores(self.dtype) else 0
+
+    def _stores(self, dtype: torch.dtype) -> bool:
+        if self.method != "auto" or self.projector == "astra":
+            return self.method == "sparse"
+        size = projection.matrix_bytes(self._rays, dtype)
+        return size <= self.memory_budget and self._indexable
+
     def _matrices(self, like: Tensor) -> projection.Matrices | None:
-        if self.method == "matrix-free":
+        if not self._stores(like.dtype):
             return None
-        if self.method == "auto":
-            size = projection.matrix_bytes(self._rays, like.dtype)
-            if size > self.memory_budget or not self._indexable:
-                return None
         key = (like.dtype, like.device)
         if key not in self._held:
             self._held[key] = projection.sparse_matrices(self._rays, *key)

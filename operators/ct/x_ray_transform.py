@@ -171,14 +171,22 @@ class XRayTransform(LineIntegrals):
                 f"{self}: a matrix of {entries} entries is beyond 32-bit indices; use method='matrix-free' or 'auto'"
             )
 
+    @property
+    def stored_bytes(self) -> int:
+        """Of the matrix and its transpose, in this operator's precision."""
+        return ray_matrices.most_bytes(self._layout, self.dtype) if self._stores(self.dtype) else 0
+
+    def _stores(self, dtype: torch.dtype) -> bool:
+        if self.projector == "astra" or not self.geometry.in_plane:
+            return False
+        if self.method != "auto":
+            return self.method == "sparse"
+        few = ray_matrices.most_entries(self._layout) < 2**31
+        return few and ray_matrices.most_bytes(self._layout, dtype) <= self.memory_budget
+
     def _matrices(self, like: Tensor) -> ray_matrices.Pair | None:
         """Stored matrices in the precision and on the device of a tensor, None where there are to be none."""
-        if self.method == "matrix-free" or not self.geometry.in_plane:
-            return None
-        if self.method == "auto" and (
-            ray_matrices.most_bytes(self._layout, like.dtype) > self.memory_budget
-            or ray_matrices.most_entries(self._layout) >= 2**31
-        ):
+        if not self._stores(like.dtype):
             return None
         key = like.dtype, like.device
         if key not in self._held:

@@ -19,7 +19,8 @@ from restore.bench.store import Place
 from restore.conformal import FOREGROUND
 from restore.datasets.scan import MapsSource, Scan
 from restore.pipelines.factors import Circumstances
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.problem import Step
@@ -204,7 +205,7 @@ class ScanCase(Case):
         known = result.record["noise_known"]
         units = 1 if self.divisor is None else self.divisor[:, None, None]
         return Outcome(
-            image=result.volume.data / units, samples=None if result.samples is None else result.samples / units,
+            image=result.volume.data / units, samples=None if result.drawn is None else result.drawn.whole() / units,
             misfit=float(misfit),
             misfit_rule="||Ax-y|| / (std sqrt(m)), rms over slices" if known else "||Ax-y|| / ||y||, rms over slices",
             evaluations=int(chunks[0]["evaluations"]), curve=result.record["curve"],

@@ -32,7 +32,7 @@ from restore.errors import ConfigError, DivergenceError, OutputError, RestoreErr
 from restore.front_door import demand_of
 from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
-from restore.pipelines.scan_to_volume import ReconOptions
+from restore.pipelines.recon_options import ReconOptions
 from restore.precision import Word, resolve, word_of
 from restore.priors.choosing import Model
 from restore.priors.store import load_prior

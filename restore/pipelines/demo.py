@@ -27,8 +27,8 @@ from restore.errors import InputError, NotFoundError, OutputError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
 from restore.pipelines.picture import Panel, comparison_picture
 from restore.pipelines.recon_job import ReconJob
+from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.run_recon import plan, run
-from restore.pipelines.scan_to_volume import ReconOptions
 from restore.precision import Word
 
 SUMMARY = "summary.json"

@@ -18,6 +18,7 @@ from restore.conformal import BLOCK, Unit, half_width, nominal_factor
 from restore.datasets.content_hash import sha256_of
 from restore.errors import ConfigError, NotFoundError
 from restore.pipelines.factors import Circumstances, Entry, Method, bundled_table, find, read_table
+from restore.pipelines.pieces import Drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,35 @@ def interval_of(
     measured: Circumstances,
 ) -> Interval:
     """The interval around the mean of samples (K, ..., H, W), K at least 2. Raises InputError, NotFoundError."""
-    count = samples.shape[0]
+    factor, record, notes = _factor(samples.shape[0], options, method, measured)
+    width = half_width(samples, factor, options.unit, magnitudes=measured.kind == "mri")
+    return Interval(width, record, notes)
+
+
+def interval_of_slices(
+    drawn: Drawn,
+    mean: NDArray[Any],
+    options: IntervalOptions,
+    method: Method,
+    measured: Circumstances,
+) -> Interval:
+    """The same of a volume, its samples read slice by slice. mean: theirs, (slices, H, W).
+
+    Raises InputError, NotFoundError, OutputError.
+    """
+    width, span = np.empty(mean.shape, np.float32), float(np.ptp(mean)) if mean.size else 0.0
+    found: tuple[float, dict[str, Any], tuple[str, ...]] | None = None
+    for index, samples in drawn.slices():
+        found = found or _factor(len(samples), options, method, measured)
+        width[index] = half_width(samples, found[0], options.unit, measured.kind == "mri", span)
+    _, record, notes = found or _factor(0, options, method, measured)
+    return Interval(width, record, notes)
+
+
+def _factor(
+    count: int, options: IntervalOptions, method: Method, measured: Circumstances
+) -> tuple[float, dict[str, Any], tuple[str, ...]]:
+    """The factor of the deviation of so many samples, what the record says of it, and notes."""
     if count < 2:
         raise ConfigError("an interval needs 2 samples or more: --samples 8")
     found = find(options.entries(), method, measured, count, options.unit, options.level)
@@ -86,8 +115,7 @@ def interval_of(
         )
     else:
         record |= _origin(found.entry, options)
-    width = half_width(samples, factor, options.unit, magnitudes=measured.kind == "mri")
-    return Interval(width, record | {"factor": factor}, notes)
+    return factor, record | {"factor": factor}, notes
 
 
 def _origin(entry: Entry, options: IntervalOptions) -> dict[str, Any]:

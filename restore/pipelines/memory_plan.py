@@ -1,28 +1,33 @@
-"""What a volume that is reconstructed as a whole will hold in memory, part by part, before any work.
+"""What a job will hold in memory, part by part, before any work, and how many slices it may take at once for that.
 
-Called by `run_recon`; reads the sizes of the scan and the sampler's declarations, no values. The factors were measured
-(benchmarks/PERFORMANCE.md): peaks of whole runs lie within 30 % of what they add up to.
+Called by `run_recon` (to say it and to refuse) and `scan_to_volume` (for its chunks); reads the sizes of the scan and
+the sampler's declarations, no values. The factors were measured (benchmarks/PERFORMANCE.md, docs/memory.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import resource
 from pathlib import Path
 
 import torch
 
-from restore.datasets.budget import check_work
+from restore.datasets.budget import SHARE_OF_WORK, check_work, memory_limit
 from restore.datasets.scan import Scan
+from restore.pipelines.recon_options import ReconOptions
 from restore.precision import resolve
 from restore.priors.image_prior import PIXELS_PER_CALL
 from restore.samplers.base import Sampler
 
-VOLUMES = 12
-"""Images of the volume that solvers and samplers hold: iterates, directions, starts, noise, transforms of one."""
+IMAGES = 12
+"""Images of a piece that solvers and samplers hold: iterates, directions, starts, noise, transforms of one."""
 
 NETWORK_NUMBERS, WITH_GRADIENTS = 250, 1400
 """Per pixel that goes through a network at once, in its precision."""
+
+SLICES_AT_ONCE = 4
+"""A scan of more slices goes slice by slice on a CPU, which gains nothing from batches: an interruption costs one."""
 
 _STATUS = Path("/proc/self/status")
 
@@ -30,56 +35,114 @@ _STATUS = Path("/proc/self/status")
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan:
     """Bytes by what they hold. program: what the process has before. kept: all the time; passing: one after the other,
-    so that the largest counts."""
+    so that the largest counts.
+
+    slices: how many of `total` go together; usual: how many would, were there more memory.
+    """
 
     program: int
     kept: dict[str, int]
     passing: dict[str, int]
+    slices: int = 1
+    total: int = 1
+    usual: int = 1
 
     @property
     def work(self) -> int:
         """Bytes besides the program's."""
         return sum(self.kept.values()) + max(self.passing.values(), default=0)
 
-    def check(self, what: str) -> None:
+    def chunks(self) -> list[range]:
+        """The slices that go together, from the first to the last."""
+        starts = range(0, self.total, self.slices)
+        return [range(i, min(i + self.slices, self.total)) for i in starts]
+
+    def check(self, what: str, device: torch.device) -> None:
         """Refuse what does not fit into the memory that is free. what: the work in words. Raises OutOfMemory."""
         largest = max((self.kept | self.passing).items(), key=lambda part: part[1])
         check_work(
-            self.work, what,
+            self.work, f"{what}, {self._going()},",
             f"most of it is {largest[0]} ({largest[1] / 1e9:.3g} GB): take fewer coils (--coils-virtual), a coarser "
             "grid, fewer samples",
+            free_for_work(device),
         )  # fmt: skip
 
     def lines(self) -> list[str]:
         """The sum and its parts, in words."""
         parts = {"the program": self.program, **self.kept}
         return [
-            f"memory: about {(self.program + self.work) / 1e9:.3g} GB at once",
+            f"memory: about {(self.program + self.work) / 1e9:.3g} GB at once, {self._going()}",
             *(f"  {size / 1e9:.3f} GB  {what}" for what, size in parts.items()),
             *(f"  {size / 1e9:.3f} GB  for a while: {what}" for what, size in self.passing.items()),
         ]
 
+    def _going(self) -> str:
+        if self.slices >= self.total:
+            return "all in one piece"
+        size = f"{self.slices} of {self.total} slices a piece"
+        less = f", for want of memory not {self.usual}" if self.slices < self.usual else ""
+        return size + less
+
 
 def planned_memory(
-    scan: Scan, sampler: Sampler, samples: int, precision: str, device: torch.device
-) -> MemoryPlan | None:
-    """Of a scan that is one volume; None where slices go one by one, which chunks keep small.
+    scan: Scan, sampler: Sampler, options: ReconOptions, device: torch.device
+) -> MemoryPlan:
+    """Of a scan, in pieces of as many slices as fit; of one where none do, which `check` refuses.
 
-    samples: how many are drawn. precision: a word for the network's numbers on the device.
+    Raises ConfigError for a precision that the device does not have.
     """
-    kept, passing = scan.held()
-    if not kept:
-        return None
-    item = 4 * scan.values_per_slice * scan.n_slices
-    kept = kept | {f"{VOLUMES} images of the volume": VOLUMES * item}
-    if samples > 1:
-        kept[f"{samples} samples"] = 2 * samples * item
+    total, usual = scan.n_slices, _usual(scan, sampler, device)
+    coupled = usual == total and (sampler.couples_slices or scan.whole)
+    size = usual
+    while True:
+        kept, passing = _held(scan, sampler, options, device, size)
+        found = MemoryPlan(resident(), kept, passing, size, total, usual)
+        if coupled or size == 1 or found.work <= free_for_work(device):
+            return found
+        size = math.ceil(size / 2)
+
+
+def free_for_work(device: torch.device) -> int:
+    """Bytes that a job may take: of a GPU 90 % of what is free there, else by the budget. Raises ConfigError."""
+    if device.type == "cuda":
+        return int(SHARE_OF_WORK * torch.cuda.mem_get_info(device)[0])
+    return memory_limit(SHARE_OF_WORK)
+
+
+def network_bytes(pixels: int, sampler: Sampler, precision: str, device: torch.device) -> int:
+    """What a bundled network holds while so many pixels go through it, at most `PIXELS_PER_CALL` at once."""
+    numbers = WITH_GRADIENTS if sampler.gradients else NETWORK_NUMBERS
+    return numbers * resolve(precision, device).itemsize * min(pixels, PIXELS_PER_CALL)
+
+
+def _usual(scan: Scan, sampler: Sampler, device: torch.device) -> int:
+    """Slices that go through the network together: as many as fill a call, one on a CPU where there are many."""
+    if sampler.couples_slices or scan.whole:
+        return scan.n_slices
+    if device.type == "cpu" and scan.n_slices > SLICES_AT_ONCE:
+        return 1
+    return min(scan.n_slices, max(1, PIXELS_PER_CALL // 2 // scan.values_per_slice))
+
+
+def _held(
+    scan: Scan, sampler: Sampler, options: ReconOptions, device: torch.device, size: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """All the time and for a while, with `size` slices in a piece."""
+    kept, passing = scan.held(size, options)
+    samples, item = options.samples, 4 * scan.values_per_slice * size
+    several = samples > 1
+    what = "the volume" if scan.whole else "a piece"
+    kept = kept | {f"{IMAGES} images of {what}": IMAGES * item}
+    if several:
+        kept[f"{samples} samples of {what}"] = 2 * samples * item
+    rows, columns = scan.image_shape
+    result = "the result, its deviation and interval" if several else "the result"
+    kept[result] = (3 if several else 1) * 4 * scan.n_slices * rows * columns
     if sampler.prior_kinds:
         pixels = min(item // 4, PIXELS_PER_CALL)
-        numbers = WITH_GRADIENTS if sampler.gradients else NETWORK_NUMBERS
-        size = numbers * resolve(precision, device).itemsize
-        passing = passing | {f"the prior, {pixels} pixels at once": size * pixels}
-    return MemoryPlan(resident(), kept, passing)
+        prior = f"the prior, {pixels} pixels at once"
+        passing = passing | {prior: network_bytes(pixels, sampler, options.precision, device)}
+    return kept, passing
 
 
 def resident() -> int:

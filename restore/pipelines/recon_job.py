@@ -20,9 +20,9 @@ from restore.datasets.sidecar import source_record
 from restore.pipelines.adapting import FIT, adapter_path, fingerprint_of
 from restore.pipelines.interval import IntervalOptions
 from restore.pipelines.quality import quality_record
+from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.results import Results
-from restore.pipelines.scan_to_volume import ReconOptions
 from restore.priors.store import read_card
 from restore.registry import load_sampler
 from restore.samplers.base import Sampler

@@ -40,7 +40,7 @@ from restore.pipelines.adapting import (
     keep_adapter,
 )
 from restore.pipelines.factors import Circumstances, Method
-from restore.pipelines.interval import Interval, interval_of
+from restore.pipelines.interval import Interval, interval_of_slices
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
@@ -79,12 +79,10 @@ class Planned:
         """The entry of the record on what is read that no option names."""
         return self.job.beside_record(self.scan.files)
 
-    def memory(self, device: torch.device) -> MemoryPlan | None:
-        """What the work holds, of a volume that is one item. Raises OutOfMemory where that is too much for the CPU."""
-        options = self.job.options
-        found = planned_memory(self.scan, self.sampler, options.samples, options.precision, device)
-        if found is not None and device.type == "cpu":
-            found.check(f"{self.scan} as one volume of {self.scan.n_slices} slices")
+    def memory(self, device: torch.device) -> MemoryPlan:
+        """What the work holds. Raises OutOfMemory where the smallest pieces are too much for what is free."""
+        found = planned_memory(self.scan, self.sampler, self.job.options, device)
+        found.check(str(self.scan), device)
         return found
 
 
@@ -224,7 +222,7 @@ def _work(planned: Planned, device: torch.device) -> WorkFolder:
 def _interval(result: ReconResult, planned: Planned) -> Interval | None:
     """Around the mean of several samples."""
     job = planned.job
-    if result.samples is None or not job.tells_spread:
+    if result.drawn is None or not job.tells_spread:
         return None
     card = read_card(job.prior) if planned.sampler.prior_kinds else {"name": "", "sha256": ""}
     weights = str(card["sha256"]) + (
@@ -232,7 +230,7 @@ def _interval(result: ReconResult, planned: Planned) -> Interval | None:
     )  # as no table was measured with
     method = Method.of(planned.sampler, str(card["name"]), weights)
     measured = Circumstances(**result.record["circumstances"])
-    return interval_of(result.samples, job.interval, method, measured)
+    return interval_of_slices(result.drawn, result.volume.data, job.interval, method, measured)
 
 
 def _written(

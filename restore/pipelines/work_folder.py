@@ -38,7 +38,7 @@ from restore.datasets.sidecar import (
     write_sidecar,
 )
 from restore.errors import InputError, NotFoundError, OutputError
-from restore.pipelines.scan_to_volume import Piece
+from restore.pipelines.pieces import Piece
 from restore.precision import resolve, word_of
 
 MOVES, RECORD, LOCK = "moves.json", "record.json", "lock"
@@ -119,9 +119,9 @@ class WorkFolder:
         except KeyError:
             return None
 
-    def put(self, which: range, piece: Piece) -> None:
-        """Keep a finished piece. Raises OutputError."""
-        self.keep(which, piece.stack, {name: getattr(piece, name) for name in _TOLD})
+    def put(self, which: range, piece: Piece) -> bool:
+        """Keep a finished piece; whether it is there now. Raises OutputError."""
+        return self.keep(which, piece.stack, {name: getattr(piece, name) for name in _TOLD})
 
     def array(self, which: range) -> tuple[NDArray[Any], dict[str, Any]] | None:
         """A kept array, whole and unchanged, and what was told with it, or None."""
@@ -134,14 +134,15 @@ class WorkFolder:
         except (NotFoundError, InputError, OSError, ValueError):
             return None  # what was cut short is done again
 
-    def keep(self, which: range, array: NDArray[Any], told: Mapping[str, Any]) -> None:
-        """Keep an array and what is told with it. Raises OutputError."""
+    def keep(self, which: range, array: NDArray[Any], told: Mapping[str, Any]) -> bool:
+        """Keep an array and what is told with it; whether it is there now. Raises OutputError."""
         if not _is_finite(told):
-            return  # infinite figures would come back as text: this piece is done again
+            return False  # infinite figures would come back as text: this piece is done again
         file = self._piece(which)
         with atomic_file(file, array.nbytes) as partial, partial.open("wb") as stream:
             np.save(stream, array, allow_pickle=False)
         write_json(file.with_suffix(".json"), {**told, "sha256": sha256_of(file)})
+        return True
 
     def pieces(self) -> int:
         """How many finished pieces lie there."""

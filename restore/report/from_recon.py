@@ -22,8 +22,9 @@ from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Unplaced, Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
+from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.results import interval_path, std_path
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
     NOTHING,

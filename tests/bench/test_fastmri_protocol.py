@@ -24,7 +24,8 @@ from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.mri.coil_maps import espirit
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.registry import load_sampler
 
 SINGLE = 1e-5  # evaluated in float32 for comparison: 3e-7 of the error seen

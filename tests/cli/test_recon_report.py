@@ -13,7 +13,7 @@ from restore.datasets.sidecar import read_sidecar
 from restore.datasets.simulate.coils import birdcage
 from restore.datasets.simulate.phantom import head_phantom
 from restore.operators.mri.fourier import fft2c
-from restore.pipelines.scan_to_volume import ReconOptions
+from restore.pipelines.recon_options import ReconOptions
 from restore.report.from_recon import study_of_recon
 
 

@@ -20,7 +20,8 @@ from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.image.inpainting import Inpainting
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.problem import Problem
 from restore.registry import load_sampler
 from restore.scaling import Scaling

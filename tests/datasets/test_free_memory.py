@@ -37,7 +37,7 @@ NEW = "0::/job/step\n"
         (NEW, {"memory.max": 700, "memory.current": 900}, 0),
         (OLD, {"memory/job/step/memory.limit_in_bytes": 2**33, "memory/job/step/memory.usage_in_bytes": 2**32,
                "memory/job/step/memory.stat": "total_inactive_file 4096\n"}, 2**32 + 4096),
-        (OLD, {"memory/job/memory.limit_in_bytes": 9223372036854771712, "memory/job/memory.usage_in_bytes": 5}, MACHINE),
+        (OLD, {"memory/job/memory.limit_in_bytes": 2**63 - 4096, "memory/job/memory.usage_in_bytes": 5}, MACHINE),
         # a path as another namespace has it is no way up
         ("0::/../../x\n", {"memory.max": 900, "memory.current": 200}, 700),
     ],

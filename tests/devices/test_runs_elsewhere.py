@@ -26,7 +26,8 @@ from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.autoencoder import AutoencoderConfig, new_autoencoder
 from restore.priors.base import Denoiser
 from restore.priors.bridge_edm import build_bridge_denoiser

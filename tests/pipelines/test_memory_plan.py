@@ -1,40 +1,50 @@
-"""What volumes will hold is said before the work, and refused where it does not fit."""
+"""What a job will hold is said before the work, made smaller where there is less, and refused where nothing fits."""
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from live_tensors import LiveTensors
 from typer.testing import CliRunner
 
 from restore.cli import app
 from restore.datasets.ct.files.beam_measurement import write_beam_measurement
+from restore.datasets.ct.files.measurement import write_ct_measurement
 from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan
+from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.mri_volume import simulate_mri_volume
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
+from restore.datasets.stack import LazyStack
 from restore.errors import OutOfMemory
+from restore.pipelines import memory_plan
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
-from restore.pipelines.meter import measured
-from restore.pipelines.scan_to_volume import ReconOptions, reconstruct
-from restore.priors.store import load_prior
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
+from restore.priors import FromDenoiser
 from restore.registry import load_sampler
 
 SHAPE = 8, 12, 10
 BYTES = 8 * 8 * 12 * 10
 COILS = 3
 CPU = torch.device("cpu")
-NEAR = 0.3  # of the peak: the plan's factors are those of measured runs, what allocators keep is not in it
+FACTOR = 1.6
+"""The peak lies within this factor of the plan, in both directions: the plan's parts are those of the samplers that
+hold most, and what is held for a moment inside a product of the operator depends on sizes of blocks."""
+LONG = 400
 
 
-def planned(scan: Scan, sampler: str, samples: int = 1, precision: str = "float32") -> MemoryPlan:
-    found = planned_memory(scan, load_sampler(sampler)(), samples, precision, CPU)
-    assert found is not None
-    return found
+def planned(scan: Scan, sampler: str, **options: object) -> MemoryPlan:
+    return planned_memory(scan, load_sampler(sampler)(), ReconOptions(**options), CPU)
 
 
 def test_the_parts_of_a_volume_are_its_arrays() -> None:
@@ -43,17 +53,50 @@ def test_the_parts_of_a_volume_are_its_arrays() -> None:
     assert alone.kept["coil maps"] == COILS * BYTES
     assert alone.kept["samples of 3 coils, as measured and as the prior's"] == 2 * COILS * BYTES
     assert alone.kept["12 images of the volume"] == 12 * BYTES
-    assert alone.work == (3 * COILS + 12 + 5 * COILS) * BYTES
-    drawn = planned(scan, "dds", 3)
-    assert drawn.kept["3 samples"] == 6 * BYTES
+    assert alone.kept["the result"] == BYTES // 2
+    assert alone.work == (3 * COILS + 12 + 5 * COILS) * BYTES + BYTES // 2
+    assert alone.chunks() == [range(8)]
+    drawn = planned(scan, "dds", samples=3, precision="float32")
+    assert drawn.kept["3 samples of the volume"] == 6 * BYTES
     prior = f"the prior, {BYTES // 4} pixels at once"
-    assert drawn.passing[prior] == 2 * planned(scan, "dds", 3, "float16").passing[prior]
+    half = planned(scan, "dds", samples=3, precision="float16")
+    assert drawn.passing[prior] == 2 * half.passing[prior]
     assert len(drawn.lines()) == 1 + 1 + len(drawn.kept) + len(drawn.passing)
+    fewer = planned(scan, "cgsense", coils_virtual="1")
+    assert fewer.kept["coil maps"] == BYTES
 
 
-def test_slices_go_one_by_one_and_have_no_plan() -> None:
+def test_slices_are_planned_a_piece_at_a_time() -> None:
     scan = simulate_mri(head_phantom(SHAPE), coils=COILS)
-    assert planned_memory(scan, load_sampler("dds")(), 1, "auto", CPU) is None
+    one = planned(scan, "dds")
+    assert (one.slices, one.total, one.usual) == (1, 8, 1)
+    assert one.kept["coil maps"] == COILS * BYTES // 8
+    assert one.kept["the result"] == BYTES // 2
+    assert one.chunks() == [range(i, i + 1) for i in range(8)]
+    assert "1 of 8 slices a piece" in one.lines()[0]
+
+
+def test_pieces_become_smaller_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = simulate_ct(ct_phantom((4, 16, 16)), views=12)
+    whole = planned(scan, "fbp")
+    assert whole.chunks() == [range(4)]
+    room = whole.work - 1
+
+    monkeypatch.setattr(memory_plan, "free_for_work", lambda device: room)
+    half = planned(scan, "fbp")
+    assert half.chunks() == [range(2), range(2, 4)]
+    assert "for want of memory not 4" in half.lines()[0]
+    pieces = reconstruct(scan, load_sampler("fbp")(), None, ReconOptions(), device=CPU)
+    monkeypatch.setattr(memory_plan, "free_for_work", lambda device: 10**9)
+    together = reconstruct(scan, load_sampler("fbp")(), None, ReconOptions(), device=CPU)
+    assert len(pieces.record["chunks"]) == 2
+    np.testing.assert_array_equal(pieces.volume.data, together.volume.data)
+    room = 1
+    monkeypatch.setattr(memory_plan, "free_for_work", lambda device: room)
+    least = planned(scan, "fbp")
+    assert least.slices == 1
+    with pytest.raises(OutOfMemory, match="1 of 4 slices a piece, for want of memory not 4"):
+        least.check(str(scan), CPU)
 
 
 def test_what_does_not_fit_is_refused_before_any_work(
@@ -71,25 +114,97 @@ def test_what_does_not_fit_is_refused_before_any_work(
     with pytest.raises(
         OutOfMemory, match=r"needs about .* GB of memory.* most of it is transforms of the coils"
     ) as found:
-        plan.check("it")
+        plan.check("it", CPU)
     assert found.value.exit_code == 7
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.h5"]
+
+
+def every_kind(kind: str, n: int) -> Scan:
+    """Scans of the kinds whose operators differ, of n^3 or n^2 voxels, held in memory as files would give them."""
+    if kind == "slices":
+        return held(simulate_mri(head_phantom((2, n, n)), coils=4))
+    if kind == "volume":
+        return held(simulate_mri_volume(head_phantom((n, n, n)), coils=4, mask="caipi:2x2"))
+    if kind == "parallel":
+        return held(simulate_ct(ct_phantom((2, n, n)), views=n))
+    beam = BeamSettings("cone", views=n, arc=360, detector=f"{n + n // 2}x{n + n // 2}@6")
+    return held(simulate_beams(ct_phantom((n, n, n)), beam))
+
+
+def held(scan: Scan) -> Scan:
+    """The scan with what is simulated when it is asked for computed now: that is no work of a reconstruction."""
+    lazy = {
+        f.name: getattr(scan, f.name)
+        for f in dataclasses.fields(scan)
+        if f.init and isinstance(getattr(scan, f.name), LazyStack)
+    }
+    there = {name: np.asarray(stack) for name, stack in lazy.items()}
+    return dataclasses.replace(
+        scan, **{name: LazyStack(a.shape, a.__getitem__) for name, a in there.items()}
+    )
+
+
+@pytest.mark.parametrize("kind", ["slices", "volume", "parallel", "cone"])
+def test_what_tensors_hold_is_near_the_plan(kind: str) -> None:
+    scan, sampler = every_kind(kind, 16), load_sampler("dds")(n_steps=2)
+    options = ReconOptions(precision="float32")
+    plan = planned_memory(scan, sampler, options, CPU)
+    # A network would hide all else at this size; the blocks of ESPIRiT are of a size of their own.
+    passing = {k: v for k, v in plan.passing.items() if "prior" not in k and "ESPIRiT" not in k}
+    told = dataclasses.replace(plan, passing=passing)
+    with LiveTensors() as seen:
+        reconstruct(scan, sampler, FromDenoiser(lambda x, s: 0.9 * x), options, device=CPU)
+    assert told.work / FACTOR < seen.peak < told.work * FACTOR
+
+
+PEAK = """
+import resource, sys
+from restore.cli import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_of(*words: object) -> int:
+    """Bytes that a process of its own held at most in a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mri", "cone"])
-def test_the_peak_of_a_run_is_near_the_plan(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "scan.h5"
-    if kind == "mri":
-        volume = head_phantom((24, 128, 112))
-        write_fastmri(simulate_mri_volume(volume, coils=16, mask="caipi:2x2"), path)
+@pytest.mark.parametrize("kind", ["slices", "volume", "parallel", "cone"])
+def test_the_peak_of_a_process_is_near_the_plan(kind: str, tmp_path: Path) -> None:
+    path, scan = tmp_path / "scan.h5", every_kind(kind, 64)
+    if kind in ("slices", "volume"):
+        write_fastmri(scan, path)
     else:
-        beam = BeamSettings("cone", views=40, arc=360, detector="96x96@6")
-        write_beam_measurement(simulate_beams(ct_phantom((64, 64, 64)), beam), path)
-    scan, sampler = open_scan(path), load_sampler("dds")(n_steps=1)
-    plan = planned_memory(scan, sampler, 1, "float32", CPU)
-    assert plan is not None
-    options = ReconOptions(precision="float32")
-    with measured(CPU) as cost:
-        reconstruct(scan, sampler, load_prior("medical"), options, device=CPU)
-    peak = cost.peak_memory_mb * 2**20
-    assert plan.program + plan.work == pytest.approx(peak, rel=NEAR)
+        (write_ct_measurement if kind == "parallel" else write_beam_measurement)(scan, path)
+    words = ["recon", path, "-o", tmp_path / "out.nii.gz", "--set", "n_steps=1"]
+    words += ["--sampler", "dds", "--precision", "float32", "--device", "cpu"]
+    program = peak_of(*words, "--dry-run")
+    plan = planned(open_scan(path), "dds", precision="float32")
+    assert plan.work / FACTOR < peak_of(*words) - program + plan.work / 2 < plan.work * FACTOR
+
+
+@pytest.mark.slow
+def test_a_scan_of_400_slices_stays_below_4_gb(tmp_path: Path) -> None:
+    path, side = tmp_path / "scan.h5", 512
+    few = simulate_ct(ct_phantom((1, side, side)), views=60)
+    sinogram = LazyStack((LONG, *few.sinogram.shape[1:]), lambda index: few.sinogram[0])
+    many = dataclasses.replace(
+        few, sinogram=sinogram, reference=None, slice_indices=tuple(range(LONG))
+    )
+    write_ct_measurement(many, path)
+    peak = peak_of("recon", path, "-o", tmp_path / "out.nii.gz", "--sampler", "fbp")
+    assert peak < 4e9
+    # The program, the result once, and a slice's work: no second volume.
+    volume = 4 * LONG * side * side
+    small = peak_of("recon", path, "-o", tmp_path / "out2.nii.gz", "--sampler", "fbp", "--dry-run")
+    assert peak < small + 2 * volume

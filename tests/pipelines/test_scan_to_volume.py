@@ -14,7 +14,8 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
-from restore.pipelines.scan_to_volume import ReconOptions, ReconResult, reconstruct
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import ReconResult, reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 
@@ -49,7 +50,7 @@ def solved(scan: Scan, name: str, **options) -> ReconResult:
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_slices_alone_are_the_slices_of_the_stack(scans, monkeypatch, kind, name):
     together = solved(scans[kind], name)
-    monkeypatch.setattr("restore.pipelines.scan_to_volume.PIXELS_PER_CALL", 1)
+    monkeypatch.setattr("restore.pipelines.memory_plan.PIXELS_PER_CALL", 1)
     alone = solved(scans[kind], name)
     assert len(together.record["chunks"]) == 1
     assert [chunk["slices"] for chunk in alone.record["chunks"]] == [
@@ -159,7 +160,7 @@ def test_kspace_of_zeros(scans):
 
 
 def test_coupled_slices_go_together(scans, monkeypatch):
-    monkeypatch.setattr("restore.pipelines.scan_to_volume.PIXELS_PER_CALL", 1)
+    monkeypatch.setattr("restore.pipelines.memory_plan.PIXELS_PER_CALL", 1)
     settings = {"n_steps": 2, "tv_weight": 0.01}
     sampler = load_sampler("dds").configured("tuned", scans["mri"], settings)
     result = reconstruct(scans["mri"], sampler, load_prior("medical"), ReconOptions(), device=CPU)
@@ -168,7 +169,7 @@ def test_coupled_slices_go_together(scans, monkeypatch):
 
 
 def test_steps_are_told(scans, monkeypatch):
-    monkeypatch.setattr("restore.pipelines.scan_to_volume.PIXELS_PER_CALL", 1)
+    monkeypatch.setattr("restore.pipelines.memory_plan.PIXELS_PER_CALL", 1)
     told = []
     sampler = load_sampler("dds").configured("tuned", scans["ct"], {"n_steps": 2})
     reconstruct(

@@ -27,9 +27,10 @@ from restore.pipelines.factors import Circumstances, Method
 from restore.pipelines.interval import IntervalOptions, interval_of
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
+from restore.pipelines.recon_options import DrawOptions
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.results import Results, interval_path, std_path, write_volumes
-from restore.pipelines.scan_to_volume import DrawOptions, OnPiece, OnStep
+from restore.pipelines.scan_to_volume import OnPiece, OnStep
 from restore.pipelines.volume.memory import MemoryPlan, planned_memory
 from restore.pipelines.volume.restoring import Restored, restore_volume
 from restore.pipelines.volume.task import Prepared, VolumeTask
@@ -118,11 +119,9 @@ class Planned:
         return self.prepared
 
     def memory(self, device: torch.device) -> MemoryPlan:
-        """What the work holds. Raises OutOfMemory where that is too much for the CPU."""
-        options = self.job.options
-        found = planned_memory(self.ready, self.sampler, options.samples, options.precision, device)
-        if device.type == "cpu":
-            found.check(f"{self.job.inputs[0].name}, {self.ready.result.n_slices} slices")
+        """What the work holds. Raises OutOfMemory where that is too much for what is free."""
+        found = planned_memory(self.ready, self.sampler, self.job.options, device)
+        found.check(self.job.inputs[0].name, device)
         return found
 
 

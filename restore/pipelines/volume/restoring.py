@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from restore.front_door import solve_problem
 from restore.pipelines.alarm import misfit_notes, unexplained
-from restore.pipelines.scan_to_volume import DrawOptions, Kept, OnPiece, OnStep, Piece, mean_curve
+from restore.pipelines.pieces import Kept, Piece
+from restore.pipelines.recon_options import DrawOptions
+from restore.pipelines.scan_to_volume import OnPiece, OnStep, mean_curve
 from restore.pipelines.volume.blocks import Block, join
 from restore.pipelines.volume.task import Prepared
 from restore.priors.choosing import Model

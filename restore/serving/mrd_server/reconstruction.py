@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from restore.datasets.mri.mrd.mrd_images import read_images
+from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.run_recon import ReconJob, interval_path, plan, run, std_path
-from restore.pipelines.scan_to_volume import ReconOptions
 from restore.serving.mrd_server.configurations import Configuration
 
 SERIES = ("", "standard deviation", "half-width of the 90 % interval")

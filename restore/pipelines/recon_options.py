@@ -1,0 +1,32 @@
+"""What shapes the result of a reconstruction beside its sampler and prior.
+
+Used by everything that plans or runs one: `DrawOptions` whatever is restored, `ReconOptions` of a scan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from restore.config import check_settings, setting
+from restore.datasets.scan import SetupOptions
+from restore.precision import Word
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawOptions:
+    """What is drawn, and in which numbers. Raises ConfigError for values out of range."""
+
+    samples: int = setting(1, "draws from the posterior, averaged", at_least=1)
+    seed: int = setting(0, "of the sampler's noise", between=(-(2**63), 2**63 - 1))
+    precision: Word = setting("auto", "of the numbers inside networks; auto: the device's quickest")
+    trace: bool = setting(
+        False, "record the data misfit after every step, one forward projection each"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconOptions(SetupOptions, DrawOptions):
+    """Everything that shapes the result: how the scan is set up, and what is drawn."""
