@@ -67,10 +67,14 @@ def interval_of(
     options: IntervalOptions,
     method: Method,
     measured: Circumstances,
+    span: float | None = None,
 ) -> Interval:
-    """The interval around the mean of samples (K, ..., H, W), K at least 2. Raises InputError, NotFoundError."""
+    """The interval around the mean of samples (K, ..., H, W), K at least 2.
+
+    span: the range of the whole image's mean, where these are a part of it. Raises InputError, NotFoundError.
+    """
     factor, record, notes = _factor(samples.shape[0], options, method, measured)
-    width = half_width(samples, factor, options.unit, magnitudes=measured.kind == "mri")
+    width = half_width(samples, factor, options.unit, measured.kind == "mri", span)
     return Interval(width, record, notes)
 
 

@@ -237,15 +237,16 @@ def _written(
     shape = like.data.shape
     mean, std, width = (_on_disk(folder / f"{n}.npy", shape) for n in ("mean", "std", "width"))
     more: dict[str, Any] = {}
-    for first in range(0, shape[0], SLICES):
-        part = np.asarray(samples[:, first : first + SLICES])
-        at = slice(first, first + SLICES)
-        mean[at] = part.mean(0)
-        if job.results.spread:
-            std[at] = part.std(0, ddof=1)
-            interval = interval_of(part, job.interval, _method(planned), _circumstances(planned))
-            width[at] = interval.half_width
-            more = {"interval": interval.record, "notes": list(interval.notes)}
+    parts = [slice(first, first + SLICES) for first in range(0, shape[0], SLICES)]
+    for at in parts:
+        mean[at] = samples[:, at].mean(0)
+    span = float(np.ptp(mean))
+    for at in parts if job.results.spread else ():
+        part = np.asarray(samples[:, at])
+        std[at] = part.std(0, ddof=1)
+        interval = interval_of(part, job.interval, _method(planned), _circumstances(planned), span)
+        width[at] = interval.half_width
+        more = {"interval": interval.record, "notes": list(interval.notes)}
     volumes = {job.out: (words, like.with_data(mean))}
     if job.results.spread:
         volumes[std_path(job.out)] = (f"{words} std", like.with_data(std))
