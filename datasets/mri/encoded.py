@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
+from restore.datasets.mri.channel_memory import held_channels
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.held_channels import held_channels
 from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
 from restore.datasets.scan import Scan, Setup, SetupOptions
 from restore.datasets.stack import LazyStack

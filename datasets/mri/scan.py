@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.datasets.mri.channel_memory import held_channels
 from restore.datasets.mri.cropping import center_crop
-from restore.datasets.mri.held_channels import held_channels
 from restore.datasets.mri.kspace_setup import MRISetup
 from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial
 from restore.datasets.mri.pattern.sampling import slice_mask
