@@ -32,6 +32,7 @@ from restore.cli import (
     signals,
     simulate,
     train,
+    view,
     volume,
 )
 from restore.errors import expected
@@ -49,6 +50,7 @@ VERBS = (
     "bench",
     "calibrate",
     "report",
+    "view",
     "data",
     "train",
     "models",
@@ -105,6 +107,7 @@ app.command("eval")(evaluate.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calibrate.app, name="calibrate")
 app.command("report")(report.command)
+app.command("view")(view.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

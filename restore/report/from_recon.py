@@ -58,7 +58,7 @@ def study_of_recon(
     The input is made anew with a classical method on the CPU. Raises what reading the result raises.
     """
     grid = scan.empty_volume()
-    image = _read_back(out, grid)
+    image = read_back(out, grid)
     spread = spread_of(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
@@ -93,8 +93,9 @@ def study_of_recon(
     )  # fmt: skip
 
 
-def _read_back(path: Path, grid: Volume) -> Volume:
-    """A result on the grid that it was reconstructed on: by positions, or voxel by voxel where the scan told no place.
+def read_back(path: Path, grid: Volume) -> Volume:
+    """A result on the grid that it was reconstructed on, or on that of one beside it: by positions, or voxel by voxel
+    where the scan told no place.
 
     A place that nobody told is made up anew by whoever reads the file, so that positions mean nothing there.
     """
@@ -106,11 +107,14 @@ def _read_back(path: Path, grid: Volume) -> Volume:
 
 
 def spread_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
-    """Deviation and interval of several samples, as a `Layer` takes them; nothing of one, or of a mean without them."""
+    """Deviation and interval of several samples, as a `Layer` takes them; nothing of one, or of a mean without them.
+
+    record: the sidecar's; grid: that of the result. Raises what reading them raises.
+    """
     told = record.get("interval")
     if not isinstance(told, Mapping):
         return {}
-    std, width = (_read_back(path, grid).data for path in (std_path(out), interval_path(out)))
+    std, width = (read_back(path, grid).data for path in (std_path(out), interval_path(out)))
     kind = "calibrated" if told.get("calibrated") else "nominal"
     words = f"{float(told.get('level', 0)):.3g} for {told.get('of', 'pixels')}, {kind}"
     return {"std": std, "interval": width, "interval_is": words}

@@ -44,6 +44,8 @@ POLICY = (
     "form-action 'none'",
 )
 CONTENT_SECURITY_POLICY = "; ".join(POLICY)
+LIVE_POLICY = f"{CONTENT_SECURITY_POLICY}; connect-src 'self'"
+"""Of a page that is served on this machine and sends a volume to compare back to whoever serves it."""
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,37 @@ def write_report(
     *,
     largest_page: int = LARGEST_PAGE,
     largest_report: int = LARGEST_REPORT,
+    live: bool = False,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the report and return its index; an older one of ours is replaced as a whole.
 
     largest_page: bytes of volume data in one page, see `viewer`; largest_report: in all pages together, those that come
-    after it is reached have pictures only, and say so. tell: gets the number of finished pages and of all.
+    after it is reached have pictures only, and say so. live: the page takes a second volume, see `serving/page`.
+    tell: gets the number of finished pages and of all.
     Raises OutputError, and what reading the images raises.
     """
     check_target(folder)
     check_writable(folder.parent)
     with atomic_folder(folder) as partial:
-        _write(study, partial, largest_page, largest_report, tell)
+        _write(study, partial, largest_page, largest_report, live, tell)
     return folder / "index.html"
 
 
 def _write(
-    study: Study, folder: Path, largest: int, budget: int, tell: Callable[[int, int], None]
+    study: Study,
+    folder: Path,
+    largest: int,
+    budget: int,
+    live: bool,
+    tell: Callable[[int, int], None],
 ) -> None:
     environment = _environment()
     stems = [f"{i:03d}-{slug(page.name)}" for i, page in enumerate(study.pages, 1)]
     common = {
-        "study": study, "policy": CONTENT_SECURITY_POLICY, "intended_use": INTENDED_USE,
-        "version": restore.__version__, "links": [f"pages/{stem}.html" for stem in stems],
+        "study": study, "policy": LIVE_POLICY if live else CONTENT_SECURITY_POLICY, "live": live,
+        "intended_use": INTENDED_USE, "version": restore.__version__,
+        "links": [f"pages/{stem}.html" for stem in stems],
         "section_charts": [_charts(s.charts, folder, f"s{i}") for i, s in enumerate(study.sections)],
     }  # fmt: skip
     planar = False
@@ -117,7 +127,9 @@ def _write(
         tell(i + 1, len(stems))
     values = {"volume": None, "charts": [], **common, "root": ""}
     _page(environment, "index.html", values, folder / "index.html")
-    leave = shutil.ignore_patterns("__pycache__", *([] if planar else ["vendor"]))
+    leave = shutil.ignore_patterns(
+        "__pycache__", *([] if planar else ["vendor"]), *([] if live else ["drop.js"])
+    )
     shutil.copytree(HERE / "static", folder / "static", ignore=leave)
     note = f"{MARK}\n\nOpen index.html. Written by restore {restore.__version__}. {INTENDED_USE}\n"
     (folder / MARKER).write_text(note, "utf-8")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from restore.errors import InputError, OutOfMemory, RestoreError, is_out_of_memory
+from restore.errors import InputError, RestoreError, expected
 from restore.serving.mrd_server import configurations
 from restore.serving.mrd_server.configurations import Configuration
 from restore.serving.mrd_server.connection import Connection, Gone
@@ -169,8 +169,5 @@ def _sentence(error: Exception) -> str:
     """What a client and the log are told, without the names of our folders."""
     if isinstance(error, InputError):
         return error.why + (f" ({error.hint})" if error.hint else "")
-    if isinstance(error, RestoreError):
-        return str(error)
-    if is_out_of_memory(error):
-        return str(OutOfMemory("the memory of the server is used up; send fewer slices at a time"))
-    return f"unexpected {type(error).__name__}: {FAULT}"
+    told = expected(error)
+    return told[1] if told is not None else f"unexpected {type(error).__name__}: {FAULT}"
