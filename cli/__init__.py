@@ -31,6 +31,7 @@ from restore.cli import (
     serve,
     signals,
     simulate,
+    slicer_xml,
     train,
     view,
     volume,
@@ -99,8 +100,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("recon")(recon.command)
-app.command("volume")(volume.command)
+app.command("recon", context_settings=slicer_xml.CONTEXT)(recon.command)
+app.command("volume", context_settings=slicer_xml.CONTEXT)(volume.command)
 app.command("image")(image.command)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.command)

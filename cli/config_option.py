@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restore.cli.slicer_xml import SLICER, describe
 from restore.config import did_you_mean
 from restore.errors import ConfigError
 
@@ -48,13 +49,14 @@ class Given:
 
 
 def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn a function into the command of `restore NAME`, with `--config`."""
+    """Turn a function into the command of `restore NAME`, with `--config`, and `--xml` where Slicer runs it."""
 
     def command_of(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         groups = {p.name: p.annotation for p in signature.parameters.values() if _is_group(p)}
 
         def command(context: typer.Context, config: Path | None, **options: Any) -> None:
+            options.pop("xml", None)
             given = context.meta.get(GIVEN)
             _given.set(given)
             if given is not None:
@@ -84,12 +86,31 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None,
                               annotation=Annotated[Path | None, option]),
         ]  # fmt: skip
+        if name in SLICER:
+            own = list(_parameters(signature))
+            added.append(_xml_option(lambda: describe(name, own, function.__doc__ or "")))
         parameters = [*_parameters(signature), *added]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         return command
 
     return command_of
+
+
+def _xml_option(describe_verb: Callable[[], str]) -> inspect.Parameter:
+    """`--xml`: print the description and end."""
+
+    def tell(wanted: bool) -> None:
+        if wanted:
+            typer.echo(describe_verb(), nl=False)
+            raise typer.Exit
+
+    option = typer.Option(
+        "--xml", is_eager=True, callback=tell, help="Print what 3D Slicer is told of this verb."
+    )
+    return inspect.Parameter(
+        "xml", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+    )
 
 
 _OR_RECORD = dict.fromkeys(

@@ -51,3 +51,10 @@ def test_the_page_in_the_browser(heads: Path, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.stderr
     assert opened == [done.stdout.strip()]
     assert opened[0].startswith("http://127.0.0.1:")
+
+
+def test_what_slicer_is_told(heads: Path) -> None:
+    (words,) = commands("In 3D Slicer")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith('<?xml version="1.0" encoding="utf-8"?>')
