@@ -25,6 +25,24 @@ if TYPE_CHECKING:
 class TaskOptions:
     """What the tasks are told; each takes those that its class has a field for."""
 
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|gaussian|rician|correlated",
+            help="denoise: what the noise is; rician: of MR magnitudes, correlated: of reconstructed CT.",
+            show_default="auto",
+        ),
+    ] = None
+    noise_map: Annotated[
+        Path | None,
+        typer.Option(help="denoise: a volume of the noise's deviation at every voxel."),
+    ] = None
+    noise_region: Annotated[
+        Path | None,
+        typer.Option(
+            help="denoise: a volume, not zero where there is noise alone (air, a phantom): its spectrum is whitened."
+        ),
+    ] = None
     mask: Annotated[
         Path | None,
         typer.Option(

@@ -43,7 +43,7 @@ LAYERS = (
     {"errors", "version"},
     {"config", "randomness", "gaussian", "extras"},
     {"linalg"},
-    {"scaling", "noise", "noise_estimation", "metrics", "conformal", "precision"},
+    {"scaling", "noise", "noise_estimation", "rician", "metrics", "conformal", "precision"},
     {"operators"},
     {"solvers"},
     {"problem"},

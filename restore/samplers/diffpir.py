@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from restore.config import setting, shared
+from restore.errors import ConfigError
 from restore.noise import Gaussian
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox.chain import Chain, renoised
 from restore.samplers.toolbox.consistency import ProximalStep
+from restore.samplers.toolbox.graded import Graded, of_one_level
 from restore.samplers.toolbox.levels import NoiseLevel
 
 _PUBLISHED: dict[str, Any] = {
@@ -48,6 +50,11 @@ class DiffPIR(Chain):
     measurement, sigma_end at least. Preset "dpir": eight levels from 49/255 down to that, lam 0.23, another orientation
     each, as its authors' deblurring has them. On a Gaussian prior it ends at a fixed point of neither the mean nor any
     draw: nothing in it is random.
+
+    Preset "volume" is that for the noise of volumes: two levels, 1 and 0.4 deviations of it (in_noise), and at each the
+    mean of what the network says to all planes of the volume (planes "mean"): 3-D context from a 2-D network, where
+    errors of one direction (stripes) average out. Noise that varies smoothly over the voxels is taken out level by
+    level of a ladder (`toolbox.graded`).
 
     Differs from the paper:
     - one unit for both noise levels: released code takes sigma_y for images in 0..1 and sigma for images in -1..1, so
@@ -78,6 +85,12 @@ class DiffPIR(Chain):
             "n_steps": 8, "schedule": "ve", "sigma_start": 49 / 255, "sigma_end": 0.001, "start": "observed",
             "lam": 0.23, "renoise": False, "follow_noise": True, "cg_iters": 40,
         },
+        # benchmarks/VOLUMES.md
+        "volume denoise": {
+            "n_steps": 2, "schedule": "ve", "sigma_start": 1.0, "sigma_end": 0.4, "start": "observed", "lam": 0.37,
+            "renoise": False, "in_noise": True, "planes": "mean",
+        },
+        "volume": {},
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "quadratic"] = shared(Chain, "schedule")
@@ -97,14 +110,35 @@ class DiffPIR(Chain):
 
     renoise: bool = setting(True, "noise is put back after a step; DPIR adds none")
     follow_noise: bool = setting(False, "end at the noise of the measurement, not below sigma_end")
+    in_noise: bool = setting(
+        False, "sigma_start and sigma_end count in deviations of the measurement's noise"
+    )
+    planes: Literal["turns", "mean"] = setting(
+        "turns",
+        "of a volume shown in several directions: one a level, or the mean of the answers to all (renoise False)",
+    )
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        if self.renoise and self.planes == "mean":
+            raise ConfigError(
+                "planes='mean' is for renoise=False; a chain with new noise takes the planes by turns"
+            )
+
+    def cost(self, problem: Problem | None = None) -> int:
+        """n_steps, times the directions of a volume's planes with planes 'mean'"""
+        each = 1 if problem is None or self.planes == "turns" else max(1, len(problem.planes))
+        return each * super().cost(problem)
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds x0. Raises DivergenceError."""
         levels = self._to_noise(problem).levels()
-        proximal = ProximalStep(self._with_noise(problem), cg_iters=self.cg_iters)
+        shown = Graded.of(prior, problem) if self.in_noise else prior
+        alike = problem if shown is prior else of_one_level(problem)
+        proximal = ProximalStep(self._with_noise(alike), cg_iters=self.cg_iters)
         if not self.renoise:
             bare = self.first(problem, draws, levels[0]._replace(sigma=0.0))
-            yield from self._splitting(bare, prior, proximal, levels)
+            yield from self._splitting(bare, shown, proximal, levels)
             return
         x = self.first(problem, draws, levels[0])
         for level in levels:
@@ -121,19 +155,49 @@ class DiffPIR(Chain):
         return super(DiffPIR, self._to_noise(problem)).noise_range(problem)
 
     def _splitting(
-        self, z: Tensor, prior: ImagePrior, proximal: ProximalStep, levels: list[NoiseLevel]
+        self,
+        z: Tensor,
+        prior: ImagePrior | Graded,
+        proximal: ProximalStep,
+        levels: list[NoiseLevel],
     ) -> Iterator[Step]:
         """DPIR: data, then denoiser, no noise."""
         for level in levels:
-            z = self.denoised(prior, proximal(z, level.sigma**2 / self.lam), level)
+            x = proximal(z, level.sigma**2 / self.lam)
+            if self.planes == "turns":
+                z = prior(x, level.told, turn=self.turn(level))
+            else:
+                z = self._every_plane(prior, x, level)
             yield self.step(level, z, prior.evaluations)
 
+    def _every_plane(self, prior: ImagePrior | Graded, x: Tensor, level: NoiseLevel) -> Tensor:
+        """The mean of the answers to the planes of all directions, each in an orientation of the level's turn."""
+        count = len(prior.planes)
+        total = torch.zeros_like(x)
+        for k in range(count):
+            total += prior(x, level.told, turn=self.turn(level) * count + k)
+        return total / count
+
     def _to_noise(self, problem: Problem) -> DiffPIR:
-        """With the last level at the noise of the measurement, in unit intensities, where that is asked for."""
-        if not self.follow_noise or problem.precision is None:
+        """With levels in unit intensities, and the last one at the noise of the measurement where that is asked for.
+
+        Raises ConfigError for levels in deviations of a noise that is not known.
+        """
+        if not (self.follow_noise or self.in_noise):
             return self
+        if problem.precision is None:
+            if not self.in_noise:
+                return self
+            raise ConfigError("these levels count in deviations of the noise: give noise=std")
         measured = torch.as_tensor(problem.precision)
         noise = float(measured[measured > 0].mean()) ** -0.5
+        if self.in_noise:
+            return dataclasses.replace(
+                self,
+                sigma_start=self.sigma_start * noise,
+                sigma_end=self.sigma_end * noise,
+                in_noise=False,
+            )
         return dataclasses.replace(
             self, sigma_end=min(max(noise, self.sigma_end), self.sigma_start)
         )

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.config import setting
-from restore.datasets.open import read
-from restore.datasets.volume.volume import GeometryError, Volume, align_to
+from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.noise import Exact, Gaussian
 from restore.operators.image.inpainting import Inpainting
 from restore.pipelines.volume.blocks import Block
+from restore.pipelines.volume.grids import on_grid_of
 from restore.pipelines.volume.intensities import Intensities, intensities_of
 from restore.pipelines.volume.planes import planes_of
 from restore.pipelines.volume.task import Prepared, VolumeTask, empty_like
@@ -106,16 +106,11 @@ class PreparedInpaint(Prepared):
 
 def _lost(path: Path, volume: Volume) -> NDArray[np.bool_]:
     """True where the mask says that nothing is known, on the volume's grid."""
-    try:
-        mask = align_to(volume, read(path)).data != 0
-    except GeometryError as cause:
-        raise InputError(
-            path, f"lies on another grid than the volume: {cause.why}", cause.hint
-        ) from cause
+    mask = on_grid_of(volume, path) != 0
     if not mask.any():
         raise InputError(path, "marks no voxel of the volume: nothing is lost")
     if mask.all():
         raise InputError(
             path, "marks every voxel: nothing is known", "mark what is lost, not what is known"
         )
-    return np.asarray(mask)
+    return mask

@@ -138,12 +138,15 @@ def plan(job: VolumeJob) -> Planned:
             f"{len(job.inputs)}"
         )
     name, samples = sampler_of_quality(job.quality, job.sampler, job.preset, samples)
-    name = task.usual_sampler(samples) if name == "auto" else name
+    preset = job.preset
+    if name == "auto":
+        name, usual = task.usual(samples)
+        preset = usual if preset == "tuned" else preset
     options = dataclasses.replace(job.options, samples=samples)
-    sampler = load_sampler(name).configured(job.preset, task.traits, dict(job.settings))
+    sampler = load_sampler(name).configured(preset, task.traits, dict(job.settings))
     check_operator(type(sampler), task.traits)
     sampler, changed = sampler.for_samples(samples)
-    job = dataclasses.replace(job, sampler=name, options=options)
+    job = dataclasses.replace(job, sampler=name, preset=preset, options=options)
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job, sampler))
     writer_for(job.out)

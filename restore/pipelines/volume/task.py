@@ -21,6 +21,7 @@ from restore.config import check_settings
 from restore.datasets.volume.volume import Volume
 from restore.pipelines.volume.blocks import Block, blocks_of
 from restore.problem import Problem
+from restore.registry import usual_sampler
 from restore.samplers.base import OperatorTraits
 
 
@@ -59,11 +60,9 @@ class VolumeTask(ABC):
     def traits(self) -> OperatorTraits:
         """Of its operators: for checks and presets before the volumes are read."""
 
-    def usual_sampler(self, samples: int) -> str:
-        """The sampler of whoever names none."""
-        from restore.registry import usual_sampler
-
-        return usual_sampler(samples)
+    def usual(self, samples: int) -> tuple[str, str]:
+        """Sampler and preset of whoever names neither."""
+        return usual_sampler(samples), "tuned"
 
     @abstractmethod
     def prepare(self, volumes: tuple[Volume, ...]) -> Prepared:

@@ -1,0 +1,1 @@
+"""Forward models of volumes (D, H, W) that were reconstructed already."""
