@@ -26,6 +26,8 @@ from restore.cli import (
     image,
     listing,
     models,
+    pull,
+    push,
     recon,
     report,
     serve,
@@ -56,6 +58,8 @@ VERBS = (
     "train",
     "models",
     "serve",
+    "pull",
+    "push",
     "list",
     "doctor",
     "demo",
@@ -113,6 +117,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
+app.command("pull")(pull.command)
+app.command("push")(push.command)
 app.command("list")(listing.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = {"astra-toolbox": "astra"}
+MODULES = {"astra-toolbox": "astra", "dicomweb-client": "dicomweb_client"}
 """Distributions whose module has another name, among those of the extras."""
 
 
