@@ -30,7 +30,7 @@ def command(
     """
     from restore.datasets.atomic import check_writable
     from restore.serving.dicomweb.archive import Archive
-    from restore.serving.dicomweb.pull import pull
+    from restore.serving.dicomweb.pulling import pull
 
     check_writable(out.parent)
     archive = Archive(source)

@@ -26,7 +26,7 @@ def command(
     Credentials: RESTORE_DICOMWEB_USER and RESTORE_DICOMWEB_PASSWORD, or RESTORE_DICOMWEB_TOKEN, or ~/.netrc.
     """
     from restore.serving.dicomweb.archive import Archive
-    from restore.serving.dicomweb.push import push
+    from restore.serving.dicomweb.pushing import push
 
     archive = Archive(target)
     console.notes(archive.notes)

@@ -1,7 +1,7 @@
 """An archive that speaks DICOMweb: what it holds, one image out of it, one image into it.
 
-Used by `pull` and `push`. Speaks by dicomweb-client (extra `dicomweb`), whose log is switched off. Certificates are
-verified, redirections refused, and credentials come from the environment or ~/.netrc alone, over an encrypted
+Used by `pulling` and `pushing`. Speaks by dicomweb-client (extra `dicomweb`), whose log is switched off. Certificates
+are verified, redirections refused, and credentials come from the environment or ~/.netrc alone, over an encrypted
 connection or to this machine.
 """
 

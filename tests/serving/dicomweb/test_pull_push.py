@@ -7,7 +7,7 @@ import pytest
 
 from restore.cli import app
 from restore.serving.dicomweb.archive import Archive
-from restore.serving.dicomweb.pull import pull
+from restore.serving.dicomweb.pulling import pull
 
 STUDY, SERIES = "1.2.840.99.1", "1.2.840.99.1.7"
 
