@@ -34,6 +34,7 @@ from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 Model = Denoiser | ConditionalModel | LatentModel
 Prior = ImagePrior | ConditionalPrior | LatentPrior
 Given = Model | Callable[..., Any] | str | Path | None
+Spread = Callable[[str, Model], Model]
 """What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
 
 _UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
@@ -368,25 +369,41 @@ def _bundled_for(demand: Demand) -> str:
 
 
 _kept: ContextVar[dict[str, Model] | None] = ContextVar("_kept", default=None)
+_spread: ContextVar[Spread | None] = ContextVar("_spread", default=None)
 
 
 @contextmanager
-def weights_kept() -> Iterator[None]:
-    """Models named inside are read once and stay in memory to the end, for a row of runs."""
-    token = _kept.set({})
+def weights_kept(kept: dict[str, Model] | None = None) -> Iterator[None]:
+    """Models named inside are read once and stay in memory to the end, for a row of runs.
+
+    kept: where they stay by name, for rows that go on elsewhere.
+    """
+    token = _kept.set({} if kept is None else kept)
     try:
         yield
     finally:
         _kept.reset(token)
 
 
+@contextmanager
+def models_spread(spread: Spread) -> Iterator[None]:
+    """Models named inside pass through a function of their name and themselves: to be asked in several places."""
+    token = _spread.set(spread)
+    try:
+        yield
+    finally:
+        _spread.reset(token)
+
+
 def loaded(name: str) -> Model:
     """A bundled model or one of a weight file, inside `weights_kept` read once. Raises WeightsError."""
     from restore.priors.store import load_prior
 
-    kept = _kept.get()
+    kept, spread = _kept.get(), _spread.get()
     if kept is None:
-        return load_prior(name)
-    if name not in kept:
-        kept[name] = load_prior(name)
-    return kept[name]
+        model = load_prior(name)
+    else:
+        if name not in kept:
+            kept[name] = load_prior(name)
+        model = kept[name]
+    return model if spread is None else spread(name, model)
