@@ -81,6 +81,7 @@ programs: browser
 	@test -z "$(PROGRAMS)" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PROGRAMS); }
 
 services: $(READY)
+	@$(PIP) -q --no-build-isolation -e '.[services]' || echo "packages of the extra services could not be installed: their tests will be skipped"
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m services
 
 calibration: $(READY)

@@ -20,7 +20,7 @@ def extras() -> dict[str, set[str]]:
     for extra, lines in project["optional-dependencies"].items():
         names = {line.split(">")[0].split("=")[0].strip() for line in lines}
         found[extra] = {MODULES.get(n, n) for n in names}
-    del found["test"]
+    del found["test"], found["services"]
     return found
 
 

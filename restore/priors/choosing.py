@@ -400,10 +400,9 @@ def loaded(name: str) -> Model:
     from restore.priors.store import load_prior
 
     kept, spread = _kept.get(), _spread.get()
-    if kept is None:
+    model: Model | None = None if kept is None else kept.get(name)
+    if model is None:
         model = load_prior(name)
-    else:
-        if name not in kept:
-            kept[name] = load_prior(name)
-        model = kept[name]
+        if kept is not None:
+            kept[name] = model
     return model if spread is None else spread(name, model)

@@ -35,10 +35,11 @@ class Helper(Protocol):
 
 
 class SpreadDenoiser(Denoiser):
-    """D(x, sigma) of about N / (1 + helpers) images here and of the others by helpers; as the one inside says of itself.
+    """D(x, sigma) of about N / (1 + helpers) images here and of the others by helpers.
 
-    Batches are smaller than of the one inside alone, so that roundings of its convolutions may differ. A helper that
-    is lost is left out from then on. Where gradients are followed, all of it is done here.
+    It says of itself what the one inside says. Batches are smaller than of the one inside alone, so that roundings of
+    its convolutions may differ. A helper that is lost is left out from then on. Where gradients are followed, all of it
+    is done here.
     """
 
     def __init__(self, inner: Denoiser, helpers: Sequence[Helper]) -> None:

@@ -54,10 +54,16 @@ class Crew(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Show:
-    """Who sees what members do. said: what a job printed, on stdout and stderr. far: jobs done, parts of them counted."""
+    """Who sees what members do.
+
+    said: what a job printed, on stdout and stderr. far: how many jobs are done, parts of them counted.
+    """
 
     said: Callable[[str, str], None] = lambda out, err: None
     far: Callable[[float], None] = lambda jobs: None
+
+
+SILENT = Show()
 
 
 def spread(jobs: Sequence[Job], crew: Crew, show: Show) -> Iterator[Outcome]:
@@ -99,7 +105,7 @@ def spread(jobs: Sequence[Job], crew: Crew, show: Show) -> Iterator[Outcome]:
 
 def _given_up(job: Job, lost: Lost) -> Outcome:
     sentence = (
-        f"its worker was lost {MOST_TRIES} times (the last {lost.why}): memory may be short there; --dry-run says what the "
-        "job needs"
+        f"its worker was lost {MOST_TRIES} times (the last {lost.why}): memory may be short there; --dry-run says "
+        "what the job needs"
     )
     return Outcome(job, "failed", exit_code=GIVEN_UP, sentence=sentence)

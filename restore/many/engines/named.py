@@ -6,14 +6,14 @@ Called by the command line.
 from __future__ import annotations
 
 from restore.errors import ConfigError
-from restore.many.engines.crew import Show
+from restore.many.engines.crew import SILENT, Show
 from restore.many.runner import Engine, in_process
 
 HERE, PROCESSES, RAY = "here", "processes", "ray"
 WORDS = f"{HERE}, {PROCESSES}:N, {RAY} or {RAY}:N"
 
 
-def engine_named(word: str, address: str = "", show: Show = Show()) -> Engine:
+def engine_named(word: str, address: str = "", show: Show = SILENT) -> Engine:
     """ "here", "processes:N", "ray" or "ray:N"; address: of a Ray cluster. Raises ConfigError for another."""
     kind, _, number = word.partition(":")
     if kind not in (HERE, PROCESSES, RAY) or (":" in word and not _is_count(number)):

@@ -6,6 +6,7 @@ the work itself is a name that the other side imports.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,13 +39,9 @@ def job_of(plain: Plain) -> Job:
 
 def plain_outcome(outcome: Outcome) -> Plain:
     """An outcome without its job, which the other side has. Raises ConfigError for a figure that is no plain value."""
-    return {
-        "state": outcome.state,
-        "seconds": outcome.seconds,
-        "exit_code": outcome.exit_code,
-        "sentence": outcome.sentence,
-        "figures": _plain(dict(outcome.figures)),
-    }
+    told = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
+    del told["job"]
+    return {name: _plain(value) for name, value in told.items()}
 
 
 def outcome_of(plain: Plain, job: Job) -> Outcome:

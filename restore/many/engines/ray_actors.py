@@ -1,7 +1,7 @@
 """An engine of Ray's actors: one a GPU, or a CPU slot, of a cluster or of this machine.
 
-Chosen by `--engine ray`. Actors get dicts, arrays and the name of the work; Ray carries them by means of its own. One job
-alone is shared: its actor keeps the data steps, and the others have their part of the images that the prior sees.
+Chosen by `--engine ray`. Actors get dicts, arrays and the name of the work; Ray carries them by means of its own. One
+job alone is shared: its actor keeps the data steps, and the others have a part of the images that the prior sees.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Actor(Member):
     def __init__(self, work: str, folder: str) -> None:
         os.chdir(folder)
         super().__init__(work)
-        self._there: dict[str, Model] = {}
+        self._there: dict[str, Denoiser] = {}
 
     def run(self, job: Plain, helpers: list[Any]) -> Plain:
         """`do`, the prior shared with other actors."""
@@ -55,10 +56,12 @@ class Actor(Member):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if name not in self._there:
             with weights_kept(self.weights):
-                self._there[name] = copied_to(loaded(name), device)
+                model = copied_to(loaded(name), device)
+            assert isinstance(model, Denoiser)  # noqa: S101  (for the type checker: `_shared_with` has seen it)
+            self._there[name] = model
         x = torch.from_numpy(np.array(planes)).to(device)
         with torch.no_grad(), autocast(resolve(precision, device), device):
-            out = self._there[name](x, sigma)  # type: ignore[operator,call-arg,arg-type]
+            out = self._there[name](x, sigma)
         found: NDArray[Any] = out.to(x.dtype).cpu().numpy()
         return found
 
@@ -94,7 +97,7 @@ class RayCrew:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
         asked = {"num_cpus": 0 if gpus else 1, "num_gpus": gpus, "max_concurrency": THREADS}
         kind = ray.remote(Actor).options(**asked)
-        self._made = lambda: kind.remote(work, os.getcwd())
+        self._made = lambda: kind.remote(work, str(Path.cwd()))
         self._members: dict[int, Any] = {}
         self._helpers = [self._made() for _ in range(helpers)]
         self._at: dict[Any, int] = {}
@@ -161,7 +164,10 @@ class RayEngine:
 
 
 def connected(address: str) -> Any:
-    """Ray, connected to a cluster, or to one started on this machine; it sends no statistics of use. Raises ConfigError."""
+    """Ray, connected to a cluster, or to one started on this machine; it sends no statistics of use.
+
+    Raises ConfigError.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = load_extra("ray", "ray", "--engine ray")
     before = signal.getsignal(signal.SIGTERM)
