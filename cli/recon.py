@@ -154,6 +154,21 @@ def command(
     pattern: Annotated[
         Path | None, typer.Option(help="BART: the file that says which samples were measured.")
     ] = None,
+    field_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="MRI: off-resonance in Hz, a volume in SCAN's place or an array: long readouts are unblurred by time "
+            "segments."
+        ),
+    ] = None,
+    readout_times: Annotated[
+        str,
+        typer.Option(
+            metavar="dwell=S|lines=S|FILE",
+            help="MRI with --field-map: seconds between samples, or between the lines of an echo train, or of each "
+            "sample, where SCAN tells none.",
+        ),
+    ] = "",
     projections: Annotated[
         Path | None,
         typer.Option(help="RTK: the projections that SCAN, a geometry, is of: a file or a folder."),
@@ -220,14 +235,13 @@ def command(
     maps_file = _maps_file(maps)
     samples = sampling.samples
     named = usual_sampler(samples) if sampler == "auto" else sampler
-    inputs = (scan, prior, adapt, like, maps_file, intervals.calibration, config_file())
+    inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, intervals.calibration)
     _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
-        "partial_fourier": partial_fourier,
-        "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples, "seed": seed, "trace": report,
-        "projector": projector, "center": center, "outliers": outliers, "rings": rings, "precision": precision,
-        "beam_hardening": read_coefficients(beam_hardening),
+        "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
+        "seed": seed, "trace": report, "projector": projector, "center": center, "outliers": outliers, "rings": rings,
+        "precision": precision, "beam_hardening": read_coefficients(beam_hardening),
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(
@@ -235,6 +249,7 @@ def command(
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, select=select, axes=axes, trajectory=trajectory, pattern=pattern, maps=maps_file,
         projections=projections, detector_pixel=detector_pixel, grid=grid, units=units, mu_water=mu_water,
+        field_map=field_map, readout_times=readout_times,
         overwrite=overwrite, interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)
@@ -260,11 +275,12 @@ def command(
 
 
 def _check_outputs(outputs: tuple[Path, ...], inputs: tuple[str | Path | None, ...]) -> None:
-    """Refuse results that are one of the inputs, all files of each looked at. Raises OutputError, ConfigError."""
+    """Refuse results that are one of the inputs or the run file, all files of each looked at. Raises OutputError,
+    ConfigError."""
     from restore.datasets.content import spelled_out
     from restore.datasets.open import written_files
 
-    given = [spelled_out(path) for path in inputs if path]
+    given = [spelled_out(path) for path in (*inputs, config_file()) if path]
     for file in (file for path in outputs for file in written_files(path)):
         check_output(file, *given, overwrite=True, probe=False)
 

@@ -25,7 +25,7 @@ FOLDERS_LOOKED_INTO = 1000
 REDEFINING = {"sampler", "preset"}
 """Typed, these choose settings of their own: those of the record are then left out."""
 
-BRINGING = {"scan", "projections", "trajectory", "pattern", "maps"}
+BRINGING = {"scan", "projections", "trajectory", "pattern", "maps", "field_map", "readout_times"}
 """Options whose files bring others with them; typed, they may bring others than the recorded."""
 
 

@@ -91,6 +91,11 @@ class CartesianVolumeScan(EncodedScan):
         mask = torch.from_numpy(np.array(self.mask)).to(maps.device)
         return MultiCoilMRI(maps, mask, image_ndim=3)
 
+    @property
+    def readout(self) -> int:
+        """The axis of a volume (D, H, W) along which every line was measured alike. Raises ConfigError."""
+        return self._readout()[0]
+
     def middle(self, item: int) -> Middle:
         """Of the box that was fully sampled, split along z.
 

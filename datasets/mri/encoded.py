@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.datasets.mri.middle import Middle
+    from restore.datasets.mri.off_resonance.precession import Precession
     from restore.datasets.mri.receivers.channels import Whitening
     from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_compression import CoilCompression
@@ -52,7 +53,8 @@ class EncodedScan(Scan):
     kspace: complex64 (items, coils, *samples), an item being a slice or the volume. matrix: the pixels of an item,
     (H, W) or (D, H, W). maps: complex64 (items, coils, *matrix) with sum |S|^2 = 1, or None (then calibrate).
     recon_shape: (rows, columns) of the image, the middle of (H, W). noise_scan: samples without an object (coils,
-    n), or None. noise_std: per real channel. The other fields are those of every `Scan`.
+    n), or None. noise_std: per real channel. dwell_s, times_s: what the file tells of when samples were taken, between
+    those of a readout or of each. precession: by a field map. The other fields are those of every `Scan`.
     """
 
     kind = "mri"
@@ -77,6 +79,9 @@ class EncodedScan(Scan):
     recon_shape: tuple[int, int]
     maps: LazyStack | None = None
     noise_scan: NDArray[np.complex128] | None = None
+    dwell_s: float | None = None
+    times_s: NDArray[np.float64] | None = None
+    precession: Precession | None = None
 
     @abstractmethod
     def operator(self, maps: Tensor) -> LinearOperator:
@@ -100,7 +105,9 @@ class EncodedScan(Scan):
         """Samples and maps of the channels; what their transforms take besides."""
         items = 1 if self.whole else slices
         samples, pixels = math.prod(self.shape[2:]), math.prod(self.matrix)
-        return held_channels(self.shape[1], items * samples, items * pixels, options, False)
+        sizes = items * samples, items * pixels
+        kept, passing = held_channels(self.shape[1], *sizes, options, False)
+        return kept | ({} if self.precession is None else self.precession.held(slices)), passing
 
     @property
     def n_slices(self) -> int:
@@ -193,6 +200,8 @@ class EncodedScan(Scan):
             virtual=VirtualCoils.parse(options.coils_virtual),
         )  # fmt: skip
         self._note_virtual(setup)
+        if self.precession is not None:
+            self.precession.look(self, setup)
         return setup
 
     def _hold_against(self, maps: LazyStack) -> None:
@@ -211,6 +220,8 @@ class EncodedScan(Scan):
     def _check(self, options: SetupOptions) -> None:
         """Whether there are channels to compress, maps or a middle of k-space to estimate them from, in the first
         item."""
+        if self.precession is not None:
+            self.precession.check(self.path, options)
         virtual = VirtualCoils.parse(options.coils_virtual)
         if virtual is not None:
             virtual.check(self.path, self.shape[1], None)
@@ -324,6 +335,9 @@ class EncodedSetup(Setup):
         if scan.whole:
             kspace, maps = kspace[0], maps[0]
         operator = scan.operator(maps.to(device))
+        if scan.precession is not None:
+            places = range(scan.n_slices) if scan.whole else which
+            operator = scan.precession.around(operator, places)
         return Problem(kspace.to(device), operator, self.noise, self.scaling, scan.ids(which))
 
     def white(self, values: NDArray[Any]) -> Tensor:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from restore.datasets.mri.off_resonance.precession import Precession
     from restore.noise import Noise
     from restore.operators.base import LinearOperator
     from restore.operators.mri.joint_maps import JointEstimate
@@ -36,7 +37,7 @@ class MRISetup(Setup):
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
     channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
-    held_real: images are, with the phase that the symmetric middle shows in the maps.
+    held_real: images are, with the phase that the symmetric middle shows in the maps. precession: by a field map.
     """
 
     scan: Scan
@@ -50,6 +51,7 @@ class MRISetup(Setup):
     estimates: tuple[JointEstimate, ...] = ()
     sets: int = 1
     held_real: bool = False
+    precession: Precession | None = None
 
     def problem(self, which: range, device: torch.device) -> Problem:
         """k-space, maps and noise of the slices `which`. Raises InputError for maps of zeros."""
@@ -70,6 +72,8 @@ class MRISetup(Setup):
             kspace, operator = torch.view_as_real(kspace), RealImages(MultiCoilMRI(maps, sampled))
         else:
             operator = (MultiCoilMRI if self.sets == 1 else SoftSenseMRI)(maps, sampled)
+        if self.precession is not None:
+            operator = self.precession.around(operator, which)
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
 
     @property

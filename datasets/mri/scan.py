@@ -28,6 +28,7 @@ from restore.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restore.datasets.mri.off_resonance.precession import Precession
     from restore.datasets.mri.receivers.channels import Whitening
     from restore.operators.mri.coil_maps import Region
     from restore.operators.mri.joint_maps import JointEstimate
@@ -53,7 +54,8 @@ class MRIScan(Scan):
     `sampling.Mask`, for all slices or one a slice. maps: coil sensitivities complex64 (slices, coils, H, W) with
     sum |S|^2 = 1, or None (then calibrate). recon_shape: (rows, columns) of the image, the middle of (H, W).
     noise_std: per real channel; noise_estimated: it stands not in the file. noise_scan: samples without an object
-    (coils, n), or None. The other fields are those of every `Scan`.
+    (coils, n), or None. dwell_s, times_s: what the file tells of when samples were taken, between those of a readout or
+    of each. precession: by a field map. The other fields are those of every `Scan`.
     """
 
     kind = "mri"
@@ -79,6 +81,9 @@ class MRIScan(Scan):
     maps: LazyStack | None = None
     noise_scan: NDArray[np.complex128] | None = None
     noise_estimated: bool = False
+    dwell_s: float | None = None
+    times_s: NDArray[np.float64] | None = None
+    precession: Precession | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -90,7 +95,8 @@ class MRIScan(Scan):
         """Samples and maps of the coils; what their transforms, and ESPIRiT where maps are estimated, take besides."""
         pixels = math.prod(self.shape[2:]) * slices
         estimated = self._given_maps(options) is None
-        return held_channels(self.shape[1], pixels, pixels, options, estimated)
+        kept, passing = held_channels(self.shape[1], pixels, pixels, options, estimated)
+        return kept | ({} if self.precession is None else self.precession.held(slices)), passing
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -184,14 +190,17 @@ class MRIScan(Scan):
         if maps is None and not joint:
             self._note_sets(reception, options.maps_sets)
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
-        return MRISetup(
+        setup = MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
             record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
             scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
             remove_phase=options.remove_phase, estimates=estimates,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
-            held_real=held_real,
+            held_real=held_real, precession=self.precession,
         )  # fmt: skip
+        if self.precession is not None:
+            self.precession.look(self, setup)
+        return setup
 
     def _reception(
         self, regions: tuple[Region | None, ...], whitening: Whitening | None, words: str
@@ -236,6 +245,8 @@ class MRIScan(Scan):
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""
+        if self.precession is not None:
+            self.precession.check(self.path, options)
         maps = self._given_maps(options)
         if options.maps_sets > 1 and (maps is not None or options.maps == "joint"):
             raise ConfigError(

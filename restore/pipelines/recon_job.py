@@ -38,7 +38,8 @@ class ReconJob:
     `series`, `index` and `echo` of `restore.read`, where that folder holds several. repair: "zero" blanks samples that
     are not finite. kspace_order: of `kspace_order.ORDERS`, "" to refuse k-space that is not centred.
     select: which image of raw data. axes: of k-space in named arrays. trajectory, pattern: files of BART that belong to
-    the scan. maps: a file of coil maps in the place of the scan's.
+    the scan. maps: a file of coil maps in the place of the scan's. field_map: of frequencies in Hz, with readout_times,
+    words or a file of seconds where the scan tells none.
     projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
     "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
     adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
@@ -66,17 +67,25 @@ class ReconJob:
     units: str = ""
     mu_water: float | None = None
     maps: Path | None = None
+    field_map: Path | None = None
+    readout_times: str = ""
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
 
     def spelled_out(self) -> ReconJob:
         """With the ends of BART's names, which may be left out."""
-        named = ("scan", "trajectory", "pattern", "maps")
+        named = ("scan", "trajectory", "pattern", "maps", "field_map")
         given: dict[str, Any] = {
             name: spelled_out(path) for name in named if (path := getattr(self, name)) is not None
         }
         return dataclasses.replace(self, **given)
+
+    @property
+    def times_file(self) -> Path | None:
+        """The file that `readout_times` names, None for words."""
+        path = spelled_out(self.readout_times)
+        return path if self.readout_times and path.is_file() else None
 
     @property
     def tells_spread(self) -> bool:
@@ -93,7 +102,9 @@ class ReconJob:
     @property
     def halves(self) -> list[Path]:
         """The other files of the BART pairs that are named."""
-        named = (self.scan, self.trajectory, self.pattern, self.maps)
+        named = (
+            self.scan, self.trajectory, self.pattern, self.maps, self.field_map, self.times_file,
+        )  # fmt: skip
         return [other for path in named if path for other in other_half(path)]
 
     def fingerprint(self, files: tuple[Path, ...] = ()) -> str:
@@ -117,7 +128,11 @@ class ReconJob:
             "repair": self.repair, "kspace_order": self.kspace_order, "select": self.select,
             "like": source_record(self.like)["SHA256"] if self.like else "",
         }  # fmt: skip
-        beside = {"trajectory": self.trajectory, "pattern": self.pattern, "coil maps": self.maps}
+        times = self.times_file
+        beside = {
+            "trajectory": self.trajectory, "pattern": self.pattern, "coil maps": self.maps,
+            "field map": self.field_map, "readout times": times,
+        }  # fmt: skip
         record |= {name: source_record(path)["SHA256"] for name, path in beside.items() if path}
         if halves := self.halves:
             record["halves"] = [sha256_of(other) for other in halves]
@@ -125,6 +140,7 @@ class ReconJob:
             record["files"] = [sha256_of(path) for path in files]
         told = {
             "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
+            "readout words": "" if times else self.readout_times,
         }  # fmt: skip
         record |= {name: value for name, value in told.items() if value not in (None, "")}
         if self.axes:
@@ -157,6 +173,7 @@ class ReconJob:
             {
                 "scan": self.scan, "like": self.like, "trajectory": self.trajectory, "pattern": self.pattern,
                 "projections": self.projections, "maps": self.maps,
+                "field-map": self.field_map, "readout-times": self.times_file,
                 "adapt": Path(self.adapt) if self.adapt not in ("", FIT) else None,
                 "calibration": self.interval.calibration,
             },
@@ -164,6 +181,7 @@ class ReconJob:
                 "sampler": self.sampler, "preset": self.preset, "set": dataclasses.asdict(sampler),
                 "samples": options.samples if self.quality == "standard" else 1, "quality": self.quality,
                 "level": self.interval.level, "interval": self.interval.unit, "seed": options.seed,
+                "readout-times": "" if self.times_file else self.readout_times,
                 "maps": "" if self.maps else options.maps, "maps-sets": options.maps_sets,
                 "partial-fourier": options.partial_fourier,
                 "coils-virtual": options.coils_virtual, "keep-phase": not options.remove_phase,

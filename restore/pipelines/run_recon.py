@@ -16,6 +16,7 @@ import torch
 
 from restore.datasets.atomic import sweep
 from restore.datasets.mri.files.maps_file import with_maps
+from restore.datasets.mri.off_resonance.field_map import with_field_map
 from restore.datasets.open import (
     open_scan,
     read,
@@ -102,6 +103,7 @@ def plan(job: ReconJob) -> Planned:
     ).in_units(job.units, job.mu_water)  # fmt: skip
     if job.maps is not None:
         scan = with_maps(scan, job.maps)
+    scan = with_field_map(scan, job.field_map, job.readout_times)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
     sampler, changed = sampler.for_samples(job.options.samples)

@@ -58,6 +58,8 @@ OPTIONAL = {
         "calibration",
         "adapt",
         "projections",
+        "field-map",
+        "readout-times",
         "detector-pixel",
         "grid",
         "units",

@@ -45,6 +45,7 @@ from restore.datasets.mri.fastmri_files.fastmri_grid import (
 from restore.datasets.mri.fastmri_files.fastmri_header import Header, format_header
 from restore.datasets.mri.files.stored_maps import read_maps
 from restore.datasets.mri.files.stored_mask import fitted_mask
+from restore.datasets.mri.files.stored_times import read_times
 from restore.datasets.mri.partitions import are_partitions, come_apart, slices_of
 from restore.datasets.mri.pattern.sampling import (
     Mask,
@@ -90,6 +91,7 @@ def read_fastmri(
         noise_scan = read_noise_scan(file, path, shape[1])
         record = read_record(file, path, shape[0])
         noise = attribute(file, "noise_std")
+        times, dwell = read_times(file, path, shape[2:])
         declared = str(attribute(file, "encoding") or "").lower()
     depth = 1 if header is None else header.encoded[2]
     order, ordered = _ordered(path, shape, header, kspace_order, declared, notes)
@@ -119,7 +121,7 @@ def read_fastmri(
         "path": path, "mask": mask, "slice_indices": record.slice_indices, "recon_shape": crop,
         "noise_std": _level(noise, path), "noise_scan": noise_scan, "affine": affine, "reference": reference,
         "source": record.source or {"kind": "fastmri", "modality": "MR", "units": "arbitrary"},
-        "settings": record.settings, "notes": notes,
+        "settings": record.settings, "notes": notes, "times_s": times, "dwell_s": dwell,
     }  # fmt: skip
     if whole:
         return CartesianVolumeScan(partitions=kspace, slice_maps=maps, **common)

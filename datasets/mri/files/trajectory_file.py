@@ -26,6 +26,7 @@ from restore.datasets.hdf5_stack import (
 )
 from restore.datasets.mri.files.given_points import checked_points, matrix_of
 from restore.datasets.mri.files.stored_maps import read_maps
+from restore.datasets.mri.files.stored_times import read_times
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.mri.receivers.noise_scan import read_noise_scan
 from restore.datasets.scan_record import read_record, write_record
@@ -41,7 +42,7 @@ def read_trajectory_file(path: str | Path) -> NonCartesianScan:
 
     `kspace` (items, coils, readouts, samples), or (coils, readouts, samples) of one, complex; `trajectory` (readouts,
     samples, 2 or 3) with the attribute `matrix`; optional `sensitivity_maps`, `noise_scan`, `reconstruction_rss`,
-    attribute `noise_std` and group `restore`. Raises NotFoundError, InputError.
+    `times_s`, attributes `dwell_s` and `noise_std` and group `restore`. Raises NotFoundError, InputError.
     """
     path, notes = Path(path), list[str]()
     with open_hdf5(path) as file:
@@ -59,6 +60,7 @@ def read_trajectory_file(path: str | Path) -> NonCartesianScan:
         noise_scan = read_noise_scan(file, path, shape[1])
         record = read_record(file, path, slices)
         noise = attribute(file, "noise_std")
+        times, dwell = read_times(file, path, shape[2:])
     if noise is not None and not (
         isinstance(noise, int | float) and np.isfinite(noise) and noise >= 0
     ):
@@ -75,6 +77,8 @@ def read_trajectory_file(path: str | Path) -> NonCartesianScan:
         noise_std=None if noise is None else float(noise),
         maps=maps,
         noise_scan=noise_scan,
+        times_s=times,
+        dwell_s=dwell,
         affine=record.affine,
         reference=reference,
         source=record.source or {"kind": "trajectory", "modality": "MR", "units": "arbitrary"},
@@ -96,6 +100,10 @@ def write_trajectory_file(scan: NonCartesianScan, path: str | Path) -> None:
             write_stack(file, "reconstruction_rss", scan.reference, np.float32)
         if scan.noise_std is not None:
             file.attrs["noise_std"] = float(scan.noise_std)
+        if scan.times_s is not None:
+            file["times_s"] = scan.times_s
+        elif scan.dwell_s is not None:
+            file.attrs["dwell_s"] = scan.dwell_s
         write_record(file, scan)
 
 

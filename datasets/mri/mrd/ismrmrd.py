@@ -77,6 +77,7 @@ def scan_of_acquisitions(
     check_directions(found.heads, slices, path)
     common = {
         "path": path, "slice_indices": tuple(slices), "noise_scan": found.noise, "notes": notes,
+        "dwell_s": _dwell(found.heads),
         "source": {"kind": kind, "modality": "MR", "units": "arbitrary"},
     }  # fmt: skip
     if found.noise is not None and len(found.noise) != len(found.data[0]):
@@ -94,6 +95,8 @@ def _cartesian(
     kspace, measured, times = _sorted(found, header, slices, path, notes)
     kspace, samples = _without_oversampling(kspace, measured, header, notes)
     rows = kspace.shape[-2]
+    if common["dwell_s"] is not None:
+        common["dwell_s"] *= header.encoded[0] / rows
     pitch = (
         min(header.encoded_fov_mm[0], header.fov_mm[0]) / rows if rows < header.encoded[0]
         else header.encoded_fov_mm[0] / header.encoded[0],
@@ -121,6 +124,13 @@ def _cartesian(
     return MRIScan(
         kspace=stack, mask=mask, noise_std=noise, noise_estimated=found.level is None, maps=maps, **common
     )  # fmt: skip
+
+
+def _dwell(heads: NDArray[Any]) -> float | None:
+    """Seconds between the samples of a readout, None where headers tell none or several."""
+    told = {float(t) for t in heads["sample_time_us"]}
+    dwell = told.pop()
+    return None if told or not (math.isfinite(dwell) and dwell > 0) else 1e-6 * dwell
 
 
 def _without_oversampling(

@@ -120,6 +120,18 @@ def test_lacking_lines_leave_the_mask(tmp_path: Path):
     assert "10 of 24 lines were not measured" in scan.notes
 
 
+@pytest.mark.parametrize(("times_us", "dwell_s"), [((4, 4), 8e-6), ((4, 5), None), ((0, 0), None)])
+def test_the_time_between_samples_is_that_of_the_images(tmp_path: Path, times_us, dwell_s):
+    """Oversampling removed: twice that of the readout; None where it is not told, or differs."""
+
+    def told(records: np.ndarray) -> None:
+        first = np.arange(len(records)) < len(records) // 2
+        records["head"]["sample_time_us"] = np.where(first, *times_us)
+
+    found = open_scan(rewritten(tmp_path, told, None)).dwell_s
+    assert found == (None if dwell_s is None else pytest.approx(dwell_s))
+
+
 DEPTH = 8
 
 

@@ -114,6 +114,7 @@ def test_readouts_along_a_trajectory(tmp_path: Path, kind: str):
     np.testing.assert_array_equal(np.asarray(found.kspace), np.asarray(scan.kspace))
     assert found.matrix == scan.matrix
     np.testing.assert_allclose(found.points, scan.points, atol=1e-6 * ROWS)
+    assert found.dwell_s == pytest.approx(5e-6)
     np.testing.assert_allclose(found.affine, affine(), atol=PLACE)
 
 
