@@ -84,7 +84,8 @@ class Verbs(TyperGroup):
                 raise
             self._end(error, told[1], told[0])
         except signals.Ended as error:
-            self._end(error, f"ended by {error.name}; {LEFT}", error.exit_code)
+            goes_on = ", the same command goes on" if error.goes_on else ""
+            self._end(error, f"ended by {error.name}; {LEFT}{goes_on}", error.exit_code)
         except KeyboardInterrupt as error:
             self._end(error, f"interrupted; {LEFT}", INTERRUPTED)
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restore.cli import signals
+from restore.cli.many import Choice, Many, register, run_verb
 from restore.cli.slicer_xml import SLICER, describe
 from restore.config import did_you_mean
 from restore.errors import ConfigError
@@ -48,25 +50,41 @@ class Given:
     typed: set[str] = dataclasses.field(default_factory=set)
 
 
-def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn a function into the command of `restore NAME`, with `--config`, and `--xml` where Slicer runs it."""
+def verb(
+    name: str, *, many: Many | None = None, goes_on: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Turn a function into the command of `restore NAME`, with `--config`, and `--xml` where Slicer runs it.
 
-    def command_of(function: Callable[..., None]) -> Callable[..., None]:
+    many: how it takes many inputs, None where it takes one. goes_on: what a signal ends is kept, and the same command
+    goes on with it.
+    """
+
+    def command_of(function: Callable[..., Any]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         groups = {p.name: p.annotation for p in signature.parameters.values() if _is_group(p)}
+        single = _taking_options(function, groups)
+        if many is not None:
+            job = single if many.job is None else _taking_options(many.job, groups)
+            register(name, single, job)
 
         def command(context: typer.Context, config: Path | None, **options: Any) -> None:
             options.pop("xml", None)
             given = context.meta.get(GIVEN)
             _given.set(given)
+            if many is not None:
+                options[many.argument] = _alone(options[many.argument], many, given)
             if given is not None:
                 given.typed = typed_in(context)
                 _join(given, options)
-            for parameter, group in groups.items():
-                names = [f.name for f in dataclasses.fields(group)]
-                options[parameter] = group(**{n: options.pop(n) for n in names})
             try:
-                function(**options)
+                if many is None:
+                    single(options)
+                    return
+                chosen = Choice(**{f.name: options.pop(f.name) for f in dataclasses.fields(Choice)})
+                run_verb(context, name, many, options, chosen)
+            except signals.Ended as ended:
+                ended.goes_on |= goes_on
+                raise
             except ConfigError as error:
                 if given is None:
                     raise
@@ -87,9 +105,9 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                               annotation=Annotated[Path | None, option]),
         ]  # fmt: skip
         if name in SLICER:
-            own = list(_parameters(signature))
+            own = list(_parameters(signature, None))
             added.append(_xml_option(lambda: describe(name, own, function.__doc__ or "")))
-        parameters = [*_parameters(signature), *added]
+        parameters = [*_parameters(signature, many), *added]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         return command
@@ -144,23 +162,60 @@ def typed_in(context: typer.Context) -> set[str]:
     }
 
 
+def _alone(words: Any, many: Many, given: Given | None) -> Any:
+    """The only input as itself, where the verb takes one. Raises ConfigError for several of a record, which has one."""
+    if not many.several:
+        return words
+    if len(words) > 1 and given is not None and given.record is not None:
+        raise ConfigError(f"{given.path}: repeats the run of one input, got {len(words)}")
+    return words[0] if len(words) == 1 else words
+
+
+def _taking_options(
+    function: Callable[..., Any], groups: dict[str, Any]
+) -> Callable[[dict[str, Any]], Any]:
+    """The function as one of its command's parameters by name, those of a group put together."""
+
+    def taking(options: dict[str, Any]) -> Any:
+        rest = dict(options)
+        for parameter, group in groups.items():
+            names = [f.name for f in dataclasses.fields(group)]
+            rest[parameter] = group(**{n: rest.pop(n) for n in names})
+        return function(**rest)
+
+    return taking
+
+
 def _is_group(parameter: inspect.Parameter) -> bool:
     return dataclasses.is_dataclass(parameter.annotation)
 
 
-def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
-    """Keyword parameters of a command: those of the function, groups as their fields."""
+def _parameters(signature: inspect.Signature, many: Many | None) -> Iterator[inspect.Parameter]:
+    """Keyword parameters of a command: those of the function, groups as their fields, and those of many inputs."""
     for parameter in signature.parameters.values():
-        if not _is_group(parameter):
-            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            continue
-        hints = typing.get_type_hints(parameter.annotation, include_extras=True)
-        for field in dataclasses.fields(parameter.annotation):
-            absent = field.default is dataclasses.MISSING
-            yield inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, annotation=hints[field.name],
-                default=inspect.Parameter.empty if absent else field.default,
-            )  # fmt: skip
+        found = _fields(parameter.annotation) if _is_group(parameter) else [parameter]
+        for each in found:
+            several = many is not None and many.several and each.name == many.argument
+            annotation = _several_of(each.annotation) if several else each.annotation
+            yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    if many is not None:
+        yield from _fields(Choice)
+
+
+def _fields(group: Any) -> Iterator[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    for field in dataclasses.fields(group):
+        absent = field.default is dataclasses.MISSING
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, annotation=hints[field.name],
+            default=inspect.Parameter.empty if absent else field.default,
+        )  # fmt: skip
+
+
+def _several_of(annotation: Any) -> Any:
+    """The annotation of an argument that may be given several times."""
+    one, *told = typing.get_args(annotation)
+    return Annotated[list[one], *told]  # type: ignore[valid-type]
 
 
 def _defaults(context: typer.Context, name: str, path: Path) -> Given:

@@ -81,6 +81,12 @@ def error(sentence: str) -> None:
     _tell(f"restore: error: {printable(' '.join(sentence.splitlines()))}")
 
 
+def failures(found: Iterable[tuple[str, str]]) -> None:
+    """Print, also when quiet, what of a list failed: names, each with its sentence."""
+    for name, sentence in found:
+        _tell(f"failed: {printable(name)}: {printable(' '.join(sentence.splitlines()))}")
+
+
 def _tell(line: str) -> None:
     with suppress(OSError):  # a full log or one that nobody reads does not end the work
         typer.echo(line, err=True)

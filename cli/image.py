@@ -12,9 +12,10 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
+from restore.cli.many import Many
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
-from restore.cli.picture_folder import fingerprint, is_done, restore_folder, result_name
+from restore.cli.picture_list import draw_sheet_of, fingerprint, is_done, mask_of, result_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,8 @@ def restore_picture(
     photo: Annotated[
         Path,
         typer.Argument(
-            metavar="PHOTO", help="PNG, JPEG or TIFF, grey or RGB; or a folder of such files."
+            metavar="PHOTO",
+            help="PNG, JPEG or TIFF, grey or RGB; or several, folders of such files, globs.",
         ),
     ],
     out: Annotated[
@@ -88,7 +90,7 @@ def restore_picture(
     json: Annotated[
         bool, typer.Option("--json", help="Print metrics and settings as JSON.")
     ] = False,
-) -> None:
+) -> bool:
     """Restore a picture; with --simulate degrade it first and say how well it came back.
 
     --simulate also writes the degraded picture beside OUT as OUT_degraded. Of a folder every picture is restored into
@@ -102,11 +104,13 @@ def restore_picture(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.jpeg_noise import jpeg_noise_std
     from restore.pipelines.photograph import restore_image
+    from restore.pipelines.vouching import need_not_run
     from restore.pipelines.work_folder import WorkFolder, surroundings, tidy
 
-    if not overwrite and is_done(out, mark):
+    if need_not_run(overwrite, lambda: is_done(out, mark)):
         tidy(out, mark)
-        return _tell_done(out, json)
+        _tell_done(out, json)
+        return False
     spread = [_beside(out, what) for what in ("std", "interval")]
     beside = dict.fromkeys(spread, sampling.samples > 1) | {_beside(out, "degraded"): simulate}
     inputs = (photo, mask, prior, kernel, intervals.calibration)
@@ -141,6 +145,7 @@ def restore_picture(
     record = work.complete(make, old)
     console.notes(filter(None, [*record["notes"], foreign_note(out)]))
     console.result_json(record) if json else _show(out, record)
+    return True
 
 
 def _replayed(
@@ -205,19 +210,21 @@ def _places(
 
 
 @functools.wraps(restore_picture)
-def _picture_or_folder(**options: Any) -> None:
+def _single(**options: Any) -> bool:
     from restore.datasets.atomic import check_name
 
     photo, out = options["photo"], options["out"]
     check_name(out)
     _refuse_pipes(photo, out)
-    if photo.is_dir():
-        restore_folder(restore_picture, options)
-    else:
-        restore_picture(**options | {"out": result_name(photo, out)})
+    return restore_picture(**options | {"out": result_name(photo, out)})
 
 
-command = verb("image")(_picture_or_folder)
+def _one_of_many(**options: Any) -> bool:
+    return restore_picture(**options | {"mask": mask_of(options["mask"], options["photo"])})
+
+
+MANY = Many("photo", "picture", job=_one_of_many, after=draw_sheet_of)
+command = verb("image", many=MANY)(_single)
 
 
 def _refuse_pipes(*paths: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import check_beside, config_file, verb
+from restore.cli.many import Many
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
     from restore.problem import Step
 
 
-@verb("recon")
+@verb("recon", many=Many("scan", "scan", suffix=".nii.gz"), goes_on=True)
 def command(
     scan: Annotated[
         Path,
-        typer.Argument(metavar="SCAN", help="K-space or a sinogram: `restore list datasets`."),
+        typer.Argument(
+            metavar="SCAN",
+            help="K-space or a sinogram (`restore list datasets`); or several, folders, globs, a BIDS tree.",
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", metavar="OUT", help="OUT.nii.gz, OUT.tif, or a folder for DICOM."
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="OUT.nii.gz, OUT.tif, or a folder for DICOM; of several a folder, or 'OUT/{folder}/{name}.tif'.",
         ),
     ],
     *,
@@ -220,8 +227,8 @@ def command(
     json: Annotated[
         bool, typer.Option("--json", help="Print the record of the run as JSON.")
     ] = False,
-) -> None:
-    """Reconstruct a measured scan into a volume in the source's geometry and units."""
+) -> bool:
+    """Reconstruct measured scans into volumes in their sources' geometry and units."""
     from restore.config import from_settings
     from restore.datasets.ct.detector.beam_hardening import read_coefficients
     from restore.pipelines.devices import choose_device
@@ -258,9 +265,11 @@ def command(
         _check_report(job.out)
     count = planned.scan.n_slices
     if dry_run:
-        return _rehearsed(planned, chosen)
+        _rehearsed(planned, chosen)
+        return True
     if planned.done:
-        return _tell_done(planned, report)
+        _tell_done(planned, report)
+        return False
     record = _done(planned, chosen)
     console.notes(record["notes"])
     if json:
@@ -272,6 +281,7 @@ def command(
         )
     if report:
         _report(planned)
+    return True
 
 
 def _check_outputs(outputs: tuple[Path, ...], inputs: tuple[str | Path | None, ...]) -> None:

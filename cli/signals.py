@@ -12,13 +12,26 @@ NAMES = ("SIGTERM", "SIGHUP")
 """Those that there are: Windows has no SIGHUP."""
 
 
+TO_BE_CONTINUED = 75
+"""EX_TEMPFAIL of sysexits.h: not done yet, the same command goes on."""
+
+
 class Ended(KeyboardInterrupt):
-    """A signal that asks this process to end; passes wherever Ctrl-C does. exit_code: 128 and the signal's number."""
+    """A signal that asks this process to end; passes wherever Ctrl-C does.
+
+    goes_on: the verb at work has kept what is finished, and the same command goes on with it.
+    """
 
     def __init__(self, number: int) -> None:
-        self.name = signal.Signals(number).name
-        self.exit_code = 128 + number
+        self.name, self.goes_on = signal.Signals(number).name, False
+        self._number = number
         super().__init__(self.name)
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number; `TO_BE_CONTINUED` after SIGTERM, by which schedulers end, of what goes on."""
+        ended_by_scheduler = self.name == "SIGTERM" and self.goes_on
+        return TO_BE_CONTINUED if ended_by_scheduler else 128 + self._number
 
 
 _received: list[Ended] = []

@@ -13,6 +13,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
+from restore.cli.many import Many
 from restore.cli.output import check_output
 from restore.cli.scan_layouts import CTLayout, Layout, check_suffix, written_as
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Scan")
 
+MANY = Many("volume", "volume", suffix=".h5")
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
 
 
@@ -49,7 +51,15 @@ class Simulation:
     volume: Annotated[
         Path, typer.Argument(metavar="VOLUME", help="NIfTI file or folder of a DICOM series.")
     ]
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="SCAN.h5", help="Scan to write.")]
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="SCAN.h5",
+            help="Scan to write; of several a folder, or 'OUT/{folder}/{name}.h5'.",
+        ),
+    ]
     slices: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +153,7 @@ class Simulation:
 
 
 @app.command("mri")
-@verb("simulate mri")
+@verb("simulate mri", many=MANY, goes_on=True)
 def mri(
     simulation: Simulation,
     coils: Annotated[int, typer.Option(min=1, max=1024, help="Number of receive coils.")] = 8,
@@ -248,7 +258,7 @@ def mri(
 
 
 @app.command("ct")
-@verb("simulate ct")
+@verb("simulate ct", many=MANY, goes_on=True)
 def ct(
     simulation: Simulation,
     views: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
+from restore.cli.many import Many
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
 
@@ -57,12 +58,17 @@ class TaskOptions:
     ] = None
 
 
-@verb("volume")
+MANY = Many("volumes", "volume", several=False, suffix=".nii.gz", of_folders="")
+
+
+@verb("volume", many=MANY, goes_on=True)
 def command(
     volumes: Annotated[
         list[Path],
         typer.Argument(
-            metavar="VOLUMES", help="NIfTI or a DICOM series; several views of one object to fuse."
+            metavar="VOLUMES",
+            help="NIfTI or a DICOM series; several views of one object to fuse; a folder, a glob in quotes, "
+            "a BIDS tree.",
         ),
     ],
     out: Annotated[
@@ -71,7 +77,8 @@ def command(
             "-o",
             "--out",
             metavar="OUT",
-            help="OUT.nii.gz, or a folder for a DICOM series derived from VOLUMES.",
+            help="OUT.nii.gz, or a folder for a DICOM series derived from VOLUMES; of many a folder, or "
+            "'OUT/{folder}/{name}.nii.gz'.",
         ),
     ],
     *,
@@ -116,7 +123,7 @@ def command(
     json: Annotated[
         bool, typer.Option("--json", help="Print the record of the run as JSON.")
     ] = False,
-) -> None:
+) -> bool:
     """Restore a volume that was reconstructed already: its place, units and identity stay."""
     from restore.config import from_settings
     from restore.pipelines.devices import choose_device
@@ -140,9 +147,11 @@ def command(
     if report:
         _check_report(out)
     if dry_run and not planned.done:
-        return _rehearsed(planned, chosen)
+        _rehearsed(planned, chosen)
+        return True
     if planned.done:
-        return _tell_done(planned, report)
+        _tell_done(planned, report)
+        return False
     record = _done(planned, chosen)
     console.notes(record["notes"])
     if json:
@@ -155,6 +164,7 @@ def command(
         )
     if report:
         _report(planned)
+    return True
 
 
 def _task(word: str, given: TaskOptions) -> VolumeTask:

@@ -8,7 +8,7 @@ names and counts, no patient data.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ MOST_FILES = 100_000
 
 LOOKED_AT: list[int | str | BaseTag] = [
     *(
-        "Manufacturer "
+        "Manufacturer SeriesDescription "
         "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber Modality ImageType Rows Columns SamplesPerPixel "
         "PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames "
         "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope "
@@ -163,7 +163,7 @@ def find_images(source: Path) -> Found:
     found = Found()
     for file in files:
         if is_dicom(file):
-            _look_at(file, found)
+            look_at_image(file, found)
         else:
             found.foreign.append(file)
     _call_broken(found)
@@ -176,7 +176,8 @@ def find_images(source: Path) -> Found:
     return found
 
 
-def _look_at(file: Path, found: Found) -> None:
+def look_at_image(file: Path, found: Found) -> None:
+    """Put a file where it belongs: images, damaged ones, objects that are no images."""
     try:
         header = header_of(file, stop_before_pixels=True, specific_tags=LOOKED_AT)
         with boundary(file):
@@ -224,17 +225,15 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
     series: its UID, the end of it or its number, "" for the only one. Raises InputError, also for a damaged file that
     lies beside the images: a shorter volume is not read in silence.
     """
-    groups: dict[str, list[Image]] = {}
-    for image in found.images:
-        groups.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
+    groups = by_series(found.images)
     if not series:
         groups = _with_places(groups, found)
     fit = [
-        group for uid, group in groups.items() if series in ("", uid, _series_number(group[0]))
+        group for uid, group in groups.items() if series in ("", uid, series_number(group[0]))
     ] or [group for uid, group in groups.items() if uid.endswith(series)]
     if len(fit) != 1:
         listing = "; ".join(
-            f"number {_series_number(group[0])}, {group[0].header.get('Modality', '?')}"
+            f"number {series_number(group[0])}, {group[0].header.get('Modality', '?')}"
             f", {len(group)} file(s), UID ...{uid[-8:]}"
             for uid, group in groups.items()
         )
@@ -247,28 +246,37 @@ def choose_series(found: Found, series: str, source: Path) -> list[Image]:
     return _without_copies(fit[0])
 
 
+def by_series(images: Sequence[Image]) -> dict[str, list[Image]]:
+    """Images by the UID of their series."""
+    groups: dict[str, list[Image]] = {}
+    for image in images:
+        groups.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
+    return groups
+
+
 def _with_places(groups: dict[str, list[Image]], found: Found) -> dict[str, list[Image]]:
     """The only series whose images lie in the patient, where others have no place, such as screenshots."""
-    placed = {uid: group for uid, group in groups.items() if any(map(_is_placed, group))}
+    placed = {uid: group for uid, group in groups.items() if any(map(is_placed, group))}
     if len(placed) != 1:
         return groups
     for uid, group in groups.items():
         if uid not in placed:
-            number = _series_number(group[0])
+            number = series_number(group[0])
             found.left_out.append(
                 f"skipped {len(group)} image(s) of series {number}, which have no place in the patient"
             )
     return placed
 
 
-def _is_placed(image: Image) -> bool:
+def is_placed(image: Image) -> bool:
+    """Whether its header says where in the patient it lies, or may for each frame."""
     return image.has_frames or bool(image.header.get("ImagePositionPatient"))
 
 
 def without_screenshots(images: list[Image], notes: list[str]) -> list[Image]:
     """The images of a series without secondary captures that have no place, where others have one."""
     kept = [image for image in images if not _is_screenshot(image)]
-    if not any(map(_is_placed, kept)) or len(kept) == len(images):
+    if not any(map(is_placed, kept)) or len(kept) == len(images):
         return images
     notes.append(f"skipped {len(images) - len(kept)} secondary capture(s) without a place")
     return kept
@@ -276,10 +284,10 @@ def without_screenshots(images: list[Image], notes: list[str]) -> list[Image]:
 
 def _is_screenshot(image: Image) -> bool:
     storage = UID(str(image.header.get("SOPClassUID") or ""))
-    return "Secondary Capture" in storage.name and not _is_placed(image)
+    return "Secondary Capture" in storage.name and not is_placed(image)
 
 
-def _series_number(image: Image) -> str:
+def series_number(image: Image) -> str:
     """As it stands; "?" where there is none, or none that is a number."""
     try:
         return str(image.header.get("SeriesNumber", "?"))

@@ -34,7 +34,7 @@ class Outcome:
     """What became of a job.
 
     state: "done before" where the same result lay there already. exit_code: 0, or that of the error. sentence: what
-    the job failed of. seconds: of this run.
+    the job failed of. seconds: of this run. figures: what a verb that measures found, by name.
     """
 
     job: Job
@@ -42,6 +42,7 @@ class Outcome:
     seconds: float = 0.0
     exit_code: int = 0
     sentence: str = ""
+    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 from restore.errors import ConfigError, PartialFailure, RestoreError, expected
-from restore.many.jobs import Job, Outcome
+from restore.many.jobs import Job, Outcome, State
 from restore.priors.choosing import weights_kept
 
-Work = Callable[[Job], bool]
-"""Does one job; False where the same result lay there already. Raises what the verb raises."""
+Work = Callable[[Job], Any]
+"""Does one job; gives False where the same result lay there already, or figures by name. Raises what its verb does."""
 Engine = Callable[[Sequence[Job], Work], Iterator[Outcome]]
 Tell = Callable[[int, Outcome], None]
 """Hears how many jobs are finished, and the one that is just now."""
@@ -56,21 +57,20 @@ def attempt(job: Job, work: Work) -> Outcome:
     """Do one job; whatever it fails of is its outcome, an interruption alone passes."""
     begin = time.monotonic()
     try:
-        state = "done" if work(job) else "done before"
+        found = work(job)
     except BrokenPipeError:
         raise  # nobody listens any more
     except Exception as error:  # of one job: it is told, counted, and the others are done
         _logger.debug("%s", job.name, exc_info=True)
         code, sentence = expected(error) or (1, f"unexpected {type(error).__name__}: {error}")
         return Outcome(job, "failed", time.monotonic() - begin, code, sentence)
-    return Outcome(job, state, time.monotonic() - begin)  # type: ignore[arg-type]
+    figures = found if isinstance(found, Mapping) else {}
+    state: State = "done before" if found is False else "done"
+    return Outcome(job, state, time.monotonic() - begin, figures=figures)
 
 
-def raise_failures(outcomes: Sequence[Outcome], what: str) -> None:
-    """Raise PartialFailure where some jobs failed, an error with the last one's code where all did.
-
-    what: the inputs, in the plural, as the sentence calls them ("pictures").
-    """
+def raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise PartialFailure where some jobs failed, an error with the last one's code where all did."""
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if not failed:
         return
@@ -79,7 +79,7 @@ def raise_failures(outcomes: Sequence[Outcome], what: str) -> None:
     names = ", ".join(outcome.job.name for outcome in failed[:NAMED])
     more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
     raise PartialFailure(
-        f"{len(failed)} of {len(outcomes)} {what} failed: {names}{more}; the others are done, the same command tries "
+        f"{len(failed)} of {len(outcomes)} inputs failed: {names}{more}; the others are done, the same command tries "
         "these again"
     )
 

@@ -48,7 +48,7 @@ from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.recon_job import ReconJob
 from restore.pipelines.results import interval_path, std_path, write_volumes
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconResult, reconstruct
-from restore.pipelines.vouching import is_done
+from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
 from restore.priors.base import Denoiser
@@ -118,7 +118,9 @@ def plan(job: ReconJob) -> Planned:
     _check_name(job)
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
-    done = not job.overwrite and is_done(job.out, planned.fingerprint, job.results.files)
+    done = need_not_run(
+        job.overwrite, lambda: is_done(job.out, planned.fingerprint, job.results.files)
+    )
     old: list[Path] = []
     notes: list[str] = []
     if not done:

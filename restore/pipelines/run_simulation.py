@@ -31,6 +31,7 @@ from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, RestoreError
 from restore.pipelines.scan_to_volume import OnPiece
 from restore.pipelines.vouching import is_done as vouched
+from restore.pipelines.vouching import need_not_run
 from restore.pipelines.work_folder import WorkFolder, tidy, unmoved
 from restore.version import __version__
 
@@ -103,7 +104,9 @@ def simulate(
     writing raise.
     """
     targets = (out,) if files is None else files(out)
-    if not overwrite and (is_done(out, job) if files is None else vouched(out, job, targets)):
+    if need_not_run(
+        overwrite, lambda: is_done(out, job) if files is None else vouched(out, job, targets)
+    ):
         tidy(out, job)
         return False
     ready = unmoved(out, job)

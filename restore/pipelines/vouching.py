@@ -5,7 +5,9 @@ Used by the jobs that write a record; reads the record and the results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,32 @@ from restore.datasets.content_hash import sha256_of
 from restore.datasets.open import is_filled
 from restore.datasets.sidecar import name_bytes, read_sidecar
 from restore.errors import InputError, NotFoundError, OutputError
+
+_kept: ContextVar[bool] = ContextVar("_kept", default=False)
+
+
+@contextmanager
+def results_kept() -> Iterator[None]:
+    """Inside, what is done stays also where results may be replaced: a list of jobs goes on where it ended."""
+    token = _kept.set(True)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def need_not_run(overwrite: bool, done: Callable[[], bool]) -> bool:
+    """Whether a job is left alone. overwrite: results may be replaced, and a single job is then done again in any case.
+
+    done: whether its results lie there; may raise OutputError for results that have changed since, which passes where
+    they may not be replaced.
+    """
+    if not overwrite:
+        return done()
+    try:
+        return _kept.get() and done()
+    except OutputError:
+        return False
 
 
 def is_done(out: Path, fingerprint: str, files: Sequence[Path]) -> bool:

@@ -127,7 +127,7 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_named_at_the_end(album, verb
     (album / "aa.png").write_bytes((album / "a.png").read_bytes()[:200])
     result = verb("image", album, "-o", tmp_path / "out", *DENOISE)
     assert result.exit_code == 8
-    assert "1 of 4 pictures could not be restored: aa.png" in result.stderr
+    assert "1 of 4 inputs failed: aa.png" in result.stderr
     assert (tmp_path / "out" / "more" / "b.tif").exists()
 
 

@@ -33,8 +33,8 @@ def test_jobs_are_done_in_order_and_one_that_fails_is_aside():
     ]  # fmt: skip
     assert heard == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
     assert "unexpected ValueError" in found[3].sentence
-    with pytest.raises(PartialFailure, match="2 of 4 scans failed: b, d; the others"):
-        raise_failures(found, "scans")
+    with pytest.raises(PartialFailure, match="2 of 4 inputs failed: b, d; the others"):
+        raise_failures(found)
 
 
 def test_where_all_fail_the_last_ones_error_ends_the_list():
@@ -43,7 +43,7 @@ def test_where_all_fail_the_last_ones_error_ends_the_list():
 
     found = run_jobs(jobs("a", "b"), work, engine=in_process)
     with pytest.raises(RestoreError, match="b: cut") as raised:
-        raise_failures(found, "scans")
+        raise_failures(found)
     assert raised.value.exit_code == 4
 
 

@@ -34,7 +34,7 @@ from restore.pipelines.scan_to_volume import OnPiece, OnStep
 from restore.pipelines.volume.memory import MemoryPlan, planned_memory
 from restore.pipelines.volume.restoring import Restored, restore_volume
 from restore.pipelines.volume.task import Prepared, VolumeTask
-from restore.pipelines.vouching import is_done
+from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
 from restore.priors.choosing import card_traits, check, loaded, name_of
@@ -151,7 +151,9 @@ def plan(job: VolumeJob) -> Planned:
         job = dataclasses.replace(job, prior=_prior_that_fits(job, sampler))
     writer_for(job.out)
     planned = Planned(job, sampler, job.fingerprint(), None, notes=changed)
-    if not job.overwrite and is_done(job.out, planned.fingerprint, job.results.files):
+    if need_not_run(
+        job.overwrite, lambda: is_done(job.out, planned.fingerprint, job.results.files)
+    ):
         return planned
     prepared = task.prepare(tuple(_read(job, path) for path in job.inputs))
     check_sources(prepared.result)
