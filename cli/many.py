@@ -172,10 +172,10 @@ def _listing(many: Many, words: list[Path], options: Options, choice: Choice) ->
         return None
     if len(words) == 1 and not one.is_dir() and not _has_wildcards(one):
         return None
-    if many.holds == "volume" and len(words) == 1 and (options.get("series") or _names_a_file(out)):
-        return None  # of a folder with several series the verb itself says how one is chosen
+    if many.holds == "volume" and len(words) == 1 and options.get("series"):
+        return None
     from restore.many import bids
-    from restore.many.inputs import common_folder, list_inputs
+    from restore.many.inputs import NothingFoundError, common_folder, list_inputs
     from restore.many.names import check_root, root_of
 
     wanted = bids.Wanted.parse(
@@ -186,15 +186,26 @@ def _listing(many: Many, words: list[Path], options: Options, choice: Choice) ->
         root, folder = root_of(out), common_folder(words)
         inside = folder.resolve() in root.resolve().parents
         avoid = root if inside else None
-    listing = list_inputs(words, many.holds, avoid=avoid, wanted=wanted)
-    if len(words) == 1 and one.is_dir() and len(listing.inputs) == 1:
-        (entry,) = listing.inputs
-        if entry.source.is_dir() and not entry.series and many.holds != "run":
-            return None
+    folder_alone = len(words) == 1 and one.is_dir() and many.holds in ("scan", "volume")
+    try:
+        listing = list_inputs(words, many.holds, avoid=avoid, wanted=wanted)
+    except NothingFoundError:
+        if not folder_alone or wanted.asks:
+            raise
+        return None  # the verb itself says what the folder is, and what would do
+    if folder_alone and _is_one(listing, out):
+        return None
     if out is not None:
         _refuse_file(out, len(listing.inputs))
         check_root(root, folder)
     return listing
+
+
+def _is_one(listing: Listing, out: Path | None) -> bool:
+    """Whether a folder is one input as a whole; of several series into a file the verb says how one is chosen."""
+    folders = [entry for entry in listing.inputs if entry.source.is_dir()]
+    whole = len(listing.inputs) == 1 and len(folders) == 1 and not folders[0].series
+    return whole or (_names_a_file(out) and len(folders) == len(listing.inputs))
 
 
 def _has_wildcards(word: Path) -> bool:

@@ -57,6 +57,10 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
+class NothingFoundError(InputError):
+    """What was given holds no input."""
+
+
 def is_glob(word: str | Path) -> bool:
     """Whether a name has wildcards and is not the name of something that is there."""
     return glob.has_magic(str(word)) and not os.path.lexists(word)
@@ -79,7 +83,8 @@ def list_inputs(
     if wanted.asks:
         named = [e for e in named if wanted.fits(dict(e.entities))]
     if not named:
-        raise InputError(words[0] if len(words) == 1 else folder, *_nothing(walk, holds, wanted))
+        where = words[0] if len(words) == 1 else folder
+        raise NothingFoundError(where, *_nothing(walk, holds, wanted))
     named.sort(key=lambda e: (str(e.name), e.series))
     return Listing(tuple(named), folder, tuple(walk.told()))
 

@@ -105,6 +105,8 @@ def _filled(template: str, fields: Sequence[str], entry: Input, number: int) -> 
         raise ConfigError(f"{template}: {entry.name} has no '{missing[0]}'; it has {told}")
     path = Path(template.format_map(known))
     check_name(path)
+    if ".." in path.relative_to(root_of(Path(template))).parts:
+        raise ConfigError(f"{template}: '..' behind a field would leave the folder of the results")
     return path
 
 
