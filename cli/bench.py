@@ -148,7 +148,7 @@ class Pictures:
 
 
 @app.command("fastmri")
-@verb("bench fastmri")
+@verb("bench fastmri", goes_on=True)
 def fastmri(
     root: Root,
     running: Running,
@@ -165,7 +165,7 @@ def fastmri(
 
 
 @app.command("ct")
-@verb("bench ct")
+@verb("bench ct", goes_on=True)
 def ct(root: Root, running: Running, projections: Projections) -> None:
     """Volumes in HU (NIfTI, DICOM) projected from few views, or LoDoPaB-CT as it is shipped."""
     values, used = running.tuned_values("ct-sparse-view")
@@ -173,7 +173,7 @@ def ct(root: Root, running: Running, projections: Projections) -> None:
 
 
 @app.command("images")
-@verb("bench images")
+@verb("bench images", goes_on=True)
 def images(root: Root, running: Running, pictures: Pictures) -> None:
     """Photographs, degraded and restored: inpainting, deblurring, super-resolution, denoising."""
     values, used = running.tuned_values("images")
@@ -181,7 +181,7 @@ def images(root: Root, running: Running, pictures: Pictures) -> None:
 
 
 @app.command("tune")
-@verb("bench tune")
+@verb("bench tune", goes_on=True)
 def tune(
     kind: Annotated[
         str,

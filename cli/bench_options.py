@@ -110,21 +110,16 @@ class Running:
 
     def _run_options(self) -> RunOptions:
         from restore.bench.runner import RunOptions
-        from restore.errors import ConfigError
+        from restore.many.parts import parse_part
         from restore.pipelines.devices import choose_device
         from restore.precision import checked
 
-        pair = None
-        if self.part is not None:
-            k, _, n = self.part.partition("/")
-            if not (k.isdigit() and n.isdigit()):
-                raise ConfigError(f"--part is written K/N, such as 2/8, got '{self.part}'")
-            pair = (int(k), int(n))
+        part = None if self.part is None else parse_part(self.part)
         return RunOptions(
             choose_device(self.device),
             self.samples,
             self.seed,
-            pair,
+            None if part is None else (part.k, part.n),
             self.keep,
             checked(self.precision),
         )

@@ -111,7 +111,7 @@ class Training:
 
 
 @app.command("denoiser")
-@verb("train denoiser")
+@verb("train denoiser", goes_on=True)
 def denoiser(
     training: Training, channels: Channels = 1, minutes: Minutes = 60.0, crop: Crop = 56,
     widths: Widths = "64,96,128", blocks: Blocks = "3,2,2", init: Init = "",
@@ -133,7 +133,7 @@ def denoiser(
 def _conditional(name: str, bridge: str) -> Callable[..., None]:
     """The command that trains a conditional model for one bridge, or for "any"."""
 
-    @verb(f"train {name}")
+    @verb(f"train {name}", goes_on=True)
     def command(
         training: Training,
         task: Annotated[
@@ -170,7 +170,7 @@ for _name, _bridge, _what in (
 
 
 @app.command("autoencoder")
-@verb("train autoencoder")
+@verb("train autoencoder", goes_on=True)
 def autoencoder(
     training: Training, channels: Channels = 3, minutes: Minutes = 30.0, crop: Crop = 56,
     widths: Widths = "64,128", blocks: Blocks = "2,3",
@@ -185,7 +185,7 @@ def autoencoder(
 
 
 @app.command("latent")
-@verb("train latent")
+@verb("train latent", goes_on=True)
 def latent(
     training: Training,
     autoencoder: Annotated[Path, typer.Option(help="Weights of `restore train autoencoder`")],

@@ -464,9 +464,9 @@ def test_outputs_that_cannot_be(scans, verb, tmp_path):
 def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatch):
     """The mean is written, its deviation does not fit: neither appears, and the slices wait for the same command."""
     from restore.errors import OutputError
-    from restore.pipelines import run_recon
+    from restore.pipelines import results
 
-    write = run_recon.write
+    write = results.write
 
     def fails(volume, path, *, description="", **options):
         if "std" in description:
@@ -476,7 +476,7 @@ def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatc
     out = tmp_path / "out.nii.gz"
     command = ["recon", scans / "ct.h5", "-o", out, "--steps", 2, "--samples", 2]
     with monkeypatch.context() as patch:
-        patch.setattr(run_recon, "write", fails)
+        patch.setattr(results, "write", fails)
         result = verb(*command)
     assert result.exit_code == 5
     assert "no space left" in result.stderr
