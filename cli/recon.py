@@ -263,25 +263,25 @@ def command(
     check_beside(planned.beside)
     if report:
         _check_report(job.out)
-    count = planned.scan.n_slices
     if dry_run:
         _rehearsed(planned, chosen)
-        return True
-    if planned.done:
+    elif planned.done:
         _tell_done(planned, report)
-        return False
-    record = _done(planned, chosen)
-    console.notes(record["notes"])
-    if json:
-        console.result_json(record)
     else:
-        misfit = max(chunk["misfit"] for chunk in record["chunks"])
-        console.result(
-            f"{out}: {count} slices by {sampler} in {record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
-        )
-    if report:
-        _report(planned)
-    return True
+        record = _done(planned, chosen)
+        console.notes(record["notes"])
+        console.result_json(record) if json else _show(planned, sampler, record)
+        if report:
+            _report(planned)
+    return dry_run or not planned.done
+
+
+def _show(planned: Planned, sampler: str, record: dict[str, Any]) -> None:
+    misfit = max(chunk["misfit"] for chunk in record["chunks"])
+    console.result(
+        f"{planned.job.out}: {planned.scan.n_slices} slices by {sampler} in {record['seconds']:.0f} s, largest data "
+        f"misfit {misfit:.2f}"
+    )
 
 
 def _check_outputs(outputs: tuple[Path, ...], inputs: tuple[str | Path | None, ...]) -> None:
