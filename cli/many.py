@@ -135,11 +135,11 @@ def call(verb: str, options: Options) -> Any:
 
 
 def work(job: Job) -> Any:
-    """Do one job of many; False where its result lay there already. For engines, in any process.
+    """Do one job of many; False where its result lay there already. For engines, in any process: importing this file
+    imports the package around it, whose verbs put themselves into `_JOBS`.
 
     The folder of its result is made, and removed again where nothing came into it.
     """
-    import restore.cli  # noqa: F401  (every verb puts itself into `_CALLS`)
     from restore.errors import ConfigError
     from restore.pipelines.vouching import results_kept
 
