@@ -90,20 +90,10 @@ def verb(
                     raise
                 raise ConfigError(f"{error} (with the options of {given.path})") from error
 
-        def read(context: typer.Context, config: Path | None) -> Path | None:
-            if config is not None and not context.resilient_parsing:
-                context.meta[GIVEN] = _defaults(context, name, config)
-            return config
-
-        help_text = f"Options of a YAML file{_OR_RECORD.get(name, '')}; what is typed wins."
-        option = typer.Option(
-            "--config", metavar="FILE", is_eager=True, callback=read, help=help_text
-        )
         added = [
             inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-            inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None,
-                              annotation=Annotated[Path | None, option]),
-        ]  # fmt: skip
+            _config_option(name),
+        ]
         if name in SLICER:
             own = list(_parameters(signature, None))
             added.append(_xml_option(lambda: describe(name, own, function.__doc__ or "")))
@@ -113,6 +103,21 @@ def verb(
         return command
 
     return command_of
+
+
+def _config_option(name: str) -> inspect.Parameter:
+    """`--config`: what the file says becomes the defaults of the call."""
+
+    def read(context: typer.Context, config: Path | None) -> Path | None:
+        if config is not None and not context.resilient_parsing:
+            context.meta[GIVEN] = _defaults(context, name, config)
+        return config
+
+    told = f"Options of a YAML file{_OR_RECORD.get(name, '')}; what is typed wins."
+    option = typer.Option("--config", metavar="FILE", is_eager=True, callback=read, help=told)
+    return inspect.Parameter(
+        "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
+    )  # fmt: skip
 
 
 def _xml_option(describe_verb: Callable[[], str]) -> inspect.Parameter:
