@@ -56,7 +56,7 @@ LAYERS = (
     {"bench"},
     {"report"},
     {"many"},
-    {"serving"},
+    {"serving", "napari_plugin"},
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
