@@ -44,6 +44,14 @@ class TaskOptions:
             help="denoise: a volume, not zero where there is noise alone (air, a phantom): its spectrum is whitened."
         ),
     ] = None
+    psf: Annotated[
+        str,
+        typer.Option(
+            metavar="MM[,MM,MM]|FILE",
+            help="deblur: full width at half maximum of a Gaussian, for all axes or along x, y, z; or a volume of the "
+            "point spread function.",
+        ),
+    ] = ""
     mask: Annotated[
         Path | None,
         typer.Option(

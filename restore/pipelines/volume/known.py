@@ -11,7 +11,7 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.pipelines.volume.task import VolumeTask
 
-TASKS = {"denoise": "Denoise", "inpaint": "Inpaint"}
+TASKS = {"denoise": "Denoise", "deblur": "Deblur", "inpaint": "Inpaint"}
 """The file, which bears the word's name, and the class in it."""
 
 

@@ -110,12 +110,13 @@ def spectrum_in(
 
 
 def _of_flattest(correlation: Array, side: int) -> float:
-    """The deviation in the flattest tenth of patches, of that in all of them, were there noise alone.
+    """The deviation in the flattest tenth of patches, of that in all of them.
 
     The deviation of n independent values scatters by 1 / sqrt(2 n) of itself, and the mean of the lowest tenth lies
-    1.755 such deviations below; correlated values count for as many as 1 / (sum of their squared correlations).
+    1.755 such deviations below, were there noise alone; half of that is taken, as the other patches hold structure as
+    well. Correlated values count for as many as 1 / (sum of their squared correlations).
     """
-    return max(0.5, 1 - 1.755 * float(np.square(correlation).sum() / (2 * side**2)) ** 0.5)
+    return max(0.5, 1 - 1.755 / 2 * float(np.square(correlation).sum() / (2 * side**2)) ** 0.5)
 
 
 def _corners(
