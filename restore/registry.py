@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from restore.config import did_you_mean
 from restore.errors import ConfigError
+from restore.extras import entry_points
 
 if TYPE_CHECKING:
     from restore.samplers.base import OperatorTraits, Sampler
@@ -25,7 +26,7 @@ _ENTRY_POINTS = "restore.samplers"
 def sampler_names() -> dict[str, str]:
     """Every sampler with the first line of its file's docstring."""
     names = {name: first_line(path) for name, path in _files().items()}
-    return names | {e.name: f"from {e.value}" for e in _entries()}
+    return names | {e.name: f"from {e.value}" for e in entry_points(_ENTRY_POINTS)}
 
 
 def usual_sampler(samples: int) -> str:
@@ -35,7 +36,7 @@ def usual_sampler(samples: int) -> str:
 
 def load_sampler(name: str) -> type[Sampler]:
     """The sampler class of a name. Raises ConfigError with the nearest name, or why another package's is none."""
-    files, entries = _files(), {e.name: e for e in _entries()}
+    files, entries = _files(), {e.name: e for e in entry_points(_ENTRY_POINTS)}
     if name in entries:
         return _loaded(entries[name])
     if name not in files:
@@ -57,10 +58,6 @@ def _files() -> dict[str, Path]:
     folder = Path(str(resources.files("restore") / "samplers"))
     paths = sorted(folder.glob("*.py"))
     return {_named(p.stem): p for p in paths if p.stem not in ("__init__", "base")}
-
-
-def _entries() -> metadata.EntryPoints:
-    return metadata.entry_points(group=_ENTRY_POINTS)
 
 
 def _loaded(entry: metadata.EntryPoint) -> type[Sampler]:
@@ -85,7 +82,7 @@ def name_of(sampler: type[Sampler]) -> str:
     module, _, stem = sampler.__module__.rpartition(".")
     if module == "restore.samplers":
         return _named(stem)
-    for entry in metadata.entry_points(group=_ENTRY_POINTS):
+    for entry in entry_points(_ENTRY_POINTS):
         if entry.value == f"{sampler.__module__}:{sampler.__qualname__}":
             return entry.name
     own = sampler.__qualname__

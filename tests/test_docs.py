@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -45,18 +42,17 @@ def installed(folder: Path) -> None:
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry} = {target}\n")
 
 
-def test_ones_own_method_is_one_file(tmp_path: Path) -> None:
+def test_ones_own_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "multicoil_val").mkdir()
     scan = simulate_fastmri(head_phantom((3, 40, 52)), coils=3, slices=slice(1, 2))
     write_fastmri_file(scan, tmp_path / "multicoil_val" / "file1000001.h5")
 
     def restore(*arguments: object) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "restore.cli", *map(str, arguments)], cwd=tmp_path, check=False,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(app, [str(a) for a in arguments])
+        assert done.exit_code == 0, done.stderr
         return done.stdout
 
     assert "landweber" in restore("list", "samplers")

@@ -257,15 +257,17 @@ RULES: list[tuple[Rule, str, str]] = [
 ]
 
 
-def package_files() -> list[Path]:
+@functools.cache
+def package_files() -> tuple[Path, ...]:
     """Python files of the package, each once: the links in restore/ are not followed."""
     found = (p for folder in PACKAGE for p in (ROOT / folder).rglob("*.py"))
     links = [
         ROOT / "restore" / name for name in PACKAGE[1:] if (ROOT / "restore" / name).is_symlink()
     ]
-    return sorted(p for p in found if not any(p.is_relative_to(link) for link in links))
+    return tuple(sorted(p for p in found if not any(p.is_relative_to(link) for link in links)))
 
 
+@functools.cache
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = parts if parts[0] == "restore" else ("restore", *parts)

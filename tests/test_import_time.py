@@ -75,12 +75,12 @@ def test_names_are_found_on_first_use():
         _ = restore.slove
 
 
-@pytest.mark.parametrize(
-    "first", ["import restore.front_door", "from restore.front_door import solve", "import restore"]
-)
-def test_solve_is_the_function_however_its_module_was_imported(first):
-    work = f"{first}\nimport restore\nassert callable(restore.solve), restore.solve"
-    assert "torch" in run(work)
+def test_solve_is_the_function_however_its_module_was_imported():
+    """Each in an interpreter that has forgotten the package; torch, which takes seconds, is kept."""
+    forgotten = "for name in [n for n in sys.modules if n.split('.')[0] == 'restore']: del sys.modules[name]"
+    firsts = ("import restore", "import restore.front_door", "from restore.front_door import solve")
+    tried = "import restore\nassert callable(restore.solve), restore.solve"
+    assert "torch" in run("\n".join(f"{first}\n{tried}\n{forgotten}" for first in firsts))
 
 
 def test_no_module_level_heavy_import_in_a_verb():

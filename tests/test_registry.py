@@ -45,7 +45,7 @@ def test_unknown_names_get_a_suggestion():
 def test_other_packages_may_add_samplers(monkeypatch):
     entry = SimpleNamespace(name="mine", value="elsewhere:Mine", load=lambda: DDS)
     none = SimpleNamespace(name="none", value="elsewhere:NONE", load=lambda: "no class")
-    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [entry, none])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry, none])
     assert sampler_names()["mine"] == "from elsewhere:Mine"
     assert load_sampler("mine") is DDS
     with pytest.raises(ConfigError, match="elsewhere:NONE is no class of samplers"):

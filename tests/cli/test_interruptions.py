@@ -29,17 +29,29 @@ from restore.datasets.simulate.phantom import head_phantom
 from restore.pipelines import scan_to_volume
 
 SLICES = 9
+"""Of the scan of jobs that are caught at work."""
+
+FEW = 3
 WAIT_SECONDS = 300
 """For a process to get going on a machine that is busy with other things."""
 
 
+def scan_of(slices: int, folder: Path) -> Path:
+    head = head_phantom((SLICES, 40, 32))
+    middle = slice((SLICES - slices) // 2, (SLICES + slices) // 2)
+    scan = simulate_mri(head, coils=4, acceleration=2, seed=3, slices=middle)
+    write_fastmri(scan, folder / "scan.h5")
+    return folder / "scan.h5"
+
+
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("scan") / "scan.h5"
-    write_fastmri(
-        simulate_mri(head_phantom((SLICES, 40, 32)), coils=4, acceleration=2, seed=3), path
-    )
-    return path
+    return scan_of(FEW, tmp_path_factory.mktemp("scan"))
+
+
+@pytest.fixture(scope="module")
+def long_scan(tmp_path_factory) -> Path:
+    return scan_of(SLICES, tmp_path_factory.mktemp("long"))
 
 
 def job(scan: Path, out: Path, *more: object) -> list[str]:
@@ -48,7 +60,7 @@ def job(scan: Path, out: Path, *more: object) -> list[str]:
 
 
 def started(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """A real process, its stderr in a file, that has finished at least three slices."""
+    """A real process, its stderr in a file, that has finished at least three slices of the long scan."""
     with log.open("wb") as stream:
         process = subprocess.Popen([sys.executable, "-m", "restore.cli", *arguments], stderr=stream)
     end = time.monotonic() + WAIT_SECONDS
@@ -76,10 +88,15 @@ def solved(monkeypatch) -> list[str]:
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_the_same_command_goes_on_with_the_slices_done(scan, verb, tmp_path, solved, how):
-    out, log = tmp_path / "out.nii.gz", tmp_path.parent / f"{tmp_path.name}.log"
+def test_the_same_command_goes_on_with_the_slices_done(long_scan, verb, tmp_path, solved, how):
+    scan, out, log = long_scan, tmp_path / "out.nii.gz", tmp_path.parent / f"{tmp_path.name}.log"
     process = started(job(scan, out), log)
+    process.send_signal(signal.SIGSTOP)  # at work, however slow this process is
+    meanwhile = verb(*job(scan, out))
+    assert meanwhile.exit_code == 5
+    assert "another process is at work" in meanwhile.stderr
     process.send_signal(how)
+    process.send_signal(signal.SIGCONT)
     code = process.wait(WAIT_SECONDS)
     assert not out.exists()
     if how == signal.SIGTERM:
@@ -171,18 +188,6 @@ def test_another_job_with_the_same_name_takes_no_foreign_pieces(scan, verb, tmp_
     plain = tmp_path / "plain.nii"
     assert verb("recon", scan, "-o", plain, "--sampler", "zerofilled").exit_code == 0
     np.testing.assert_array_equal(read(out).data, read(plain).data)
-
-
-def test_two_equal_commands_at_once(scan, verb, tmp_path):
-    out, log = tmp_path / "out.nii", tmp_path.parent / f"{tmp_path.name}.log"
-    process = started(job(scan, out, "--steps", 300), log)
-    try:
-        result = verb(*job(scan, out, "--steps", 300))
-    finally:
-        process.kill()
-        process.wait(WAIT_SECONDS)
-    assert result.exit_code == 5
-    assert "another process is at work" in result.stderr
 
 
 def test_a_json_of_somebody_else_is_not_touched(scan, verb, tmp_path):

@@ -82,7 +82,7 @@ def test_third_party_samplers_are_listed(monkeypatch):
         SimpleNamespace(name="mine", value="package:Class", load=lambda: DDS),
         SimpleNamespace(name="broken", value="elsewhere:Class", load=missing),
     ]
-    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: entries)
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries)
     records = {record["name"]: record for record in listing.samplers()}
     assert records["mine"]["what"] == "from package:Class"
     assert records["mine"]["serves"] == "any linear operator"

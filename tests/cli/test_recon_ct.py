@@ -25,14 +25,14 @@ some ten pixels is good to 10 HU; what a continued end leaves was measured on ot
 def written(
     path: Path, views: int, arc: float, n_det: int, side: int, offset: float = 0.0, **faults: float
 ) -> Path:
-    """A measurement file of two slices. faults: shift_mm of the true axis, degrees, swap."""
+    """A measurement file of one slice. faults: shift_mm of the true axis, degrees, swap."""
     theta = np.radians(np.arange(views) * arc / views)[:, None]
     u = np.arange(n_det) - (n_det - 1) / 2 + offset - faults.get("shift_mm", 0.0)
     y = np.zeros((views, n_det))
     for x0, y0, radius, mu in BODY:
         distance = u - x0 * np.cos(theta) - y0 * np.sin(theta)
         y += 2 * mu * np.sqrt(np.clip(radius**2 - distance**2, 0, None))
-    noise = np.random.default_rng(3).standard_normal((2, *y.shape))
+    noise = np.random.default_rng(3).standard_normal((1, *y.shape))
     stack = (y + NOISE * noise).astype(np.float32)
     with h5py.File(path, "w") as file:
         file["sinogram"] = stack.swapaxes(1, 2) if faults.get("swap") else stack

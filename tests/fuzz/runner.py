@@ -84,13 +84,17 @@ def _repeat(target: str, seed: int, k: int) -> str:
 
 def _child(work: list[list], seed: int, first: int, end: int) -> None:
     """Read the mutants of each target, naming each before; tell of every error that is not a RestoreError."""
-    from fuzz.targets import PLANTED, TARGETS
+    from fuzz.planted import PLANTED
 
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    targets = {target.name: target for target in (*TARGETS, *PLANTED)}
-    work = work or [[target.name, first] for target in TARGETS]
+    targets = {target.name: target for target in PLANTED}
+    if not work or any(name not in targets for name, _ in work):
+        from fuzz.targets import TARGETS
+
+        targets |= {target.name: target for target in TARGETS}
+        work = work or [[target.name, first] for target in TARGETS]
     _tell({"work": work})
     for name, start in work:
         with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,6 @@ import torch
 import typer
 from fuzz import raw_data, scanners
 from fuzz.mutators import (
-    Mutator,
     csv_cells,
     damaged_bytes,
     damaged_head,
@@ -38,6 +37,7 @@ from fuzz.mutators import (
     text_fields,
     yaml_lines,
 )
+from fuzz.planted import Target
 from pydicom.uid import EnhancedMRImageStorage
 
 from restore.bench import results
@@ -72,20 +72,6 @@ from restore.priors.unet import UNetConfig
 from restore.training.checkpoint import load_state, save_state
 
 TINY = UNetConfig(1, (4, 4), (1, 1), unshuffle=1, embedding=8)
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """make: writes what is read into an empty folder and returns the file that is damaged; the others stay sound.
-
-    read: what a user would do with it, values included, given the folder and the damaged file. mutators: one is drawn
-    for each mutant.
-    """
-
-    name: str
-    make: Callable[[Path], Path]
-    read: Callable[[Path], Any]
-    mutators: tuple[Mutator, ...]
 
 
 def _volume() -> Volume:
@@ -432,33 +418,3 @@ TARGETS = (
     Target("training-state", _state, _load_state, (safetensors_header, safetensors_record, damaged_bytes)),
     Target("results", _rows, lambda p: results.load(p.parent), (csv_cells, damaged_bytes)),
 )  # fmt: skip
-
-
-def _fault(path: Path) -> None:
-    if path.read_bytes() != b"sound":
-        raise KeyError(path.name)
-
-
-def _crash(path: Path) -> None:
-    if path.read_bytes() != b"sound":
-        os._exit(9)
-
-
-def _plain(folder: Path) -> Path:
-    (folder / "a").write_bytes(b"sound")
-    return folder / "a"
-
-
-def _other(content: bytes, rng: np.random.Generator) -> bytes:
-    return b"not so" if rng.random() < 0.9 else content
-
-
-def _seldom(content: bytes, rng: np.random.Generator) -> bytes:
-    return b"not so" if rng.random() < 0.25 else content
-
-
-PLANTED = (
-    Target("planted-fault", _plain, _fault, (_other,)),
-    Target("planted-crash", _plain, _crash, (_seldom,)),
-)
-"""Readers with a fault, which the runner has to find; run by name only."""
