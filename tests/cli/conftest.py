@@ -19,7 +19,7 @@ from restore.datasets.simulate.ct import simulate_ct
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 
-SHAPE = (8, 48, 38)
+SHAPE = (8, 36, 30)
 SLICES = slice(1, 8, 3)
 CODES = (4, 1)
 """sform and qform code of the volumes."""

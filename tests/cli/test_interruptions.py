@@ -165,8 +165,8 @@ def test_a_record_vouches_for_its_own_results_only(scan, verb, tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--sampler", "dds", "--steps", 2, "--samples", 2]])
-def test_a_cut_piece_is_done_again(scan, verb, tmp_path, solved, monkeypatch, more):
-    out = tmp_path / "out.nii"
+def test_a_cut_piece_is_done_again(long_scan, verb, tmp_path, solved, monkeypatch, more):
+    scan, out = long_scan, tmp_path / "out.nii"
     with monkeypatch.context() as patch:
         patch.setattr("restore.pipelines.run_recon._written", lambda *_: 1 / 0)
         assert verb(*job(scan, out, *more)).exit_code == 1

@@ -51,17 +51,18 @@ def test_report_refuses_what_is_not_its_own(run, verb, tmp_path):
     assert verb("report", tmp_path / "nothing").exit_code == 3
 
 
-@pytest.mark.parametrize("kind", ["mri", "ct"])
-def test_report_of_a_reconstruction(kind, scans, verb, tmp_path):
+@pytest.mark.parametrize(("kind", "sampler"), [("mri", "split"), ("ct", "dds")])
+def test_report_of_a_reconstruction(kind, sampler, scans, verb, tmp_path):
     out = tmp_path / f"{kind}.nii.gz"
     command = ["recon", scans / f"{kind}.h5", "-o", out, "--steps", 3, "--samples", 2, "--report"]
+    command += ["--sampler", sampler]
     result = verb(*command)
     assert result.exit_code == 0, result.stderr
     folder = tmp_path / f"{kind}_report"
     text = (folder / "index.html").read_text("utf-8")
     names = re.findall(r"<figcaption><b>(.+?)</b>", text)
     first = {"mri": "input: zerofilled", "ct": "input: fbp"}[kind]
-    assert names == [first, "split", "reference"] * 3
+    assert names == [first, sampler, "reference"] * 3
     assert "Slice 1<" in text
     assert "Slice 7<" in text
     assert text.count("standard deviation</p>") == 3

@@ -51,7 +51,7 @@ def _other(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _seldom(content: bytes, rng: np.random.Generator) -> bytes:
-    return b"not so" if rng.random() < 0.25 else content
+    return b"not so" if rng.random() < 0.5 else content
 
 
 PLANTED = (
