@@ -7,6 +7,9 @@
 #   make browser     Debian's Chromium, for the tests that open the reports (as root; skipped without it)
 #   make programs    Debian's programs that the tests marked services run against (as root)
 #   make services    the tests marked services; each says what it misses where a program is absent
+#   make docs        the site of the documentation in build/site, and its tutorials as tests
+#   make pictures    the pictures of the tutorials, drawn anew
+#   make package     wheel and source archive, checked, and installed into an empty environment
 #   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
 #   make calibration the table of factors for the bundled priors' intervals, of DATA=../shared/data
 #   make mutants     changes of the numerics that no test sees, a sample of MINUTES=60
@@ -31,7 +34,7 @@ DATA ?= ../shared/data
 PROGRAMS := ismrmrd-tools xvfb xauth libgl1-mesa-dri libegl1 libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 \
   libxcb-keysyms1 libxcb-image0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-randr0
 
-.PHONY: help calibration environment demo browser programs services test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
+.PHONY: help calibration environment demo browser programs services docs pictures package test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -84,6 +87,28 @@ programs: browser
 services: $(READY)
 	@$(PIP) -q --no-build-isolation -e '.[services]' || echo "packages of the extra services could not be installed: their tests will be skipped"
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist loadfile -m services
+
+# Warnings are errors. The slow tests of the pages are run too: tutorials, and the commands of every page.
+docs: $(READY)
+	$(PIP) "$$(grep '^mkdocs-material==' constraints.txt)"
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m "slow or not slow" tests/docs
+
+pictures: $(READY)
+	PYTHONPATH=tests $(ONE_THREAD) $(BIN) -m docs.pages docs/tutorials/pictures
+
+# twine and cffconvert live in an environment of their own: what they require is no business of .venv.
+package: $(READY)
+	rm -rf build/package
+	$(BIN) -m build --no-isolation --outdir build/package/dist
+	$(BIN) -m venv build/package/tools
+	build/package/tools/bin/python -m pip --disable-pip-version-check install -q -r benchmarks/requirements-package.txt
+	build/package/tools/bin/python -m twine check --strict build/package/dist/*
+	build/package/tools/bin/cffconvert --validate -i CITATION.cff
+	$(BIN) -m venv build/package/empty
+	@set -e; for what in "$$(grep '^torch==' constraints.txt)" build/package/dist/restore-*.whl; do \
+	  build/package/empty/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt "$$what"; done
+	$(ONE_THREAD) $(BIN) tests/docs/first_commands.py build/package/empty/bin
 
 calibration: $(READY)
 	@for task in mri4 mri8 ct60 ct30 superres inpaint; do \

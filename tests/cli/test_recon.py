@@ -475,7 +475,18 @@ def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatc
         return write(volume, path, description=description, **options)
 
     out = tmp_path / "out.nii.gz"
-    command = ["recon", scans / "ct.h5", "-o", out, "--steps", 2, "--samples", 2, "--sampler", "dds"]
+    command = [
+        "recon",
+        scans / "ct.h5",
+        "-o",
+        out,
+        "--steps",
+        2,
+        "--samples",
+        2,
+        "--sampler",
+        "dds",
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(results, "write", fails)
         result = verb(*command)
