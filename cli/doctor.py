@@ -76,7 +76,7 @@ def examine() -> dict[str, Any]:
 def dependencies() -> tuple[list[str], list[tuple[str, str]]]:
     """The distributions that restore needs, and those of its extras with their extra, as its own metadata says.
 
-    The extra for developers is left out. Both are empty where restore runs from a folder without being installed.
+    The extras for developers are left out. Both are empty where restore runs from a folder without being installed.
     """
     try:
         lines = metadata.requires("restore") or []
@@ -89,7 +89,7 @@ def dependencies() -> tuple[list[str], list[tuple[str, str]]]:
         extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
         if found and extra is None:
             needed.append(found.group())
-        elif found and extra and extra.group(1) != "test":
+        elif found and extra and extra.group(1) not in ("test", "services", "docs"):
             optional.append((found.group(), extra.group(1)))
     return needed, optional
 

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = {"astra-toolbox": "astra", "dicomweb-client": "dicomweb_client"}
 """Distributions whose module has another name, among those of the extras."""
 
+DEVELOPERS = ("test", "services", "docs")
+"""Extras of those who work on the package: no code of it loads them."""
+
 
 def extras() -> dict[str, set[str]]:
     """Modules of every extra but the developers'."""
@@ -20,7 +23,8 @@ def extras() -> dict[str, set[str]]:
     for extra, lines in project["optional-dependencies"].items():
         names = {line.split(">")[0].split("=")[0].strip() for line in lines}
         found[extra] = {MODULES.get(n, n) for n in names}
-    del found["test"], found["services"]
+    for extra in DEVELOPERS:
+        del found[extra]
     return found
 
 
