@@ -23,8 +23,15 @@ EXTRAS = {
     "sigpy": "its reconstructions as samplers, operators from and to it",
     "pylops": "operators from and to it",
     "deepinv": "operators from and to it",
+    "dicom-node": "receiving and sending DICOM (restore serve dicom)",
+    "dicomweb": "fetching and storing series by DICOMweb (restore pull, push)",
+    "napari": "the plugin of napari: volumes with their deviation, restore volume as a widget",
+    "ray": "many inputs spread over processes and machines (--engine ray)",
 }
 """What the packages of an extra are good for: `pip install 'restore[EXTRA]'`."""
+
+DEVELOPERS = frozenset({"test", "services", "docs"})
+"""Extras of those who work on the package."""
 
 PLUGINS = (
     ("pylibjpeg", "DICOM with JPEG compression (with pylibjpeg-libjpeg and -openjpeg)"),
@@ -89,7 +96,7 @@ def dependencies() -> tuple[list[str], list[tuple[str, str]]]:
         extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
         if found and extra is None:
             needed.append(found.group())
-        elif found and extra and extra.group(1) not in ("test", "services", "docs"):
+        elif found and extra and extra.group(1) not in DEVELOPERS:
             optional.append((found.group(), extra.group(1)))
     return needed, optional
 
