@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,20 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from restore.pipelines.volume import known
-
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "dicom-node.md"
 GIVEN = ("--allow", "PACS@127.0.0.1", "--send-to", "ORTHANC@127.0.0.1:4242", "--port", 0)
 
 
 @pytest.fixture(autouse=True)
-def _a_task(monkeypatch):
+def _needs_pynetdicom():
     pytest.importorskip("pynetdicom")
-    monkeypatch.setitem(known.TASKS, "denoise", "Denoise")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
-    [("--task", "volume denoize", "'volume denoise'"), ("--task", "rm -rf /", "is no task"),
+    [("--task", "volume denoize", "volume denoise"), ("--task", "rm -rf /", "is no task"),
      ("--task", "volume inpaint", "is no task of a node"), ("--task", "volume denoise --stepz 3", "No such option"),
      ("--task", "volume denoise --steps many", "many"), ("--task", "volume denoise /etc/passwd", "got an input"),
      ("--task", "volume denoise -o /tmp/x", "the node's own"), ("--task", "volume denoise --out=x", "the node's own"),
@@ -48,13 +48,13 @@ def test_a_spool_that_is_not_one_is_refused(verb, tmp_path):
     assert (tmp_path / "mine" / "letter.txt").exists()
 
 
-def test_a_signal_ends_it_in_order(tmp_path: Path):
-    command = [
-        sys.executable, "-c",
-        "from restore.pipelines.volume import known; known.TASKS['denoise'] = 'Denoise'\n"
-        "from restore.cli import main; main()",
-        "serve", "dicom", "--task", "volume denoise", *map(str, GIVEN), "--spool", str(tmp_path / "spool"),
-    ]  # fmt: skip
+def test_the_node_of_the_page_listens_and_a_signal_ends_it_in_order(tmp_path: Path):
+    """The command of docs/dicom-node.md, on a port that is free."""
+    block = re.search(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    words = shlex.split(block[1].replace("--port 11112", "--port 0"))[1:]
+    script = "from restore.cli import main; main()"
+    command = [sys.executable, "-c", script, *words, "--spool", str(tmp_path / "spool")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -61,6 +61,8 @@ class Node:
         """
         settings, limits = self.settings, self.settings.limits
         with self.spool.opened():
+            for study in self.spool.of_state("done"):
+                self._tidy(study)  # where the last process ended just before
             if settings.retry_failed:
                 self._retry()
             intake = Intake(self.spool, limits, self.tell)
@@ -144,7 +146,11 @@ class Node:
         study.ended = now
         study.save()
         self.tell(f"{study.name}: {study.state}: {study.text}")
-        if study.state == "done" and not self.settings.keep:
+        if study.state == "done":
+            self._tidy(study)
+
+    def _tidy(self, study: StudyRecord) -> None:
+        if not self.settings.keep:
             self.spool.drop_images(study)
 
     def _retry(self) -> None:

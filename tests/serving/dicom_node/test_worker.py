@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dicom_node_peers import QUICK, Halving
 
-from restore.errors import InputError
+from restore.errors import InputError, OutputError
 from restore.serving.dicom_node.screening import check_derived
 from restore.serving.dicom_node.spool import Spool
 from restore.serving.dicom_node.study import SeriesRecord, load_study, mark_of
@@ -86,6 +86,30 @@ def test_images_that_come_late_are_no_series_of_their_own(complete, study):
     )  # the whole again is welcome
     record.series[series.mark].images = len(study)
     worker.step(0.0)
+    assert series.state == "made"
+
+
+def test_a_damaged_series_is_the_tasks_to_refuse(complete):
+    """It fails, where a series that is no volume is merely left out."""
+    worker, record, series = complete(Halving())
+    for file in record.source(series).iterdir():
+        file.write_bytes(file.read_bytes()[:700])
+    worker.step(0.0)
+    assert series.state == "failed"
+    assert "export it again" in series.text
+
+
+def test_no_room_for_a_record_puts_the_study_back(complete, monkeypatch):
+    worker, record, series = complete(Halving())
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(record), "save", full)
+        assert worker.step(0.0)
+    assert (record.state, series.state, record.due > 0) == ("complete", "waiting", True)
+    worker.step(record.due)
     assert series.state == "made"
 
 

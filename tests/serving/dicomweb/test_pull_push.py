@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import pydicom
 import pytest
 
@@ -169,3 +173,17 @@ def test_nobody_there_is_a_sentence(shelf, tmp_path, verb):
     done = verb("pull", SERIES, "--from", "http://127.0.0.1:9", "-o", tmp_path / "out")
     assert done.exit_code == 3
     assert "nobody answers" in done.output
+
+
+def test_the_commands_of_the_page_run(shelf, study, tmp_path, verb, monkeypatch):
+    """Those of docs/dicom-node.md, with another address."""
+    shelf.put(study)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "dicom-node.md").read_text(
+        encoding="utf-8"
+    )
+    _, block = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in block.splitlines():
+        done = verb(*shlex.split(line.replace("https://pacs.example.org/dicom-web", shelf.url))[1:])
+        assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "study").rglob("*.dcm"))) == len(study)
