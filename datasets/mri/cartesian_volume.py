@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from restore.datasets.mri.middle import Middle
     from restore.datasets.mri.receivers.channels import Whitening
+    from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
+    from restore.operators.mri.coil_compression import CoilCompression
     from restore.operators.mri.multicoil import MultiCoilMRI
     from restore.problem import Problem
 
@@ -95,6 +97,26 @@ class CartesianVolumeScan(EncodedScan):
     def readout(self) -> int:
         """The axis of a volume (D, H, W) along which every line was measured alike. Raises ConfigError."""
         return self._readout()[0]
+
+    @property
+    def whole_readout(self) -> int | None:
+        """As `readout`, counted from the last axis; None where there is none, or not all of it was measured."""
+        try:
+            axis, along = self._readout()
+        except ConfigError:
+            return None
+        return axis - 3 if along == slice(0, self.matrix[axis]) else None
+
+    def compression(self, kspace: Tensor, virtual: VirtualCoils) -> CoilCompression:
+        """By the box that was fully sampled, where one matrix serves a place along the readout; else by what lies about
+        the centre."""
+        if virtual.kind == "svd":
+            return super().compression(kspace, virtual)
+        try:
+            box = self._box()
+        except ConfigError:  # the maps are then given, and all lines tell
+            box = None
+        return virtual.of(kspace, self.whole_readout, box)
 
     def middle(self, item: int) -> Middle:
         """Of the box that was fully sampled, split along z.

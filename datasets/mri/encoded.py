@@ -224,7 +224,7 @@ class EncodedScan(Scan):
             self.precession.check(self.path, options)
         virtual = VirtualCoils.parse(options.coils_virtual)
         if virtual is not None:
-            virtual.check(self.path, self.shape[1], None)
+            virtual.check(self.path, self.shape[1], self.whole_readout)
         self.seen_middle(0, needed=self._given_maps(options) is None)
 
     def _note_virtual(self, setup: EncodedSetup) -> None:
@@ -233,9 +233,18 @@ class EncodedScan(Scan):
         if virtual is None:
             return
         coils = self.shape[1] if whitening is None else len(whitening.matrix)
-        virtual.check(self.path, coils, None)
+        virtual.check(self.path, coils, self.whole_readout)
         found = [setup.compression(setup.white(self.kspace[i])) for i in range(len(self.kspace))]
         self.note(virtual.note(coils, [one.dropped for one in found if one is not None]))
+
+    @property
+    def whole_readout(self) -> int | None:
+        """The axis, from the last, along which every line was measured alike; None where samples are no lines."""
+        return None
+
+    def compression(self, kspace: Tensor, virtual: VirtualCoils) -> CoilCompression:
+        """Of an item (coils, *samples), whitened, by what lies about the centre of k-space."""
+        return virtual.of(kspace.flatten(1)[:, self.innermost], None, None)
 
     @cached_property
     def innermost(self) -> NDArray[np.intp]:
@@ -350,7 +359,7 @@ class EncodedSetup(Setup):
         """Of an item (coils, *samples), whitened, to virtual coils; None where all are kept."""
         if self.virtual is None:
             return None
-        return self.virtual.of(kspace.flatten(1)[:, self.scan.innermost], None, None)
+        return self.scan.compression(kspace, self.virtual)
 
     def _item(self, item: int) -> tuple[Tensor, Tensor]:
         """Samples (coils, *samples) and maps (coils, *matrix) as the problem has them: whitened and compressed."""
@@ -399,9 +408,8 @@ class EncodedSetup(Setup):
     def _received(self, middle: Middle, compression: CoilCompression | None) -> Middle:
         """Whitened and compressed."""
         seen = self.white(middle.samples.movedim(1, 0).numpy())
-        if compression is not None:
-            seen = compression.maps(seen)
-        return dataclasses.replace(middle, samples=seen.movedim(0, 1))
+        white = dataclasses.replace(middle, samples=seen.movedim(0, 1))
+        return white if compression is None else white.compressed(compression)
 
     def _estimated(self, middle: Middle, index: int, kspace: Tensor, reference: Tensor) -> Tensor:
         """Maps (coils, H, W) of a slice by ESPIRiT, with the phase of one virtual coil, `reference`, in all slices.

@@ -10,6 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from restore.operators.mri.coil_compression import CoilCompression
 from restore.operators.mri.coil_maps import Region
 from restore.operators.mri.fourier import ifftc
 
@@ -29,6 +30,19 @@ class Middle:
         full = here.new_zeros((len(here), *self.size))
         full[:, self.region[0], self.region[1]] = here
         return full
+
+    def compressed(self, compression: CoilCompression) -> Middle:
+        """As virtual coils see it. Along a readout in the plane, the samples of the region are taken for all."""
+        coils, axis = self.samples.movedim(1, 0), compression.readout
+        if axis not in (-2, -1):  # one matrix, or one for every slice
+            return dataclasses.replace(self, samples=compression.maps(coils).movedim(0, 1))
+        part = self.region[axis]
+        sizes = list(coils.shape)
+        sizes[axis] = self.size[axis]
+        lines = coils.new_zeros(sizes)
+        lines.narrow(axis, part.start, part.stop - part.start).copy_(coils)
+        seen = compression.samples(lines).narrow(axis, part.start, part.stop - part.start)
+        return dataclasses.replace(self, samples=seen.movedim(0, 1))
 
     def principal(self) -> Tensor:
         """The channels (coils,) as the combination that holds most of the energy of all slices."""

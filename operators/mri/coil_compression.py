@@ -73,15 +73,16 @@ def geometric_compression(kspace: Tensor, virtual: int, readout: int) -> CoilCom
 
     Zhang et al., MRM 69:571, 2013: places differ in the coils that see them, so that fewer virtual coils do; each
     place's components, which are defined but for a unitary turn, are aligned with its neighbour's. kspace: complex
-    (coils, H, W), centred, zeros where not sampled. readout: -2 or -1. Raises ConfigError, ShapeError.
+    (coils, H, W) or, of a volume, (coils, D, H, W), centred, zeros where not sampled. readout: the axis, counted from
+    the last. Raises ConfigError, ShapeError.
     """
     _check(kspace, virtual)
-    if readout not in (-2, -1) or kspace.ndim != 3:
+    if kspace.ndim not in (3, 4) or not -kspace.ndim < readout < 0:
         raise ShapeError(
             f"geometric coil compression: k-space {tuple(kspace.shape)} with readout {readout}, expected "
-            "(coils, H, W) with -2 or -1"
+            "(coils, H, W) or (coils, D, H, W) with -1, -2 or, of a volume, -3"
         )
-    lines = kspace.movedim(readout, -1)
+    lines = kspace.movedim(readout, -1).flatten(1, -2)
     lines = lines[:, (lines != 0).any(dim=-1).any(dim=0)]
     hybrid = ifftc(lines, 1).movedim(-1, 0)
     gram = hybrid @ hybrid.mH

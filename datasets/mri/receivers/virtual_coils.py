@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restore.operators.mri.coil_compression import CoilCompression
-    from restore.operators.mri.coil_maps import Region
 
 KINDS = ("svd", "geometric")
 
@@ -60,23 +59,27 @@ class VirtualCoils:
             )
         if self.kind == "geometric" and readout is None:
             raise ConfigError(
-                f"{path}: geometric coil compression is for Cartesian slices of lines that were measured in full along "
-                f"one axis; --coils-virtual {self.number}:svd"
+                f"{path}: geometric coil compression is for Cartesian lines that were measured in full along one axis; "
+                f" --coils-virtual {self.number}:svd"
             )
 
-    def of(self, kspace: Tensor, readout: int | None, region: Region | None) -> CoilCompression:
-        """The compression of a slice (coils, H, W), whitened, by its calibration lines, or by all where it has none."""
+    def of(
+        self, kspace: Tensor, readout: int | None, region: tuple[slice, ...] | None
+    ) -> CoilCompression:
+        """The compression of an item (coils, *samples), whitened, by its calibration lines, or by all where it has
+        none.
+
+        region: of the item's axes. readout: of them, counted from the last, None where there is none.
+        """
         from restore.operators.mri.coil_compression import geometric_compression, svd_compression
 
         if self.kind == "svd" or readout is None:
-            chosen = kspace if region is None else kspace[:, region[0], region[1]]
+            chosen = kspace if region is None else kspace[(slice(None), *region)]
             return svd_compression(chosen, self.number)
         if region is not None:
-            lines = region[1] if readout == -2 else region[0]
-            middle = kspace.new_zeros(kspace.shape)
-            part = (..., lines) if readout == -2 else (..., lines, slice(None))
-            middle[part] = kspace[part]
-            kspace = middle
+            lines = list(region)
+            lines[readout] = slice(None)
+            kspace = kspace[(slice(None), *lines)]
         return geometric_compression(kspace, self.number, readout)
 
     def note(self, coils: int, dropped: Iterable[float]) -> str:
