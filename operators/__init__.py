@@ -11,6 +11,7 @@ from typing import Any
 
 _MODULE_OF = {
     "Adjoint": "base",
+    "AxisSampling": "volume.axis_sampling",
     "BeerLambert": "ct.beer_lambert",
     "BlockDiagonal": "algebra",
     "Blur": "image.blur",
@@ -30,6 +31,7 @@ _MODULE_OF = {
     "ParallelBeam": "ct.geometry",
     "ParallelBeam3D": "ct.beams",
     "ParallelBeamCT": "ct.parallel_beam",
+    "Placement": "volume.placement",
     "SameShape": "contract",
     "Scale": "base",
     "Stack": "algebra",
