@@ -64,6 +64,40 @@ class TaskOptions:
             min=0, help="Deviation of the noise, in the volume's units.", show_default="estimated"
         ),
     ] = None
+    spacing: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            help="superres: distance of the new slices.",
+            show_default="the pixels' size",
+        ),
+    ] = None
+    in_plane: Annotated[
+        float, typer.Option(metavar="F", help="superres: factor by which pixels become smaller.")
+    ] = 1.0
+    profile: Annotated[
+        str,
+        typer.Option(metavar="rect|gauss[:FWHM]", help="superres: profile of a slice, FWHM in mm."),
+    ] = "rect"
+    thickness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", help="superres: thickness of a slice.",
+            show_default="the DICOM header's, else the slices' distance",
+        ),
+    ] = None  # fmt: skip
+    gap: Annotated[
+        str,
+        typer.Option(
+            metavar="MM|auto", help="superres: gap between slices, in place of --thickness."
+        ),
+    ] = "auto"
+    register: Annotated[
+        str,
+        typer.Option(
+            metavar="rigid|none", help="superres: whether further volumes are laid on the first."
+        ),
+    ] = "rigid"
 
 
 MANY = Many("volumes", "volume", several=False, suffix=".nii.gz", of_folders="")

@@ -11,7 +11,12 @@ from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.pipelines.volume.task import VolumeTask
 
-TASKS = {"denoise": "Denoise", "deblur": "Deblur", "inpaint": "Inpaint"}
+TASKS = {
+    "denoise": "Denoise",
+    "deblur": "Deblur",
+    "inpaint": "Inpaint",
+    "superres": "Superres",
+}
 """The file, which bears the word's name, and the class in it."""
 
 
