@@ -55,13 +55,15 @@ _FIRST_STEPS_MM = (1.0, 1.0, 1.0, 2.0, 2.0, 2.0)
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alignment:
     """motion: 4 x 4, RAS mm, which moves the second volume onto the first. shift_mm: of the first's middle. turn_deg:
-    about an axis through it. correlation_before, correlation_after: of the two where both see."""
+    about an axis through it. correlation_before, correlation_after: of the two where both see. gain: by which the
+    second's intensities are multiplied to be the first's."""
 
     motion: Array
     shift_mm: tuple[float, float, float]
     turn_deg: float
     correlation_before: float
     correlation_after: float
+    gain: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,7 +124,9 @@ def aligned(moving: Volume, still: Volume) -> Alignment:
     motion = _rigid(best, middle, arm)
     turn = math.degrees(float(np.linalg.norm(best[3:])) / arm)
     x, y, z = (float(v) for v in best[:3])
-    result = Alignment(motion, (x, y, z), turn, before, after)
+    moved, where = other.on(common, motion)
+    a, b = first[seen & where], moved[seen & where]
+    result = Alignment(motion, (x, y, z), turn, before, after, float(a @ b) / float(b @ b))
     _check(
         result,
         max(n * p for n, p in zip(common.shape, common.spacing_mm, strict=True)),

@@ -27,8 +27,8 @@ LEAST_NOISE = 1e-4
 SLICES_LOOKED_AT = 12
 """Of a stack, evenly, for its noise."""
 
-THIN = 0.999
-"""Slices below this share of their distance leave a gap."""
+SAME_GAIN = 0.02
+"""How far intensities of two views may differ by a factor before one is multiplied: a note says so."""
 
 
 class Told(Protocol):
@@ -118,7 +118,7 @@ def _stack(volume: Volume, told: Told, laid: Alignment | None) -> StackOfSlices:
         "gap_mm": round(thickness.gap_mm, 6), "thickness_from": thickness.source, "noise_std": noise,
         "noise_from": "estimated" if estimated else "--noise-level",
     }  # fmt: skip
-    affine = volume.affine
+    affine, gain = volume.affine, 1.0
     if laid is not None:
         affine = laid.motion @ affine
         record["registered"] = {
@@ -130,6 +130,12 @@ def _stack(volume: Volume, told: Told, laid: Alignment | None) -> StackOfSlices:
         if moved > 0 or laid.turn_deg > 0:
             notes.append(
                 f"{name}: moved by {moved:.3g} mm and {laid.turn_deg:.3g} degrees onto the first volume"
+            )
+        if volume.units != "HU" and abs(laid.gain - 1) > SAME_GAIN:
+            gain = laid.gain
+            record["gain"] = round(gain, 4)
+            notes.append(
+                f"{name}: intensities multiplied by {gain:.4g} to be those of the first volume"
             )
         if laid.correlation_after < DOUBTFUL:
             notes.append(
@@ -164,6 +170,11 @@ def _check_alike(other: Volume, first: Volume) -> None:
             f"{v.modality or 'unknown modality'}, {v.units or 'no units'}" for v in (other, first)
         ]
         raise InputError(where, f"{kinds[0]}, and {name} is {kinds[1]}", "fuse volumes of one kind")
+    if other.data.shape == first.data.shape and np.array_equal(other.affine, first.affine):
+        if np.array_equal(other.data, first.data):
+            raise InputError(
+                where, f"holds the same volume as {name}", "give further views of the object"
+            )
     if not (isinstance(other.header, DicomSeries) and isinstance(first.header, DicomSeries)):
         return
     for keyword, what in (

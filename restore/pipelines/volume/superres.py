@@ -28,6 +28,7 @@ from restore.operators.volume.slice_profile import SliceProfile
 from restore.operators.volume.slice_stacks import Grid, thick_slices
 from restore.pipelines.volume.blocks import MARGIN, VOXELS, Block, blocks_of
 from restore.pipelines.volume.intensities import Intensities, intensities_of
+from restore.pipelines.volume.planes import STRETCHED
 from restore.pipelines.volume.stacks import StackOfSlices, stacks_of
 from restore.pipelines.volume.task import Prepared, VolumeTask, empty_like
 from restore.problem import Problem
@@ -41,6 +42,8 @@ INVENTED = 6.0
 
 PLANES = {1: (2, 1), 3: (2, 1, 0)}
 """Across which axes of (z, y, x) the planes lie that the prior sees by turns: those that hold z; all of fused views."""
+
+LEAST_SLICES = 2
 
 MARGIN_SLICES = 2
 """Thick slices that a block sees beyond its own on either side, at least."""
@@ -77,10 +80,6 @@ class Superres(VolumeTask):
         """Of super-resolution."""
         return Planned("image", "superres", frozenset({"linear", "interpolates"}))
 
-    def usual_sampler(self, samples: int) -> str:
-        """dds, for several samples too: the other one knows its error in slices alone."""
-        return "dds"
-
     def prepare(self, volumes: tuple[Volume, ...]) -> PreparedSuperres:
         """Geometry, thickness, noise, and the place of further volumes. Raises InputError, ConfigError."""
         first = volumes[0]
@@ -97,6 +96,7 @@ class Superres(VolumeTask):
                 f"{ratio:.3g} voxels were made of every measured one: what is finer than the slices comes from "
                 "the prior (--samples says how sure it is)"
             )
+        notes += _stretched(grid)
         record = {
             "spacing_mm": list(grid.spacing_mm), "voxels_a_measured_one": round(ratio, 3),
             "stacks": [stack.record for stack in stacks], "planes": list(PLANES[1 if len(stacks) == 1 else 3]),
@@ -215,8 +215,25 @@ def _result(volume: Volume, grid: Grid) -> Volume:
     return result
 
 
+def _stretched(grid: Grid) -> list[str]:
+    """A note where planes that hold z have pixels that are far from squares."""
+    z, y, x = grid.spacing_mm
+    ratio = max(z, y, x) / min(z, y, x)
+    if ratio <= STRETCHED:
+        return []
+    return [
+        f"the prior is shown planes with pixels of {z:.3g} x {min(y, x):.3g} mm: pictures that it learnt from are not "
+        f"stretched by {ratio:.2g}; a --spacing nearer to the pixels' {min(y, x):.3g} mm suits it better"
+    ]
+
+
 def _check_upright(volume: Volume) -> None:
-    """Refuse slices that are not stacked along their normal (InputError)."""
+    """Refuse slices that are not stacked along their normal, and a single one (InputError)."""
+    if volume.n_slices < LEAST_SLICES:
+        raise InputError(
+            volume.source or "volume", "one slice holds nothing of what lies beside it",
+            "give a stack of slices, or `restore image` for a picture",
+        )  # fmt: skip
     directions = volume.affine[:3, :3] / np.array(volume.spacing_mm)
     skew = float(np.abs(directions.T @ directions - np.eye(3)).max())
     if skew > UPRIGHT:
