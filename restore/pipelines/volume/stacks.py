@@ -118,33 +118,42 @@ def _stack(volume: Volume, told: Told, laid: Alignment | None) -> StackOfSlices:
         "gap_mm": round(thickness.gap_mm, 6), "thickness_from": thickness.source, "noise_std": noise,
         "noise_from": "estimated" if estimated else "--noise-level",
     }  # fmt: skip
-    affine, gain = volume.affine, 1.0
     if laid is not None:
-        affine = laid.motion @ affine
-        record["registered"] = {
+        more, said = _told_of(laid, name, volume.units)
+        record, notes = record | more, [*notes, *said]
+    gain = record.get("gain", 1.0)
+    data = volume.data if gain == 1 else volume.data * np.float32(gain)
+    affine = volume.affine if laid is None else laid.motion @ volume.affine
+    return StackOfSlices(
+        data, Grid(affine, (nz, ny, nx)), profile, noise * gain, record, tuple(notes)
+    )
+
+
+def _told_of(laid: Alignment, name: str, units: str) -> tuple[dict[str, Any], list[str]]:
+    """What record and notes say of a view that was laid on the first; "gain": of its intensities, where they differ."""
+    record: dict[str, Any] = {
+        "registered": {
             "shift_mm": [round(v, 4) for v in laid.shift_mm], "turn_deg": round(laid.turn_deg, 4),
             "correlation_before": round(laid.correlation_before, 4),
             "correlation": round(laid.correlation_after, 4),
-        }  # fmt: skip
-        moved = math.hypot(*laid.shift_mm)
-        if moved > 0 or laid.turn_deg > 0:
-            notes.append(
-                f"{name}: moved by {moved:.3g} mm and {laid.turn_deg:.3g} degrees onto the first volume"
-            )
-        if volume.units != "HU" and abs(laid.gain - 1) > SAME_GAIN:
-            gain = laid.gain
-            record["gain"] = round(gain, 4)
-            notes.append(
-                f"{name}: intensities multiplied by {gain:.4g} to be those of the first volume"
-            )
-        if laid.correlation_after < DOUBTFUL:
-            notes.append(
-                f"{name}: correlates with the first volume by {laid.correlation_after:.2f} alone; look whether "
-                "edges are double"
-            )
-    return StackOfSlices(
-        volume.data, Grid(affine, (nz, ny, nx)), profile, noise, record, tuple(notes)
-    )
+        }
+    }  # fmt: skip
+    notes, moved = [], math.hypot(*laid.shift_mm)
+    if moved > 0 or laid.turn_deg > 0:
+        notes.append(
+            f"{name}: moved by {moved:.3g} mm and {laid.turn_deg:.3g} degrees onto the first volume"
+        )
+    if units != "HU" and abs(laid.gain - 1) > SAME_GAIN:
+        record["gain"] = laid.gain
+        notes.append(
+            f"{name}: intensities multiplied by {laid.gain:.4g} to be those of the first volume"
+        )
+    if laid.correlation_after < DOUBTFUL:
+        notes.append(
+            f"{name}: correlates with the first volume by {laid.correlation_after:.2f} alone; look whether edges are "
+            "double"
+        )
+    return record, notes
 
 
 def _noise(volume: Volume, told: float | None) -> tuple[float, bool]:
@@ -170,19 +179,18 @@ def _check_alike(other: Volume, first: Volume) -> None:
             f"{v.modality or 'unknown modality'}, {v.units or 'no units'}" for v in (other, first)
         ]
         raise InputError(where, f"{kinds[0]}, and {name} is {kinds[1]}", "fuse volumes of one kind")
-    if other.data.shape == first.data.shape and np.array_equal(other.affine, first.affine):
-        if np.array_equal(other.data, first.data):
-            raise InputError(
-                where, f"holds the same volume as {name}", "give further views of the object"
-            )
-    if not (isinstance(other.header, DicomSeries) and isinstance(first.header, DicomSeries)):
-        return
+    headers = [v.header.slices[0] for v in (other, first) if isinstance(v.header, DicomSeries)]
     for keyword, what in (
         ("PatientID", "another patient"),
         ("FrameOfReferenceUID", "another frame of reference"),
     ):
-        found, wanted = (v.header.slices[0].get(keyword) for v in (other, first))
-        if found and wanted and found != wanted:
+        said = {str(header.get(keyword)) for header in headers if header.get(keyword)}
+        if len(said) > 1:
             raise InputError(
                 where, f"is of {what} than {name}", "fuse series of one patient and one examination"
-            )  # fmt: skip
+            )
+    same = other.data.shape == first.data.shape and np.array_equal(other.affine, first.affine)
+    if same and np.array_equal(other.data, first.data):
+        raise InputError(
+            where, f"holds the same volume as {name}", "give further views of the object"
+        )

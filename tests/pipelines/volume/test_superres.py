@@ -155,6 +155,8 @@ def test_refusals():
     sheared[0, 2] = 0.5
     tilted = Volume(volume.data, sheared, source=Path("tilted"))
     assert "7.13 degrees off a right angle" in refused(tilted, spacing=1.0)
+    single = Volume(volume.data[:1], volume.affine, source=Path("single"))
+    assert "one slice holds nothing" in refused(single, spacing=1.0)
     small = Volume(volume.data[:, :6, :6], volume.affine, source=Path("small"))
     assert "give --noise-level" in refused(small, spacing=1.0)
 
@@ -164,3 +166,20 @@ def test_views_of_other_units_are_refused():
     other = Volume(volume.data, volume.affine, "CT", "HU", source=Path("other"))
     with pytest.raises(InputError, match=r"CT, HU, and thick is MR"):
         Superres(spacing=1.0).prepare((volume, other))
+
+
+def test_a_view_of_other_intensities_is_multiplied():
+    sagittal = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    one, two = thick(np.eye(3), 4.0, 4.0, (8, 30, 28)), thick(sagittal, 4.0, 4.0, (7, 32, 30))
+    brighter = Volume(1.5 * two.data, two.affine, "MR", source=Path("brighter"))
+    found = prepared(Superres(spacing=1.0, noise_level=1.0), one, brighter)
+    assert found.record["stacks"][1]["gain"] == pytest.approx(1 / 1.5, rel=0.02)  # of noisy views
+    assert any("brighter: intensities multiplied by 0.6" in note for note in found.notes)
+    assert found.stacks[1].noise_std == pytest.approx(1 / 1.5, rel=0.02)
+    with pytest.raises(InputError, match="holds the same volume as thick"):
+        prepared(Superres(spacing=1.0), one, Volume(one.data, one.affine, "MR"))
+
+
+def test_pixels_that_are_far_from_squares_are_noted():
+    notes = prepared(Superres(spacing=2.0), thick(np.eye(3), 4.0, 4.0, (8, 24, 24))).notes
+    assert any("pixels of 2 x 1 mm" in note for note in notes)
