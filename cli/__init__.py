@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import restore
 from restore.cli import (
     bench,
+    bids,
     calibrate,
     console,
     data,
@@ -47,6 +48,7 @@ LEFT = "no half-written file was left behind"
 VERBS = (
     "recon",
     "volume",
+    "bids",
     "image",
     "simulate",
     "eval",
@@ -107,6 +109,7 @@ app = typer.Typer(
 )
 app.command("recon", context_settings=slicer_xml.CONTEXT)(recon.command)
 app.command("volume", context_settings=slicer_xml.CONTEXT)(volume.command)
+app.command("bids")(bids.command)
 app.command("image")(image.command)
 app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.command)

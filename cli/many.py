@@ -118,15 +118,14 @@ def run_verb(
     if ONLY_LIST in context.meta:
         context.meta[ONLY_LIST].extend(jobs)
         return
-    part = _part(choice, len(jobs))
+    part = part_of(choice, len(jobs))
     mine = part.of(jobs)
     if not mine:
         console.say(f"note: part {part} has none of the {len(jobs)} inputs")
     elif listing is None:
         call(verb, dict(mine[0].options))
     else:
-        console.notes(listing.notes)
-        _run(many, mine, part, options)
+        run_list(mine, part, options, many.after)
 
 
 def call(verb: str, options: Options) -> Any:
@@ -260,7 +259,8 @@ def _jobs(verb: str, many: Many, listing: Listing, options: Options) -> list[Job
     return made
 
 
-def _part(choice: Choice, count: int) -> Part:
+def part_of(choice: Choice, count: int) -> Part:
+    """The share of so many jobs that this process has. Raises ConfigError."""
     from restore.many.parts import Part, parse_part, part_of_array
 
     if choice.part is not None:
@@ -274,15 +274,23 @@ def _part(choice: Choice, count: int) -> Part:
     return found
 
 
-def _run(many: Many, jobs: list[Job], part: Part, options: Options) -> None:
-    """Run jobs, tell each, keep the record, and raise what is to be raised at the end."""
+def run_list(
+    jobs: list[Job],
+    part: Part,
+    options: Options,
+    after: Callable[[Sequence[Outcome], Options], None] | None = None,
+) -> None:
+    """Run jobs, tell each, keep the record, and raise what is to be raised at the end.
+
+    options: the verb's, of which `out` says where the record goes and `dry_run` that there is none. after: of `Many`.
+    """
     from restore.datasets.atomic import make_folder
     from restore.many.names import root_of
     from restore.many.record import Record
     from restore.many.runner import in_process, raise_failures, run_jobs
 
     record = None
-    if jobs[0].out is not None and not options.get("dry_run"):
+    if jobs and jobs[0].out is not None and not options.get("dry_run"):
         root = root_of(options["out"])
         make_folder(root)
         record = Record(root, jobs, part)
@@ -308,8 +316,8 @@ def _run(many: Many, jobs: list[Job], part: Part, options: Options) -> None:
     finally:
         if record is not None:
             record.write()
-    if many.after is not None:
-        many.after(outcomes, options)
+    if after is not None:
+        after(outcomes, options)
     console.failures((o.job.name, o.sentence) for o in outcomes if not o.ok)
     raise_failures(outcomes)
 

@@ -58,3 +58,18 @@ def test_what_slicer_is_told(heads: Path) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith('<?xml version="1.0" encoding="utf-8"?>')
+
+
+def test_the_bids_app(heads: Path) -> None:
+    """On a tree of one head, by a sampler that is quick."""
+    folder = heads / "heads" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (heads / "head.nii.gz").rename(folder / "sub-01_T1w.nii.gz")
+    (heads / "heads" / "dataset_description.json").write_text(
+        '{"Name": "heads", "BIDSVersion": "1.10.0"}'
+    )
+    (words,) = commands("As a BIDS App")
+    done = CliRunner().invoke(app, [*words, "--noise-level", "20", "--sampler", "tv"])
+    assert done.exit_code == 0, done.stderr
+    name = "sub-01/anat/sub-01_desc-restored_T1w.nii.gz"
+    assert (heads / "heads/derivatives/restore" / name).is_file()
