@@ -125,6 +125,7 @@ def run_verb(
     elif listing is None:
         call(verb, dict(mine[0].options))
     else:
+        console.notes(listing.notes)
         run_list(mine, part, options, many.after)
 
 
