@@ -17,6 +17,7 @@ import sys
 import tempfile
 import types
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -56,10 +57,31 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def every_page() -> list[Path]:
+    """Pages that tell people to run something: README, docs/, tables of benchmarks, how to work on the package."""
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")]
+    return [
+        *top,
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "benchmarks").glob("*.md")),
+    ]
+
+
 def commands(block: Block) -> list[list[str]]:
     """The words of each `restore` command of a block, without comments."""
-    lines = [shlex.split(line, comments=True) for line in block.text.splitlines()]
-    return [words for words in lines if words[:1] == ["restore"]]
+    lines = block.text.replace("\\\n", " ").splitlines()
+    of_ours = [shlex.split(line, comments=True) for line in lines if line.startswith("restore ")]
+    return [_before_the_next(words) for words in of_ours]
+
+
+def _before_the_next(words: list[str]) -> list[str]:
+    """The first of several commands in a line of a shell."""
+    for k, word in enumerate(words):
+        if word in ("|", "&&", "&", ";", ">"):
+            return words[:k]
+        if word.endswith(";"):
+            return [*words[:k], word[:-1]]
+    return words
 
 
 def run_page(page: Path) -> str:
@@ -73,13 +95,20 @@ def run_page(page: Path) -> str:
     sys.modules[script.__name__] = script  # dataclasses look their module up
     for block in blocks(page):
         if block.language == "python":
-            with contextlib.redirect_stdout(said):
-                exec(compile(block.text, str(block), "exec"), vars(script))  # noqa: S102
+            said.write(run_python(block, vars(script)))
         elif block.language == "sh":
             for words in commands(block):
                 done = CliRunner().invoke(app, words[1:])
                 assert done.exit_code == 0, f"{block}: {' '.join(words)}\n{done.stderr}"
                 said.write(done.stdout)
+    return said.getvalue()
+
+
+def run_python(block: Block, names: dict[str, Any]) -> str:
+    """Run a block with the names that earlier ones left; returns what it printed."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(block.text, str(block), "exec"), names)  # noqa: S102
     return said.getvalue()
 
 
