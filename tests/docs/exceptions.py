@@ -5,6 +5,11 @@ from __future__ import annotations
 from docs.pages import Block
 
 NOT_RUN = {
+    ("docs/places.md", "mkdir"): "what a user of Slicer does once; the verb beneath is run",
+    (
+        "docs/places.md",
+        "pip install",
+    ): "napari and its window; tests marked services run the plugin",
     ("README.md", "make demo"): "sets up the environment in which the tests run; CI does both",
     ("docs/benchmarking.md", "4x          volumes"): "what a command prints",
     (
