@@ -95,6 +95,10 @@ class Deblur(VolumeTask):
         """Of deblurring, diagonal in Fourier."""
         return Planned("image", "deblur", frozenset({"linear", "svd"}))
 
+    def usual(self, samples: int) -> tuple[str, str]:
+        """Eight levels of half-quadratic splitting; several samples as everywhere."""
+        return ("diffpir", "volume") if samples == 1 else super().usual(samples)
+
     def prepare(self, volumes: tuple[Volume, ...]) -> PreparedDeblur:
         """The point spread function on the volume's voxels. Raises InputError."""
         (volume,) = volumes

@@ -78,9 +78,14 @@ class Denoise(VolumeTask):
 
     @property
     def traits(self) -> Planned:
-        """Of denoising; correlated noise asks for a sampler that takes any operator."""
-        needs = {"linear"} if self.noise in ("auto", "correlated") else {"linear", "identity"}
-        return Planned("image", "denoise", frozenset(needs))
+        """Of denoising; abilities show with the noise, which "auto" finds later."""
+        known = {
+            "gaussian": {"linear", "identity"},
+            "rician": {"linear", "identity"},
+            "correlated": {"linear", "svd"},
+        }
+        abilities = known.get(self.noise)
+        return Planned("image", "denoise", None if abilities is None else frozenset(abilities))
 
     def usual(self, samples: int) -> tuple[str, str]:
         """Two looks at all planes (`diffpir`, preset "volume"); several samples as everywhere."""
@@ -110,6 +115,7 @@ class Denoise(VolumeTask):
         return PreparedDenoise(
             result=empty_like(volume), level=level / scale, record=record,
             notes=(*volume.notes, *notes, *found.notes), volume=volume, planes=planes, found=found,
+            preset="correlated" if found.spectrum is not None else "",
             intensities=intensities,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.config import setting
+from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.noise import Exact, Gaussian
@@ -73,19 +74,21 @@ class Inpaint(VolumeTask):
         return PreparedInpaint(
             result=empty_like(volume), level=(self.noise_level or 0.0) / intensities.scaling.scale,
             record=record, notes=(*volume.notes, *notes), volume=volume, lost=lost, planes=planes,
-            intensities=intensities, noise_level=self.noise_level or 0.0,
+            intensities=intensities, noise_level=self.noise_level or 0.0, step=_step_of(volume),
         )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class PreparedInpaint(Prepared):
-    """lost: (D, H, W), true where nothing is known."""
+    """lost: (D, H, W), true where nothing is known. step: slope and intercept of the whole numbers that the source
+    stores, None where it stores none: new voxels are such steps too, so that the known ones are stored as they were."""
 
     volume: Volume
     lost: NDArray[np.bool_]
     planes: tuple[int, ...]
     intensities: Intensities
     noise_level: float
+    step: tuple[float, float] | None
 
     def problem(self, block: Block, device: torch.device) -> Problem:
         """The known voxels of a block, the others zero."""
@@ -101,7 +104,20 @@ class PreparedInpaint(Prepared):
         """The lost voxels from the samples, the known ones as they were."""
         at = slice(block.seen.start, block.seen.stop)
         found = self.intensities.source(samples.cpu().numpy().astype(np.float32))
+        if self.step is not None:
+            slope, intercept = self.step
+            found = np.rint((found - intercept) / slope) * slope + intercept
         return np.where(self.lost[at], found, self.volume.data[at]).astype(np.float32)
+
+
+def _step_of(volume: Volume) -> tuple[float, float] | None:
+    if not isinstance(volume.header, DicomSeries):
+        return None
+    first = volume.header.slices[0]
+    slope, intercept = (
+        float(first.get(f"Rescale{n}") or d) for n, d in (("Slope", 1), ("Intercept", 0))
+    )
+    return (slope, intercept) if slope > 0 else None
 
 
 def _lost(path: Path, volume: Volume) -> NDArray[np.bool_]:

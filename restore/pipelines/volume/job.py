@@ -138,10 +138,10 @@ def plan(job: VolumeJob) -> Planned:
             f"{len(job.inputs)}"
         )
     name, samples = sampler_of_quality(job.quality, job.sampler, job.preset, samples)
-    preset = job.preset
+    usual, preset = name == "auto" and job.preset == "tuned", job.preset
     if name == "auto":
-        name, usual = task.usual(samples)
-        preset = usual if preset == "tuned" else preset
+        name, own = task.usual(samples)
+        preset = own if usual else preset
     options = dataclasses.replace(job.options, samples=samples)
     sampler = load_sampler(name).configured(preset, task.traits, dict(job.settings))
     check_operator(type(sampler), task.traits)
@@ -156,6 +156,9 @@ def plan(job: VolumeJob) -> Planned:
     ):
         return planned
     prepared = task.prepare(tuple(_read(job, path) for path in job.inputs))
+    if usual and samples == 1 and prepared.preset:
+        sampler = load_sampler(name).configured(prepared.preset, task.traits, dict(job.settings))
+        job = dataclasses.replace(job, preset=prepared.preset)
     check_sources(prepared.result)
     nbytes = 4 * int(np.prod(prepared.result.data.shape, dtype=np.int64))
     job.results.check(planned.fingerprint, nbytes, 2 * samples, job.overwrite, *job.inputs)
@@ -164,7 +167,12 @@ def plan(job: VolumeJob) -> Planned:
     old, said = job.results.outdated(job.overwrite)
     sweep(job.out.parent)
     return dataclasses.replace(
-        planned, prepared=prepared, outdated=tuple(old), notes=(*changed, *said)
+        planned,
+        job=job,
+        sampler=sampler,
+        prepared=prepared,
+        outdated=tuple(old),
+        notes=(*changed, *said),
     )
 
 

@@ -78,7 +78,8 @@ class Prepared(ABC):
 
     result: an empty result: grid, place, units, header; its data are not to be looked at (`empty_like`). level: of the
     noise, in unit intensities, 0 where there is none. record: what was chosen and estimated, in plain values for the
-    sidecar. notes: what a user must know.
+    sidecar. notes: what a user must know. preset: of the task's usual sampler, where what was found asks for another
+    than `VolumeTask.usual` says.
     """
 
     first_look: ClassVar[str] = ""
@@ -91,6 +92,7 @@ class Prepared(ABC):
     level: float
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
+    preset: str = ""
 
     def blocks(self) -> list[Block]:
         """The parts of the result that are restored one by one: slabs of slices that overlap."""
