@@ -106,7 +106,7 @@ def command(
     from restore.cli.serve_task import read_task
     from restore.cli.signals import Ended
     from restore.serving.dicom_node.node import Node, NodeSettings
-    from restore.serving.dicom_node.peers import read_peer, read_title
+    from restore.serving.dicom_node.peers import is_loopback, read_peer, read_title
 
     title = read_title(aet, "--aet")
     settings = NodeSettings(
@@ -117,6 +117,10 @@ def command(
     node = Node(settings, read_task(task), console.say)
     try:
         with node.running():
+            if not is_loopback(host):
+                console.notes(
+                    [f"{host} is reached by other machines; DICOM's transfer is not encrypted"]
+                )
             console.result(f"{title} listens on {host} port {node.port}, spool {settings.spool}")
             node.wait()
     except (KeyboardInterrupt, Ended):

@@ -71,12 +71,21 @@ def test_a_title_may_call_from_its_own_host_alone(node_on):
         call.release()
 
 
-def test_a_peer_that_breaks_off_is_waited_for_and_its_study_kept(node_on, study, archive):
+def vanish(association):
+    """End a connection in the middle of an image, without a word."""
+    association.dul.socket.send(b"\x04\x00" + (10_000).to_bytes(4, "big") + b"a part of it")
+    association.dul.socket.close()
+
+
+@pytest.mark.parametrize(
+    "end", [lambda association: association.abort(), vanish], ids=["abort", "vanish"]
+)
+def test_a_peer_that_breaks_off_is_waited_for_and_its_study_kept(node_on, study, archive, end):
     with node_on() as running:
         association = running.call()
         for image in study[:2]:
             association.send_c_store(image)
-        association.abort()
+        end(association)
         (record,) = running.until("failed")
         assert "broke off in the middle, after 2 images" in record.text
         assert len(list((record.folder / "in").rglob("*.dcm"))) == 2
@@ -84,6 +93,25 @@ def test_a_peer_that_breaks_off_is_waited_for_and_its_study_kept(node_on, study,
     with node_on(retry_failed=True) as running:
         running.until("done")
     assert len(archive.images) == 2
+
+
+def test_a_peer_that_merely_falls_silent_broke_nothing_off(node_on, study):
+    with node_on(limits=replace(QUICK, silence_s=0.2)) as running:
+        association = running.call()
+        association.send_c_store(study[0])
+        (record,) = running.until("failed")
+        assert "a single image" in record.text
+        assert association.is_released or not association.is_established
+    assert not any("broke off" in line for line in running.said)
+
+
+def test_an_image_that_is_far_too_large_is_not_even_received(node_on, study):
+    with node_on(limits=replace(QUICK, instance_bytes=100)) as running:
+        association = running.call()
+        answer = association.send_c_store(study[0])
+        assert "Status" not in answer
+        assert not running.studies
+    assert any("more than twice the largest size" in line for line in running.said)
 
 
 def test_the_rest_may_come_by_another_association(node_on, study, archive):

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,29 +182,45 @@ def test_from_an_archive_through_a_task_and_back(orthanc, node_on, study, study_
         }
 
 
-def test_the_command_line_denoises_what_an_archive_sends(orthanc, study, study_folder, tmp_path):
-    """The node as people start it: what comes back is what `restore volume` makes of the same files."""
-    task = ("volume", "--task", "denoise", "--steps", "2", "--device", "cpu")
+@contextmanager
+def served(archive: Orthanc, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A node as people start it, ended at the end if it still runs; and the file of what it says."""
     command = (
-        sys.executable, "-m", "restore.cli", "serve", "dicom", "--port", orthanc.node, "--allow", "ORTHANC@127.0.0.1",
-        "--task", "volume denoise --steps 2 --device cpu", "--send-to", f"ORTHANC@127.0.0.1:{orthanc.dicom}",
-        "--spool", tmp_path / "spool", "--quiet", "1",
+        sys.executable, "-m", "restore.cli", "serve", "dicom", "--port", archive.node, "--allow", "ORTHANC@127.0.0.1",
+        "--task", "volume denoise --steps 2 --device cpu", "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}",
+        "--spool", folder / "spool", "--quiet", "1", "--pause", "1",
     )  # fmt: skip
-    restore("push", study_folder, "--to", orthanc.web)
-    with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as node:
+    said = folder / "said.txt"
+    with (
+        said.open("ab") as log,
+        subprocess.Popen(list(map(str, command)), stdout=log, stderr=log) as node,
+    ):
         try:
-            assert node.stdout is not None
-            assert "listens" in node.stdout.readline()
-            orthanc.ask("/modalities/node/store", orthanc.ask("/studies"))
-            until(lambda: settled(orthanc, 2, len(study)), "the derived series is in the archive")
+            yield node, said
         finally:
-            node.terminate()
-            _, said = node.communicate(timeout=PATIENCE_S)
-    assert node.returncode == 0, said
-    assert "Doe" not in said
-    assert study[0].StudyInstanceUID not in said
+            if node.poll() is None:
+                node.terminate()
+                assert node.wait(PATIENCE_S) == 0, said.read_text()
+
+
+def test_the_command_line_denoises_what_an_archive_sends(orthanc, study, study_folder, tmp_path):
+    """What comes back is what `restore volume` makes of the same files, also where the node was killed at work."""
+    task = ("volume", "--task", "denoise", "--steps", "2", "--device", "cpu")
+    restore("push", study_folder, "--to", orthanc.web)
+    with served(orthanc, tmp_path) as (node, said):
+        until(lambda: "listens" in said.read_text(), "the node listens")
+        orthanc.ask("/modalities/node/store", orthanc.ask("/studies"))
+        until(lambda: "volume denoise on 4 images" in said.read_text(), "the task is begun")
+        node.kill()
+        node.wait()
+    assert len(series_of(orthanc)) == 1
+    with served(orthanc, tmp_path) as (_, said):
+        until(
+            lambda: "done: 1 derived series sent" in said.read_text(), "the derived series is sent"
+        )
+    assert settled(orthanc, 2, len(study))
+    assert "Doe" not in said.read_text()
+    assert study[0].StudyInstanceUID not in said.read_text()
     uid = derived_uid(orthanc, study[0].SeriesInstanceUID)
     restore("pull", uid, "--from", orthanc.web, "-o", tmp_path / "pulled")
     restore(task[0], study_folder, "-o", tmp_path / "direct", *task[1:])

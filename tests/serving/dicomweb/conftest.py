@@ -33,6 +33,7 @@ class Shelf:
     heads: list[str | None] = field(default_factory=list)
     offsets: bool = True
     url: str = ""
+    server: Any = None
 
     def put(self, images: list[Dataset]) -> None:
         self.images |= {str(image.SOPInstanceUID): image for image in images}
@@ -140,6 +141,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     held = Shelf()
     handler = type("Handler", (Answering,), {"shelf": held})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        held.server = server
         held.url = f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import ssl
+import subprocess
 from pathlib import Path
 
 import pydicom
@@ -167,6 +170,29 @@ def test_addresses_and_credentials_that_will_not_do(
     assert done.exit_code == 2
     assert words in done.output
     assert "mine" not in done.output
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    shelf, study, tmp_path, verb, monkeypatch
+):
+    shelf.put(study)
+    made = (
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "own.pem",
+    )  # fmt: skip
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem", tmp_path / "key.pem")
+    shelf.server.socket = context.wrap_socket(shelf.server.socket, server_side=True)
+    url = shelf.url.replace("http:", "https:")
+    done = verb("pull", SERIES, "--from", url, "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "certificate cannot be verified" in done.output
+    assert not shelf.asked
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
+    assert verb("pull", SERIES, "--from", url, "-o", tmp_path / "out").exit_code == 0
 
 
 def test_nobody_there_is_a_sentence(shelf, tmp_path, verb):
