@@ -106,7 +106,8 @@ def command(
     from restore.cli.serve_task import read_task
     from restore.cli.signals import Ended
     from restore.serving.dicom_node.node import Node, NodeSettings
-    from restore.serving.dicom_node.peers import is_loopback, read_peer, read_title
+    from restore.serving.dicom_node.peers import read_peer, read_title
+    from restore.serving.this_machine import is_loopback
 
     title = read_title(aet, "--aet")
     settings = NodeSettings(

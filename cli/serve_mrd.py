@@ -39,7 +39,8 @@ def command(
     from restore.pipelines.devices import choose_device
     from restore.serving.mrd_server.configurations import KNOWN
     from restore.serving.mrd_server.connection import Limits
-    from restore.serving.mrd_server.server import MRDServer, is_loopback
+    from restore.serving.mrd_server.server import MRDServer
+    from restore.serving.this_machine import is_loopback
 
     if images not in ("float", "short"):
         raise ConfigError(f"--images is '{images}'; it is float or short")

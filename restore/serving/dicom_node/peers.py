@@ -58,14 +58,6 @@ def read_peer(text: str, where: str, *, with_port: bool = False) -> Peer:
     return Peer(read_title(found["title"], where), found["host"].strip("[]"), port)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is of this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Allowed:
     """The list of peers that may call: each title from the addresses of its host alone."""
 

@@ -7,7 +7,6 @@ connection or to this machine.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from restore.errors import ConfigError, InputError, NotFoundError, RestoreError
 from restore.extras import load_extra
+from restore.serving.this_machine import is_loopback
 
 USER, PASSWORD, TOKEN = (f"RESTORE_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN"))
 """Environment variables with the credentials: a name with its password, or a token (OAuth 2 bearer)."""
@@ -236,10 +236,7 @@ def _check(url: str) -> bool:
         )
     if parts.query or parts.fragment:
         raise ConfigError(f"'{url}': expected an address without ? and #")
-    try:
-        return ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:
-        return parts.hostname == "localhost"
+    return is_loopback(parts.hostname)
 
 
 def _credentials(url: str, requests: Any) -> Any:

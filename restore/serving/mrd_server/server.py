@@ -5,7 +5,6 @@ Called by `restore serve mrd`. Touches its port, and a private folder that is go
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import tempfile
 import threading
@@ -98,11 +97,3 @@ class MRDServer:
             converse(connection, self._worker, tell)
         finally:
             self._places.release()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host of that name."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from restore.cli import app
 from restore.datasets.hdf5_stack import joined
 from restore.serving.mrd_server.configurations import DEFAULT, KNOWN
-from restore.serving.mrd_server.server import MRDServer, is_loopback
+from restore.serving.mrd_server.server import MRDServer
+from restore.serving.this_machine import is_loopback
 from restore.version import __version__
 
 ROOT = Path(__file__).resolve().parents[3]
