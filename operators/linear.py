@@ -133,7 +133,13 @@ def least_squares(
     has scalars of its own, so a batch gives what its items give alone, and scaling y scales the answer. Stopping
     early is the regularisation where `damping` is zero.
     """
-    right = op._adjoint(y)
+    return normal_solution(op, op._adjoint(y), iterations=iterations, damping=damping)
+
+
+def normal_solution(
+    op: LinearContract, right: Tensor, *, iterations: int, damping: float = 0.0
+) -> Tensor:
+    """`least_squares` of a measurement of which A^H y is there, so that the measurement need not be held meanwhile."""
     enough = 4 * torch.finfo(right.dtype).eps  # a residual below it is rounding of the right side
 
     def system(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Lies between operators and samplers; every sampler takes the same Problem.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,9 @@ from restore.noise import Gaussian, Noise
 from restore.operators.base import LinearOperator, Operator
 from restore.scaling import Scaling
 from restore.solvers.proximal import DataTerm
+
+_AT_ONCE = 2**22
+"""Numbers of a residual whose squares are held at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,10 +173,12 @@ class Problem:
             return float(
                 torch.linalg.vector_norm(r) / torch.linalg.vector_norm(self.unit_y).clamp(min=1e-30)
             )
-        measured = self.unit_y != 0
-        weighted = (p * r.abs().square())[measured]
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for part, y, weight in _parts(r, self.unit_y, p):
+            weighted = (weight * part.abs().square())[y != 0]
+            total, count = total + weighted.sum(dtype=torch.float64).cpu(), count + weighted.numel()
         channels = 2 if r.is_complex() else 1
-        return float((weighted.mean() / channels).sqrt()) if weighted.numel() else 0.0
+        return float((total / (count * channels)).sqrt()) if count else 0.0
 
     @cached_property
     def precision(self) -> Tensor | float | None:
@@ -180,6 +186,21 @@ class Problem:
         it is unknown."""
         found = None if self.noise is None else self.noise.precision(self.y)
         return None if found is None else found * self.scaling.scale**2
+
+
+def _parts(
+    r: Tensor, y: Tensor, weight: Tensor | float
+) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
+    """A residual, its measurement and their weight in parts of a bounded size, along the first axis of several."""
+    if r.numel() <= _AT_ONCE:
+        yield r, y, weight
+        return
+    axis = next(d for d, n in enumerate(r.shape) if n > 1)
+    step = max(1, _AT_ONCE * r.shape[axis] // r.numel())
+    for start in range(0, r.shape[axis], step):
+        part = axis, start, min(step, r.shape[axis] - start)
+        there = weight.broadcast_to(r.shape).narrow(*part) if isinstance(weight, Tensor) else weight
+        yield r.narrow(*part), y.narrow(*part), there
 
 
 def _check_levels(noise: Noise | None, y: Tensor) -> None:

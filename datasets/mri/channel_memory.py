@@ -11,8 +11,8 @@ from restore.datasets.scan import SetupOptions
 NUMBER = 8
 """Bytes of a sample, single precision."""
 
-CHANNELS = 5
-"""Arrays of all channels that a forward projection, its residual and the squares of that hold."""
+CHANNELS = 3
+"""Arrays of all channels that a forward projection and its residual hold, and readers before them."""
 
 ESPIRIT_BYTES = 200 * 10**6
 """What ESPIRiT of one slice takes at most beside its maps: blocks of a fixed size."""

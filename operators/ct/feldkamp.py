@@ -63,11 +63,13 @@ def fdk(y: Tensor, beam: Beam, grid: VoxelGrid, filter: str = "ramp") -> Tensor:
     y, added = _completed(y * torch.from_numpy(weights).to(y), l_mm, beam.view_angles)
     spacing = 1 / ideal.bins_a_radian if ideal.curved else float(np.linalg.norm(ideal.u[0]))
     step = max(1, _FILTERED_AT_ONCE // (y.shape[-1] * y.shape[-2] * len(y)))
-    y = torch.cat(
-        [ramp_filtered(part, spacing, filter, arc=ideal.curved) for part in y.split(step, dim=1)], 1
-    )
+    filtered = torch.empty_like(y)
+    for first in range(0, y.shape[1], step):  # in place: what is padded for the filter is let go
+        part = slice(first, first + step)
+        filtered[:, part] = ramp_filtered(y[:, part], spacing, filter, arc=ideal.curved)
+    del y
     wider = dataclasses.replace(ideal, columns=ideal.columns + 2 * added)
-    return ray_products.smeared(y, layout(wider, grid), arcs(beam.view_angles, period))
+    return ray_products.smeared(filtered, layout(wider, grid), arcs(beam.view_angles, period))
 
 
 def _ray_weights(

@@ -21,6 +21,7 @@ EDGE_DEVIATIONS = 6.0
 """Noise deviations that the mean of an end must exceed as well."""
 
 _FITTED = 10  # the outermost tenth of the detector shows how the edge falls off
+_AT_ONCE = 2**18  # bins beyond the ends that are computed at once, in double precision
 _SHORTEST = 8  # bins that a fit of three numbers needs
 
 
@@ -55,10 +56,18 @@ def extended(sinogram: Tensor, added: int, first: bool, last: bool) -> Tensor:
 
     sinogram: real (*batch, views, n_det). Returns (*batch, views, n_det + 2 added).
     """
-    blank = sinogram.new_zeros((*sinogram.shape[:-1], added))
-    left = _continuation(sinogram.flip(-1), added).flip(-1) if first else blank
-    right = _continuation(sinogram, added) if last else blank
-    return torch.cat([left, sinogram, right], dim=-1)
+    n = sinogram.shape[-1]
+    views = sinogram.reshape(-1, n)
+    out = views.new_zeros(len(views), n + 2 * added)
+    step = max(1, _AT_ONCE // max(1, added))
+    for part in (slice(start, start + step) for start in range(0, len(views), step)):
+        y = views[part]
+        out[part, added : added + n] = y
+        if first:
+            out[part, :added] = _continuation(y.flip(-1), added).flip(-1)
+        if last:
+            out[part, added + n :] = _continuation(y, added)
+    return out.view(*sinogram.shape[:-1], -1)
 
 
 def _continuation(y: Tensor, added: int) -> Tensor:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.singular import SVD
-from restore.operators.base import LinearOperator, lasting, least_squares
+from restore.operators.base import LinearOperator, lasting
 from restore.operators.contract import as_stored, check_stored
+from restore.operators.linear import normal_solution
 from restore.operators.mri.fourier import fftc, ifftc, shift_grid
 
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
@@ -164,8 +165,16 @@ class MultiCoilMRI(LinearOperator):
         one = self.maps.shape[self._coils] == 1
         return one and bool((self.maps.abs() - 1).abs().max() < _PLAIN)
 
-    @lasting
+    @property
     def _ramps(self) -> tuple[Tensor, Tensor]:
+        """Of an image; of a volume made anew, since keeping them would take as much as two."""
+        return self._kept_ramps if self.image_ndim == 2 else self._made_ramps()
+
+    @lasting
+    def _kept_ramps(self) -> tuple[Tensor, Tensor]:
+        return self._made_ramps()
+
+    def _made_ramps(self) -> tuple[Tensor, Tensor]:
         shape = self.maps.shape[-self.image_ndim :]
         return shift_grid(shape, dtype=self.maps.dtype, device=self.maps.device)
 
@@ -176,11 +185,25 @@ class MultiCoilMRI(LinearOperator):
         mask = mask.reshape(*[1] * (self.image_ndim - mask.ndim), *mask.shape)
         return mask.unsqueeze(self._coils)
 
+    @property
+    def _weights(self) -> Tensor:
+        """Mask with the ramp of the frequency side; of a volume made anew."""
+        return self._kept_weights if self.image_ndim == 2 else self._sampling * self._ramps[1]
+
     @lasting
-    def _weights(self) -> tuple[Tensor, Tensor]:
-        """Mask with the ramp of the frequency side, and its conjugate."""
-        weight = self._sampling * self._ramps[1]
-        return weight, weight.conj().resolve_conj()
+    def _kept_weights(self) -> Tensor:
+        return self._sampling * self._ramps[1]
+
+    @property
+    def _conjugate_weights(self) -> Tensor:
+        """Of `_weights`."""
+        if self.image_ndim == 2:
+            return self._kept_conjugates
+        return self._weights.conj().resolve_conj()
+
+    @lasting
+    def _kept_conjugates(self) -> Tensor:
+        return self._weights.conj().resolve_conj()
 
     @lasting
     def _shiftless(self) -> tuple[Tensor, tuple[int, ...]]:
@@ -192,14 +215,21 @@ class MultiCoilMRI(LinearOperator):
         return mask.to(self.maps.dtype), axes
 
     def _apply(self, x: Tensor) -> Tensor:
-        coils = self.maps * (x * self._ramps[0]).unsqueeze(self._coils)
-        return _fft(coils, self._axes).mul_(self._weights[0])
+        x, weights = (x * self._ramps[0]).unsqueeze(self._coils), self._weights
+        blocks = list(self._blocks(x.numel(), self.maps.element_size()))
+        if len(blocks) == 1:
+            return _fft(self.maps * x, self._axes).mul_(weights)
+        along = x.ndim + self._coils
+        y = x.new_empty((*x.shape[:along], self.maps.shape[self._coils], *x.shape[along + 1 :]))
+        for block, maps in blocks:
+            y.narrow(along, *block).copy_(_fft(maps * x, self._axes).mul_(weights))
+        return y
 
     # sum conj(S) F^-1 z is computed as conj(sum S F conj(z)): conjugating fresh data in place is
     # cheaper than the copy that conjugated maps would be.
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        weight, along = self._weights[1], y.ndim + self._coils
+        weight, along = self._conjugate_weights, y.ndim + self._coils
         pixels = y.numel() // self.maps.shape[self._coils]
         parts = (
             _fft((y.narrow(along, *block) * weight).conj_physical_(), self._axes).mul_(maps)
@@ -217,7 +247,9 @@ class MultiCoilMRI(LinearOperator):
         return self._sum_coils(parts).conj_physical_()
 
     def _pinv(self, y: Tensor) -> Tensor:
-        return least_squares(self, y, iterations=SENSE_STEPS, damping=SENSE_DAMPING)
+        right = self._adjoint(y)
+        del y  # a copy of the samples: not held meanwhile
+        return normal_solution(self, right, iterations=SENSE_STEPS, damping=SENSE_DAMPING)
 
     def _blocks(self, pixels: int, element_size: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """Runs of coils (first, how many) whose images of `pixels` values each fit in the working memory, with
@@ -234,6 +266,7 @@ class MultiCoilMRI(LinearOperator):
         total = next(parts).sum(dim=self._coils)
         for part in parts:
             total += part.sum(dim=self._coils)
+            del part  # not held while the next one is made
         return total
 
 

@@ -22,6 +22,8 @@ LinearMap = Callable[[Tensor], Tensor]
 # Asking "is anybody still running?" is free on the CPU and stalls an accelerator's queue.
 _FREE_LOOK = frozenset({"cpu"})
 _CHECK_EVERY = 8
+_AT_ONCE = 2**23
+"""Products of numbers that an inner product holds at once."""
 
 
 class Result(IntEnum):
@@ -58,7 +60,6 @@ class Solution:
         return Result(int(self.result.max())) if self.result.numel() else Result.CONVERGED
 
 
-@torch.no_grad()
 def cg(
     apply: LinearMap,
     b: Tensor,
@@ -87,12 +88,14 @@ def cg(
     Raises ConfigError, ShapeError.
     """
     _check_arguments(b, x0, iters, tol, least_step, item_ndim)
-    run = _Run(apply, b, x0, tol, least_step, item_ndim, precond)
-    for k in range(iters):
-        if (b.device.type in _FREE_LOOK or k % _CHECK_EVERY == 0) and run.finished():
-            break
-        run.step()
-    return run.solution()
+    with torch.no_grad():
+        run = _Run(apply, b, x0, tol, least_step, item_ndim, precond)
+        del b, x0  # not held where nobody else does
+        for k in range(iters):
+            if (run.x.device.type in _FREE_LOOK or k % _CHECK_EVERY == 0) and run.finished():
+                break
+            run.step()
+        return run.solution()
 
 
 class _Run:
@@ -119,7 +122,9 @@ class _Run:
         self.unit = power_of_two(residual) / 2  # just below the largest entry
         self.r = residual / self.unit
         self.r_shaped = from_rows(self.r, b)
-        self.scratch = torch.empty_like(self.r)
+        self.scratch = self.r.new_empty(
+            self.items, min(self.r.shape[1], _AT_ONCE // max(1, self.items) + 1)
+        )
         self.norm = row_norm(as_rows(b, self.items))
         self.limit = tol * self.norm / self.unit
         self.least_step = least_step / self.unit if least_step else None
@@ -178,7 +183,14 @@ class _Run:
             self.p.masked_fill_(~active, 0)
 
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.mul(a, b, out=self.scratch).sum(1, keepdim=True)
+        size = self.scratch.shape[1]
+        if a.shape[1] <= size:
+            return torch.mul(a, b, out=self.scratch).sum(1, keepdim=True)
+        total = torch.zeros_like(self.unit)
+        for one, other in zip(a.split(size, 1), b.split(size, 1), strict=True):
+            products = torch.mul(one, other, out=self.scratch[:, : one.shape[1]])
+            total += products.sum(1, keepdim=True)
+        return total
 
     def _conditioned(self) -> Tensor:
         return self.r if self.precond is None else as_rows(self.precond(self.r_shaped), self.items)
@@ -227,12 +239,14 @@ def _check_arguments(
 
 
 def _checked(apply: LinearMap, b: Tensor, what: str) -> LinearMap:
+    shape, dtype = b.shape, b.dtype
+
     def checked(x: Tensor) -> Tensor:
         out = apply(x)
-        if out.shape != b.shape or out.dtype != b.dtype:
+        if out.shape != shape or out.dtype != dtype:
             raise ShapeError(
                 f"cg: {what} returned {tuple(out.shape)} {out.dtype}, "
-                f"expected {tuple(b.shape)} {b.dtype} as it was given"
+                f"expected {tuple(shape)} {dtype} as it was given"
             )
         return out
 

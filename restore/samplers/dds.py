@@ -133,11 +133,12 @@ class DDS(Chain):
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
             k = fresh_share(self.eta, self.noise_rule, level)
+            e = (x - x0) / level.sigma if k < 1 else None
+            x = x0  # the state is not held for nothing while data steps are made
             xh = consistent(x0, weight, k * (level.next or level.sigma))
             yield self.step(level, xh, prior.evaluations, cg=consistent.result)
             if level.next and not (self.landing and level.i == level.n - 2):
-                n = draws.normal_like(xh, problem.item_ndim)
-                x = renoised(xh, (x - x0) / level.sigma if k < 1 else None, n, level.next, k)
+                x = renoised(xh, e, draws.normal_like(xh, problem.item_ndim), level.next, k)
             else:
                 x = xh * self._landing_scale(level)
 

@@ -101,10 +101,6 @@ class AdmmTV:
         rho = per_item(self.rho, self.rhs, self.item_ndim)
         pull = per_item(proximal, self.rhs, self.item_ndim)
         held = isinstance(pull, Tensor) or pull != 0
-        b = self.rhs + rho * self._split_adjoint(self.z - self.u)
-        if held:
-            b = b + pull * (x0 if anchor is None else anchor)
-
         shift = (rho if self.nonnegative else 0.0) + (pull if held else 0.0)
 
         def system(v: Tensor) -> Tensor:
@@ -115,11 +111,18 @@ class AdmmTV:
         if self.spectrum is not None:
             smooth = laplacian_spectrum(self.rhs, rank, self.axes)
             precond = inverse(self.spectrum + rho * smooth + shift, rank)
+        pulled = (pull, x0 if anchor is None else anchor) if held else None
         solution = cg(
-            system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank, precond=precond
+            system, self._right(rho, pulled), x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
+            precond=precond,
         )  # fmt: skip
         self._update(solution.x, rho)
         return solution
+
+    def _right(self, rho: float | Tensor, pulled: tuple[float | Tensor, Tensor] | None) -> Tensor:
+        """The right-hand side of a pass. pulled: weight and anchor of the proximal term, if there is one."""
+        b = self.rhs + rho * self._split_adjoint(self.z - self.u)
+        return b if pulled is None else b + pulled[0] * pulled[1]
 
     def pass_over(self, parts: Sequence[DataTerm], curvature: Tensor, x: Tensor) -> Tensor:
         """One ADMM pass whose v is a gradient step on every part of the data in turns, instead of CG; updates z and u.
@@ -139,17 +142,17 @@ class AdmmTV:
         return x
 
     def _update(self, v: Tensor, rho: float | Tensor) -> None:
-        split = self._split(v)
+        shrink_in = self._split(v)  # its own: what follows is done in place
         if self.relaxation != 1:
-            split = self.relaxation * split + (1 - self.relaxation) * self.z
-        shrink_in = split + self.u
+            shrink_in.mul_(self.relaxation).add_((1 - self.relaxation) * self.z)
+        shrink_in += self.u
         tau = per_item(self.weight, self.rhs, self.item_ndim) / rho
         count = len(self.axes)
         shrink = shrink_isotropic if self.isotropic else soft_threshold
         self.z = shrink(shrink_in[:count], tau)
         if self.nonnegative:
             self.z = torch.cat([self.z, shrink_in[count:].clamp_min(0)])
-        self.u = shrink_in - self.z
+        self.u = shrink_in.sub_(self.z)
 
     def _split(self, v: Tensor) -> Tensor:
         g = gradient(v, self.axes, self.boundary)

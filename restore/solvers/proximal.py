@@ -156,10 +156,9 @@ def data_step(
             return v + w * term.normal(v)
         return torch.add(v, term.normal(v), alpha=w)
 
-    b = x0 + w * term.rhs
     near = term.spectrum if preconditioned and rank == term.item_ndim else None
     return cg(
-        system, b, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
+        system, x0 + w * term.rhs, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
         precond=None if near is None else inverse(1 + w * near, rank),
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ def test_the_parts_of_a_volume_are_its_arrays() -> None:
     assert alone.kept["samples of 3 coils, as measured and as the prior's"] == 2 * COILS * BYTES
     assert alone.kept["12 images of the volume"] == 12 * BYTES
     assert alone.kept["the result"] == BYTES // 2
-    assert alone.work == (3 * COILS + 12 + 5 * COILS) * BYTES + BYTES // 2
+    assert alone.work == (3 * COILS + 12 + 3 * COILS) * BYTES + BYTES // 2
     assert alone.chunks() == [range(8)]
     drawn = planned(scan, "dds", samples=3, precision="float32")
     assert drawn.kept["3 samples of the volume"] == 6 * BYTES
