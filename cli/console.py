@@ -76,6 +76,15 @@ def notes(texts: Iterable[str]) -> None:
         say(f"note: {text}")
 
 
+def pass_on(out: str, err: str) -> None:
+    """Print what another process of ours printed: results on stdout, the rest on stderr unless quiet."""
+    if out:
+        typer.echo(out, nl=False)
+    if err and not quiet():
+        with suppress(OSError):
+            typer.echo(err, err=True, nl=False)
+
+
 def error(sentence: str) -> None:
     """Print the one sentence a failed run ends with."""
     _tell(f"restore: error: {printable(' '.join(sentence.splitlines()))}")
@@ -109,8 +118,13 @@ def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     Draws a bar with the time left on a terminal and nothing elsewhere, where the verb prints its
     one line per volume with `say`.
     """
+    from restore.many import fraction
+
+    def told(done: float) -> None:
+        fraction.tell(done / total if total else 1.0)
+
     if quiet() or not _is_terminal():
-        yield lambda done: None
+        yield told
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -120,7 +134,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     columns = (label, BarColumn(), TaskProgressColumn(), TimeLeft())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(printable(what), total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def advance(done: float) -> None:
+            told(done)
+            bar.update(task, completed=done)
+
+        yield advance
 
 
 def progress_lines(what: str, pieces: str, every_s: float = 0.0) -> Callable[[int, int], None]:

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from restore.many.inputs import Holds, Input, Listing
     from restore.many.jobs import Job, Outcome
     from restore.many.parts import Part
+    from restore.many.runner import Engine
 
 Options = dict[str, Any]
+HERE = "here"
+"""The engine that is this process."""
 ONLY_LIST = "restore.many.only_list"
 """Where a context may keep a list: jobs are then put there and not run (`restore submit`)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Which of many inputs are meant: options of every verb that takes many."""
+    """Which of many inputs are meant, and what does them: options of every verb that takes many."""
 
     part: Annotated[
         str | None,
@@ -55,11 +58,22 @@ class Choice:
             help="Of a BIDS tree files of these entities: suffix=T1w,datatype=anat.",
         ),
     ] = None
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="here|processes:N|ray[:N]",
+            help="What does the inputs: this process, N processes, or an actor for every GPU (or processor) of Ray.",
+        ),
+    ] = HERE
+    address: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Of a cluster of Ray; default: this machine alone."),
+    ] = ""
 
     @property
     def given(self) -> list[str]:
-        """The options that were typed, as they are written."""
-        names = [field.name for field in dataclasses.fields(self)]
+        """The options that choose among inputs and were typed, as they are written."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("engine", "address")]
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
 
@@ -122,11 +136,14 @@ def run_verb(
     mine = part.of(jobs)
     if not mine:
         console.say(f"note: part {part} has none of the {len(jobs)} inputs")
-    elif listing is None:
+    elif listing is None and choice.engine == HERE:
+        _refuse_address(choice)
         call(verb, dict(mine[0].options))
+    elif listing is None:
+        _run_alone(mine, choice)
     else:
         console.notes(listing.notes)
-        run_list(mine, part, options, many.after)
+        run_list(mine, part, options, many.after, choice)
 
 
 def call(verb: str, options: Options) -> Any:
@@ -275,20 +292,51 @@ def part_of(choice: Choice, count: int) -> Part:
     return found
 
 
+def _refuse_address(choice: Choice) -> None:
+    from restore.many.engines.named import engine_named
+
+    if choice.address:
+        engine_named(choice.engine, choice.address)
+
+
+@contextmanager
+def _engine(choice: Choice, count: int) -> Iterator[Engine]:
+    """What does the jobs; where that is not this process, one bar shows how far all of them are. Raises ConfigError."""
+    from restore.many.engines.crew import Show
+    from restore.many.engines.named import engine_named
+
+    if choice.engine == HERE:
+        yield engine_named(HERE, choice.address)
+        return
+    with console.progress(f"{count} input{'s' * (count > 1)}", total=count) as advance:
+        yield engine_named(choice.engine, choice.address, Show(console.pass_on, advance))
+
+
+def _run_alone(jobs: list[Job], choice: Choice) -> None:
+    """Do the one input elsewhere. Raises an error with the code of what it failed of."""
+    from restore.many.runner import raise_failures, run_jobs
+
+    with _engine(choice, 1) as engine:
+        outcomes = run_jobs(jobs, work, engine=engine)
+    raise_failures(outcomes)
+
+
 def run_list(
     jobs: list[Job],
     part: Part,
     options: Options,
     after: Callable[[Sequence[Outcome], Options], None] | None = None,
+    choice: Choice = Choice(),  # noqa: B008  (frozen)
 ) -> None:
     """Run jobs, tell each, keep the record, and raise what is to be raised at the end.
 
     options: the verb's, of which `out` says where the record goes and `dry_run` that there is none. after: of `Many`.
+    choice: its engine does them.
     """
     from restore.datasets.atomic import make_folder
     from restore.many.names import root_of
     from restore.many.record import Record
-    from restore.many.runner import in_process, raise_failures, run_jobs
+    from restore.many.runner import raise_failures, run_jobs
 
     record = None
     if jobs and jobs[0].out is not None and not options.get("dry_run"):
@@ -306,7 +354,8 @@ def run_list(
             record.put(outcome)
 
     try:
-        outcomes = run_jobs(jobs, work, engine=in_process, tell=tell)
+        with _engine(choice, len(jobs)) as engine:
+            outcomes = run_jobs(jobs, work, engine=engine, tell=tell)
     except KeyboardInterrupt as ended:
         console.say(
             f"{count} of {len(jobs)} inputs are finished: the same command goes on with the others"
