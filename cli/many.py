@@ -113,6 +113,8 @@ def run_verb(
     """
     from restore.errors import ConfigError
 
+    if choice.engine != HERE or choice.address:
+        _check_engine(choice)
     given = options[many.argument]
     words = list(given) if isinstance(given, list | tuple) else [given]
     listing = _listing(many, words, options, choice)
@@ -137,7 +139,6 @@ def run_verb(
     if not mine:
         console.say(f"note: part {part} has none of the {len(jobs)} inputs")
     elif listing is None and choice.engine == HERE:
-        _refuse_address(choice)
         call(verb, dict(mine[0].options))
     elif listing is None:
         _run_alone(mine, choice)
@@ -292,11 +293,11 @@ def part_of(choice: Choice, count: int) -> Part:
     return found
 
 
-def _refuse_address(choice: Choice) -> None:
+def _check_engine(choice: Choice) -> None:
+    """Refuse words that name no engine, before any work (ConfigError)."""
     from restore.many.engines.named import engine_named
 
-    if choice.address:
-        engine_named(choice.engine, choice.address)
+    engine_named(choice.engine, choice.address)
 
 
 @contextmanager
@@ -306,7 +307,7 @@ def _engine(choice: Choice, count: int) -> Iterator[Engine]:
     from restore.many.engines.named import engine_named
 
     if choice.engine == HERE:
-        yield engine_named(HERE, choice.address)
+        yield engine_named(HERE)
         return
     with console.progress(f"{count} input{'s' * (count > 1)}", total=count) as advance:
         yield engine_named(choice.engine, choice.address, Show(console.pass_on, advance))
