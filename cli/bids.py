@@ -92,7 +92,7 @@ def command(
     console.notes(notes)
     if mine:
         derivative.start_tree(out, dataset, task)
-        many.run_list(mine, part, {"out": out})
+        many.run_list(mine, part, {"out": out}, choice=choice)
 
 
 def _jobs(

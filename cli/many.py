@@ -327,7 +327,7 @@ def run_list(
     part: Part,
     options: Options,
     after: Callable[[Sequence[Outcome], Options], None] | None = None,
-    choice: Choice = Choice(),  # noqa: B008  (frozen)
+    choice: Choice = Choice(),
 ) -> None:
     """Run jobs, tell each, keep the record, and raise what is to be raised at the end.
 
