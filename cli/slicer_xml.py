@@ -36,7 +36,8 @@ class Module:
 SLICER = {
     "recon": Module("Restore: reconstruct a scan", "Reconstruction", ("out",),
                     ".h5,.mrd,.dat,.cfl,.npz,.mat,.yaml,.xml,.log,.xtekct"),
-    "volume": Module("Restore: a volume", "Filtering.Denoising", ("volumes", "out", "mask")),
+    "volume": Module("Restore: a volume", "Filtering.Denoising",
+                     ("volumes", "out", "mask", "noise_map", "noise_region")),
 }  # fmt: skip
 LEFT_OUT = ("config", "xml", "json", "dry_run", "report")
 """Options that mean nothing in a panel."""
@@ -105,7 +106,10 @@ def _parameter(
     if not indexed:
         ET.SubElement(item, "longflag").text = _long(name, option)
     ET.SubElement(item, "label").text = name.replace("_", " ")
-    ET.SubElement(item, "description").text = option.help or name.replace("_", " ")
+    told = option.help or name.replace("_", " ")
+    if tag == "string" and option.metavar:
+        told = f"{told} Written: {option.metavar}"
+    ET.SubElement(item, "description").text = told
     if plain is Path:
         ET.SubElement(item, "channel").text = "output" if name == "out" else "input"
         return item
@@ -123,12 +127,13 @@ def _parameter(
 
 
 def _tag(plain: type, parameter: inspect.Parameter, option: Any) -> str:
-    """The kind of a value; numbers that may be absent are texts, which Slicer leaves out where they are empty."""
+    """The kind of a value; what may be absent is a text, which Slicer leaves out where it is empty."""
     if plain is bool:
         return "boolean"
     if parameter.default is not None and plain in (int, float):
         return "integer" if plain is int else "double"
-    return "string-enumeration" if ENUMERATION.fullmatch(option.metavar or "") else "string"
+    chosen = parameter.default is not None and ENUMERATION.fullmatch(option.metavar or "")
+    return "string-enumeration" if chosen else "string"
 
 
 def _plain(kind: Any) -> Any:

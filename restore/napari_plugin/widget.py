@@ -30,23 +30,28 @@ def restore_layer(
     image: "napari.layers.Image",
     task: Annotated[str, {"choices": list(TASKS)}] = next(iter(TASKS)),
     mask: "napari.layers.Labels | None" = None,
+    noise: Annotated[str, {"choices": ["auto", "gaussian", "rician", "correlated"]}] = "auto",
     noise_level: Annotated[float, {"min": 0.0, "max": 1e9, "tooltip": "0: estimated"}] = 0.0,
+    spacing: Annotated[float, {"min": 0.0, "max": 1e3, "tooltip": "0: the pixels' size"}] = 0.0,
+    psf: str = "",
     sampler: str = "auto",
     samples: Annotated[int, {"min": 1, "max": 64}] = 1,
     seed: Annotated[int, {"min": 0, "max": 2**31 - 1}] = 0,
 ) -> "napari.qt.threading.FunctionWorker[list[napari.types.LayerDataTuple]]":
     """Restore a volume; for research only, not for diagnosis.
 
-    mask: of task inpaint, not zero where voxels are lost. noise_level: in the volume's units. Raises ConfigError.
+    mask: of task inpaint, not zero where voxels are lost, on the image's voxels. noise: of denoise. noise_level: in the
+    volume's units. spacing: of superres, mm between the new slices. psf: of deblur, full width at half maximum in mm,
+    one number or three with commas. Raises ConfigError.
     """
     threading = load_extra("napari.qt.threading", "napari", "the widget")
     volume = volume_of(image.data, image.data_to_world, image.metadata, image.name)
-    given: dict[str, Any] = {"noise_level": noise_level or None}
+    given: dict[str, Any] = {
+        "noise": None if noise == "auto" else noise, "noise_level": noise_level or None, "spacing": spacing or None,
+        "psf": psf or None,
+    }  # fmt: skip
     if mask is not None:
-        # A mask that was painted on the image lies on its voxels.
-        given["mask"] = volume.with_data(
-            volume_of(mask.data, mask.data_to_world, {}, mask.name).data
-        )
+        given["mask"] = volume_of(mask.data, mask.data_to_world, mask.metadata, mask.name)
     return threading.create_worker(
         restored_layers, volume, image.name, task, given, sampler, samples, seed, _start_thread=True
     )

@@ -18,6 +18,7 @@ from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import ConfigError
 from restore.napari_plugin.layers import layer_of, volume_of
 from restore.napari_plugin.reader import get_reader
+from restore.napari_plugin.widget import restored_layers
 from restore.pipelines.results import std_path
 
 MANIFEST = Path(restore.napari_plugin.__file__).with_name("napari.yaml")
@@ -81,6 +82,22 @@ def test_a_layer_gives_back_its_volume() -> None:
     assert back.modality == volume.modality
     with pytest.raises(ConfigError, match="2 dimensions"):
         volume_of(data[0], to_world, {}, "slice")
+
+
+def test_a_volume_is_restored_in_its_place_and_options_of_other_tasks_are_refused() -> None:
+    """What the widget's thread does."""
+    volume = head_phantom((4, 20, 24))
+    lost = np.zeros_like(volume.data)
+    lost[1, 8:11, 8:11] = 1
+    given = {"mask": volume.with_data(lost), "noise_level": 5.0, "psf": None}
+    with pytest.warns(UserWarning, match="."):
+        ((data, settings, kind),) = restored_layers(
+            volume, "head", "inpaint", given, "biharmonic", 1, 0
+        )
+    assert (data.shape, settings["name"], kind) == (volume.data.shape, "head restored", "image")
+    np.testing.assert_allclose(settings["affine"], layer_of(volume, "")[1]["affine"], atol=ROUNDED)
+    with pytest.raises(ConfigError, match="mask is not for task denoise"):
+        restored_layers(volume, "head", "denoise", given, "tv", 1, 0)
 
 
 def test_what_is_no_volume_is_left_to_others(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -16,13 +17,14 @@ import ismrmrd
 import numpy as np
 import pytest
 import torch
-from ismrmrd.serialization import ConfigFile, ConfigText
+from ismrmrd.serialization import ConfigFile, ConfigText, ProtocolSerializer
 from mrd_client import Client, header_and_readouts, reconstructed
 
 from restore.datasets.mri.mrd.mrd_images import read_images
 from restore.pipelines.run_recon import ReconJob, plan, run
 from restore.serving.mrd_server import configurations
-from restore.serving.mrd_server.connection import Limits, OverLimit
+from restore.serving.mrd_server.connection import Gone, Limits, OverLimit
+from restore.serving.mrd_server.messages import Kind, ProtocolError, read_message
 from restore.serving.mrd_server.reconstruction import reconstruct_spooled
 from restore.serving.mrd_server.server import MRDServer
 
@@ -204,6 +206,43 @@ def test_what_cannot_be_used_is_answered_with_a_sentence(
     after.send(ConfigFile("restore"), b"\4\0")
     assert after.answer() == ([], [])
     after.close()
+
+
+def test_damaged_streams_end_in_one_error_of_ours(sent: Any) -> None:
+    """Bytes of a sound conversation, changed and cut by seed: each message is one, or a ProtocolError, or the end."""
+    header, readouts = sent
+    stream = io.BytesIO()
+    with ProtocolSerializer(stream) as out:
+        for thing in (ConfigFile("restore"), header, "{}", *readouts[:4]):
+            out.serialize(thing)
+    whole = stream.getvalue()
+    rng = np.random.default_rng(5)
+    ends = dict.fromkeys(("close", "refused", "cut"), 0)
+    for _ in range(200):
+        damaged = bytearray(
+            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else whole
+        )
+        for place in rng.integers(0, len(damaged), rng.integers(1, 20)):
+            damaged[place] = rng.integers(0, 256)
+        ends[read_to_the_end(io.BytesIO(bytes(damaged)))] += 1
+    assert min(ends.values()) > 0, ends
+
+
+def read_to_the_end(stream: io.BytesIO) -> str:
+    """How a stream ended."""
+
+    def read(count: int) -> bytes:
+        found = stream.read(count)
+        if len(found) < count:
+            raise Gone("cut")
+        return found
+
+    try:
+        while read_message(read).kind is not Kind.CLOSE:
+            pass
+    except (Gone, ProtocolError) as error:
+        return "cut" if isinstance(error, Gone) else "refused"
+    return "close"
 
 
 def test_one_that_hangs_up_is_let_go(server: MRDServer, sent: Any, log: list[str]) -> None:
