@@ -33,7 +33,7 @@ DATA ?= ../shared/data
 
 PROGRAMS := ismrmrd-tools xvfb xauth libgl1-mesa-dri libegl1 libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 \
   libxcb-keysyms1 libxcb-image0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-randr0 \
-  orthanc orthanc-dicomweb dcmtk
+  orthanc orthanc-dicomweb dcmtk munge slurm-client slurmctld slurmd
 
 .PHONY: help calibration environment demo browser programs services docs pictures package test test-kernels lint format slow gpu fuzz mutants benchmarks peers clean
 .DELETE_ON_ERROR:

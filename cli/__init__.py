@@ -35,6 +35,7 @@ from restore.cli import (
     signals,
     simulate,
     slicer_xml,
+    submit,
     train,
     view,
     volume,
@@ -54,6 +55,7 @@ VERBS = (
     "eval",
     "bench",
     "calibrate",
+    "submit",
     "report",
     "view",
     "data",
@@ -115,6 +117,7 @@ app.add_typer(simulate.app, name="simulate")
 app.command("eval")(evaluate.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calibrate.app, name="calibrate")
+app.command("submit")(submit.command)
 app.command("report")(report.command)
 app.command("view")(view.command)
 app.add_typer(data.app, name="data")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +13,97 @@ import typer
 
 from restore.cli import console
 from restore.cli.config_option import verb
+from restore.cli.many import Many
 
 if TYPE_CHECKING:
     from restore.datasets.picture.images import Picture
     from restore.datasets.volume.volume import Volume
+    from restore.many.inputs import Input
+    from restore.many.jobs import Outcome
     from restore.pipelines.evaluate import Alignment, Evaluation
 
 
-@verb("eval")
+def _with_reference(entry: Input, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of one comparison: of a folder REF the file of the result's name, whatever its suffix."""
+    from restore.datasets.atomic import name_suffix
+
+    folder = options["reference"] / entry.name.parent
+    if not options["reference"].is_dir():
+        return options
+
+    def stem(path: Path) -> str:
+        return path.name if path.is_dir() else path.name.removesuffix(name_suffix(path))
+
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    alike = [path for path in there if stem(path) == stem(entry.source) and path.suffix != ".json"]
+    return options | {"reference": alike[0] if alike else folder / entry.name.name}
+
+
+def _figures(
+    out: Path, reference: Path, *, slices: str | None, series: str, index: int | None, echo: int | None,
+    resample: bool, repair: str, json: bool, **how: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """One comparison of many, without a word."""
+    which = _which(series, index, echo, resample, repair)
+    found = _compare(out, reference, which, slices, **how)
+    return {"out": str(out), "reference": str(reference), **found.to_dict()}
+
+
+def _table(outcomes: Sequence[Outcome], options: dict[str, Any]) -> None:
+    """Print the figures of all comparisons that could be made, and their means with the deviation between them."""
+    found = [(o.job.name, o.figures) for o in outcomes if o.ok]
+    means = {}
+    for name in FIGURES:
+        values = [float(figures[name]) for _, figures in found]
+        finite = len(values) > 1 and all(map(math.isfinite, values))  # equal images have no PSNR
+        spread = statistics.stdev(values) if finite else math.nan
+        means[name] = {"mean": statistics.fmean(values) if values else None, "std": spread}
+    if options["json"]:
+        rows = [{"name": name, **figures} for name, figures in found]
+        failed = [{"name": o.job.name, "error": o.sentence} for o in outcomes if not o.ok]
+        console.result_json({"results": rows, "failed": failed, "summary": means})
+    elif found:
+        lines = [(name, *(_number(n, f[n]) for n in FIGURES)) for name, f in found]
+        ends = [
+            (f"{word} of {len(found)}", *(_number(n, means[n][key]) for n in FIGURES))
+            for word, key in (("mean", "mean"), ("deviation", "std"))
+        ]
+        console.table([("", "PSNR", "SSIM", "NMSE"), *lines, *ends])
+
+
+def _number(name: str, value: Any) -> str:
+    return (
+        f"{value:.2f}" if name == "psnr" else f"{value:.4f}" if name == "ssim" else f"{value:.6f}"
+    )
+
+
+def _which(
+    series: str, index: int | None, echo: int | None, resample: bool, repair: str
+) -> dict[str, Any]:
+    """What of REF is meant, as it is read."""
+    return {
+        "series": series, "index": index, "echo": echo, "resample": resample or None, "repair": repair,
+    }  # fmt: skip
+
+
+FIGURES = ("psnr", "ssim", "nmse")
+MANY = Many("out", "result", suffix=None, each=_with_reference, job=_figures, after=_table)
+
+
+@verb("eval", many=MANY)
 def command(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Volume or photograph to judge.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Volume or photograph to judge; or several, folders of such, globs."
+        ),
+    ],
     reference: Annotated[
-        Path, typer.Option(metavar="REF", help="What it should be; matched by position.")
+        Path,
+        typer.Option(
+            metavar="REF",
+            help="What it should be; matched by position. Of several one for all, or a folder with the same names.",
+        ),
     ],
     slices: Annotated[
         str | None,
@@ -57,12 +139,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """PSNR, SSIM and NMSE of a result against its reference."""
-    which = {
-        "series": series, "index": index, "echo": echo, "resample": resample or None, "repair": repair,
-    }  # fmt: skip
     found = _compare(
-        out, reference, which, slices, rescale=rescale, data_range=data_range, align=align
-    )
+        out, reference, _which(series, index, echo, resample, repair), slices, rescale=rescale,
+        data_range=data_range, align=align,
+    )  # fmt: skip
     if json:
         record = {"out": str(out), "reference": str(reference), **found.to_dict()}
         console.result_json(record)

@@ -102,6 +102,10 @@ class Many:
     job: Callable[..., Any] | None = None
     after: Callable[[Sequence[Outcome], Options], None] | None = None
 
+    def out(self, options: Options) -> Path | None:
+        """Where results go, None where there are none or the verb chooses itself."""
+        return None if self.suffix is None else options.get("out")
+
 
 def run_verb(
     context: typer.Context, verb: str, many: Many, options: Options, choice: Choice
@@ -125,9 +129,7 @@ def run_verb(
             )
         value = words[0] if many.several else given
         jobs = [
-            _job(
-                verb, words[0].name, words[0], options.get("out"), options | {many.argument: value}
-            )
+            _job(verb, words[0].name, words[0], many.out(options), options | {many.argument: value})
         ]
     else:
         jobs = _jobs(verb, many, listing, options)
@@ -185,7 +187,7 @@ def _job(verb: str, name: str, source: Path, out: Path | None, options: Options)
 
 def _listing(many: Many, words: list[Path], options: Options, choice: Choice) -> Listing | None:
     """The inputs; None where the verb takes what is given as one. Raises NotFoundError, InputError, ConfigError."""
-    out, one = options.get("out"), words[0]
+    out, one = many.out(options), words[0]
     if len(words) > 1 and not many.several:
         return None
     if len(words) == 1 and not one.is_dir() and not _has_wildcards(one):
@@ -204,14 +206,14 @@ def _listing(many: Many, words: list[Path], options: Options, choice: Choice) ->
         root, folder = root_of(out), common_folder(words)
         inside = folder.resolve() in root.resolve().parents
         avoid = root if inside else None
-    folder_alone = len(words) == 1 and one.is_dir() and many.holds in ("scan", "volume")
+    folder_alone = len(words) == 1 and one.is_dir() and many.holds in ("scan", "volume", "run")
     try:
         listing = list_inputs(words, many.holds, avoid=avoid, wanted=wanted)
     except NothingFoundError:
         if not folder_alone or wanted.asks:
             raise
         return None  # the verb itself says what the folder is, and what would do
-    if folder_alone and _is_one(listing, out):
+    if folder_alone and _is_one(listing, out, many, one):
         return None
     if out is not None:
         _refuse_file(out, len(listing.inputs))
@@ -219,9 +221,11 @@ def _listing(many: Many, words: list[Path], options: Options, choice: Choice) ->
     return listing
 
 
-def _is_one(listing: Listing, out: Path | None) -> bool:
+def _is_one(listing: Listing, out: Path | None, many: Many, folder: Path) -> bool:
     """Whether a folder is one input as a whole; of several series into a file the verb says how one is chosen."""
     folders = [entry for entry in listing.inputs if entry.source.is_dir()]
+    if many.holds == "run":
+        return [entry.source for entry in folders] == [folder]
     whole = len(listing.inputs) == 1 and len(folders) == 1 and not folders[0].series
     return whole or (_names_a_file(out) and len(folders) == len(listing.inputs))
 
@@ -265,8 +269,9 @@ def _jobs(verb: str, many: Many, listing: Listing, options: Options) -> list[Job
             "--json is for one input; of many every result has its record beside it, and restore-jobs.jsonl lists them"
         )
     outs: list[Path | None] = [None] * len(listing.inputs)
-    if many.suffix is not None and options.get("out") is not None:
-        outs = [*result_names(listing, options["out"], many.suffix, many.of_folders)]
+    where = many.out(options)
+    if where is not None:
+        outs = [*result_names(listing, where, many.suffix or "", many.of_folders)]
     together = isinstance(options[many.argument], list | tuple) and not many.several
     made = []
     for entry, out in zip(listing.inputs, outs, strict=True):

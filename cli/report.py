@@ -8,14 +8,21 @@ from typing import Annotated
 import typer
 
 from restore.cli import console
+from restore.cli.config_option import verb
+from restore.cli.many import Many
 
 LARGEST_MB = 1e6
 """A terabyte: no browser opens it."""
 
 
+@verb("report", many=Many("run", "run"))
 def command(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that `restore bench ... -o RUN` wrote.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder that `restore bench ... -o RUN` wrote; or several, or a folder of such.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Default: RUN/report.")

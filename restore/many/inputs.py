@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from restore.datasets.atomic import name_suffix
 from restore.datasets.content import DICOM, Content, look_at
 from restore.datasets.formats import Format, known_formats
 from restore.datasets.picture.images import SUFFIXES
@@ -21,18 +23,22 @@ from restore.datasets.volume.dicom_listing import series_of
 from restore.errors import InputError, NotFoundError, RestoreError
 from restore.many import bids
 
-Holds = Literal["scan", "volume", "picture", "run"]
+Holds = Literal["scan", "volume", "picture", "result", "run"]
+"""A result is a volume or a picture."""
 
 NAMED_LIKE = {
     "picture": tuple(SUFFIXES),
     "scan": (".h5", ".hdf5", ".mrd", ".dat", ".cfl"),
     "volume": (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    "result": (".nii", ".nii.gz", *SUFFIXES),
     "run": (),
 }
 """Suffixes of files that are inputs whatever they hold."""
 SECOND_HALVES = {".hdr": ".cfl", ".img": ".hdr"}
 """Files that go with another one of their name."""
-RUN = "run.json"
+RUN = "run*.json"
+BESIDE = re.compile(r"(.+)_(std|interval|degraded)|contact_sheet_*")
+"""Stems of files beside results that are no results themselves."""
 SHOWN = 5
 """Kinds of files in a note or a refusal."""
 
@@ -170,7 +176,7 @@ class _Walk:
 
     def _folders(self, folder: Path) -> Iterator[Path]:
         """The folder itself where it is one input as a whole."""
-        if self.holds == "run" and (folder / RUN).is_file():
+        if self.holds == "run" and any(folder.glob(RUN)):
             yield folder
         if self.holds == "scan" and any(
             f.claims(Content(folder, is_folder=True)) for f in _formats("scan")
@@ -180,6 +186,8 @@ class _Walk:
     def _of_files(self, files: Sequence[Path], given: bool = False) -> Iterator[Input]:
         """given: named by the user, hence an input whatever it is."""
         self.seen += len(files)
+        if self.holds == "result" and not given:
+            files = [file for file in files if not _is_beside(file, files)]
         dicom: list[Path] = []
         for file in _without_halves(files):
             if given:
@@ -201,11 +209,11 @@ class _Walk:
             return "input" if alike else "other"
         try:
             content = look_at(file)
-            if content.kind == DICOM and self.holds == "volume":
+            if content.kind == DICOM and self.holds in ("volume", "result"):
                 return "dicom"
             if any(form.claims(content) for form in _formats(self.holds)):
                 return "input"
-            other = any(f.claims(content) for f in known_formats() if f.holds != self.holds)
+            other = any(form.claims(content) for form in known_formats())
         except (RestoreError, OSError):
             other = False  # damaged or not to be opened: its own job says so
         return "input" if alike and not other else "other"
@@ -221,8 +229,16 @@ class _Walk:
         yield from (Input(file, file) for file in stray)
 
 
-def _formats(holds: str) -> list[Format]:
-    return [form for form in known_formats() if form.holds == holds]
+def _formats(holds: Holds) -> list[Format]:
+    kinds = ("volume", "picture") if holds == "result" else (holds,)
+    return [form for form in known_formats() if form.holds in kinds]
+
+
+def _is_beside(file: Path, files: Sequence[Path]) -> bool:
+    """Whether a file stands beside a result of the same folder: its deviation, its interval, a sheet of all."""
+    suffix = name_suffix(file)
+    found = BESIDE.fullmatch(file.name.removesuffix(suffix))
+    return found is not None and (found[1] is None or file.with_name(found[1] + suffix) in files)
 
 
 def _folders_below(

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from restore.cli import signals
@@ -158,3 +160,70 @@ def test_sigterm_says_by_its_code_that_the_same_command_goes_on(
     again = verb("recon", *names, "-o", tmp_path / "o", *QUICK)
     assert again.exit_code == 0
     assert again.stderr.count("done before") == 1
+
+
+def test_a_command_as_an_array_job(sources, verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = verb(
+        "submit", "--time", "2:00:00", "--max", 2, "--", "recon", sources, "-o", "my out", *QUICK
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "restore-recon.sh: 3 tasks" in result.stdout
+    assert "3 input(s): a.h5, bad.h5, sub/b.h5" in result.stderr
+    script = (tmp_path / "restore-recon.sh").read_text()
+    assert "#SBATCH --array=1-3%2\n#SBATCH --time=2:00:00\n" in script
+    assert " -o 'my out' --sampler zerofilled)\n" in script
+    assert [p.name for p in tmp_path.iterdir()] == ["restore-recon.sh"]
+    named = verb(
+        "submit", "-o", "b.sh", "--tasks", 4, "--", "bench", "images", "photos", "-o", "run"
+    )
+    assert "b.sh: 4 tasks" in named.stdout
+    assert "job-name=restore-bench-images" in (tmp_path / "b.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["recon", "nowhere.h5", "-o", "x.nii"], 3, "no such file"),
+        (["recon", "{s}", "-o", "{s}"], 5, "among their sources"),
+        (["recon", "{s}", "-o", "o", "--part", "1/2"], 2, "leave it out"),
+        (["recon", "{s}", "-o", "o", "--nonsense"], 2, "No such option"),
+        (["bench", "images", "p", "-o", "o"], 2, "--tasks N"),
+        (["doctor"], 2, "has no --part"),
+        (["simulate"], 2, "not a whole command"),
+        (["recno", "{s}"], 2, "no verb of restore"),
+    ],
+)
+def test_commands_that_are_no_array_job(sources, verb, tmp_path, monkeypatch, words, code, told):
+    monkeypatch.chdir(tmp_path)
+    result = verb("submit", "--", *(w.format(s=sources) for w in words))
+    assert result.exit_code == code, result.stderr
+    assert told in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_compared_with_references_of_their_names(small_head, verb, tmp_path):
+    made, known = tmp_path / "made", tmp_path / "known"
+    for folder in (made / "sub", known / "sub"):
+        folder.mkdir(parents=True)
+    image = nibabel.load(small_head)
+    values = np.asarray(image.dataobj)
+    for name, factor in (("a", 1.1), ("sub/b", 0.8), ("sub/c", 1.0)):
+        nibabel.save(
+            nibabel.Nifti1Image(values * np.float32(factor), image.affine), made / f"{name}.nii.gz"
+        )
+    shutil.copy(made / "a.nii.gz", made / "a_std.nii.gz")  # stands beside a result and is none
+    for name in ("a", "sub/b"):
+        shutil.copy(small_head, known / f"{name}.nii.gz")
+    result = verb("eval", made, "--reference", known, "--json")
+    assert result.exit_code == 8
+    told = json.loads(result.stdout)
+    assert [r["name"] for r in told["results"]] == ["a.nii.gz", "sub/b.nii.gz"]
+    assert told["failed"][0]["name"] == "sub/c.nii.gz"
+    assert [round(r["nmse"], 4) for r in told["results"]] == [0.01, 0.04]  # (factor - 1)^2
+    assert told["summary"]["nmse"]["mean"] == pytest.approx(0.025, rel=1e-4)
+    table = verb("eval", made / "a.nii.gz", made / "sub" / "b.nii.gz", "--reference", small_head)
+    assert table.exit_code == 0, table.stderr
+    assert [line.split()[0] for line in table.stdout.splitlines()] == [
+        "PSNR", "a.nii.gz", "sub/b.nii.gz", "mean", "deviation"
+    ]  # fmt: skip
