@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.median_deviation import std_by_median
-from restore.datasets.mri.encoded import EncodedScan, EncodedSetup
+from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.encoded_setup import EncodedSetup
 from restore.datasets.mri.pattern.partial_fourier import check_held_real, note_partial, symmetric
 from restore.datasets.mri.receivers.noise_estimation import CORNER_FRACTION, MIN_SAMPLES
 from restore.datasets.scan import SetupOptions
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from restore.datasets.mri.receivers.channels import Whitening
     from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
     from restore.operators.mri.coil_compression import CoilCompression
+    from restore.operators.mri.joint_maps import JointEstimate
     from restore.operators.mri.multicoil import MultiCoilMRI
     from restore.problem import Problem
 
@@ -175,6 +177,24 @@ class CartesianVolumeScan(EncodedScan):
         raise ConfigError(
             "the lines of k-space were measured differently along all three axes: no readout is whole"
         )
+
+    def check_joint(self) -> None:
+        """Raise ConfigError for one coil, and for masks so even that aliases explain the samples."""
+        import torch
+
+        from restore.operators.mri.joint_maps import check_sampling
+
+        if self.shape[1] < 2:
+            raise ConfigError("joint estimate: one coil tells nothing of its map; leave --maps out")
+        check_sampling(torch.from_numpy(np.array(self.mask)), self.matrix)
+
+    def joint_estimate(self, kspace: Tensor) -> JointEstimate:
+        """Of the samples about the centre, along all three axes."""
+        import torch
+
+        from restore.operators.mri.joint_maps import joint_estimate
+
+        return joint_estimate(kspace, torch.from_numpy(np.array(self.mask)))
 
     def radius(self) -> NDArray[np.float64]:
         """Root sum of squares of the coordinates over half the matrix, NaN where nothing was measured."""

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from restore.datasets.median_deviation import std_by_median
 from restore.datasets.mri.channel_memory import held_channels
 from restore.datasets.mri.cropping import center_crop
+from restore.datasets.mri.encoded_setup import EncodedSetup, whitened
 from restore.datasets.mri.receivers.virtual_coils import VirtualCoils
-from restore.datasets.scan import Scan, Setup, SetupOptions
+from restore.datasets.scan import Scan, SetupOptions
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from restore.datasets.mri.middle import Middle
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from restore.datasets.mri.receivers.channels import Whitening
     from restore.operators.base import LinearOperator
     from restore.operators.mri.coil_compression import CoilCompression
-    from restore.problem import Problem
+    from restore.operators.mri.joint_maps import JointEstimate
     from restore.scaling import Scaling
 
 OUTERMOST = 0.95
@@ -90,6 +90,14 @@ class EncodedScan(Scan):
     @abstractmethod
     def middle(self, item: int) -> Middle:
         """The fully sampled middle of k-space of an item. Raises ConfigError where there is none."""
+
+    @abstractmethod
+    def check_joint(self) -> None:
+        """Raise ConfigError where the samples cannot tell image and maps apart."""
+
+    @abstractmethod
+    def joint_estimate(self, kspace: Tensor) -> JointEstimate:
+        """Image and maps of an item (coils, *samples), estimated together. Raises ConfigError."""
 
     @abstractmethod
     def radius(self) -> NDArray[np.float64]:
@@ -179,8 +187,9 @@ class EncodedScan(Scan):
         """Noise level (given, stored or seen), channels, one intensity scale: that of the brightest slice."""
         from restore.datasets.mri.files.given_maps import checked_maps
         from restore.noise import noise_model
+        from restore.scaling import Scaling
 
-        maps = self._given_maps(options)
+        maps, joint = self._given_maps(options), options.maps == "joint"
         level, told = options.noise_std, options.noise_std is not None
         if level is None:
             told = self.noise_std is not None
@@ -193,13 +202,16 @@ class EncodedScan(Scan):
         if maps is not None:
             maps = checked_maps(maps, self.path, self.notes)
             self._hold_against(maps)
+        used = "joint" if joint else "espirit" if maps is None else "file"
         setup = EncodedSetup(
-            scaling=self._scaling(maps, whitening), noise=noise_model(level),
-            record={"maps": "espirit" if maps is None else "file", "noise_std": level},
+            scaling=Scaling(), noise=noise_model(level), record={"maps": used, "noise_std": level},
             scan=self, maps=maps, remove_phase=options.remove_phase, whitening=whitening,
             virtual=VirtualCoils.parse(options.coils_virtual),
         )  # fmt: skip
         self._note_virtual(setup)
+        if joint:
+            setup = dataclasses.replace(setup, estimates=self._estimates(setup, level))
+        setup = dataclasses.replace(setup, scaling=self._scaling(setup))
         if self.precession is not None:
             self.precession.look(self, setup)
         return setup
@@ -225,7 +237,20 @@ class EncodedScan(Scan):
         virtual = VirtualCoils.parse(options.coils_virtual)
         if virtual is not None:
             virtual.check(self.path, self.shape[1], self.whole_readout)
-        self.seen_middle(0, needed=self._given_maps(options) is None)
+        maps = self._given_maps(options)
+        if options.maps == "joint":
+            self.check_joint()
+        else:
+            self.seen_middle(0, needed=maps is None)
+
+    def _estimates(self, setup: EncodedSetup, level: float | None) -> tuple[JointEstimate, ...]:
+        """Image and maps of every item, estimated together. Raises ConfigError."""
+        from restore.datasets.mri.receivers.joint import joint_note
+
+        self.check_joint()
+        found = tuple(self.joint_estimate(setup.samples(i)[0]) for i in range(len(self.kspace)))
+        self.note(joint_note(found, level, of_volume=self.whole))
+        return found
 
     def _note_virtual(self, setup: EncodedSetup) -> None:
         """Say what the virtual coils leave out of each item. Raises ConfigError for more of them than channels."""
@@ -269,10 +294,11 @@ class EncodedScan(Scan):
         """Those of the file, None where they are to be estimated. Raises ConfigError."""
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
-        if options.maps == "joint" or options.maps_sets > 1:
-            words = "--maps joint" if options.maps == "joint" else "--maps-sets 2"
-            raise ConfigError(f"{self.path}: {words} is for Cartesian slices; use --maps espirit")
-        return None if options.maps == "espirit" else self.maps
+        if options.maps_sets > 1:
+            raise ConfigError(
+                f"{self.path}: --maps-sets 2 is for Cartesian slices; use --maps-sets 1"
+            )
+        return self.maps if options.maps in ("auto", "file") else None
 
     def seen_middle(self, item: int, needed: bool) -> Middle | None:
         """`middle`, or None where there is none and none is needed: the phase is then left in the image.
@@ -284,20 +310,23 @@ class EncodedScan(Scan):
         except ConfigError as cause:
             if needed:
                 raise InputError(
-                    self.path, str(cause), "give coil maps in the file ('sensitivity_maps')"
+                    self.path,
+                    str(cause),
+                    "give coil maps in the file ('sensitivity_maps'); --maps joint estimates them together with the "
+                    "image",
                 ) from cause
         return None
 
-    def _scaling(self, maps: LazyStack | None, whitening: Whitening | None) -> Scaling:
+    def _scaling(self, setup: EncodedSetup) -> Scaling:
         """By the images of the middle of k-space, or the maps' image where there is no middle. Raises InputError."""
         import torch
 
         from restore.datasets.mri.calibration import PEAK_QUANTILE, low_resolution_peak
         from restore.scaling import Scaling
 
-        peaks = []
+        peaks, maps, whitening = [], setup.maps, setup.whitening
         for item in range(len(self.kspace)):
-            middle = self.seen_middle(item, needed=maps is None)
+            middle = setup.middle(item)
             if middle is not None:
                 planes = (middle.plane(index) for index in range(len(middle.samples)))
                 peaks += [low_resolution_peak(one.numpy(), middle.region) for one in planes]
@@ -315,126 +344,3 @@ class EncodedScan(Scan):
         """Add a note that is not there yet."""
         if text not in self.notes:
             self.notes.append(text)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class EncodedSetup(Setup):
-    """How problems are made of such k-space.
-
-    maps: of the scan, None to estimate them by ESPIRiT. remove_phase: put the low-resolution phase into the maps,
-    so that the image left to reconstruct is nearly real and non-negative. whitening: of the channels, or None. virtual:
-    coils in the place of the whitened channels, or None.
-    """
-
-    scan: EncodedScan
-    maps: LazyStack | None
-    remove_phase: bool
-    whitening: Whitening | None = None
-    virtual: VirtualCoils | None = None
-
-    def problem(self, which: range, device: torch.device) -> Problem:
-        """k-space, maps and noise of the slices `which`, all of them where they are one volume. Raises InputError."""
-        import torch
-
-        from restore.problem import Problem
-
-        scan = self.scan
-        items = [self._item(item) for item in (range(1) if scan.whole else which)]
-        kspace, maps = (torch.stack(parts) for parts in zip(*items, strict=True))
-        if scan.whole:
-            kspace, maps = kspace[0], maps[0]
-        operator = scan.operator(maps.to(device))
-        if scan.precession is not None:
-            places = range(scan.n_slices) if scan.whole else which
-            operator = scan.precession.around(operator, places)
-        return Problem(kspace.to(device), operator, self.noise, self.scaling, scan.ids(which))
-
-    def white(self, values: NDArray[Any]) -> Tensor:
-        """Samples or maps (coils, ...) as the whitened channels see them."""
-        import torch
-
-        return torch.from_numpy(whitened(self.whitening, values))
-
-    def compression(self, kspace: Tensor) -> CoilCompression | None:
-        """Of an item (coils, *samples), whitened, to virtual coils; None where all are kept."""
-        if self.virtual is None:
-            return None
-        return self.scan.compression(kspace, self.virtual)
-
-    def _item(self, item: int) -> tuple[Tensor, Tensor]:
-        """Samples (coils, *samples) and maps (coils, *matrix) as the problem has them: whitened and compressed."""
-        kspace = self.white(self.scan.kspace[item])
-        compression = self.compression(kspace)
-        if compression is not None:
-            kspace = compression.samples(kspace)
-        return kspace, self._maps(item, compression)
-
-    def _maps(self, item: int, compression: CoilCompression | None) -> Tensor:
-        """(coils, *matrix) of the file or by ESPIRiT, with the image's phase if it is to be removed."""
-        from restore.operators.mri.coil_maps import fold_phase, image_phase
-
-        middle = self.scan.seen_middle(item, needed=self.maps is None)
-        given = None if self.maps is None else self.white(self.maps[item])
-        if given is not None and compression is not None:
-            given = compression.maps(given)
-        if middle is None or (given is not None and not self.remove_phase):
-            assert given is not None  # noqa: S101  (for the type checker: a middle was needed without maps)
-            if self.remove_phase:
-                self.scan.note(
-                    "too few calibration lines to see the image's phase: it stays in the image"
-                )
-            return given
-        white = self._received(middle, compression)
-        phased = self._received(self._phased(item, middle), compression)
-        reference = white.principal()
-        found = middle.samples.new_empty((white.samples.shape[1], *self.scan.matrix))
-        by_slice = _by_slice(found)
-        for index, place in enumerate(by_slice):
-            kspace = white.plane(index)
-            if given is None:
-                maps = self._estimated(middle, index, kspace, reference)
-            else:
-                maps = _by_slice(given)[index]
-            if self.remove_phase:
-                seen = phased.plane(index)
-                maps = fold_phase(maps, image_phase(seen, maps, phased.region))
-            place.copy_(maps)
-        return found
-
-    def _phased(self, item: int, middle: Middle) -> Middle:
-        """What the image's phase is seen in: `middle`, as the maps are."""
-        return middle
-
-    def _received(self, middle: Middle, compression: CoilCompression | None) -> Middle:
-        """Whitened and compressed."""
-        seen = self.white(middle.samples.movedim(1, 0).numpy())
-        white = dataclasses.replace(middle, samples=seen.movedim(0, 1))
-        return white if compression is None else white.compressed(compression)
-
-    def _estimated(self, middle: Middle, index: int, kspace: Tensor, reference: Tensor) -> Tensor:
-        """Maps (coils, H, W) of a slice by ESPIRiT, with the phase of one virtual coil, `reference`, in all slices.
-
-        kspace: of the whitened channels, (coils, H, W).
-        """
-        from restore.operators.mri.coil_maps import espirit
-
-        maps, _ = espirit(kspace, middle.region)
-        along = (maps * reference.conj()[:, None, None]).sum(dim=0)
-        maps = maps * along.conj().sgn().where(along != 0, 1)
-        if self.whitening is None:
-            return maps
-        measured = middle.plane(index).numpy()
-        return maps * self.whitening.shading(measured, middle.region).unsqueeze(-3)
-
-
-def whitened(whitening: Whitening | None, values: NDArray[Any]) -> NDArray[Any]:
-    """(coils, ...) as the whitened channels see it; unchanged where there is nothing to whiten."""
-    if whitening is None:
-        return values
-    flat = whitening.apply(values.reshape(len(values), 1, -1))
-    return flat.reshape(-1, *values.shape[1:])
-
-
-def _by_slice(values: Tensor) -> Tensor:
-    """(coils, H, W) or (coils, D, H, W) as (slices, coils, H, W), without a copy."""
-    return values.unsqueeze(0) if values.ndim == 3 else values.movedim(1, 0)

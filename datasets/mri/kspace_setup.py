@@ -106,8 +106,8 @@ class MRISetup(Setup):
             maps = None if maps is None else compression.maps(maps)
         middle = kspace
         if self.estimates:
-            middle, region = self.estimates[index].centre(self._plane)
-            middle = middle.to(device)
+            middle, (rows, columns) = self.estimates[index].centre(self._plane)
+            middle, region = middle.to(device), (rows, columns)
         if maps is None:
             maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
         if self.held_real and region is not None:

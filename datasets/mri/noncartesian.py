@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.encoded import EncodedScan
+from restore.errors import ConfigError
 from restore.operators.mri.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from restore.datasets.mri.middle import Middle
     from restore.operators.base import LinearOperator
+    from restore.operators.mri.joint_maps import JointEstimate
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,6 +63,25 @@ class NonCartesianScan(EncodedScan):
         if self.whole:
             return middle_of_volume(block, (box[0], box[1], box[2]), self.matrix)
         return middle_of_slice(block, (box[0], box[1]), (self.matrix[0], self.matrix[1]))
+
+    def check_joint(self) -> None:
+        """Raise ConfigError for volumes, one coil, and samples so even that aliases explain them."""
+        from restore.operators.mri.joint_maps import check_trajectory
+
+        if self.whole:
+            raise ConfigError(
+                f"{self.path}: --maps joint is for Cartesian k-space and for slices along a trajectory; use "
+                "--maps espirit"
+            )
+        if self.shape[1] < 2:
+            raise ConfigError("joint estimate: one coil tells nothing of its map; leave --maps out")
+        check_trajectory(self.trajectory, self.matrix)
+
+    def joint_estimate(self, kspace: Tensor) -> JointEstimate:
+        """Of the samples about the centre."""
+        from restore.operators.mri.joint_maps import joint_estimate_along
+
+        return joint_estimate_along(kspace, self.trajectory, self.matrix)
 
     def radius(self) -> NDArray[np.float64]:
         """Root sum of squares of the coordinates over half the matrix."""

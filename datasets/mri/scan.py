@@ -345,8 +345,8 @@ class MRIScan(Scan):
             kspace = kspace if whitening is None else whitening.apply(kspace)
             region = regions[i if len(regions) > 1 else 0]
             if estimates:
-                lines, region = estimates[i].centre(self.shape[-2:])
-                kspace = lines.numpy()
+                lines, (rows, columns) = estimates[i].centre(self.shape[-2:])
+                kspace, region = lines.numpy(), (rows, columns)
             if calibrated and region is not None:
                 peaks.append(low_resolution_peak(kspace, region))
             elif maps is not None and kspace.any():
