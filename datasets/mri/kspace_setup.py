@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from restore.datasets.mri.off_resonance.precession import Precession
     from restore.noise import Noise
     from restore.operators.base import LinearOperator
+    from restore.operators.mri.coil_compression import CoilCompression
     from restore.operators.mri.joint_maps import JointEstimate
     from restore.problem import Problem
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 class MRISetup(Setup):
     """How problems are made of k-space.
 
-    kspace, mask: of the scan. maps: of it, None to estimate them by ESPIRiT, or as in estimates, one a slice.
+    kspace, mask: of the scan. maps: of it, None to estimate them by ESPIRiT, or as in estimates, one a slice;
+    second_maps: the other set of two.
     reception: of the channels.
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
@@ -50,6 +52,7 @@ class MRISetup(Setup):
     shade: float | None = None
     estimates: tuple[JointEstimate, ...] = ()
     sets: int = 1
+    second_maps: LazyStack | None = None
     held_real: bool = False
     precession: Precession | None = None
 
@@ -99,11 +102,12 @@ class MRISetup(Setup):
 
         measured, region = self.kspace[index], self.reception.region(index)
         kspace = self.reception.white(measured).to(device)
-        maps = None if self.maps is None else self.reception.white(self.maps[index]).to(device)
+        maps = self._given(index)
+        maps = None if maps is None else maps.to(device)
         compression = self.reception.compression(kspace, index)
         if compression is not None:
             kspace = compression.samples(kspace)
-            maps = None if maps is None else compression.maps(maps)
+            maps = None if maps is None else _compressed(maps, compression)
         middle = kspace
         if self.estimates:
             middle, (rows, columns) = self.estimates[index].centre(self._plane)
@@ -116,6 +120,15 @@ class MRISetup(Setup):
         if self.remove_phase and region is not None:
             maps = fold_phase(maps, image_phase(middle.expand_as(maps), maps, region))
         return kspace, maps
+
+    def _given(self, index: int) -> Tensor | None:
+        """Maps ([sets,] coils, H, W) of the file as the whitened channels see them."""
+        if self.maps is None:
+            return None
+        first = self.maps[index]
+        if self.second_maps is None:
+            return self.reception.white(first)
+        return self.reception.white(np.stack([first, self.second_maps[index]]))
 
     def _estimated(self, kspace: Tensor, index: int) -> Tensor:
         """Maps of norm one: those estimated with the image, else by ESPIRiT of k-space as the problem has it."""
@@ -135,3 +148,12 @@ class MRISetup(Setup):
         if whitening is None or region is None:
             return torch.tensor(1.0)
         return whitening.shading(measured, region)
+
+
+def _compressed(maps: Tensor, compression: CoilCompression) -> Tensor:
+    """Maps ([sets,] coils, H, W) as virtual coils see them."""
+    import torch
+
+    if maps.ndim == 3:
+        return compression.maps(maps)
+    return torch.stack([compression.maps(one) for one in maps])

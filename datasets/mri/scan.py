@@ -52,7 +52,8 @@ class MRIScan(Scan):
 
     kspace: complex64 (slices, coils, H, W), zero outside the mask; the last axis is the phase-encode axis. mask: of
     `sampling.Mask`, for all slices or one a slice. maps: coil sensitivities complex64 (slices, coils, H, W) with
-    sum |S|^2 = 1, or None (then calibrate). recon_shape: (rows, columns) of the image, the middle of (H, W).
+    sum |S|^2 = 1, or None (then calibrate). second_maps: another set, where the field of view cuts the object, or
+    None. recon_shape: (rows, columns) of the image, the middle of (H, W).
     noise_std: per real channel; noise_estimated: it stands not in the file. noise_scan: samples without an object
     (coils, n), or None. dwell_s, times_s: what the file tells of when samples were taken, between those of a readout or
     of each. precession: by a field map. The other fields are those of every `Scan`.
@@ -79,6 +80,7 @@ class MRIScan(Scan):
     mask: NDArray[np.bool_]
     recon_shape: tuple[int, int]
     maps: LazyStack | None = None
+    second_maps: LazyStack | None = None
     noise_scan: NDArray[np.complex128] | None = None
     noise_estimated: bool = False
     dwell_s: float | None = None
@@ -176,7 +178,8 @@ class MRIScan(Scan):
         middle = self.n_slices // 2
         region = regions[middle if len(regions) > 1 else 0]
         if maps is not None and region is not None and self.shape[1] > 1:
-            hold_against(maps[middle], self.kspace[middle], region, self.path, self.notes)
+            both = [m[middle] for m in (maps, self._second(options)) if m is not None]
+            hold_against(np.stack(both), self.kspace[middle], region, self.path, self.notes)
         if regions[0] is not None:
             note_exchanged(self.kspace, regions[0], self.notes)
         reception = self._reception(regions, whitening, options.coils_virtual)
@@ -187,7 +190,7 @@ class MRIScan(Scan):
         note_partial(sampled, self.notes, phase_known=phase_known, held_real=held_real)
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
-        if maps is None and not joint:
+        if not joint and (maps is None or options.maps_sets > 1):
             self._note_sets(reception, options.maps_sets)
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
         setup = MRISetup(
@@ -196,7 +199,8 @@ class MRIScan(Scan):
             scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
             remove_phase=options.remove_phase, estimates=estimates,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
-            held_real=held_real, precession=self.precession,
+            second_maps=None if maps is None else self._second(options), held_real=held_real,
+            precession=self.precession,
         )  # fmt: skip
         if self.precession is not None:
             self.precession.look(self, setup)
@@ -248,9 +252,10 @@ class MRIScan(Scan):
         if self.precession is not None:
             self.precession.check(self.path, options)
         maps = self._given_maps(options)
-        if options.maps_sets > 1 and (maps is not None or options.maps == "joint"):
+        second = maps is None or self.second_maps is not None
+        if options.maps_sets > 1 and (not second or options.maps == "joint"):
             raise ConfigError(
-                f"{self.path}: two sets of coil maps are estimated by ESPIRiT alone; add --maps espirit"
+                f"{self.path}: two sets of coil maps come from --maps espirit, or from --maps FILE of two sets"
             )
         if options.maps == "joint":
             from restore.datasets.mri.receivers.joint import check_masks
@@ -277,6 +282,10 @@ class MRIScan(Scan):
         if options.maps == "file" and self.maps is None:
             raise ConfigError(f"{self.path}: holds no 'sensitivity_maps'; use --maps espirit")
         return self.maps if options.maps in ("auto", "file") else None
+
+    def _second(self, options: SetupOptions) -> LazyStack | None:
+        """The second set of the file where two are asked for."""
+        return self.second_maps if options.maps_sets > 1 else None
 
     def _shade(self, whitening: Whitening, regions: tuple[Region | None, ...]) -> float | None:
         """None where the brightness of the real channels can be kept, else that of the whole image in theirs.

@@ -102,7 +102,7 @@ def plan(job: ReconJob) -> Planned:
         detector_pixel=job.detector_pixel, grid=job.grid,
     ).in_units(job.units, job.mu_water)  # fmt: skip
     if job.maps is not None:
-        scan = with_maps(scan, job.maps)
+        scan = with_maps(scan, job.maps, job.options.maps_sets)
     scan = with_field_map(scan, job.field_map, job.readout_times)
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)

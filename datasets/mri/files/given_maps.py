@@ -39,18 +39,19 @@ LINES = 24
 
 TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "conjugated": np.conj,
-    "turned over along their rows": lambda maps: maps[:, ::-1],
-    "turned over along their columns": lambda maps: maps[:, :, ::-1],
-    "turned over along both axes": lambda maps: maps[:, ::-1, ::-1],
-    "with rows and columns exchanged": lambda maps: maps.swapaxes(1, 2),
+    "turned over along their rows": lambda maps: maps[..., ::-1, :],
+    "turned over along their columns": lambda maps: maps[..., ::-1],
+    "turned over along both axes": lambda maps: maps[..., ::-1, ::-1],
+    "with rows and columns exchanged": lambda maps: maps.swapaxes(-2, -1),
 }
-"""What other programs' conventions make of maps (coils, H, W)."""
+"""What other programs' conventions make of maps (..., H, W)."""
 
 
 def hold_against(
     maps: NDArray[Any], kspace: NDArray[Any], region: Region, path: Path, notes: list[str]
 ) -> None:
-    """Look whether maps (coils, H, W) explain the middle of k-space (coils, H, W), fully sampled in `region`.
+    """Look whether maps (coils, H, W), or sets of them, explain the middle of k-space (coils, H, W), fully sampled in
+    `region`.
 
     What they leave is noted where it is much. Raises InputError where maps that are conjugated, turned over or
     exchanged would explain it: what then is wrong is known.
@@ -95,11 +96,24 @@ def _middle_images(kspace: NDArray[Any], region: Region) -> NDArray[np.complex12
 
 
 def _unexplained(maps: NDArray[Any], images: NDArray[np.complex128]) -> float:
-    """Share of the energy of images (coils, H, W) that is no image seen through the maps, where these are not zero."""
-    norm = np.square(np.abs(maps), dtype=float).sum(axis=0)
-    seen = np.abs((maps.conj() * images).sum(axis=0)) ** 2 / np.where(norm > 0, norm, 1)
-    total = np.square(np.abs(images)).sum(axis=0)[norm > 0].sum()
-    return float(1 - seen.sum() / total) if total > 0 else 0.0
+    """Share of the energy of images (coils, H, W) that is no image seen through maps ([sets,] coils, H, W), where these
+    are not zero."""
+    sets = maps.reshape(-1, *images.shape).astype(np.complex128)
+    where = (sets != 0).any(axis=(0, 1))
+    left = images
+    for index, one in enumerate(sets):
+        for other in sets[:index]:
+            one -= _along(other, one)
+        left = left - _along(one, left)
+    total, rest = (float(np.square(np.abs(v))[:, where].sum()) for v in (images, left))
+    return rest / total if total > 0 else 0.0
+
+
+def _along(one: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """The part of values (coils, H, W) along the maps `one`, pixel by pixel."""
+    norm = np.square(np.abs(one)).sum(axis=0)
+    share = (one.conj() * values).sum(axis=0) / np.where(norm > 0, norm, 1)
+    return np.asarray(share * one)
 
 
 def checked_maps(maps: LazyStack, path: Path, notes: list[str]) -> LazyStack:

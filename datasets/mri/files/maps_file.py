@@ -32,22 +32,45 @@ SETS = 4
 """BART's axis of sets of maps."""
 
 
-def with_maps(scan: Scan, path: str | Path) -> Scan:
+def with_maps(scan: Scan, path: str | Path, sets: int = 1) -> Scan:
     """The scan with the coil maps of a file in the place of its own.
 
     NAME.cfl with NAME.hdr, axes as `bart ecalib` writes them: (rows, columns, partitions, coils, sets), slices along
     axis 13; `.npy` (slices, coils, H, W), (coils, H, W) or, along a trajectory of a volume, (coils, D, H, W); HDF5 with
-    'sensitivity_maps' as in docs/scan-files.md; `.npz` and `.mat` by name. One set serves all slices, with a note.
-    Raises ConfigError for a scan that has no coils, NotFoundError, InputError for maps that do not fit it.
+    'sensitivity_maps' as in docs/scan-files.md; `.npz` and `.mat` by name. One map a coil serves all slices, with a
+    note. sets: 2 for those of a field of view that cuts the object, of BART's files for Cartesian slices alone. Raises
+    ConfigError for a scan that has no coils, NotFoundError, InputError for maps that do not fit it.
     """
     path = Path(path)
     if not isinstance(scan, MRIScan | EncodedScan):
         raise ConfigError(f"{path}: coil maps are for MRI, and {scan.path} is {scan.modality}")
+    if sets > 1:
+        return _with_sets(scan, path)
     if isinstance(scan, CartesianVolumeScan):
         return dataclasses.replace(scan, slice_maps=_of_slices(path, scan))
     matrix = scan.matrix if isinstance(scan, EncodedScan) else scan.shape[2:]
     shape = (*scan.shape[:2], *matrix)
     return dataclasses.replace(scan, maps=_stack(path, shape, scan.notes))
+
+
+def _with_sets(scan: MRIScan | EncodedScan, path: Path) -> MRIScan:
+    """Both sets of a file of BART's. Raises ConfigError, InputError."""
+    if not isinstance(scan, MRIScan):
+        raise ConfigError(
+            f"{path}: two sets of coil maps are for Cartesian slices; leave --maps-sets out"
+        )
+    if not is_half(spelled_out(path)):
+        raise ConfigError(
+            f"{path}: two sets of coil maps are read from BART's files (.cfl), along axis {SETS}; or --maps espirit "
+            "estimates them"
+        )
+    found = [
+        held_maps(
+            _of_bart(path, False, scan.notes, index), path, f"coil maps of {path.name}", scan.shape, scan.notes
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    return dataclasses.replace(scan, maps=found[0], second_maps=found[1])
 
 
 def _of_slices(path: Path, scan: CartesianVolumeScan) -> LazyStack:
@@ -83,8 +106,11 @@ def _stack(path: Path, shape: tuple[int, ...], notes: list[str]) -> LazyStack:
     return held_maps(as_complex(np.array(array)), path, f"coil maps of {path.name}", shape, notes)
 
 
-def _of_bart(path: Path, whole: bool, notes: list[str]) -> NDArray[Any]:
-    """(slices, coils, H, W), of a volume (1, coils, D, H, W). Raises InputError."""
+def _of_bart(path: Path, whole: bool, notes: list[str], which: int | None = None) -> NDArray[Any]:
+    """(slices, coils, H, W), of a volume (1, coils, D, H, W). which: of two sets, None for the only one that is used.
+
+    Raises InputError.
+    """
     values = read_cfl(path)
     sets, own = values.shape[SETS], (0, 1, 2, COILS, SETS, SLICES)
     odd = [axis for axis, n in enumerate(values.shape) if n > 1 and axis not in own]
@@ -95,11 +121,16 @@ def _of_bart(path: Path, whole: bool, notes: list[str]) -> NDArray[Any]:
             f"{'a volume' if whole else 'slices'}",
             "axes are (rows, columns, partitions, coils, sets), slices along axis 13",
         )  # fmt: skip
-    if sets > 1:
+    if which is not None and sets != 2:
+        raise InputError(
+            path, f"holds {sets} set(s) of coil maps, and two are asked for",
+            "`bart ecalib -m 2` makes them; or --maps espirit",
+        )  # fmt: skip
+    if which is None and sets > 1:
         notes.append(
             f"{path.name} holds {sets} sets of coil maps: the first is used, which is right where the field of view "
-            "holds the whole object (else: --maps espirit --maps-sets 2)"
+            "holds the whole object (else: --maps-sets 2)"
         )
-    first = np.moveaxis(values, (SLICES, COILS, 2), (0, 1, 2))[..., 0]
-    first = first.reshape(*first.shape[:5], -1)[..., 0]
-    return first if whole else first[:, :, 0]
+    chosen = np.moveaxis(values, (SLICES, COILS, 2, 0, 1, SETS), (0, 1, 2, 3, 4, 5))
+    chosen = chosen.reshape(*chosen.shape[:6], -1)[:, :, :, :, :, which or 0, 0]
+    return chosen if whole else chosen[:, :, 0]

@@ -13,9 +13,11 @@ import pytest
 import torch
 from people_kspace import centred_fft, columns, noise, write
 
+from restore.datasets.mri.files.cfl import write_cfl
+from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan, SetupOptions
-from restore.errors import ConfigError
+from restore.errors import ConfigError, InputError
 from restore.front_door import solve_problem
 from restore.operators.mri.coil_maps import espirit, field_is_cut
 from restore.operators.mri.fourier import ifft2c
@@ -127,12 +129,42 @@ def test_two_sets_are_perpendicular_smooth_and_hold_the_image() -> None:
     assert (shown - rss).norm() < 0.01 * rss.norm()
 
 
+@pytest.mark.parametrize("virtual", ["", "6"])
+def test_two_sets_of_a_file_are_those_that_are_estimated(tmp_path: Path, virtual: str) -> None:
+    """The same components, of whitened and compressed channels too."""
+    scan = scan_of(tmp_path)
+    wanted = SetupOptions(maps_sets=2, remove_phase=False)
+    maps = scan.problem(range(1), CPU, wanted).operator.maps[0]
+    values = maps.numpy().transpose(2, 3, 1, 0)[:, :, None]
+    write_cfl(tmp_path / "two.cfl", {0: HEIGHT, 1: WIDTH, 3: COILS, 4: 2}, [values])
+    both = with_maps(scan_of(tmp_path), tmp_path / "two", sets=2)
+    options = SetupOptions(maps="file", maps_sets=2, remove_phase=False, coils_virtual=virtual)
+    both.check(options)
+    found = both.problem(range(1), CPU, options)
+    assert not any("unexplained" in note for note in both.notes)
+    if not virtual:
+        torch.testing.assert_close(found.operator.maps[0], maps)
+    shown = found.operator.shown(found.operator.pinv(found.y))[0].numpy()
+    assert np.sqrt(np.mean((shown - SHOWN) ** 2)) < 0.05 * SHOWN.max()
+    one = with_maps(scan_of(tmp_path), tmp_path / "two")
+    assert any("holds 2 sets of coil maps: the first is used" in note for note in one.notes)
+
+
+def test_files_that_hold_no_two_sets(tmp_path: Path) -> None:
+    ones = np.ones((HEIGHT, WIDTH, 1, COILS), np.complex64)
+    write_cfl(tmp_path / "one.cfl", {0: HEIGHT, 1: WIDTH, 3: COILS}, [ones])
+    with pytest.raises(InputError, match="holds 1 set"):
+        with_maps(scan_of(tmp_path), tmp_path / "one", sets=2)
+    with pytest.raises(ConfigError, match="read from BART's files"):
+        with_maps(scan_of(tmp_path), tmp_path / "a.h5", sets=2)
+
+
 def test_what_two_sets_do_not_go_with_is_refused(tmp_path: Path) -> None:
     maps = np.ones((1, COILS, HEIGHT, WIDTH), np.complex64) / COILS**0.5
     path = write(tmp_path / "a.h5", (KSPACE * MASK)[None], mask=MASK, sensitivity_maps=maps)
     scan = open_scan(path, kspace_order="centred")
     for words in ("auto", "joint"):
-        with pytest.raises(ConfigError, match="add --maps espirit"):
+        with pytest.raises(ConfigError, match="from --maps FILE of two sets"):
             scan.check(SetupOptions(maps=words, maps_sets=2))
     scan.check(SetupOptions(maps="espirit", maps_sets=2))
     with pytest.raises(ConfigError, match="expected 1 or 2"):
