@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -97,7 +98,7 @@ class Intake:
                 series = self._series_of(arriving, series_mark, header)
                 why = self._refusal(arriving, series, mark, len(encoded))
                 if why:
-                    self._refuse(arriving, mark, why)
+                    self._refuse(arriving, why)
                     return NO_ROOM
                 self._write(arriving, series, mark, encoded)
             except (OutputError, OSError) as cause:
@@ -127,7 +128,7 @@ class Intake:
                     )
                 elif not arriving.calls and not arriving.broken:
                     study.cut = False
-                    self._save(study)
+                    self._note(study)
 
     def settle(self, now: float) -> None:
         """Say of each study that is coming in whether it is complete, or will never be."""
@@ -189,7 +190,7 @@ class Intake:
             return f"more than {_mb(limits.study_bytes)}"
         return ""
 
-    def _refuse(self, arriving: _Arriving, mark: str, why: str) -> None:
+    def _refuse(self, arriving: _Arriving, why: str) -> None:
         if not arriving.study.too_large:
             arriving.study.too_large = why
             self.tell(f"{arriving.study.name}: {why}; no more of it is taken")
@@ -220,7 +221,7 @@ class Intake:
             )
         if mark not in arriving.study.refused:
             arriving.study.refused.append(mark)
-            self._save(arriving.study)
+            self._note(arriving.study)
 
     def _close(self, arriving: _Arriving, verdict: tuple[bool, str], now: float) -> bool:
         """End the receiving of a study; False where the disk does not take its record, and it is tried again."""
@@ -228,10 +229,11 @@ class Intake:
         for mark, series in study.series.items():
             series.instances = sorted(arriving.images.get(mark, {}))
             series.images = len(series.instances)
-        study.state, study.text = ("complete", "") if complete else ("failed", text)
-        study.ended = 0.0 if complete else now
-        if not self._save(study):
-            study.state = "receiving"
+        study.text, study.ended = text, 0.0 if complete else now
+        try:
+            study.enter("complete" if complete else "failed")
+        except OutputError as cause:
+            self.tell(f"{study.name}: its record could not be written, {_reason(cause)}")
             return False
         said = (
             f"complete, {study.images} images in {len(study.series)} series"
@@ -241,14 +243,10 @@ class Intake:
         self.tell(f"{study.name}: {said}")
         return True
 
-    def _save(self, study: StudyRecord) -> bool:
+    def _note(self, study: StudyRecord) -> None:
         """Write a record where the disk takes it; what it says holds for this process anyway."""
-        try:
+        with suppress(OutputError):
             study.save()
-        except OutputError as cause:
-            self.tell(f"{study.name}: its record could not be written, {_reason(cause)}")
-            return False
-        return True
 
 
 def _header(encoded: bytes) -> Dataset | None:

@@ -29,9 +29,9 @@ from restore.serving.dicom_node.intake import NO_ROOM, Intake
 from restore.serving.dicom_node.limits import Limits
 from restore.serving.dicom_node.peers import Allowed
 
-UNCOMPRESSED = (
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
-)  # fmt: skip
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+INFLATED = (DeflatedExplicitVRLittleEndian,)
+"""Not taken: a whole data set that is deflated may be small on the way and too large in memory."""
 REFUSED_CALLER = (0x01, 0x01, 0x03)
 """Result, source and reason of a rejection: permanent, service user, calling AE title not recognised (PS3.8, 9.3.4)."""
 DATA = b"\x04"
@@ -206,7 +206,9 @@ class Listener:
 def _readable() -> list[Any]:
     """Transfer syntaxes whose pixels can be decoded here, those without compression first."""
     compressed = [
-        uid for uid in AllTransferSyntaxes if uid not in UNCOMPRESSED and _is_decoded(uid)
+        uid
+        for uid in AllTransferSyntaxes
+        if uid not in UNCOMPRESSED + INFLATED and _is_decoded(uid)
     ]
     return [*UNCOMPRESSED, *compressed]
 

@@ -137,16 +137,16 @@ class Node:
         failed, sent = study.of_state("failed"), study.of_state("sent")
         skipped = len(study.of_state("skipped"))
         texts = sorted({series.text for series in (failed or study.of_state("skipped"))})
-        study.state = "failed" if failed or not sent else "done"
+        done = bool(sent) and not failed
         study.text = (
             f"{len(sent)} derived series sent, {skipped} series skipped, {len(failed)} failed"
         )
-        if study.state == "failed":
-            study.text += ": " + "; ".join(texts) if texts else ": it holds no images"
+        if not done:
+            study.text += ": " + ("; ".join(texts) or "it holds no images")
         study.ended = now
-        study.save()
+        study.enter("done" if done else "failed")
         self.tell(f"{study.name}: {study.state}: {study.text}")
-        if study.state == "done":
+        if done:
             self._tidy(study)
 
     def _tidy(self, study: StudyRecord) -> None:
@@ -160,7 +160,6 @@ class Node:
                 series.state = "made" if study.derived(series).is_dir() else "waiting"
             if not study.of_state("waiting", "made"):
                 continue
-            study.state = "complete" if study.of_state("waiting") else "sending"
             study.forced, study.tries, study.due = True, 0, 0.0
-            study.save()
+            study.enter("complete" if study.of_state("waiting") else "sending")
             self.tell(f"{study.name}: taken up again")

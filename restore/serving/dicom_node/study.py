@@ -93,7 +93,18 @@ class StudyRecord:
 
     def save(self) -> None:
         """Write the record, at once and whole. Raises OutputError."""
-        told = asdict(self)
+        self._write(self.state)
+
+    def enter(self, state: State) -> None:
+        """Write the record in another state, then hand the study to the part that owns it there.
+
+        In this order, so that two parts never write at a time. Raises OutputError, with the state as it was.
+        """
+        self._write(state)
+        self.state = state
+
+    def _write(self, state: State) -> None:
+        told = asdict(self) | {"state": state}
         del told["folder"]
         write_json(self.folder / STATE_FILE, told)
 

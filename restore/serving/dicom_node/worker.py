@@ -44,8 +44,7 @@ class Worker:
         return True
 
     def _work(self, study: StudyRecord, now: float) -> None:
-        study.state = "working"
-        study.save()
+        study.enter("working")
         for series in study.of_state("waiting"):
             if not self._one(study, series, now):
                 study.save()
@@ -53,8 +52,7 @@ class Worker:
             study.save()
         study.tries = 0
         if study.of_state("made"):
-            study.state = "sending"
-            study.save()
+            study.enter("sending")
         else:
             self.finish(study, now)
 

@@ -8,10 +8,11 @@ from io import BytesIO
 import pytest
 from dicom_node_peers import QUICK
 
+from restore.errors import OutputError
 from restore.serving.dicom_node.intake import NO_ROOM, NOT_UNDERSTOOD, TAKEN, Intake
 from restore.serving.dicom_node.limits import Limits
 from restore.serving.dicom_node.spool import Spool
-from restore.serving.dicom_node.study import mark_of
+from restore.serving.dicom_node.study import StudyRecord, mark_of
 
 CALL = "one association"
 LIMITS = Limits(quiet_s=60, patience_s=600, free_bytes=0)
@@ -114,6 +115,21 @@ def test_a_disk_that_fails_in_the_middle_of_a_file_leaves_no_half_image(taking, 
         if f.suffix == ".dcm" or f.name.startswith(".restore-8")
     ]
     assert bring(intake, study) == [TAKEN] * len(study)
+
+
+def test_a_study_whose_record_cannot_be_written_is_complete_later(taking, study, monkeypatch):
+    """Nobody is handed a study of which the disk does not know that it is complete."""
+    intake, said = taking()
+    bring(intake, study)
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyRecord, "_write", full)
+        assert state_at(intake, 61.0) == "receiving"
+    assert "could not be written" in said[-1]
+    assert state_at(intake, 62.0) == "complete"
 
 
 @pytest.mark.parametrize(

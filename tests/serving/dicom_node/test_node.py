@@ -7,9 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dicom_node_peers import PATIENCE_S, QUICK, Halving, archive_on
-from pydicom.uid import BasicTextSRStorage
+from pydicom.uid import (
+    BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
 
 from restore.errors import OutputError
+from restore.serving.dicom_node.listener import load_network
 from restore.serving.dicom_node.peers import Peer
 from restore.serving.dicom_node.study import load_study
 
@@ -112,6 +118,18 @@ def test_an_image_that_is_far_too_large_is_not_even_received(node_on, study):
         assert "Status" not in answer
         assert not running.studies
     assert any("more than twice the largest size" in line for line in running.said)
+
+
+def test_data_sets_that_have_to_be_inflated_are_not_taken(node_on):
+    network = load_network()
+    entity = network.AE("PACS")
+    entity.add_requested_context(MRImageStorage, DeflatedExplicitVRLittleEndian)
+    entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+    with node_on() as running:
+        association = entity.associate("127.0.0.1", running.node.port, ae_title="RESTORE")
+        taken = [context.transfer_syntax for context in association.accepted_contexts]
+        association.release()
+    assert taken == [[ExplicitVRLittleEndian]]
 
 
 def test_the_rest_may_come_by_another_association(node_on, study, archive):

@@ -106,7 +106,7 @@ def test_no_room_for_a_record_puts_the_study_back(complete, monkeypatch):
         raise OutputError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(record), "save", full)
+        patch.setattr(type(record), "_write", full)
         assert worker.step(0.0)
     assert (record.state, series.state, record.due > 0) == ("complete", "waiting", True)
     worker.step(record.due)
