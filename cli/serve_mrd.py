@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from restore.cli import console
+from restore.cli.config_option import verb
 from restore.cli.options import Device
 
 GIGABYTE = 1 << 30
 
 
+@verb("serve mrd")
 def command(
+    *,
     host: Annotated[
         str, typer.Option(help="Where to listen; whoever reaches it may send: MRD knows no users.")
     ] = "127.0.0.1",
