@@ -15,6 +15,7 @@ from restore.datasets.sidecar import read_sidecar
 from restore.datasets.volume.volume import Unplaced, Volume
 from restore.errors import InputError, NotFoundError
 from restore.report.from_recon import spread_of
+from restore.report.render import MARKER
 from restore.report.study import (
     Cell,
     Column,
@@ -40,7 +41,13 @@ class Shown:
 
 
 def open_result(path: Path) -> Shown:
-    """Read a volume and its record. Raises NotFoundError, InputError."""
+    """Read a volume and its record. Raises NotFoundError, InputError, also for the folder of a report."""
+    if (path / MARKER).is_file():
+        raise InputError(
+            path,
+            "is a report",
+            "open its index.html in a browser, or give the volume that it shows",
+        )
     try:
         record: Mapping[str, Any] = read_sidecar(path)
     except (NotFoundError, InputError):

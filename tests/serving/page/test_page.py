@@ -147,6 +147,9 @@ def test_the_verb_refuses_in_words(tmp_path: Path, volumes: Path) -> None:
     assert run(app, ["view", str(tmp_path / "none.nii.gz"), "--no-browser"]).exit_code == 3
     (tmp_path / "x.txt").write_text("hello")
     assert run(app, ["view", str(tmp_path / "x.txt"), "--no-browser"]).exit_code == 4
+    (tmp_path / "REPORT.txt").write_text("A report")
+    report = run(app, ["view", str(tmp_path), "--no-browser"])
+    assert (report.exit_code, "open its index.html" in report.stderr) == (4, True)
     far = run(app, ["view", str(volumes / "head.nii.gz"), "--compare", str(volumes / "far.nii.gz")])
     assert (far.exit_code, "covers 0.0%" in far.stderr) == (4, True)
     assert read(volumes / "head.nii.gz").data.shape == (6, 32, 28)
