@@ -401,11 +401,12 @@ def _read(photo: Path, mask: Path | None, out: Path) -> Picture:
 
 def _tell_done(out: Path, json: bool) -> None:
     from restore.datasets.sidecar import read_sidecar
+    from restore.pipelines.vouching import said_of_done
 
     if json:
         console.result_json(read_sidecar(out))
     else:
-        console.result(f"{out}: already done with these settings; --overwrite does it again")
+        console.result(said_of_done(out))
 
 
 def _beside(out: Path, what: str) -> Path:

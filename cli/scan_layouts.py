@@ -1,4 +1,4 @@
-"""The kinds of files that a simulated scan becomes. Used by `restore simulate` only."""
+"""The kinds of scans that are simulated, and of files that they become. Used by `restore simulate` only."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ class CTLayout(StrEnum):
 
     scan = "scan"
     dxchange = "dxchange"
+
+
+class Geometry(StrEnum):
+    """How the rays of a simulated CT scan run."""
+
+    parallel = "parallel"
+    fan = "fan"
+    cone = "cone"
+    helical = "helical"
+
+
+class Encoding(StrEnum):
+    """Along how many axes a simulated MRI scan is encoded."""
+
+    two = "2d"
+    three = "3d"
 
 
 def check_suffix(out: Path, layout: Layout) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,7 +14,7 @@ from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.many import Many
 from restore.cli.output import check_output
-from restore.cli.scan_layouts import CTLayout, Layout, check_suffix, written_as
+from restore.cli.scan_layouts import CTLayout, Encoding, Geometry, Layout, check_suffix, written_as
 
 if TYPE_CHECKING:
     from restore.datasets.mri.fastmri_files.fastmri_write import Undersampling
@@ -26,22 +25,6 @@ S = TypeVar("S", bound="Scan")
 
 MANY = Many("volume", "volume", suffix=".h5")
 app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_help=True)
-
-
-class Geometry(StrEnum):
-    """How the rays of a simulated CT scan run."""
-
-    parallel = "parallel"
-    fan = "fan"
-    cone = "cone"
-    helical = "helical"
-
-
-class Encoding(StrEnum):
-    """Along how many axes a simulated MRI scan is encoded."""
-
-    two = "2d"
-    three = "3d"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +97,7 @@ class Simulation:
     ) -> bool:
         """Compute and write a scan, or what an interruption left of it; False, and said, where that is done."""
         from restore.pipelines.run_simulation import job_of, simulate
+        from restore.pipelines.vouching import said_of_done
 
         lines = console.progress_lines(self.out.name, parts, every_s=2.0)
         with console.progress(self.out.name, total=len(getattr(scan, measured))) as advance:
@@ -127,7 +111,7 @@ class Simulation:
                 overwrite=self.overwrite, files=files, on_piece=on_piece,
             )  # fmt: skip
         if not made:
-            console.say(f"{self.out}: already done with these settings; --overwrite does it again")
+            console.say(said_of_done(self.out))
         return made
 
     def opened(self) -> tuple[Volume, slice]:
@@ -143,13 +127,14 @@ class Simulation:
         slices_within(chosen, volume.n_slices, str(self.volume))
         return volume, chosen
 
-    def report(self, notes: list[str], line: str, **record: Any) -> None:
-        """Say what was written."""
+    def report(self, made: bool, notes: list[str], line: str, **record: Any) -> bool:
+        """Say what was written; gives `made`."""
         console.notes(notes)
         if self.json:
             console.result_json({"out": str(self.out), **record, "notes": notes})
         else:
             console.result(f"{self.out}: {line}")
+        return made
 
 
 @app.command("mri")
@@ -220,7 +205,7 @@ def mri(
             min=2, metavar="ACC", help="--as fastmri: a test file, ACC times fewer lines."
         ),
     ] = None,
-) -> None:
+) -> bool:
     """Multi-coil k-space, in the fastMRI layout or along a trajectory, with smooth phase and complex noise."""
     if trajectory is not None:
         given = {
@@ -233,8 +218,7 @@ def mri(
                 raise typer.BadParameter(
                     f"--{name} is for Cartesian k-space; leave it out with --trajectory"
                 )
-        _along_a_trajectory(simulation, trajectory, coils, noise, layout)
-        return
+        return _along_a_trajectory(simulation, trajectory, coils, noise, layout)
     if layout is Layout.fastmri:
         if encoding is Encoding.three:
             raise typer.BadParameter(
@@ -244,17 +228,16 @@ def mri(
         folder = _check_stand_in(simulation, coils == 1, test is not None)
         source, chosen = simulation.opened()
         _check_size(source, chosen, coils * (oversampling or 1) * math.prod(source.data.shape[1:]))
-        _write_stand_in(
+        return _write_stand_in(
             simulation, folder, undersampling, volume=source, coils=coils, noise=noise, slices=chosen,
             seed=simulation.seed, oversampling=oversampling or 1, columns=columns,
         )  # fmt: skip
-        return
     for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} needs --as fastmri")
     pattern = {"acceleration": acceleration, "center_fraction": center_fraction, "mask": mask}
     told = {name: value for name, value in pattern.items() if value is not None}
-    _on_a_grid(simulation, encoding, layout, coils=coils, noise=noise, **told)
+    return _on_a_grid(simulation, encoding, layout, coils=coils, noise=noise, **told)
 
 
 @app.command("ct")
@@ -300,7 +283,7 @@ def ct(
             "--as", help="scan: line integrals. dxchange: counts, as a synchrotron's file."
         ),
     ] = CTLayout.scan,
-) -> None:
+) -> bool:
     """Line integrals of a volume in HU, with Poisson noise, from a finer grid."""
     given = {
         "source_detector": source_detector, "source_object": source_object, "detector": detector, "pitch": pitch,
@@ -310,8 +293,7 @@ def ct(
         if layout is not CTLayout.scan:
             raise typer.BadParameter(f"--as {layout} is for parallel rays; leave --geometry out")
         arc = 360.0 if arc is None else arc
-        _by_beams(simulation, geometry, views=views, arc=arc, photons=photons, **chosen_beam)
-        return
+        return _by_beams(simulation, geometry, views=views, arc=arc, photons=photons, **chosen_beam)
     for name in chosen_beam:
         raise typer.BadParameter(
             f"--{name.replace('_', '-')} needs --geometry fan, cone or helical; leave it out for parallel rays"
@@ -332,9 +314,10 @@ def ct(
     )
     write = write_dxchange if other else write_ct_measurement
     mark: dict[str, Any] = {"layout": layout.value} if other else {}
-    simulation.written(scan, source, write, "sinogram", **mark)
+    made = simulation.written(scan, source, write, "sinogram", **mark)
     count, views, detectors = scan.shape
-    simulation.report(
+    return simulation.report(
+        made,
         scan.notes,
         f"{count} slices, {views} views over {arc:g} degrees, {detectors} detectors, "
         f"{photons:g} photons",
@@ -343,7 +326,7 @@ def ct(
     )  # fmt: skip
 
 
-def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> None:
+def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> bool:
     """Simulate and write a scan by a fan, a cone or a helix."""
     from restore.datasets.ct.files.beam_measurement import write_beam_measurement
     from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
@@ -360,8 +343,9 @@ def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> No
     if scan.geometry.in_plane:
         _check_size(source, chosen, math.prod(scan.geometry.shape))
     parts = "slices" if scan.geometry.in_plane else "views"
-    simulation.written(scan, source, write_beam_measurement, "projections", parts=parts)
-    simulation.report(
+    made = simulation.written(scan, source, write_beam_measurement, "projections", parts=parts)
+    return simulation.report(
+        made,
         scan.notes,
         f"{scan.n_slices} slices, {scan.sampling} over {settings['arc']:g} degrees, "
         f"{settings['detector']} mm, {settings['photons']:g} photons",
@@ -370,7 +354,7 @@ def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> No
     )  # fmt: skip
 
 
-def _on_a_grid(simulation: Simulation, encoding: Encoding, layout: Layout, **settings: Any) -> None:
+def _on_a_grid(simulation: Simulation, encoding: Encoding, layout: Layout, **settings: Any) -> bool:
     """Simulate and write Cartesian k-space, of slices or of a volume."""
     from restore.datasets.simulate.mri import simulate_mri
     from restore.datasets.simulate.mri_volume import simulate_mri_volume
@@ -386,10 +370,11 @@ def _on_a_grid(simulation: Simulation, encoding: Encoding, layout: Layout, **set
     make = simulate_mri_volume if whole else simulate_mri
     scan = make(source, slices=chosen, seed=simulation.seed, **settings)
     measured = "partitions" if whole else "kspace"
-    simulation.written(scan, source, measured=measured, **written_as(layout, scan))
+    made = simulation.written(scan, source, measured=measured, **written_as(layout, scan))
     rate = float(scan.mask.size / scan.mask.sum())
     count, height, width = scan.n_slices, *scan.image_shape
-    simulation.report(
+    return simulation.report(
+        made,
         scan.notes,
         f"{count} slices, {settings['coils']} coils, {height} x {width}, acceleration {rate:.2f} "
         f"({scan.settings['mask']}{' in 3-D' if whole else ''}), noise {scan.noise_std or 0:.4g}",
@@ -400,7 +385,7 @@ def _on_a_grid(simulation: Simulation, encoding: Encoding, layout: Layout, **set
 
 def _along_a_trajectory(
     simulation: Simulation, trajectory: str, coils: int, noise: float, layout: Layout
-) -> None:
+) -> bool:
     """Simulate and write k-space along a trajectory."""
     from restore.datasets.simulate.noncartesian import simulate_noncartesian
 
@@ -412,8 +397,9 @@ def _along_a_trajectory(
     )
     count = len(scan.slice_indices)
     _check_size(source, chosen, math.prod(scan.shape) // count)
-    simulation.written(scan, source, measured="kspace", **written_as(layout, scan))
-    simulation.report(
+    made = simulation.written(scan, source, measured="kspace", **written_as(layout, scan))
+    return simulation.report(
+        made,
         scan.notes,
         f"{count} slices, {coils} coils, {' x '.join(map(str, scan.matrix))}, {scan.sampling}, "
         f"noise {scan.noise_std or 0:.4g}",
@@ -469,7 +455,7 @@ def _check_stand_in(simulation: Simulation, single: bool, test: bool) -> Path | 
 
 def _write_stand_in(
     simulation: Simulation, folder: Path | None, test: Undersampling | None, **settings: Any
-) -> None:
+) -> bool:
     from restore.datasets.mri.fastmri_files.fastmri_write import test_mask, write_fastmri_file
     from restore.datasets.simulate.fastmri_files import simulate_fastmri
     from restore.errors import OutputError
@@ -482,13 +468,14 @@ def _write_stand_in(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: could not be made: {error.strerror}") from error
-    simulation.written(
+    made = simulation.written(
         scan, settings["volume"], lambda s, path: write_fastmri_file(s, path, test, out.name), "kspace",
         layout="fastmri", test=test, name=out.name,
     )  # fmt: skip
     count, coils, height, width = scan.shape
     state = "complete" if test is None else f"test file at {test.acceleration} ({test.kind})"
-    simulation.report(
+    return simulation.report(
+        made,
         scan.notes,
         f"{count} slices, {coils} coils, {height} x {width}, {state}, noise {scan.noise_std or 0:.4g}",
         kind="fastmri", slices=list(scan.slice_indices), shape=list(scan.shape),

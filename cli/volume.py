@@ -247,11 +247,12 @@ def _rehearsed(planned: Planned, device: torch.device) -> None:
 
 
 def _tell_done(planned: Planned, report: bool) -> None:
+    from restore.pipelines.vouching import said_of_done
     from restore.pipelines.work_folder import tidy
 
     out = planned.job.out
     tidy(out, planned.fingerprint)
-    console.result(f"{out}: already done with these settings; --overwrite does it again")
+    console.result(said_of_done(out))
     if report:
         _report(planned)
 

@@ -1,12 +1,13 @@
 """The list of a folder's jobs and what became of them, for programs: one line of JSON a job.
 
 Written by the command line into the folder of the results, each part its own file; nothing reads it here. It says what
-is true of the list, not of one run: the same command on finished work leaves it as it is.
+is true of the list, not of one run: the same command on finished work leaves it as it is. Outputs are named from there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,8 +48,9 @@ class Record:
     def _line(self, job: Job) -> dict[str, object]:
         found = self.found.get(job.name)
         state = "waiting" if found is None else "done" if found.ok else "failed"
+        out = "" if job.out is None else os.path.relpath(job.out, self.path.parent)
         told: dict[str, object] = {
-            "name": job.name, "verb": job.verb, "input": str(job.source), "output": str(job.out), "state": state
+            "name": job.name, "verb": job.verb, "input": str(job.source), "output": out, "state": state
         }  # fmt: skip
         if found is not None and not found.ok:
             told |= {"exit_code": found.exit_code, "error": found.sentence}

@@ -29,6 +29,12 @@ def results_kept() -> Iterator[None]:
         _kept.reset(token)
 
 
+def said_of_done(out: Path) -> str:
+    """What is said of a job that need not run; of a list, `--overwrite` does nothing again that this list has done."""
+    again = "" if _kept.get() else "; --overwrite does it again"
+    return f"{out}: already done with these settings{again}"
+
+
 def need_not_run(overwrite: bool, done: Callable[[], bool]) -> bool:
     """Whether a job is left alone. overwrite: results may be replaced, and a single job is then done again in any case.
 

@@ -52,11 +52,13 @@ def test_a_folder_of_scans_one_bad_and_again(sources, verb, tmp_path):
     assert [(j["name"], j["state"], j.get("exit_code")) for j in lines(out)] == [
         ("a.h5", "done", None), ("bad.h5", "failed", 4), ("sub/b.h5", "done", None)
     ]  # fmt: skip
+    assert lines(out)[2]["output"] == "sub/b.nii.gz"
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
     again = verb(
         "recon", sources, "-o", out, *QUICK, "--overwrite"
     )  # replaces what is of other jobs
     assert again.stderr.count("done before") == 2
+    assert "--overwrite does it again" not in again.output
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
     other = verb("recon", sources / "a.h5", sources / "sub", "-o", out, "--sampler", "cgsense")
     assert other.exit_code == 5
@@ -134,7 +136,7 @@ def test_volumes_of_a_bids_tree_become_scans_and_are_restored(small_head, verb, 
     made = [p.name for p in (tmp_path / "sim").rglob("*.h5")]
     assert made == ["sub-02_T1w.h5"]
     again = verb("simulate", "mri", tree, "-o", tmp_path / "sim", *told, "--overwrite")
-    assert "already done" in again.stderr
+    assert "sub-02_T1w.nii.gz: done before" in again.stderr
 
 
 def test_sigterm_says_by_its_code_that_the_same_command_goes_on(
