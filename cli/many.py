@@ -190,7 +190,7 @@ def _listing(many: Many, words: list[Path], options: Options, choice: Choice) ->
     out, one = many.out(options), words[0]
     if len(words) > 1 and not many.several:
         return None
-    if len(words) == 1 and not one.is_dir() and not _has_wildcards(one):
+    if len(words) == 1 and not _is_folder(one) and not _has_wildcards(one):
         return None
     if many.holds == "volume" and len(words) == 1 and options.get("series"):
         return None
@@ -230,6 +230,14 @@ def _is_one(listing: Listing, out: Path | None, many: Many, folder: Path) -> boo
     return whole or (_names_a_file(out) and len(folders) == len(listing.inputs))
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a folder has this name; names that no file system takes are none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # the verb itself says what is wrong with the name
+
+
 def _has_wildcards(word: Path) -> bool:
     if not any(c in str(word) for c in "*?["):
         return False
@@ -241,7 +249,9 @@ def _has_wildcards(word: Path) -> bool:
 def _names_a_file(out: Path | None) -> bool:
     from restore.datasets.atomic import name_suffix
 
-    return out is not None and "{" not in str(out) and bool(name_suffix(out)) and not out.is_dir()
+    return (
+        out is not None and "{" not in str(out) and bool(name_suffix(out)) and not _is_folder(out)
+    )
 
 
 def _refuse_file(out: Path, count: int) -> None:
