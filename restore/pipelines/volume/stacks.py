@@ -24,6 +24,9 @@ from restore.pipelines.volume.thickness import thickness_of
 LEAST_NOISE = 1e-4
 """Of the largest intensity: what is stored is no more exact, and weights stay finite."""
 
+WIDE_GAP = 0.5
+"""Of the slice distance: a gap above it is noted."""
+
 SLICES_LOOKED_AT = 12
 """Of a stack, evenly, for its noise."""
 
@@ -111,6 +114,11 @@ def _stack(volume: Volume, told: Told, laid: Alignment | None) -> StackOfSlices:
             "lie over each other; is --thickness in mm?"
         )
     notes, name = list(thickness.notes), volume.source.name if volume.source else "volume"
+    if thickness.gap_mm > WIDE_GAP * spacing:
+        notes.append(
+            f"{name}: slices of {thickness.thickness_mm:g} mm every {spacing:.6g} mm: nothing was measured of "
+            f"{100 * thickness.gap_mm / spacing:.0f} % of the object"
+        )
     nz, ny, nx = volume.data.shape
     noise, estimated = _noise(volume, told.noise_level)
     record: dict[str, Any] = {

@@ -45,6 +45,9 @@ PLANES = {1: (2, 1), 3: (2, 1, 0)}
 
 LEAST_SLICES = 2
 
+MOST_OF_ONE = 64
+"""Thin slices made of one, at most: more is a distance in other units than mm."""
+
 MARGIN_SLICES = 2
 """Thick slices that a block sees beyond its own on either side, at least."""
 
@@ -120,6 +123,11 @@ class Superres(VolumeTask):
             raise ConfigError(
                 f"--spacing {spacing:.6g}: the slices of {volume.source or 'the volume'} lie so far apart already; "
                 "give a smaller one, or --in-plane"
+            )
+        if spacing * MOST_OF_ONE < distance:
+            raise ConfigError(
+                f"--spacing {spacing:.6g}: {distance / spacing:.3g} slices of one of {volume.source or 'the volume'}, "
+                f"which lie {distance:.6g} mm apart; at most {MOST_OF_ONE} are made (is it in mm?)"
             )
         nz, ny, nx = volume.data.shape
         return Grid(volume.affine, (nz, ny, nx)).refined(spacing, self.in_plane)

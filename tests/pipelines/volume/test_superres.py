@@ -149,6 +149,7 @@ def test_refusals():
     volume = thick(np.eye(3), 4.0, 4.0, (8, 24, 24))
     assert "coarser than the slices" in refused(volume, spacing=5.0)
     assert "lie so far apart already" in refused(volume, spacing=4.0)
+    assert "at most 64 are made" in refused(volume, spacing=0.01)
     assert "more than four lie over each other" in refused(volume, spacing=1.0, thickness=20.0)
     assert "did you mean 'rect'" in refused(volume, spacing=1.0, profile="rekt")
     sheared = volume.affine.copy()
@@ -178,6 +179,11 @@ def test_a_view_of_other_intensities_is_multiplied():
     assert found.stacks[1].noise_std == pytest.approx(1 / 1.5, rel=0.02)
     with pytest.raises(InputError, match="holds the same volume as thick"):
         prepared(Superres(spacing=1.0), one, Volume(one.data, one.affine, "MR"))
+
+
+def test_wide_gaps_are_noted():
+    notes = prepared(Superres(spacing=1.0, gap="3"), thick(np.eye(3), 4.0, 1.0, (8, 24, 24))).notes
+    assert any("nothing was measured of 75 % of the object" in note for note in notes)
 
 
 def test_pixels_that_are_far_from_squares_are_noted():
