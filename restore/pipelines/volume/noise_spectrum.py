@@ -7,6 +7,7 @@ they hold besides noise is a slope, which is taken out.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,26 +98,62 @@ def spectrum_in(
     reach = side - np.abs(np.fft.fftfreq(2 * side, 1 / (2 * side)))
     overlap = np.outer(reach, reach)
     covariance = np.divide(covariance, overlap, out=np.zeros_like(covariance), where=overlap > 0)
+    keep = np.r_[0 : side // 2, 2 * side - side // 2 : 2 * side]
+    covariance = _without_flattening(covariance[np.ix_(keep, keep)], side)
     variance = float(covariance[0, 0])
     if not variance > 0:
         raise InputError(
             where, "there is no noise in the region for it", "mark one with noise, or leave it out"
         )
-    keep = np.r_[0 : side // 2, 2 * side - side // 2 : 2 * side]
     along = np.divide(along, np.maximum(count, 1)) / (along[0] / count[0])
-    correlation = covariance[np.ix_(keep, keep)] / variance
+    correlation = covariance / variance
     std = variance**0.5 / (1.0 if region is not None else _of_flattest(correlation, side))
     return NoiseSpectrum(correlation, along, std, len(corners))
 
 
+def _without_flattening(covariance: Array, side: int) -> Array:
+    """The covariance of the noise, from that of patches whose means and slopes were taken out, lags in a DFT's order.
+
+    Flattening takes away what neighbours have most in common. What it leaves of every covariance of short reach (a
+    quarter of the patch) is known, and least squares find the one that leaves what was seen.
+    """
+    lags, left = _left_by_flattening(side)
+    seen = np.array([covariance[i, j] for i, j in lags])
+    found = np.zeros_like(covariance)
+    for (i, j), value in zip(lags, np.linalg.lstsq(left, seen, rcond=None)[0], strict=True):
+        found[i, j] = found[-i, -j] = value
+    return found
+
+
+@functools.cache
+def _left_by_flattening(side: int) -> tuple[list[tuple[int, int]], Array]:
+    """Lags of short reach, one of each pair, and the matrix from true covariances at them to those of flat patches."""
+    reach = side // 4
+    lags = [(i, j) for i in range(reach + 1) for j in range(-reach, reach + 1) if i or j >= 0]
+    rows, columns = (at.ravel() for at in np.indices((side, side)))
+    down, right = rows - rows[:, None], columns - columns[:, None]
+    out = np.linalg.qr(np.stack([np.ones(side**2), rows, columns], axis=1))[0]
+    near = (np.abs(down) <= reach) & (np.abs(right) <= reach)
+    place = ((down + reach) * (2 * reach + 1) + right + reach)[near]
+    pairs = np.bincount(place)
+    columns_of = []
+    for i, j in lags:
+        apart = (((down == i) & (right == j)) | ((down == -i) & (right == -j))).astype(np.float64)
+        shared = out @ (out.T @ apart)
+        flat = apart - shared - shared.T + out @ (out.T @ apart @ out) @ out.T
+        mean = np.bincount(place, flat[near]) / pairs
+        columns_of.append([mean[(k + reach) * (2 * reach + 1) + m + reach] for k, m in lags])
+    return lags, np.array(columns_of).T
+
+
 def _of_flattest(correlation: Array, side: int) -> float:
-    """The deviation in the flattest tenth of patches, of that in all of them.
+    """The deviation in the flattest tenth of patches, of that in all of them, were there noise alone.
 
     The deviation of n independent values scatters by 1 / sqrt(2 n) of itself, and the mean of the lowest tenth lies
-    1.755 such deviations below, were there noise alone; half of that is taken, as the other patches hold structure as
-    well. Correlated values count for as many as 1 / (sum of their squared correlations).
+    1.755 such deviations below; correlated values count for as many as 1 / (sum of their squared correlations). Where
+    other patches hold structure as well the level comes out too high, which costs less than one too low.
     """
-    return max(0.5, 1 - 1.755 / 2 * float(np.square(correlation).sum() / (2 * side**2)) ** 0.5)
+    return max(0.5, 1 - 1.755 * float(np.square(correlation).sum() / (2 * side**2)) ** 0.5)
 
 
 def _corners(
@@ -151,7 +188,7 @@ def _spectrum(correlation: Array, shape: tuple[int, ...]) -> Array:
     """Of a stationary noise on a grid (H, W), from its correlation at small lags, which fades to the largest."""
     reach = correlation.shape[0] // 2
     lags = np.fft.fftfreq(correlation.shape[0], 1 / correlation.shape[0])
-    taper = np.cos(np.pi * lags / (2 * reach)) ** 2
+    taper = np.cos(np.pi * lags / (4 * reach)) ** 2
     full = np.zeros(shape)
     for i, row in zip(lags.astype(int), correlation * np.outer(taper, taper), strict=True):
         if 2 * abs(i) < shape[0]:
