@@ -25,10 +25,11 @@ class Layout(StrEnum):
 
 
 class CTLayout(StrEnum):
-    """What kind of file a simulated parallel scan becomes."""
+    """What kind of file a simulated CT scan becomes."""
 
     scan = "scan"
     dxchange = "dxchange"
+    rtk = "rtk"
 
 
 class Geometry(StrEnum):
@@ -51,6 +52,29 @@ def check_suffix(out: Path, layout: Layout) -> None:
     """Refuse a name of BART for other files, and other names for BART's."""
     if (layout is Layout.cfl) != (out.suffix == ".cfl"):
         raise typer.BadParameter(f"{out}: BART's files are -o NAME.cfl with --as cfl")
+
+
+def check_beams(out: Path, layout: CTLayout, geometry: str) -> None:
+    """Refuse layouts that cannot say a geometry, and other names for RTK's."""
+    if layout is CTLayout.dxchange and geometry != "parallel":
+        raise typer.BadParameter(f"--as {layout} is for parallel rays; leave --geometry out")
+    if layout is CTLayout.rtk and geometry != "cone":
+        raise typer.BadParameter(f"--as {layout} is for --geometry cone")
+    if layout is CTLayout.rtk and out.suffix.lower() != ".xml":
+        raise typer.BadParameter(
+            f"{out}: a geometry of RTK is -o NAME.xml, its projections NAME.mha"
+        )
+
+
+def beams_written_as(layout: CTLayout) -> dict[str, Any]:
+    """How `Simulation.written` writes projections, as `written_as` says it of k-space."""
+    if layout is CTLayout.rtk:
+        from restore.datasets.ct.files.rtk_write import rtk_files, write_rtk
+
+        return {"write": write_rtk, "files": rtk_files, "layout": "rtk"}
+    from restore.datasets.ct.files.beam_measurement import write_beam_measurement
+
+    return {"write": write_beam_measurement}
 
 
 def written_as(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from restore.cli import console
+from restore.cli import console, scan_layouts
 from restore.cli.config_option import config_file, verb
 from restore.cli.many import Many
 from restore.cli.output import check_output
@@ -280,7 +280,7 @@ def ct(
     layout: Annotated[
         CTLayout,
         typer.Option(
-            "--as", help="scan: line integrals. dxchange: counts, as a synchrotron's file."
+            "--as", help="scan; dxchange: a synchrotron's counts; rtk: OUT.xml, OUT.mha of a cone."
         ),
     ] = CTLayout.scan,
 ) -> bool:
@@ -289,11 +289,12 @@ def ct(
         "source_detector": source_detector, "source_object": source_object, "detector": detector, "pitch": pitch,
     }  # fmt: skip
     chosen_beam = {name: value for name, value in given.items() if value is not None}
+    scan_layouts.check_beams(simulation.out, layout, geometry)
     if geometry is not Geometry.parallel:
-        if layout is not CTLayout.scan:
-            raise typer.BadParameter(f"--as {layout} is for parallel rays; leave --geometry out")
         arc = 360.0 if arc is None else arc
-        return _by_beams(simulation, geometry, views=views, arc=arc, photons=photons, **chosen_beam)
+        return _beams(
+            simulation, geometry, layout, views=views, arc=arc, photons=photons, **chosen_beam
+        )
     for name in chosen_beam:
         raise typer.BadParameter(
             f"--{name.replace('_', '-')} needs --geometry fan, cone or helical; leave it out for parallel rays"
@@ -326,9 +327,8 @@ def ct(
     )  # fmt: skip
 
 
-def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> bool:
+def _beams(simulation: Simulation, geometry: Geometry, layout: CTLayout, **settings: Any) -> bool:
     """Simulate and write a scan by a fan, a cone or a helix."""
-    from restore.datasets.ct.files.beam_measurement import write_beam_measurement
     from restore.datasets.simulate.ct_beams import BeamSettings, simulate_beams
 
     if "detector" not in settings:
@@ -343,7 +343,8 @@ def _by_beams(simulation: Simulation, geometry: Geometry, **settings: Any) -> bo
     if scan.geometry.in_plane:
         _check_size(source, chosen, math.prod(scan.geometry.shape))
     parts = "slices" if scan.geometry.in_plane else "views"
-    made = simulation.written(scan, source, write_beam_measurement, "projections", parts=parts)
+    how = scan_layouts.beams_written_as(layout)
+    made = simulation.written(scan, source, measured="projections", parts=parts, **how)
     return simulation.report(
         made,
         scan.notes,

@@ -120,6 +120,26 @@ def _rotation(view: dict[str, float]) -> NDArray[np.float64]:
     return about_z @ about_x @ about_y
 
 
+def matrix_of(view: dict[str, float]) -> NDArray[np.float64]:
+    """What RTK projects a point (X, Y, Z, 1) with, (3, 4), of the parameters of a view."""
+    sox, soy, far = (
+        view[n] for n in ("SourceOffsetX", "SourceOffsetY", "SourceToDetectorDistance")
+    )
+    shift = np.eye(3)
+    shift[:2, 2] = sox - view["ProjectionOffsetX"], soy - view["ProjectionOffsetY"]
+    project = np.zeros((3, 4))
+    project[0, 0] = project[1, 1] = -far
+    project[2, 2], project[2, 3] = 1, -view["SourceToIsocenterDistance"]
+    if not far:
+        project[0, 0] = project[1, 1] = project[2, 3] = 1
+        project[2, 2] = 0
+    source = np.eye(4)
+    source[:2, 3] = -sox, -soy
+    turn = np.eye(4)
+    turn[:3, :3] = _rotation(view)
+    return np.asarray(shift @ project @ source @ turn)
+
+
 def _check_matrix(path: Path, element: ET.Element, view: dict[str, float], number: int) -> None:
     """Refuse a matrix that contradicts the parameters: one of the two was changed by hand."""
     text = element.findtext("Matrix")
@@ -129,19 +149,7 @@ def _check_matrix(path: Path, element: ET.Element, view: dict[str, float], numbe
         stored = np.array([float(word) for word in text.split()]).reshape(3, 4)
     except ValueError as cause:
         raise InputError(path, f"the matrix of projection {number} is not 3 x 4 numbers") from cause
-    sox, soy, far = (
-        view[n] for n in ("SourceOffsetX", "SourceOffsetY", "SourceToDetectorDistance")
-    )
-    shift = np.eye(3)
-    shift[:2, 2] = sox - view["ProjectionOffsetX"], soy - view["ProjectionOffsetY"]
-    project = np.zeros((3, 4))
-    project[0, 0] = project[1, 1] = -far
-    project[2, 2], project[2, 3] = 1, -view["SourceToIsocenterDistance"]
-    source = np.eye(4)
-    source[:2, 3] = -sox, -soy
-    turn = np.eye(4)
-    turn[:3, :3] = _rotation(view)
-    made = shift @ project @ source @ turn
+    made = matrix_of(view)
     if not np.abs(made - stored).max() <= _MATRIX * np.abs(made).max():
         raise InputError(
             path, f"the matrix of projection {number} is not that of its angles and distances",
