@@ -364,7 +364,8 @@ def run_list(
     def tell(finished: int, outcome: Outcome) -> None:
         nonlocal count
         count = finished
-        said = f"failed: {outcome.sentence}" if not outcome.ok else outcome.state
+        done = "looked at" if options.get("dry_run") else outcome.state
+        said = done if outcome.ok else f"failed: {outcome.sentence}"
         console.say(f"[{finished}/{len(jobs)}] {outcome.job.name}: {said}")
         if record is not None:
             record.put(outcome)

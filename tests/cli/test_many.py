@@ -121,6 +121,7 @@ def test_a_rehearsal_leaves_nothing_behind(sources, verb, tmp_path):
     result = verb("recon", sources, "-o", tmp_path / "{folder}" / "{name}.tif", *QUICK, "--dry-run")
     assert result.exit_code == 8
     assert result.stdout.count("ZeroFilled()") == 2
+    assert result.stderr.count(": looked at") == 2
     assert list(tmp_path.iterdir()) == []
 
 
