@@ -147,10 +147,10 @@ def test_the_centre_of_rotation_is_asked_for_and_found(arc: float, tmp_path: Pat
         tmp_path / "scan.h5", views=90, arc=arc, n_det=128, side=100, shift_mm=5.0, offset=0.0
     )
     wrong, right = tmp_path / "wrong.nii", tmp_path / "right.nii"
-    result = verb("recon", scan, "-o", wrong, "--sampler", "tv")
+    result = verb("recon", scan, "-o", wrong, "--sampler", "tv", "--steps", 25)
     assert "--center auto looks for it" in result.stderr
     assert "does not explain its data" in result.stderr
-    result = verb("recon", scan, "-o", right, "--sampler", "tv", "--center", "auto")
+    result = verb("recon", scan, "-o", right, "--sampler", "tv", "--steps", 25, "--center", "auto")
     assert "centre of rotation found by" in result.stderr
     assert "does not explain" not in result.stderr
     record = json.loads((tmp_path / "right.json").read_text())
