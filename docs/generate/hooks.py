@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 _MADE: dict[str, str] = {}
 """Pages that are made from the code, by their path below docs/; filled once a build."""
 
-_FILLED = {"samplers": "samplers/", "operators": "operators/"}
+_FILLED = {"samplers": "samplers/", "operators": "operators/", "benchmarks": "benchmarks/"}
 """Words of the navigation in mkdocs.yml in whose place all pages of a folder come."""
 
 
@@ -38,8 +38,8 @@ def _with_folders(entry: Any) -> Any:
     if isinstance(entry, dict):
         return {title: _with_folders(e) for title, e in entry.items()}
     if entry in _FILLED:
-        pages = sorted(p for p in _MADE if p.startswith(_FILLED[entry]))
-        return sorted(pages, key=lambda p: (not p.endswith("index.md"), p.lower()))
+        pages = (p for p in {**_MADE, **repository.sources()} if p.startswith(_FILLED[entry]))
+        return sorted(pages, key=lambda p: (not p.endswith(("index.md", "README.md")), p.lower()))
     return entry
 
 

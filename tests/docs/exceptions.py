@@ -5,6 +5,10 @@ from __future__ import annotations
 from docs.pages import Block
 
 NOT_RUN = {
+    (
+        "docs/engines.md",
+        "restore recon SCANS/",
+    ): "tests/many has the engines on small lists, Ray among the services",
     ("docs/places.md", "mkdir"): "what a user of Slicer does once; the verb beneath is run",
     (
         "docs/places.md",
