@@ -34,6 +34,7 @@ _MODULE_OF = {
     "Placement": "volume.placement",
     "SameShape": "contract",
     "Scale": "base",
+    "SphericalMeans": "optoacoustic.spherical_means",
     "Stack": "algebra",
     "Sum": "base",
     "VoxelGrid": "ct.grid",
