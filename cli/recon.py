@@ -12,12 +12,12 @@ from restore.cli.config_option import check_beside, config_file, verb
 from restore.cli.many import Many
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
+from restore.cli.slice_jobs import done_before, followed
 
 if TYPE_CHECKING:
     import torch
 
     from restore.pipelines.run_recon import Planned
-    from restore.problem import Step
 
 
 @verb("recon", many=Many("scan", "scan", suffix=".nii.gz"), goes_on=True)
@@ -265,15 +265,16 @@ def command(
         _check_report(job.out)
     if dry_run:
         _rehearsed(planned, chosen)
-    elif planned.done:
-        _tell_done(planned, report)
+        return True
+    if planned.done:
+        done_before(job.out, planned.fingerprint)
     else:
         record = _done(planned, chosen)
         console.notes(record["notes"])
         console.result_json(record) if json else _show(planned, sampler, record)
-        if report:
-            _report(planned)
-    return dry_run or not planned.done
+    if report:
+        _report(planned)
+    return not planned.done
 
 
 def _show(planned: Planned, sampler: str, record: dict[str, Any]) -> None:
@@ -319,37 +320,12 @@ def _rehearsed(planned: Planned, device: torch.device) -> None:
     )
 
 
-def _tell_done(planned: Planned, report: bool) -> None:
-    from restore.pipelines.vouching import said_of_done
-    from restore.pipelines.work_folder import tidy
-
-    out = planned.job.out
-    tidy(out, planned.fingerprint)
-    console.result(said_of_done(out))
-    if report:
-        _report(planned)
-
-
 def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
     """Do the job and tell how far it is; its record."""
     from restore.pipelines.run_recon import run
 
-    name, samples = planned.scan.path.name, planned.job.options.samples
-    lines = console.progress_lines(name, "slices")
-    with console.progress(name, total=planned.scan.n_slices * samples) as advance:
-        done = 0.0
-
-        def on_step(before: int, size: int, step: Step) -> None:
-            nonlocal done
-            done += size / step.n
-            advance(done)
-
-        def on_piece(finished: int, total: int) -> None:
-            nonlocal done
-            done = finished * samples
-            advance(done)
-            lines(finished, total)
-
+    samples = planned.job.options.samples
+    with followed(planned.scan.path.name, planned.scan.n_slices, samples) as (on_step, on_piece):
         return run(planned, device, on_step, on_piece)
 
 

@@ -13,13 +13,13 @@ from restore.cli.config_option import config_file, verb
 from restore.cli.many import Many
 from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
 from restore.cli.output import check_output
+from restore.cli.slice_jobs import done_before, followed
 
 if TYPE_CHECKING:
     import torch
 
     from restore.pipelines.volume.job import Planned
     from restore.pipelines.volume.task import VolumeTask
-    from restore.problem import Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,21 +192,23 @@ def command(
         _rehearsed(planned, chosen)
         return True
     if planned.done:
-        _tell_done(planned, report)
-        return False
-    record = _done(planned, chosen)
-    console.notes(record["notes"])
-    if json:
-        console.result_json(record)
+        done_before(out, planned.fingerprint)
     else:
-        misfit = max(chunk["misfit"] for chunk in record["chunks"])
-        console.result(
-            f"{out}: {task} of {planned.ready.result.n_slices} slices by {planned.job.sampler} in "
-            f"{record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
-        )
+        record = _done(planned, chosen)
+        console.notes(record["notes"])
+        console.result_json(record) if json else _show(planned, record)
     if report:
         _report(planned)
-    return True
+    return not planned.done
+
+
+def _show(planned: Planned, record: dict[str, Any]) -> None:
+    misfit = max(chunk["misfit"] for chunk in record["chunks"])
+    job = planned.job
+    console.result(
+        f"{job.out}: {job.task.name} of {planned.ready.result.n_slices} slices by {job.sampler} in "
+        f"{record['seconds']:.0f} s, largest data misfit {misfit:.2f}"
+    )
 
 
 def _task(word: str, given: TaskOptions) -> VolumeTask:
@@ -246,37 +248,15 @@ def _rehearsed(planned: Planned, device: torch.device) -> None:
     )
 
 
-def _tell_done(planned: Planned, report: bool) -> None:
-    from restore.pipelines.vouching import said_of_done
-    from restore.pipelines.work_folder import tidy
-
-    out = planned.job.out
-    tidy(out, planned.fingerprint)
-    console.result(said_of_done(out))
-    if report:
-        _report(planned)
-
-
 def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
     """Do the job and tell how far it is; its record."""
     from restore.pipelines.volume.job import run
 
-    name, samples = planned.job.inputs[0].name, planned.job.options.samples
-    lines = console.progress_lines(name, "slices")
-    with console.progress(name, total=planned.ready.result.n_slices * samples) as advance:
-        done = 0.0
-
-        def on_step(before: int, size: int, step: Step) -> None:
-            nonlocal done
-            done += size / step.n
-            advance(done)
-
-        def on_piece(finished: int, total: int) -> None:
-            nonlocal done
-            done = finished * samples
-            advance(done)
-            lines(finished, total)
-
+    samples = planned.job.options.samples
+    with followed(planned.job.inputs[0].name, planned.ready.result.n_slices, samples) as (
+        on_step,
+        on_piece,
+    ):
         return run(planned, device, on_step, on_piece)
 
 
