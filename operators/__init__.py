@@ -37,6 +37,7 @@ _MODULE_OF = {
     "SphericalMeans": "optoacoustic.spherical_means",
     "Stack": "algebra",
     "Sum": "base",
+    "VaryingBlur": "image.varying_blur",
     "VoxelGrid": "ct.grid",
     "Warp": "image.warp",
     "XRayTransform": "ct.x_ray_transform",
