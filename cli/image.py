@@ -129,7 +129,7 @@ def restore_picture(
         sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
         precision=precision, settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation), quality=sampling.quality,
-        interval=interval,
+        interval=interval, time_limit=sampling.time_limit,
     )  # fmt: skip
     files, told = _replayed(asked, kernel_file, str(chosen))
 
@@ -173,6 +173,7 @@ def _replayed(
         "mask": None if files["mask"] else mask, "kernel": "" if kernel_file else asked["kernel"],
         "preset": sampling.preset, "samples": sampling.samples, "quality": sampling.quality,
         "level": intervals.level, "interval": intervals.interval, "device": device,
+        "time-limit": sampling.time_limit,
     }  # fmt: skip
     return files, told
 
@@ -285,6 +286,8 @@ def _record(
     from restore.precision import record_of
 
     sampler, prior, asked = (told.pop(name) for name in ("sampler", "prior", "precision"))
+    if found.get("time_limit", {}).get("repeatable"):
+        told["time-limit"] = None  # it ended nothing, and need not be there for the same result
     options = told | {
         "sampler": found["sampler"] if sampler == "auto" else sampler,
         "set": found["settings"],

@@ -39,6 +39,13 @@ Calibration = Annotated[
     typer.Option(help="Table of `restore calibrate`. Default: that for the bundled priors."),
 ]
 Preset = Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit", metavar="S",
+        help="End the sampler after so many seconds with its best estimate so far, and say at which step.",
+    ),
+]  # fmt: skip
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
 ]
@@ -61,6 +68,7 @@ class Sampling:
     quality: Quality = "standard"
     preset: Preset = "tuned"
     settings: Settings = None
+    time_limit: TimeLimit = None
 
     def values(self) -> dict[str, str]:
         """The single settings that were given, --steps last. Raises ConfigError."""

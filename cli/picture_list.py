@@ -36,8 +36,10 @@ def fingerprint(options: dict[str, Any]) -> str:
     samples = options["sampling"].samples
     told["intervals"] = told["intervals"].options(samples).mark() if samples > 1 else None
     told = {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in told.items()}  # type: ignore[arg-type]
+    if options["sampling"].time_limit is None:
+        del told["sampling"]["time_limit"]  # as in marks of versions that knew of none
     if told.get("precision") == "auto":
-        del told["precision"]  # as in marks of versions that knew of no other
+        del told["precision"]  # likewise
     for name in ("photo", "mask", "prior", "kernel"):
         file = Path(str(options.get(name) or ""))
         told[name] = sha256_of(file) if file.is_file() else str(options.get(name))

@@ -249,6 +249,7 @@ def command(
         "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "center": center, "outliers": outliers, "rings": rings,
         "precision": precision, "beam_hardening": read_coefficients(beam_hardening),
+        "time_limit": sampling.time_limit,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

@@ -59,6 +59,15 @@ class Record:
                 self._check_file(Path(path), option, source["SHA256"], name in typed)
         self._check_weights(typed, options)
         self._check_versions()
+        limit = self.content.get("time_limit")
+        if (
+            isinstance(limit, dict)
+            and limit.get("repeatable") is False
+            and "time_limit" not in typed
+        ):
+            console.say(
+                f"note: a time limit ended {self.path.name} early; this run has the same limit and may end elsewhere"
+            )
         out = options.get("out")
         if "out" not in typed and out is not None and out.exists() and not options.get("overwrite"):
             raise OutputError(f"{out}: exists already; name another with -o, or add --overwrite")

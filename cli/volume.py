@@ -180,6 +180,7 @@ def command(
         check_output(path, *inputs, overwrite=True, probe=False)
     which = {"series": series, "index": index, "echo": echo}
     told = {"samples": samples, "seed": seed, "precision": precision, "trace": report}
+    told |= {"time_limit": sampling.time_limit}
     job = VolumeJob(
         tuple(volumes), out, asked, sampler, sampling.preset, sampling.values(), prior,
         from_settings(DrawOptions, told), intervals.options(samples), sampling.quality,

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import numbers
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, DivergenceError
+from restore.draining import drain
+from restore.errors import ConfigError
 from restore.given_kspace import doubts_of_kspace, is_cartesian
 from restore.given_measurement import (
     as_measurement,
@@ -30,11 +29,12 @@ from restore.operators.base import Operator
 from restore.operators.own import check_own
 from restore.precision import word_of
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
-from restore.problem import Problem, Reconstruction, Step
+from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, name_of, usual_sampler
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
+from restore.time_limit import TimeLimit, limit_notes, limit_record
 from restore.torch_state import plain_torch
 from restore.unknown_noise import contradictions, estimated_noise
 
@@ -57,6 +57,7 @@ def solve(
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
     precision: str = "auto",
+    time_limit: float | TimeLimit | None = None,
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
@@ -75,12 +76,15 @@ def solve(
     1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
     cost of one forward projection each; the last step has it anyway. precision: of the numbers inside networks:
     float32, bfloat16, float16, or "auto", for the bundled ones what the device is quickest at (`restore.precision`);
-    states and data steps keep y's. `provenance` holds what it was.
+    states and data steps keep y's. `provenance` holds what it was. time_limit: seconds, or a limit with a clock of its
+    own, shared by the samples: the sampler is ended with its best estimate so far where its next step would not be done
+    in time, which a note says; every sample has its first step.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
     """
     with plain_torch() as aside:
+        limit = TimeLimit.of(time_limit)
         check_own(operator)
         _check_kinds(scaling, on_step)
         check_operator_values(operator)
@@ -93,7 +97,7 @@ def solve(
         problem, told, said = _with_noise(problem)
         found = solve_problem(
             problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace,
-            precision=precision, **settings,
+            precision=precision, time_limit=limit, **settings,
         )  # fmt: skip
         kind = (
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
@@ -102,7 +106,7 @@ def solve(
         doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
         return dataclasses.replace(
             found,
-            notes=(*aside, *notes, *said, *found.notes, *doubts),
+            notes=(*aside, *notes, *said, *found.notes, *_ended(limit, found), *doubts),
             provenance=found.provenance | {"noise_is": told},
         )
 
@@ -117,9 +121,15 @@ def solve_problem(
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
     precision: str = "auto",
+    time_limit: float | TimeLimit | None = None,
     **settings: Any,
 ) -> Reconstruction:
-    """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there."""
+    """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there.
+
+    What a time limit ended stands in `ends` ("ended_after"); `restore.time_limit.limit_notes` says it in words, once
+    for all parts of a scan.
+    """
+    limit = TimeLimit.of(time_limit)
     samples, seed = _whole("samples", samples), _whole("seed", seed)
     if not 1 <= samples <= MOST_SAMPLES:
         raise ConfigError(f"samples must be at least 1 and at most {MOST_SAMPLES}, got {samples}")
@@ -139,14 +149,18 @@ def solve_problem(
             said += check_brightness(problem.observed, problem.operator, problem.scaling, level)
             said += check_gain(problem.operator)
         centre = _Centre.of(runner, problem, model, samples, dtype)
+        runs = samples + (0 if centre is None else centre.runs)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            x0, records = _consume(runner, problem, fit(model, asked, dtype), draws, on_step, trace)
+            x0, records = drain(
+                runner, problem, fit(model, asked, dtype), draws,
+                on_step=on_step, trace=trace, limit=limit and limit.share(1, runs - k),
+            )  # fmt: skip
             results.append(x0)
             log += [{"sample": k, **record} for record in records]
         unit = torch.stack(results)
         if centre is not None:
-            unit = centre.moved(unit, log, seed)
+            unit = centre.moved(unit, log, seed, limit)
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(
@@ -161,6 +175,7 @@ def solve_problem(
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
             "noise": repr(problem.noise), "noise_is": told, "mean_by": None if centre is None else centre.record,
             "precision": word_of(dtype) if model is not None else None,
+            **({} if limit is None else {"time_limit": limit_record(limit.seconds, ends_of(log))}),
         },
         notes=tuple(said),
     )  # fmt: skip
@@ -197,17 +212,33 @@ class _Centre:
         name, settings = name_of(type(self.sampler)), dataclasses.asdict(self.sampler)
         return {"sampler": name, "runs": self.runs, "settings": settings}
 
-    def moved(self, samples: Tensor, log: list[dict[str, Any]], seed: int) -> Tensor:
-        """Samples (K, ...) about the runs' mean; the misfits in their last records become theirs."""
-        total = torch.zeros_like(samples[0])
+    def moved(
+        self, samples: Tensor, log: list[dict[str, Any]], seed: int, limit: TimeLimit | None
+    ) -> Tensor:
+        """Samples (K, ...) about the runs' mean; the misfits in their last records become theirs.
+
+        limit: of all runs; the fewest steps that it left one are noted there too ("centre_ended_after").
+        """
+        total, ended = torch.zeros_like(samples[0]), []
         for k in range(self.runs):
             draws = Draws(seed, [f"centre {k}/{name}" for name in self.problem.ids])
-            x0, _ = _consume(self.sampler, self.problem, self.prior, draws, None, trace=False)
+            share = limit and limit.share(1, self.runs - k)
+            x0, records = drain(self.sampler, self.problem, self.prior, draws, limit=share)
+            ended += [records[-1]["ended_after"]] if "ended_after" in records[-1] else []
             total += x0
         out = samples - samples.mean(0) + total / self.runs
-        for record in {r["sample"]: r for r in log}.values():
+        for record in ends_of(log):
             record["misfit"] = self.problem.misfit(out[record["sample"]])
+            record |= {"centre_ended_after": min(ended)} if ended else {}
         return out
+
+
+def _ended(limit: TimeLimit | None, found: Reconstruction) -> list[str]:
+    """What a user must know where the limit ended a run."""
+    if limit is None:
+        return []
+    made = found.provenance
+    return limit_notes(limit.seconds, made["sampler"], made["settings"], found.ends)
 
 
 def _check_kinds(scaling: Any, on_step: Any) -> None:
@@ -289,37 +320,6 @@ def _check_seen(problem: Problem) -> None:
 def default_scaling(y: Tensor, operator: Operator) -> Scaling:
     """The intensity scale that suits the bundled priors for this kind of measurement."""
     return operator.unit_scale(y)
-
-
-def _consume(
-    sampler: Sampler,
-    problem: Problem,
-    prior: Prior | None,
-    draws: Draws,
-    on_step: Callable[[Step], None] | None,
-    trace: bool,
-) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Drain the steps of one sample; the last estimate and a record of the run."""
-    start, last, records = time.perf_counter(), None, []
-    for step in sampler.steps(problem, prior, draws):
-        last = step
-        records.append(
-            {"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info}
-        )
-        if trace:
-            records[-1]["misfit"] = problem.misfit(step.x0)
-        if on_step is not None:
-            on_step(step)
-    if last is None or not bool(torch.isfinite(last.x0).all()):
-        raise DivergenceError(f"{type(sampler).__name__}: the result is not finite")
-    misfit = problem.misfit(last.x0)
-    if not math.isfinite(misfit):
-        raise DivergenceError(
-            f"{type(sampler).__name__}: the misfit of the result is not finite, its values reach "
-            f"{float(last.x0.abs().max()):.3g}; a step size or weight is too large"
-        )
-    records[-1] |= {"misfit": misfit, "seconds": time.perf_counter() - start}
-    return last.x0, records
 
 
 def _std(stacked: Tensor) -> Tensor | None:

@@ -250,10 +250,10 @@ class Reconstruction:
     @property
     def ends(self) -> list[dict[str, Any]]:
         """The last record of every sample, with its misfit and seconds."""
-        return list({record["sample"]: record for record in self.log}.values())
+        return ends_of(self.log)
 
     def curve(self) -> list[list[float]]:
-        """[evaluations, misfit] after each step, the mean over samples; for a run with `trace`."""
+        """[evaluations, misfit] after each step, the mean over the samples that took it; for a run with `trace`."""
         steps: dict[int, list[dict[str, Any]]] = {}
         for record in self.log:
             steps.setdefault(record["step"], []).append(record)
@@ -261,3 +261,8 @@ class Reconstruction:
             [float(rs[0]["evaluations"]), sum(float(r["misfit"]) for r in rs) / len(rs)]
             for rs in steps.values()
         ]
+
+
+def ends_of(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last record of every sample in a log."""
+    return list({record["sample"]: record for record in log}.values())

@@ -41,7 +41,7 @@ FUNCTION_LINES = 50
 # know even less, see below.
 LAYERS = (
     {"errors", "version"},
-    {"config", "randomness", "gaussian", "extras"},
+    {"config", "randomness", "gaussian", "extras", "time_limit"},
     {"linalg"},
     {"scaling", "noise", "noise_estimation", "rician", "metrics", "conformal", "precision"},
     {"operators"},
@@ -50,7 +50,7 @@ LAYERS = (
     {"datasets", "bridges"},
     {"priors"},
     {"samplers"},
-    {"registry", "unknown_noise", "given_measurement", "given_kspace", "torch_state"},
+    {"registry", "unknown_noise", "given_measurement", "given_kspace", "torch_state", "draining"},
     {"front_door", "training"},
     {"pipelines"},
     {"bench"},

@@ -20,6 +20,9 @@ from restore.errors import ConfigError, NotFoundError
 from restore.pipelines.factors import Circumstances, Entry, Method, bundled_table, find, read_table
 from restore.pipelines.pieces import Drawn
 
+CUT_SHORT = " ended by a time limit"
+"""Behind the weights' mark of such runs, which no table was measured with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class IntervalOptions:

@@ -27,7 +27,7 @@ from restore.pipelines.degrade import (
     reckoned_noise,
 )
 from restore.pipelines.factors import Circumstances, Method
-from restore.pipelines.interval import Interval, IntervalOptions, interval_of
+from restore.pipelines.interval import CUT_SHORT, Interval, IntervalOptions, interval_of
 from restore.pipelines.lightness import restore_lightness
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.priors.choosing import card_traits
@@ -35,6 +35,7 @@ from restore.priors.store import read_card
 from restore.priors.tiles import TILED_ABOVE
 from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
+from restore.time_limit import TimeLimit, was_ended
 
 IMAGES_AT_ONCE = 12
 """Images of the result's size in float32 that reading, a sampler with its data step, and writing hold together."""
@@ -76,6 +77,7 @@ def restore_image(
     precision: str = "auto",
     interval: IntervalOptions | None = None,
     quality: str = "standard",
+    time_limit: float | TimeLimit | None = None,
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
@@ -86,7 +88,7 @@ def restore_image(
     dds, or tweedie to denoise. prior "auto": the bundled one of the kind that the sampler needs (`restore.solve`).
     luma: of a colour picture restore the lightness alone, with a prior for grey pictures
     (`restore.pipelines.lightness`). precision: as for `restore.solve`. interval: around the mean of several samples.
-    quality: of `quality.Quality`.
+    quality: of `quality.Quality`. time_limit: as for `restore.solve`.
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     _check_simulation(simulate, noise, alpha)
@@ -105,7 +107,8 @@ def restore_image(
     stated = _number(noise) if simulate else noise
     level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
     how: dict[str, Any] = {"noise": level, "prior": prior, "sampler": sampler, "samples": samples}
-    how |= {"seed": seed, "on_step": on_step, "precision": precision, **asked}
+    how |= {"seed": seed, "on_step": on_step, "precision": precision}
+    how |= {"time_limit": time_limit, **asked}
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
@@ -154,6 +157,7 @@ def _interval(
     found = result.provenance
     name = found["prior"] or ""
     weights = str(read_card(name if prior == "auto" else prior)["sha256"]) if name else ""
+    weights += CUT_SHORT if was_ended(result.ends) else ""
     method = Method(name, weights, found["sampler"], found["settings"])
     drawn = np.empty(0) if result.samples is None else result.samples.float().cpu().numpy()
     return interval_of(drawn, options, method, measured)

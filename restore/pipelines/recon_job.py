@@ -110,8 +110,7 @@ class ReconJob:
     def fingerprint(self, files: tuple[Path, ...] = ()) -> str:
         """Hash of everything that shapes the result, the input's content included; files: read beside the scan."""
         weights = read_card(self.prior)["sha256"] if load_sampler(self.sampler).prior_kinds else ""
-        options = dataclasses.asdict(self.options)
-        del options["trace"]  # looks on, changes nothing
+        options = self.options.shaping()
         # As the records that know of no other; `_work` tells devices apart.
         later = ("coils_virtual", "outliers", "rings", "beam_hardening")
         for name, default in (
@@ -164,9 +163,10 @@ class ReconJob:
         return {"beside": {"Files": len(read), "SHA256": digest}}
 
     def replay_record(
-        self, sampler: Sampler, device: torch.device, precision: str | None
+        self, sampler: Sampler, device: torch.device, precision: str | None, limited: bool
     ) -> dict[str, Any]:
-        """The entries by which `restore recon --config` repeats the run; precision: that of the networks."""
+        """The entries by which `restore recon --config` repeats the run; precision: that of the networks; limited:
+        whether its time limit ended something."""
         options = self.options
         return replayable(
             "recon",
@@ -181,6 +181,7 @@ class ReconJob:
                 "sampler": self.sampler, "preset": self.preset, "set": dataclasses.asdict(sampler),
                 "samples": options.samples if self.quality == "standard" else 1, "quality": self.quality,
                 "level": self.interval.level, "interval": self.interval.unit, "seed": options.seed,
+                "time-limit": options.time_limit if limited else None,
                 "readout-times": "" if self.times_file else self.readout_times,
                 "maps": "" if self.maps else options.maps, "maps-sets": options.maps_sets,
                 "partial-fourier": options.partial_fourier,

@@ -6,10 +6,12 @@ Used by everything that plans or runs one: `DrawOptions` whatever is restored, `
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from restore.config import check_settings, setting
 from restore.datasets.scan import SetupOptions
 from restore.precision import Word
+from restore.time_limit import Clock, TimeLimit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +24,24 @@ class DrawOptions:
     trace: bool = setting(
         False, "record the data misfit after every step, one forward projection each"
     )
+    time_limit: float | None = setting(
+        None, "seconds after which samplers end with their best estimate so far", above=0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def limit(self, clock: Clock) -> TimeLimit | None:
+        """The time limit, beginning now."""
+        return None if self.time_limit is None else TimeLimit.starting(self.time_limit, clock)
+
+    def shaping(self) -> dict[str, Any]:
+        """What of them shapes a result, for its fingerprint: what only looks on is left out, no limit is no word."""
+        told = dataclasses.asdict(self)
+        del told["trace"]
+        if self.time_limit is None:
+            del told["time_limit"]  # as in records that know of none
+        return told
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ from restore.pipelines.adapting import (
     keep_adapter,
 )
 from restore.pipelines.factors import Circumstances, Method
-from restore.pipelines.interval import Interval, interval_of_slices
+from restore.pipelines.interval import CUT_SHORT, Interval, interval_of_slices
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
@@ -56,6 +56,7 @@ from restore.priors.choosing import Model, card_traits, check, loaded, name_of
 from restore.priors.store import read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
+from restore.time_limit import was_ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +173,11 @@ def run(
                 written[target] = keep_adapter(
                     work.folder / "adapter.safetensors", found, job.prior
                 )
-        used = result.record["chunks"][0].get("precision")
+        chunks = result.record["chunks"]
+        used, limited = chunks[0].get("precision"), was_ended(chunks)
         record = {
-            "status": "done", "fingerprint": planned.fingerprint, **job.replay_record(planned.sampler, device, used),
+            "status": "done", "fingerprint": planned.fingerprint,
+            **job.replay_record(planned.sampler, device, used, limited),
             "outputs": [path.name for path in written],
             "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
             "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
@@ -229,9 +232,8 @@ def _interval(result: ReconResult, planned: Planned) -> Interval | None:
     if result.drawn is None or not job.tells_spread:
         return None
     card = read_card(job.prior) if planned.sampler.prior_kinds else {"name": "", "sha256": ""}
-    weights = str(card["sha256"]) + (
-        " adapted" if job.adapt else ""
-    )  # as no table was measured with
+    unmeasured = [" adapted"] * bool(job.adapt) + [CUT_SHORT] * was_ended(result.record["chunks"])
+    weights = str(card["sha256"]) + "".join(unmeasured)  # as no table was measured with
     method = Method.of(planned.sampler, str(card["name"]), weights)
     measured = Circumstances(**result.record["circumstances"])
     return interval_of_slices(result.drawn, result.volume.data, job.interval, method, measured)

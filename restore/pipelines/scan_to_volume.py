@@ -7,6 +7,7 @@ The main job of the package, without files: reading stands in `restore.datasets`
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import Sampler
+from restore.time_limit import Clock, TimeLimit, limit_notes, limit_record
 
 OnStep = Callable[
     [int, int, Step], None
@@ -58,13 +60,16 @@ def reconstruct(
     on_step: OnStep | None = None,
     on_piece: OnPiece | None = None,
     kept: Kept | None = None,
+    clock: Clock = time.monotonic,
 ) -> ReconResult:
     """Every slice of a scan, in the units that the scan gives.
 
-    Slices are independent and go in chunks that fit; a sampler that couples them gets them all at once.
+    Slices are independent and go in chunks that fit; a sampler that couples them gets them all at once. Under a time
+    limit, which begins here on the clock, each chunk has its share of what is left when its turn comes.
     kept: gives the pieces that an earlier call with these very arguments finished, and gets those of this one.
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
+    limit = options.limit(clock)
     setup = scan.setup(options)
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
     chunks = planned_memory(scan, sampler, options, device).chunks()
@@ -72,7 +77,8 @@ def reconstruct(
     for which in chunks:
         piece, lies = None if kept is None else kept.get(which), True
         if piece is None:
-            piece = _piece(scan, setup, which, sampler, prior, options, device, on_step)
+            share = limit and limit.share(len(which), scan.n_slices - which.start)
+            piece = _piece(scan, setup, which, sampler, prior, options, device, on_step, share)
             lies = kept is not None and kept.put(which, piece)
         else:
             scan.notes.extend(note for note in piece.remarks if note not in scan.notes)
@@ -83,11 +89,16 @@ def reconstruct(
     record: dict[str, Any] = {
         "chunks": made.logs,
         "scaling": dataclasses.asdict(setup.scaling),
-        "notes": [*scan.notes, *made.notes, *misfit_notes(scan, name_of(type(sampler)), made.logs)],
+        "notes": [
+            *scan.notes, *made.notes, *told_of_limit(limit, sampler, made.logs),
+            *misfit_notes(scan, name_of(type(sampler)), made.logs),
+        ],
         "circumstances": dataclasses.asdict(_circumstances(scan, setup)),
         "noise_known": not isinstance(setup.noise, Exact | None),
         **setup.record,
-    }
+    }  # fmt: skip
+    if limit is not None:
+        record["time_limit"] = limit_record(limit.seconds, made.logs)
     if made.curves:
         record["curve"] = mean_curve(made.curves)
     std = None if made.std is None else scan.volume(made.std)
@@ -108,12 +119,13 @@ def _piece(
     options: ReconOptions,
     device: torch.device,
     on_step: OnStep | None,
+    limit: TimeLimit | None,
 ) -> Piece:
     before = len(scan.notes)
     problem = setup.problem(which, device)
     result = solve_problem(
         problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
-        on_step=_told(on_step, which), trace=options.trace, precision=options.precision,
+        on_step=_told(on_step, which), trace=options.trace, precision=options.precision, time_limit=limit,
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
@@ -126,13 +138,24 @@ def _piece(
 
 
 def mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:
-    """The chunks' curves as one, weighted by their numbers of slices; all chunks take the same steps."""
+    """The chunks' curves as one, weighted by their numbers of slices; what a time limit ended stays where it was."""
     weights = [size for size, _ in curves]
-    steps = zip(*(curve for _, curve in curves), strict=True)
+    longest = max(len(curve) for _, curve in curves)
+    held = ([*curve, *[curve[-1]] * (longest - len(curve))] for _, curve in curves)
     return [
-        [step[0][0], float(np.average([point[1] for point in step], weights=weights))]
-        for step in steps
+        [max(p[0] for p in step), float(np.average([p[1] for p in step], weights=weights))]
+        for step in zip(*held, strict=True)
     ]
+
+
+def told_of_limit(
+    limit: TimeLimit | None, sampler: Sampler, chunks: list[dict[str, Any]]
+) -> list[str]:
+    """What a user must know of chunks that a time limit ended, once for all of them."""
+    if limit is None:
+        return []
+    settings = dataclasses.asdict(sampler)
+    return limit_notes(limit.seconds, name_of(type(sampler)), settings, chunks)
 
 
 def _told(on_step: OnStep | None, which: range) -> Callable[[Step], None] | None:

@@ -43,6 +43,7 @@ from restore.report.study import (
     record_tables,
 )
 from restore.report.uncertainty import uncertainty_charts
+from restore.time_limit import was_ended
 
 
 def report_path(out: Path) -> Path:
@@ -227,12 +228,16 @@ def misfit_charts(name: str, record: Mapping[str, Any]) -> tuple[Chart, ...]:
 
 def chunks_table(record: Mapping[str, Any]) -> Table:
     """What a record says of every part that was restored by itself."""
-    columns = (Column("Slices"), Column("evaluations", True), Column("misfit", True))
+    chunks = record.get("chunks", ())
+    columns = [Column("Slices"), Column("evaluations", True), Column("misfit", True)]
+    if was_ended(chunks):
+        columns.append(Column("ended after step", True))
     lines = tuple(
         (
             Cell(", ".join(map(str, chunk.get("slices", ())))),
             number(chunk.get("evaluations"), 6), number(chunk.get("misfit"), 3),
-        )
-        for chunk in record.get("chunks", ())
+            Cell(" of ".join(map(str, chunk.get("ended_after", ()))) or NOTHING),
+        )[: len(columns)]
+        for chunk in chunks
     )  # fmt: skip
-    return Table("Data misfit of each part", columns, lines)
+    return Table("Data misfit of each part", tuple(columns), lines)

@@ -177,3 +177,31 @@ def test_steps_are_told(scans, monkeypatch):
         on_step=lambda before, size, step: told.append((before, size, step.i, step.n)),
     )  # fmt: skip
     assert told == [(k, 1, i, 2) for k in range(3) for i in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(8.0, [2, 3, 3]), (6.5, [2, 2, 2]), (0.5, [1, 1, 1]), (30.0, [3, 3, 3])]
+)
+def test_chunks_share_a_time_limit(scans, monkeypatch, seconds, steps):
+    """Each has its share of what is left, none is left out; a step takes a second of the clock here."""
+    monkeypatch.setattr("restore.pipelines.memory_plan.PIXELS_PER_CALL", 1)
+    sampler, now = load_sampler("tv")(n_steps=3), [0.0]
+
+    def passing(before, size, step):
+        now[0] += 1
+
+    options = ReconOptions(time_limit=seconds, trace=True)
+    found = reconstruct(
+        scans["ct"], sampler, None, options, device=CPU, on_step=passing, clock=lambda: now[0]
+    )
+    ended = [[k, 3] if k < 3 else None for k in steps]
+    assert [chunk.get("ended_after") for chunk in found.record["chunks"]] == ended
+    assert [chunk["step"] + 1 for chunk in found.record["chunks"]] == steps
+    assert len(found.record["curve"]) == max(steps)
+    assert np.isfinite(found.volume.data).all()
+    told = [note for note in found.record["notes"] if "time limit" in note]
+    assert len(told) == any(ended)
+    assert found.record["time_limit"]["repeatable"] is not any(ended)
+    plain = reconstruct(scans["ct"], sampler, None, ReconOptions(), device=CPU)
+    same = np.array_equal(found.volume.data, plain.volume.data)
+    assert same is not any(ended)

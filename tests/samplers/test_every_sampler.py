@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, DivergenceError
-from restore.front_door import prior_for, solve
+from restore.front_door import prior_for, solve, solve_problem
 from restore.noise import Gaussian
 from restore.operators.base import LinearOperator
 from restore.operators.ct.geometry import ParallelBeam
@@ -28,6 +28,7 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, sampler_names
 from restore.samplers.base import Sampler
+from restore.time_limit import TimeLimit
 
 RECOVERED = 2e-3  # what the last level and CG leave, not rounding; 1.4e-3 seen
 NEIGHBOURHOOD = 0.05  # an optimiser with a finite step length stops there
@@ -71,6 +72,7 @@ def serves(name: str, kind: str) -> bool:
 
 PAIRS = [(n, k) for n, k in itertools.product(NAMES, OPERATORS) if serves(n, k)]
 ONE_EACH = [next((n, k) for n, k in PAIRS if n == name) for name in NAMES]
+CLASSICAL = [("tv", "mri"), ("wavelet", "ct"), ("cgls", "ct"), ("sirt", "ct"), ("cgsense", "mri")]
 TWO_EACH = [p for name in NAMES for p in [q for q in PAIRS if q[0] == name][:2]]
 
 
@@ -250,3 +252,23 @@ def test_the_noise_range_is_what_the_denoiser_hears(name, kind):
     assert found is not None
     # The noise of the measurement, in single precision in some paths: 1e-6.
     assert found == pytest.approx((min(heard), max(heard)), rel=TOLD)
+
+
+@pytest.mark.parametrize(("name", "kind"), [*ONE_EACH, *CLASSICAL])
+def test_a_time_limit_ends_it_with_the_estimate_of_then(name, kind):
+    """Of a clock on which each step takes a second: three steps in 3.5, or all where there are no more."""
+    problem, seen, now = problem_of(kind, images(1, OPERATORS[kind].is_complex)), [], [0.0]
+
+    def passing(step: Step) -> None:
+        seen.append(step)
+        now[0] += 1
+
+    limit = TimeLimit.starting(3.5, lambda: now[0])
+    prior = gaussian_model(name) if (name, kind) in ONE_EACH else None
+    result = solve_problem(
+        problem, prior=prior, sampler=tuned(name, kind), on_step=passing, time_limit=limit
+    )
+    assert len(seen) == min(3, seen[0].n)
+    assert torch.equal(result.image, seen[-1].x0)
+    assert result.ends[0].get("ended_after") == ([3, seen[0].n] if seen[0].n > 3 else None)
+    assert bool(torch.isfinite(result.image.abs()).all())

@@ -24,7 +24,7 @@ from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.front_door import demand_of
 from restore.pipelines.factors import Circumstances, Method
-from restore.pipelines.interval import IntervalOptions, interval_of
+from restore.pipelines.interval import CUT_SHORT, IntervalOptions, interval_of
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.recon_options import DrawOptions
@@ -41,6 +41,7 @@ from restore.priors.choosing import card_traits, check, loaded, name_of
 from restore.priors.store import read_card
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
+from restore.time_limit import was_ended
 
 SLICES = 16
 """Of a deviation or an interval that are computed at once."""
@@ -78,8 +79,7 @@ class VolumeJob:
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result, the content of all files included."""
-        options = dataclasses.asdict(self.options)
-        del options["trace"]  # looks on, changes nothing
+        options = self.options.shaping()
         record = {
             "volumes": [source_record(path)["SHA256"] for path in self.inputs],
             "task": self.task.name, "told": self.task.told,
@@ -257,7 +257,8 @@ def _written(
     for at in parts if job.results.spread else ():
         part = np.asarray(samples[:, at])
         std[at] = part.std(0, ddof=1)
-        interval = interval_of(part, job.interval, _method(planned), _circumstances(planned), span)
+        method = _method(planned, was_ended(found.record["chunks"]))
+        interval = interval_of(part, job.interval, method, _circumstances(planned), span)
         width[at] = interval.half_width
         more = {"interval": interval.record, "notes": list(interval.notes)}
     volumes = {job.out: (words, like.with_data(mean))}
@@ -267,10 +268,12 @@ def _written(
     return write_volumes(volumes, folder), more
 
 
-def _method(planned: Planned) -> Method:
+def _method(planned: Planned, limited: bool) -> Method:
+    """What an interval's table is asked for. limited: whether a time limit ended a run, which no table knows."""
     nameless = {"name": "", "sha256": ""}
     card = read_card(planned.job.prior) if planned.sampler.prior_kinds else nameless
-    return Method.of(planned.sampler, str(card["name"]), str(card["sha256"]))
+    weights = str(card["sha256"]) + (CUT_SHORT if limited else "")
+    return Method.of(planned.sampler, str(card["name"]), weights)
 
 
 def _circumstances(planned: Planned) -> Circumstances:
@@ -281,9 +284,10 @@ def _circumstances(planned: Planned) -> Circumstances:
 def _record(planned: Planned, found: Restored, device: torch.device) -> dict[str, Any]:
     """What was done and how to repeat it."""
     job, prepared = planned.job, planned.ready
-    used = found.record["chunks"][0].get("precision")
+    chunks = found.record["chunks"]
+    used, limited = chunks[0].get("precision"), was_ended(chunks)
     return {
-        "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used),
+        "status": "done", "fingerprint": planned.fingerprint, **_replay(planned, device, used, limited),
         "task": job.task.name,
         "sampler": {"name": job.sampler, "preset": job.preset, **dataclasses.asdict(planned.sampler)},
         "options": dataclasses.asdict(job.options), "environment": environment(str(device)),
@@ -293,8 +297,11 @@ def _record(planned: Planned, found: Restored, device: torch.device) -> dict[str
     }  # fmt: skip
 
 
-def _replay(planned: Planned, device: torch.device, precision: str | None) -> dict[str, Any]:
-    """The entries of the record by which `restore volume --config` repeats the run; precision: that of the networks."""
+def _replay(
+    planned: Planned, device: torch.device, precision: str | None, limited: bool
+) -> dict[str, Any]:
+    """The entries of the record by which `restore volume --config` repeats the run; precision: that of the networks;
+    limited: whether its time limit ended something."""
     job, sampler = planned.job, planned.sampler
     standard = job.quality == "standard"
     files: dict[str, Path | tuple[Path, ...] | None] = {
@@ -308,6 +315,7 @@ def _replay(planned: Planned, device: torch.device, precision: str | None) -> di
             "sampler": job.sampler, "preset": job.preset, "set": dataclasses.asdict(sampler),
             "samples": job.options.samples if standard else 1, "quality": job.quality,
             "level": job.interval.level, "interval": job.interval.unit, "seed": job.options.seed,
+            "time-limit": job.options.time_limit if limited else None,
             "repair": job.repair, "modality": job.modality, "device": str(device), "precision": precision,
             **job.which,
         },

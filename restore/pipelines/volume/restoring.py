@@ -7,6 +7,7 @@ The work without files: called by the job of `restore volume` and by scripts. Fi
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from restore.front_door import solve_problem
 from restore.pipelines.alarm import misfit_notes, unexplained
 from restore.pipelines.pieces import Kept, Piece
 from restore.pipelines.recon_options import DrawOptions
-from restore.pipelines.scan_to_volume import OnPiece, OnStep, mean_curve
+from restore.pipelines.scan_to_volume import OnPiece, OnStep, mean_curve, told_of_limit
 from restore.pipelines.volume.blocks import Block, join
 from restore.pipelines.volume.task import Prepared
 from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import Sampler
+from restore.time_limit import Clock, TimeLimit, limit_record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,21 +48,26 @@ def restore_volume(
     on_piece: OnPiece | None = None,
     kept: Kept | None = None,
     out: NDArray[np.float32] | None = None,
+    clock: Clock = time.monotonic,
 ) -> Restored:
     """Every block of a task's volume.
 
     on_step, on_piece: hear how many slices are done. kept: gives the blocks that an earlier call with these very
     arguments finished, and gets those of this one. out: (samples, D, H, W), where the samples are put together, such as
-    a file that is mapped; by default in memory. Raises ConfigError, InputError, DivergenceError, OutOfMemory.
+    a file that is mapped; by default in memory. clock: on which a time limit begins here, shared by the blocks as by
+    the chunks of a scan. Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
+    limit = options.limit(clock)
     model = None if prior is None else prior.to(device)  # once, not for every block
     blocks, depth = prepared.blocks(), prepared.result.n_slices
     told: list[Piece] = []
     in_memory: dict[Block, NDArray[np.float32]] = {}
     for block in blocks:
+        to_do = sum(len(b.seen) for b in blocks[len(told) :])
         piece = None if kept is None else kept.get(block.own)
         if piece is None:
-            piece = _piece(prepared, block, sampler, model, options, device, on_step)
+            share = limit and limit.share(len(block.seen), to_do)
+            piece = _piece(prepared, block, sampler, model, options, device, on_step, share)
             if kept is not None:
                 kept.put(block.own, piece)
         if kept is None:
@@ -78,7 +85,7 @@ def restore_volume(
     if out is None:
         out = np.empty((options.samples, *prepared.result.data.shape), np.float32)
     join(blocks, part_of, out, fade=options.samples == 1)
-    return Restored(out, _record(prepared, sampler, options, blocks, told))
+    return Restored(out, _record(prepared, sampler, options, blocks, told, limit))
 
 
 def _piece(
@@ -89,12 +96,13 @@ def _piece(
     options: DrawOptions,
     device: torch.device,
     on_step: OnStep | None,
+    limit: TimeLimit | None,
 ) -> Piece:
     problem = prepared.problem(block, device)
     result = solve_problem(
         problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
         on_step=None if on_step is None else _told(on_step, block), trace=options.trace,
-        precision=options.precision,
+        precision=options.precision, time_limit=limit,
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
@@ -110,11 +118,15 @@ def _record(
     options: DrawOptions,
     blocks: list[Block],
     told: list[Piece],
+    limit: TimeLimit | None,
 ) -> dict[str, Any]:
     logs = [log for piece in told for log in piece.logs]
     notes = dict.fromkeys(note for piece in told for note in piece.notes)
     alarm = misfit_notes(prepared, name_of(type(sampler)), logs)
-    record: dict[str, Any] = {"chunks": logs, "notes": [*prepared.notes, *notes, *alarm]}
+    ended = told_of_limit(limit, sampler, logs)
+    record: dict[str, Any] = {"chunks": logs, "notes": [*prepared.notes, *notes, *ended, *alarm]}
+    if limit is not None:
+        record["time_limit"] = limit_record(limit.seconds, logs)
     if options.trace:
         curves = [(len(b.own), p.curve) for b, p in zip(blocks, told, strict=True)]
         record["curve"] = mean_curve(curves)
