@@ -68,8 +68,9 @@ OPTIONAL = {
         "outliers",
         "rings",
         "beam-hardening",
+        "time-limit",
     },
-    "image": {"mask", "noise", "calibration"},
+    "image": {"mask", "noise", "calibration", "time-limit"},
 }
 """What a run may do without; others show below that the record holds the files."""
 
