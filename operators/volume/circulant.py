@@ -1,4 +1,4 @@
-"""Maps of volumes that are a factor at every frequency: what blur and whitening share.
+"""Maps of volumes that are a factor at every frequency, as whitening is; the filter itself serves blur too.
 
 Imported by the operators of this room alone.
 """
@@ -72,12 +72,7 @@ class Circulant(SameShape, LinearOperator):
 
     def filtered(self, x: Tensor, gain: Tensor) -> Tensor:
         """x with its spectrum multiplied by a gain of the transfer function's shape."""
-        if not x.numel():  # no volume at all, which no transform takes
-            return x.clone()
-        if x.is_complex():
-            return torch.complex(self.filtered(x.real, gain), self.filtered(x.imag, gain))
-        spectrum = torch.fft.rfftn(x, dim=_AXES) * gain.to(x.device)
-        return torch.fft.irfftn(spectrum, s=self.shape, dim=_AXES)
+        return filtered(x, gain, self.shape)
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.filtered(x, self.transfer)
@@ -87,3 +82,13 @@ class Circulant(SameShape, LinearOperator):
 
     def _normal(self, x: Tensor) -> Tensor:
         return self.filtered(x, self.transfer.abs().square())
+
+
+def filtered(x: Tensor, gain: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Volumes (..., *shape), real or complex, with their spectrum multiplied by gain (D, H, W // 2 + 1)."""
+    if not x.numel():  # no volume at all, which no transform takes
+        return x.clone()
+    if x.is_complex():
+        return torch.complex(filtered(x.real, gain, shape), filtered(x.imag, gain, shape))
+    spectrum = torch.fft.rfftn(x, dim=_AXES) * gain.to(x.device)
+    return torch.fft.irfftn(spectrum, s=shape, dim=_AXES)

@@ -98,7 +98,7 @@ class DiffPIR(Chain):
         },
         "volume deblur": {
             "n_steps": 8, "schedule": "ve", "sigma_start": 0.1, "sigma_end": 0.001, "start": "observed", "lam": 0.23,
-            "renoise": False, "follow_noise": True, "cg_iters": 40,
+            "renoise": False, "follow_noise": True, "cg_iters": 15,
         },
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Deblur: the blur of a known point spread function taken out, Gaussian in mm or from a file.
 
-A task of `restore volume`; the contract stands in `task.py`. Beyond its borders the volume is mirrored.
+A task of `restore volume`; the contract stands in `task.py`. What lies beyond the volume's borders, and was blurred
+into it, is unknown: it is restored with the rest, and cut off.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -92,8 +92,8 @@ class Deblur(VolumeTask):
 
     @property
     def traits(self) -> Planned:
-        """Of deblurring, diagonal in Fourier."""
-        return Planned("image", "deblur", frozenset({"linear", "svd"}))
+        """Of deblurring."""
+        return Planned("image", "deblur", frozenset({"linear"}))
 
     def usual(self, samples: int) -> tuple[str, str]:
         """Eight levels of half-quadratic splitting; several samples as everywhere."""
@@ -145,24 +145,23 @@ class PreparedDeblur(Prepared):
         return blocks_of(self.result.data.shape, margin=8 + self.kernel.shape[0] // 2)
 
     def problem(self, block: Block, device: torch.device) -> Problem:
-        """y = k * x + n on the block, mirrored by the kernel's reach on all sides, where it repeats."""
+        """y = k * x + n on the block, x larger than y by the kernel's reach on all sides."""
         data = self.volume.data[block.seen.start : block.seen.stop]
         y = torch.from_numpy(self.intensities.shifted(data)).to(device)
-        pad = [k // 2 for k in reversed(self.kernel.shape) for _ in range(2)]
-        padded = F.pad(y[None, None], pad, mode="reflect")[0, 0]
-        operator = VolumeBlur(torch.from_numpy(self.kernel).to(device), tuple(padded.shape))
+        operator = self._operator(block).to(device)
         return Problem(
-            padded, operator, Gaussian(self.std), self.intensities.scaling, (block.name,), self.planes
-        )  # fmt: skip
+            y, operator, Gaussian(self.std), self.intensities.scaling, (block.name,), self.planes
+        )
 
     def in_source_units(self, samples: Tensor, block: Block) -> NDArray[np.float32]:
-        """Without the mirrored borders."""
-        inside = tuple(
-            slice(k // 2, n - k // 2)
-            for k, n in zip(self.kernel.shape, samples.shape[1:], strict=True)
-        )
-        found = samples[(slice(None), *inside)].cpu().numpy().astype(np.float32)
+        """Without what lies beyond the borders."""
+        found = self._operator(block).inside(samples).cpu().numpy().astype(np.float32)
         return self.intensities.source(found)
+
+    def _operator(self, block: Block) -> VolumeBlur:
+        seen = (len(block.seen), *self.result.data.shape[1:])
+        shape = tuple(n + k - 1 for n, k in zip(seen, self.kernel.shape, strict=True))
+        return VolumeBlur(torch.from_numpy(self.kernel), shape)
 
     @property
     def difficulty(self) -> dict[str, float | str]:
