@@ -52,6 +52,7 @@ LAYERS = (
     {"samplers"},
     {"registry", "unknown_noise", "given_measurement", "given_kspace", "torch_state", "draining"},
     {"front_door", "training"},
+    {"acquire"},
     {"pipelines"},
     {"bench"},
     {"report"},
