@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/acquiring.py DATA mri|ct [--policies ads,random] [--seeds 7,1,2] [--budget 12]
 
-mri: slice 100 of DATA/mr/train/chris_T1.nii.gz, means of 2 x 2 pixels (128 x 94), 8 coils, noise 0.005; 12 of 94 columns
-(7.8 times fewer), 4 in the middle to begin with. ct: slice 45 of DATA/ct/train/thorax_1p5mm.nii.gz, 1e5 photons;
-10 of 60 views, 2 to begin with. No bundled prior was trained on the head; the thorax is of the training sets' folder.
+mri: slice 100 of DATA/mr/train/chris_T1.nii.gz, means of 2 x 2 pixels (128 x 94), 8 coils, noise 0.005; 12 of 94
+columns (7.8 times fewer), 4 in the middle to begin with. ct: slice 45 of DATA/ct/train/thorax_1p5mm.nii.gz, 1e5
+photons; 10 of 60 views, 2 to begin with.
 
 Reconstructed by `dds` at 30 steps, seed 1, whatever the policy. PSNR of the magnitude with the slice's maximum as
 data range, of HU with 2500. A line a run: policy, seed, PSNR, seconds of the choices, order.
