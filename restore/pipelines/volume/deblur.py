@@ -114,11 +114,16 @@ class Deblur(VolumeTask):
         intensities = intensities_of(volume)
         if self.noise_level is None:
             level = float(np.median(gaussian_levels(volume.data, where).of))
+            if not level > 0:
+                raise InputError(
+                    where, "no noise was found: its finest details are zero", "give --noise-level"
+                )
             notes.append(
                 f"the noise was estimated as {level:.3g}; give --noise-level where it is known"
             )
         else:
             level = self.noise_level
+        intensities.check_noise(level, where)
         record = {
             "psf_voxels": list(kernel.shape), "planes": list(planes), "noise_std": level, "noise_known": True,
             "scaling": dataclasses.asdict(intensities.scaling),

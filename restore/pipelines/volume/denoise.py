@@ -43,6 +43,9 @@ Kind = Literal["auto", "gaussian", "rician", "correlated"]
 WEAK = 0.002
 """Of the intensity range: weaker noise than half a grey level of 8 bits is below what the priors know."""
 
+NOTHING = WEAK / 10
+"""Of the range: what is weaker is left in the volume."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Denoise(VolumeTask):
@@ -99,15 +102,14 @@ class Denoise(VolumeTask):
         found = _noise_of(volume, self)
         scale = intensities.scaling.scale
         level = float(np.sqrt(np.mean(np.square(found.std))))
-        if level < WEAK * scale:
+        nothing = level < NOTHING * scale
+        if nothing:
+            notes.append("no noise was found, or next to none: the volume was left as it is")
+        elif level < WEAK * scale:
             notes.append(
                 f"the noise is weak, {level:.3g} of a range of {scale:.3g}: there is hardly anything to take out"
             )
-        if level > scale:
-            raise InputError(
-                volume.source or "volume", f"the noise ({level:.3g}) is stronger than what it hides ({scale:.3g})",
-                "look at --noise-level and --noise-map: they count in the volume's units",
-            )  # fmt: skip
+        intensities.check_noise(level, str(volume.source or "volume"))
         record = found.record | {
             "planes": list(planes), "scaling": dataclasses.asdict(intensities.scaling),
             "noise_std": level, "noise_known": True,
@@ -116,7 +118,7 @@ class Denoise(VolumeTask):
             result=empty_like(volume), level=level / scale, record=record,
             notes=(*volume.notes, *notes, *found.notes), volume=volume, planes=planes, found=found,
             preset="correlated" if found.spectrum is not None else "",
-            intensities=intensities,
+            intensities=intensities, unchanged=volume.data if nothing else None,
         )  # fmt: skip
 
 

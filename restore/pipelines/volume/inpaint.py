@@ -67,6 +67,7 @@ class Inpaint(VolumeTask):
         if whole:
             planes = (planes[-1], *planes[:-1])
         intensities = intensities_of(volume)
+        intensities.check_noise(self.noise_level or 0.0, str(volume.source or "volume"))
         record = {
             "lost_voxels": int(lost.sum()), "lost_slices": whole, "planes": list(planes),
             "scaling": dataclasses.asdict(intensities.scaling), "noise_known": bool(self.noise_level),
@@ -89,6 +90,11 @@ class PreparedInpaint(Prepared):
     intensities: Intensities
     noise_level: float
     step: tuple[float, float] | None
+
+    @property
+    def made_anew(self) -> NDArray[np.bool_]:
+        """What is lost, whatever stands there."""
+        return self.lost
 
     def problem(self, block: Block, device: torch.device) -> Problem:
         """The known voxels of a block, the others zero."""

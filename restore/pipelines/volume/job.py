@@ -31,9 +31,11 @@ from restore.pipelines.recon_options import DrawOptions
 from restore.pipelines.replay_entries import replayable
 from restore.pipelines.results import Results, interval_path, std_path, write_volumes
 from restore.pipelines.scan_to_volume import OnPiece, OnStep
+from restore.pipelines.volume.intensities import doubts_of_hu
 from restore.pipelines.volume.memory import MemoryPlan, planned_memory
 from restore.pipelines.volume.restoring import Restored, restore_volume
 from restore.pipelines.volume.task import Prepared, VolumeTask
+from restore.pipelines.volume.unmeasured import Unmeasured, without_padding
 from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
@@ -96,7 +98,8 @@ class VolumeJob:
 class Planned:
     """A job after its checks, before any work. prepared: None where the results lie there as their record says (done).
 
-    outdated: what an earlier job left that this one makes none of; notes: on it.
+    outdated: what an earlier job left that this one makes none of; notes: on it, and on what was read. unmeasured: the
+    padding of the source, which goes back into a result on its grid.
     """
 
     job: VolumeJob
@@ -105,6 +108,7 @@ class Planned:
     prepared: Prepared | None
     outdated: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    unmeasured: Unmeasured | None = None
 
     @property
     def done(self) -> bool:
@@ -155,7 +159,12 @@ def plan(job: VolumeJob) -> Planned:
         job.overwrite, lambda: is_done(job.out, planned.fingerprint, job.results.files)
     ):
         return planned
-    prepared = task.prepare(tuple(_read(job, path) for path in job.inputs))
+    read_, paddings, doubts = zip(*(_read(job, path) for path in job.inputs), strict=True)
+    prepared = task.prepare(read_)
+    padding = paddings[0]
+    changed = (*changed, *(note for notes in doubts for note in notes), *_said(padding, prepared))
+    if padding is not None and padding.where.shape != prepared.result.data.shape:
+        padding = None
     if usual and samples == 1 and prepared.preset:
         sampler = load_sampler(name).configured(prepared.preset, task.traits, dict(job.settings))
         job = dataclasses.replace(job, preset=prepared.preset)
@@ -173,6 +182,7 @@ def plan(job: VolumeJob) -> Planned:
         prepared=prepared,
         outdated=tuple(old),
         notes=(*changed, *said),
+        unmeasured=padding,
     )
 
 
@@ -199,6 +209,8 @@ def run(
                 prepared, planned.sampler, prior, job.options, device=device, on_step=on_step, on_piece=on_piece,
                 kept=work, out=_on_disk(work.folder / "samples.npy", shape),
             )  # fmt: skip
+            if planned.unmeasured is not None:
+                planned.unmeasured.put_back(found.samples, prepared.made_anew)
             written, more = _written(found, planned, work.folder)
         record = _record(planned, found, device) | {
             "outputs": [path.name for path in written],
@@ -210,8 +222,8 @@ def run(
     return work.complete(make, planned.outdated)
 
 
-def _read(job: VolumeJob, path: Path) -> Volume:
-    """A volume that a task can take. Raises NotFoundError, InputError, ConfigError."""
+def _read(job: VolumeJob, path: Path) -> tuple[Volume, Unmeasured | None, list[str]]:
+    """A volume that a task can take, its padding, and doubts. Raises NotFoundError, InputError, ConfigError."""
     volume = read(path, modality=job.modality, repair=job.repair, **job.which)
     if np.iscomplexobj(volume.data):
         raise InputError(
@@ -220,10 +232,21 @@ def _read(job: VolumeJob, path: Path) -> Volume:
         )  # fmt: skip
     if not np.isfinite(volume.data).all():
         raise InputError(path, "has voxels that are not finite", "repair them first")
+    volume, padding = without_padding(volume)
     low, high = float(volume.data.min()), float(volume.data.max())
     if low == high:
         raise InputError(path, f"every voxel is {low:g}: there is nothing to restore")
-    return volume
+    return volume, padding, doubts_of_hu(volume, job.modality)
+
+
+def _said(padding: Unmeasured | None, prepared: Prepared) -> list[str]:
+    """What becomes of padding."""
+    if padding is None:
+        return []
+    share = f"{100 * padding.where.mean():.3g} % of the voxels were never measured (padding)"
+    if padding.where.shape == prepared.result.data.shape:
+        return [f"{share}: they stay as they are"]
+    return [f"{share}: they were taken for air, and are so in the result"]
 
 
 def _prior_that_fits(job: VolumeJob, sampler: Sampler) -> str:

@@ -37,7 +37,7 @@ LEAST_SHARE = 0.03
 """Of the patches that must be background, so that it can be told from chance."""
 
 BLANKED = 0.05
-"""The share of zeros from which they are no noise, but nothing."""
+"""The share of zeros, or of the lowest value, from which they are no noise, but nothing."""
 
 LEAST_PATCHES = 6
 """Of background in a slice that is to have a level of its own: each tells it to 6 %."""
@@ -71,15 +71,17 @@ class Levels:
 def gaussian_levels(data: NDArray[np.floating], where: str) -> Levels:
     """By the finest wavelets of every slice (`white_noise_std`). data: (D, H, W); where: the file, for messages.
 
-    Slices without any noise, such as blank ones, take the level of the others. Raises InputError where none has any.
+    Slices without any noise, such as blank ones, take the level of the others; all are 0 where none has any. Raises
+    InputError for slices that are too small.
     """
     if min(data.shape[1:]) < LEAST_SIDE:
         raise InputError(
             where, f"slices of {data.shape[1]} x {data.shape[2]} voxels are too small to tell noise in",
             "give --noise-level",
         )  # fmt: skip
-    found = np.array([_of_slice(plane) for plane in data])
-    return Levels(_filled(found, where), "the finest wavelets")
+    blank = float(data.min())
+    found = np.array([_of_slice(plane, blank) for plane in data])
+    return Levels(_filled(found), "the finest wavelets")
 
 
 def rician_levels(data: NDArray[np.floating], where: str) -> Levels | None:
@@ -95,14 +97,16 @@ def rician_levels(data: NDArray[np.floating], where: str) -> Levels | None:
         return None
     median = float(np.sqrt(squares[everywhere].mean() / 2))
     found = np.array([median if level is None else level for level in each])
-    fine = np.median([_of_slice(data[k]) for k in range(0, len(data), max(1, len(data) // 16))])
+    fine = np.median(
+        [_of_slice(data[k], 0.0) for k in range(0, len(data), max(1, len(data) // 16))]
+    )
     if median > TOO_STRONG * fine:
         return None  # rough tissue or edges that scatter as a background would
     return Levels(found, "the background")
 
 
 def rician_levels_of_object(data: NDArray[np.floating], where: str) -> Levels:
-    """From wavelets in what is not blank, corrected for the magnitude. Raises InputError where there is no noise."""
+    """From wavelets in what is not blank, corrected for the magnitude; 0 where there is no noise. Raises InputError."""
     gaussian = gaussian_levels(data, where)
     each = [
         corrected_std(
@@ -113,9 +117,9 @@ def rician_levels_of_object(data: NDArray[np.floating], where: str) -> Levels:
     return Levels(np.array(each), "the finest wavelets of the object")
 
 
-def _of_slice(plane: NDArray[np.floating]) -> float:
-    """The deviation in a slice, what a scanner has blanked left out; 0 where there is none."""
-    seen = plane != 0
+def _of_slice(plane: NDArray[np.floating], blank: float) -> float:
+    """The deviation in a slice, what was blanked or cut off (at the lowest value) left out; 0 where there is none."""
+    seen = plane != blank
     if seen.mean() > 1 - BLANKED:
         return float(white_noise_std(plane))
     try:
@@ -164,10 +168,6 @@ def _mode(values: NDArray[np.float64]) -> float:
     return float(np.exp(logs[first : first + count + 1].mean()))
 
 
-def _filled(found: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+def _filled(found: NDArray[np.float64]) -> NDArray[np.float64]:
     noisy = found > 0
-    if not noisy.any():
-        raise InputError(
-            where, "no noise was found: its finest details are zero", "give --noise-level, or leave it as it is"
-        )  # fmt: skip
-    return np.where(noisy, found, np.median(found[noisy]))
+    return np.where(noisy, found, np.median(found[noisy])) if noisy.any() else found

@@ -31,6 +31,12 @@ FLATTEST = 0.1
 FLOOR = 0.01
 """Of the mean power: below it noise is taken to have this much, so that nothing is trusted without limit."""
 
+FLAT = 0.5
+"""The share of squares of four voxels without any detail from which a patch holds no noise, but an edge or two."""
+
+BLANKED = 0.05
+"""The share of voxels at the lowest value from which they were cut off or blanked."""
+
 WHITE = 0.15
 """Correlation of neighbours up to which noise counts as white: patches tell it to 0.02 or so."""
 
@@ -161,16 +167,26 @@ def _corners(
 ) -> list[tuple[int, int, int]]:
     """(slice, row, column) of the patches; without a region those of the lowest deviation once slopes are out."""
     rows, columns = (range(0, n - side + 1, side) for n in data.shape[1:])
+    blank = float(data.min())
     step = 1 if region is not None else max(1, len(data) // 32)
     every = [(k, i, j) for k in range(0, len(data), step) for i in rows for j in columns]
     if region is not None:
         return [(k, i, j) for k, i, j in every if region[k, i : i + side, j : j + side].all()]
+    every = [
+        (k, i, j) for k, i, j in every if _is_noisy(data[k, i : i + side, j : j + side], blank)
+    ]
     deviations = np.array([_flat(data[k, i : i + side, j : j + side]).std() for k, i, j in every])
     alive = deviations > 1e-6 * float(np.abs(data).max())
     if alive.sum() < LEAST_PATCHES:
         return []
     limit = np.quantile(deviations[alive], max(FLATTEST, LEAST_PATCHES / alive.sum()))
     return [at for at, std in zip(every, deviations, strict=True) if 0 < std <= limit]
+
+
+def _is_noisy(patch: NDArray[np.floating], blank: float) -> bool:
+    """Whether there may be noise everywhere in it: few voxels blanked or cut off, and not mostly flat."""
+    details = patch[1:, 1:] - patch[1:, :-1] - patch[:-1, 1:] + patch[:-1, :-1]
+    return bool((patch == blank).mean() < BLANKED and (details != 0).mean() > 1 - FLAT)
 
 
 def _flat(patch: NDArray[np.floating]) -> Array:

@@ -58,6 +58,12 @@ def restore_volume(
     the chunks of a scan. Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
     limit = options.limit(clock)
+    if out is None:
+        out = np.empty((options.samples, *prepared.result.data.shape), np.float32)
+    if prepared.unchanged is not None:
+        out[...] = prepared.unchanged
+        logs = [{"slices": [block.name], "misfit": 0.0} for block in prepared.blocks()]
+        return Restored(out, {"chunks": logs, "notes": list(prepared.notes)} | prepared.record)
     model = None if prior is None else prior.to(device)  # once, not for every block
     blocks, depth = prepared.blocks(), prepared.result.n_slices
     told: list[Piece] = []
@@ -82,8 +88,6 @@ def restore_volume(
             return found.stack
         return in_memory[block]
 
-    if out is None:
-        out = np.empty((options.samples, *prepared.result.data.shape), np.float32)
     join(blocks, part_of, out, fade=options.samples == 1)
     return Restored(out, _record(prepared, sampler, options, blocks, told, limit))
 

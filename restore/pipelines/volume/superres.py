@@ -91,6 +91,8 @@ class Superres(VolumeTask):
         grid = self._thin_grid(first)
         stacks = stacks_of(volumes, self)
         intensities = intensities_of(first)
+        for volume, stack in zip(volumes, stacks, strict=True):
+            intensities.check_noise(stack.noise_std, str(volume.source or "volume"))
         ratio = math.prod(grid.shape) / sum(stack.data.size for stack in stacks)
         notes = [note for volume in volumes for note in volume.notes]
         notes += [note for stack in stacks for note in stack.notes]

@@ -79,7 +79,7 @@ class Prepared(ABC):
     result: an empty result: grid, place, units, header; its data are not to be looked at (`empty_like`). level: of the
     noise, in unit intensities, 0 where there is none. record: what was chosen and estimated, in plain values for the
     sidecar. notes: what a user must know. preset: of the task's usual sampler, where what was found asks for another
-    than `VolumeTask.usual` says.
+    than `VolumeTask.usual` says. unchanged: the result (D, H, W), where there is nothing to do.
     """
 
     first_look: ClassVar[str] = ""
@@ -93,6 +93,12 @@ class Prepared(ABC):
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
     preset: str = ""
+    unchanged: NDArray[np.floating] | None = None
+
+    @property
+    def made_anew(self) -> NDArray[np.bool_] | None:
+        """Voxels (D, H, W) of which the source's values count for nothing; None where all count."""
+        return None
 
     def blocks(self) -> list[Block]:
         """The parts of the result that are restored one by one: slabs of slices that overlap."""

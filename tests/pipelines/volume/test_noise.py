@@ -47,8 +47,20 @@ def test_each_slice_has_its_own_level_where_they_differ() -> None:
     assert gaussian_levels(ball() + noise, "v").used[1:-1] == pytest.approx(
         std[1:-1, 0, 0], rel=0.1
     )
-    with pytest.raises(InputError, match="no noise was found"):
-        gaussian_levels(np.zeros((6, 96, 96)), "v")
+    assert (gaussian_levels(np.zeros((6, 96, 96)), "v").of == 0).all()
+
+
+def test_what_was_cut_off_or_has_edges_alone_tells_no_noise() -> None:
+    """A cube without noise has none; air that a scanner cuts off at its lowest value does not lower the level."""
+    cube = np.zeros((6, 96, 96))
+    cube[1:5, 20:75, 20:75] = 100
+    with pytest.raises(InputError, match="holds 0 patches"):
+        spectrum_in(cube, None, "v")
+    noise = 20 * np.random.default_rng(0).standard_normal(cube.shape)
+    cut = np.maximum(ball() - 1000 + noise, -1000)
+    assert gaussian_levels(cut, "v").used == pytest.approx([20], rel=0.15)  # 4 % seen
+    # 29 seen, of the few patches that are left and hold a part of the ball; 12 is that of air that was cut off.
+    assert spectrum_in(cut, None, "v").std > 17
 
 
 @pytest.mark.parametrize("said", [False, True])
