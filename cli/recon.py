@@ -60,6 +60,13 @@ def command(
     ] = "",
     sampling: Sampling,
     intervals: Intervals,
+    trajectory_map: Annotated[
+        bool,
+        typer.Option(
+            "--trajectory-map",
+            help="Also write how far the last estimates of each pixel moved, as OUT_trajectory.",
+        ),
+    ] = False,
     maps: Annotated[
         str,
         typer.Option(
@@ -234,7 +241,7 @@ def command(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.recon_job import ReconJob
     from restore.pipelines.recon_options import ReconOptions
-    from restore.pipelines.results import interval_path, std_path
+    from restore.pipelines.results import interval_path, std_path, trajectory_path
     from restore.pipelines.run_recon import plan
     from restore.registry import usual_sampler
 
@@ -243,13 +250,15 @@ def command(
     samples = sampling.samples
     named = usual_sampler(samples) if sampler == "auto" else sampler
     inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, intervals.calibration)
-    _check_outputs((out, std_path(out), interval_path(out)) if samples > 1 else (out,), inputs)
+    beside = (std_path(out), interval_path(out)) if samples > 1 else ()
+    moved = (trajectory_path(out),) if trajectory_map else ()
+    _check_outputs((out, *beside, *moved), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
         "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "center": center, "outliers": outliers, "rings": rings,
         "precision": precision, "beam_hardening": read_coefficients(beam_hardening),
-        "time_limit": sampling.time_limit,
+        "time_limit": sampling.time_limit, "trajectory_map": trajectory_map,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

@@ -19,6 +19,7 @@ from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.time_limit import Pace, TimeLimit
+from restore.trajectory import Trajectory
 
 
 def drain(
@@ -30,11 +31,13 @@ def drain(
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
     limit: TimeLimit | None = None,
+    trajectory: Trajectory | None = None,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
     """The last estimate (*batch, *in_shape) in unit intensities, and a record of every step, the last with its misfit.
 
     limit: no step is begun that would not be done in time; the first always is. Where it ended the run, the last record
-    has "ended_after": [steps done, of how many]. Raises DivergenceError for a result that is not finite.
+    has "ended_after": [steps done, of how many]. trajectory: is given every
+    estimate. Raises DivergenceError for a result that is not finite.
     """
     start, last, records = time.perf_counter(), None, []
     pace = None if limit is None else Pace(limit)
@@ -45,6 +48,8 @@ def drain(
         )
         if trace:
             records[-1]["misfit"] = problem.misfit(step.x0)
+        if trajectory is not None:
+            trajectory.add(step)
         if on_step is not None:
             on_step(step)
         if pace is not None and pace.over() and step.i + 1 < step.n:

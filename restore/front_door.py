@@ -36,8 +36,10 @@ from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
 from restore.time_limit import TimeLimit, limit_notes, limit_record
 from restore.torch_state import plain_torch
+from restore.trajectory import Trajectory, deviation, said_of
 from restore.unknown_noise import contradictions, estimated_noise
 
+_ALIKE = "all {} samples are the same: {} draws nothing here, and their deviation of 0 does not say how sure it is"
 MOST_SAMPLES = 10_000
 """Of one measurement: a mean and a deviation need no more, and all of them are kept."""
 
@@ -58,6 +60,7 @@ def solve(
     trace: bool = False,
     precision: str = "auto",
     time_limit: float | TimeLimit | None = None,
+    trajectory_map: bool = False,
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
@@ -78,7 +81,8 @@ def solve(
     float32, bfloat16, float16, or "auto", for the bundled ones what the device is quickest at (`restore.precision`);
     states and data steps keep y's. `provenance` holds what it was. time_limit: seconds, or a limit with a clock of its
     own, shared by the samples: the sampler is ended with its best estimate so far where its next step would not be done
-    in time, which a note says; every sample has its first step.
+    in time, which a note says; every sample has its first step. trajectory_map: also give `trajectory_std`, how far
+    the last estimates moved.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
@@ -97,7 +101,8 @@ def solve(
         problem, told, said = _with_noise(problem)
         found = solve_problem(
             problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace,
-            precision=precision, time_limit=limit, **settings,
+            precision=precision, time_limit=limit,
+            trajectory_map=trajectory_map, **settings,
         )  # fmt: skip
         kind = (
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
@@ -122,6 +127,7 @@ def solve_problem(
     trace: bool = False,
     precision: str = "auto",
     time_limit: float | TimeLimit | None = None,
+    trajectory_map: bool = False,
     **settings: Any,
 ) -> Reconstruction:
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there.
@@ -141,13 +147,11 @@ def solve_problem(
     runner, changed = runner.for_samples(samples)
     said += changed
     asked, results, log = demand(runner, problem), [], []
+    trails = [Trajectory(problem.operator) for _ in range(samples if trajectory_map else 0)]
     with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
         said += notes
         if model is not None:
-            level = problem.noise.std if isinstance(problem.noise, Gaussian) else 0.0
-            level = float(torch.as_tensor(level).max())
-            said += check_brightness(problem.observed, problem.operator, problem.scaling, level)
-            said += check_gain(problem.operator)
+            said += _doubts(problem)
         centre = _Centre.of(runner, problem, model, samples, dtype)
         runs = samples + (0 if centre is None else centre.runs)
         for k in range(samples):
@@ -155,6 +159,7 @@ def solve_problem(
             x0, records = drain(
                 runner, problem, fit(model, asked, dtype), draws,
                 on_step=on_step, trace=trace, limit=limit and limit.share(1, runs - k),
+                trajectory=trails[k] if trails else None,
             )  # fmt: skip
             results.append(x0)
             log += [{"sample": k, **record} for record in records]
@@ -163,10 +168,8 @@ def solve_problem(
             unit = centre.moved(unit, log, seed, limit)
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
-        said.append(
-            f"all {samples} samples are the same: {name_of(type(runner))} draws nothing here, and their deviation of 0 "
-            "says nothing of how sure the result is"
-        )
+        said.append(_ALIKE.format(samples, name_of(type(runner))))
+    said += said_of(trails) if trails else []
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log,
         provenance={
@@ -178,6 +181,7 @@ def solve_problem(
             **({} if limit is None else {"time_limit": limit_record(limit.seconds, ends_of(log))}),
         },
         notes=tuple(said),
+        trajectory_std=problem.scaling.to_physical(deviation(trails)) if trails else None,
     )  # fmt: skip
 
 
@@ -304,6 +308,14 @@ def _with_noise(problem: Problem) -> tuple[Problem, str, list[str]]:
     found = estimated_noise(problem.y, problem.operator)
     word = "unknown" if found.noise is None else "estimated"
     return dataclasses.replace(problem, noise=found.noise), word, [found.note]
+
+
+def _doubts(problem: Problem) -> list[str]:
+    """On images far too bright or dark for a prior, and on an operator that multiplies them."""
+    level = problem.noise.std if isinstance(problem.noise, Gaussian) else 0.0
+    level = float(torch.as_tensor(level).max())
+    bright = check_brightness(problem.observed, problem.operator, problem.scaling, level)
+    return [*bright, *check_gain(problem.operator)]
 
 
 def _check_seen(problem: Problem) -> None:

@@ -236,8 +236,9 @@ class Reconstruction:
 
     image: the single sample, or the mean over samples. std: pixel-wise standard deviation over samples (None for
     one). samples: (K, ...) or None. log: a record per step of every sample, one sample after the other ("sample" counts
-    them from 0). provenance: sampler, settings, prior, seed, scaling, noise ("noise_is": exact, known,
-    estimated or unknown). notes: what a user must know of this result.
+    them from 0). trajectory_std: where it was asked for, the deviation of the last estimates of the runs, real, of the
+    image's shape (`restore.trajectory`). provenance: sampler, settings, prior, seed, scaling, noise ("noise_is": exact,
+    known, estimated or unknown). notes: what a user must know of this result.
     """
 
     image: Tensor
@@ -246,6 +247,7 @@ class Reconstruction:
     log: list[dict[str, Any]]
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
+    trajectory_std: Tensor | None = None
 
     @property
     def ends(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from restore.datasets.open import format_of, read
 from restore.errors import RestoreError
 from restore.napari_plugin.layers import LayerData, layer_of
-from restore.pipelines.results import interval_path, std_path
+from restore.pipelines.results import interval_path, std_path, trajectory_path
 
 Paths = str | list[str]
 
@@ -39,7 +39,7 @@ def read_layers(path: Paths) -> list[LayerData]:
         for note in volume.notes:
             warnings.warn(f"{one.name}: {note}", stacklevel=2)
         layers.append(layer_of(volume, one.name))
-        for beside in (std_path(one), interval_path(one)):
+        for beside in (std_path(one), interval_path(one), trajectory_path(one)):
             if beside.is_file():
                 layers.append(layer_of(read(beside), beside.name, colormap="magma", visible=False))
     return layers

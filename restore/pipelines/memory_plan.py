@@ -135,9 +135,12 @@ def _held(
     kept = kept | {f"{IMAGES} images of {what}": IMAGES * item}
     if several:
         kept[f"{samples} samples of {what}"] = 2 * samples * item
+    if options.trajectory_map:
+        kept[f"mean and variance of the estimates of {what}"] = 2 * samples * item
     rows, columns = scan.image_shape
     result = "the result, its deviation and interval" if several else "the result"
-    kept[result] = (3 if several else 1) * 4 * scan.n_slices * rows * columns
+    volumes = (3 if several else 1) + options.trajectory_map
+    kept[result] = volumes * 4 * scan.n_slices * rows * columns
     if sampler.prior_kinds:
         pixels = min(item // 4, PIXELS_PER_CALL)
         prior = f"the prior, {pixels} pixels at once"

@@ -22,7 +22,7 @@ class Piece:
 
     stack: (samples, slices, *image_shape) in the source's units. logs: their names and the last step of every sample.
     curve: with `trace`, [evaluations, misfit] of every step. notes: those of the reconstruction. remarks: what reading
-    the slices made the scan note.
+    the slices made the scan note. trajectory: where it was asked for, the trajectory map (slices, *image_shape).
     """
 
     stack: NDArray[Any]
@@ -30,6 +30,7 @@ class Piece:
     curve: list[list[float]]
     notes: list[str]
     remarks: list[str]
+    trajectory: NDArray[Any] | None = None
 
 
 class Kept(Protocol):
@@ -62,13 +63,15 @@ class Drawn:
 class Assembly:
     """A volume that grows by pieces.
 
-    mean, std: (slices, *image_shape), the latter of several samples or None. drawn: these samples, or None. logs,
-    curves ([slices of a piece, its curve]), notes: of all pieces in the order of the slices.
+    mean, std, trajectory: (slices, *image_shape); std of several samples, trajectory of pieces with a map, else None.
+    drawn: these samples, or None. logs, curves ([slices of a piece, its curve]), notes: of all pieces in the order of
+    the slices.
     """
 
     def __init__(self, shape: tuple[int, int, int], samples: int, kept: Kept | None) -> None:
         self.mean: NDArray[Any] = np.empty(shape, np.float32)
         self.std: NDArray[Any] | None = np.empty(shape, np.float32) if samples > 1 else None
+        self.trajectory: NDArray[Any] | None = None
         self.drawn = Drawn([]) if samples > 1 else None
         self.logs: list[dict[str, Any]] = []
         self.curves: list[tuple[int, list[list[float]]]] = []
@@ -84,6 +87,10 @@ class Assembly:
             stack = piece.stack
             load = self._again(which) if lies else lambda: stack
             self.drawn.pieces.append((which, load))
+        if piece.trajectory is not None:
+            if self.trajectory is None:
+                self.trajectory = np.empty_like(self.mean)
+            self.trajectory[place] = piece.trajectory
         self.logs.extend(piece.logs)
         if piece.curve:
             self.curves.append((len(which), piece.curve))

@@ -97,7 +97,7 @@ class ReconJob:
         """What it leaves, and where."""
         adapter, none = (adapter_path(self.out),), ()
         beside, never = (adapter, none) if self.adapt == FIT else (none, adapter)
-        return Results(self.out, self.tells_spread, beside, never)
+        return Results(self.out, self.tells_spread, beside, never, self.options.trajectory_map)
 
     @property
     def halves(self) -> list[Path]:
@@ -182,6 +182,7 @@ class ReconJob:
                 "samples": options.samples if self.quality == "standard" else 1, "quality": self.quality,
                 "level": self.interval.level, "interval": self.interval.unit, "seed": options.seed,
                 "time-limit": options.time_limit if limited else None,
+                "trajectory-map": options.trajectory_map,
                 "readout-times": "" if self.times_file else self.readout_times,
                 "maps": "" if self.maps else options.maps, "maps-sets": options.maps_sets,
                 "partial-fourier": options.partial_fourier,

@@ -39,11 +39,16 @@ class DrawOptions:
         """What of them shapes a result, for its fingerprint: what only looks on is left out, no limit is no word."""
         told = dataclasses.asdict(self)
         del told["trace"]
-        if self.time_limit is None:
-            del told["time_limit"]  # as in records that know of none
+        for name, default in (("time_limit", None), ("trajectory_map", False)):
+            if told.get(name) == default:
+                told.pop(name, None)  # as in records that know of none
         return told
 
 
 @dataclasses.dataclass(frozen=True)
 class ReconOptions(SetupOptions, DrawOptions):
     """Everything that shapes the result: how the scan is set up, and what is drawn."""
+
+    trajectory_map: bool = setting(
+        False, "also give the deviation of each run's last estimates (`restore.trajectory`)"
+    )

@@ -1,4 +1,4 @@
-"""The volumes that a job leaves: OUT, with several samples OUT_std and OUT_interval, and what else it names.
+"""The volumes that a job leaves: OUT, of several samples OUT_std and OUT_interval, OUT_trajectory, and others it names.
 
 Used by the jobs of `restore recon` and `restore volume`: where the results go, what is checked there before the work,
 and how they are written into the job's hidden folder.
@@ -23,17 +23,20 @@ from restore.pipelines.work_folder import outdated, unmoved
 @dataclasses.dataclass(frozen=True)
 class Results:
     """out: the main result. spread: whether deviation and interval are written. beside: other files of the job's own;
-    never: files that a job of this kind may leave and this one does not."""
+    never: files that a job of this kind may leave and this one does not. trajectory: whether the trajectory map is
+    written."""
 
     out: Path
     spread: bool
     beside: tuple[Path, ...] = ()
     never: tuple[Path, ...] = ()
+    trajectory: bool = False
 
     @property
     def volumes(self) -> list[Path]:
-        """OUT, and deviation and interval where they are written."""
-        return [self.out, *([std_path(self.out), interval_path(self.out)] if self.spread else [])]
+        """OUT, and deviation, interval and trajectory map where they are written."""
+        spread = [std_path(self.out), interval_path(self.out)] if self.spread else []
+        return [self.out, *spread, *([trajectory_path(self.out)] if self.trajectory else [])]
 
     @property
     def files(self) -> list[Path]:
@@ -74,7 +77,7 @@ class Results:
 
     def outdated(self, overwrite: bool) -> tuple[list[Path], list[str]]:
         """What an earlier job left beside OUT that this one makes none of, and notes: see `work_folder.outdated`."""
-        volumes = (std_path(self.out), interval_path(self.out))
+        volumes = (std_path(self.out), interval_path(self.out), trajectory_path(self.out))
         mine = (*(file for volume in volumes for file in written_files(volume)), *self.never)
         made = self.files
         return outdated(self.out, [path for path in mine if path not in made], overwrite)
@@ -101,6 +104,11 @@ def std_path(out: Path) -> Path:
 def interval_path(out: Path) -> Path:
     """OUT_interval.nii.gz beside OUT.nii.gz, or the folder OUT_interval: half-widths around the mean in OUT."""
     return _beside(out, "interval")
+
+
+def trajectory_path(out: Path) -> Path:
+    """OUT_trajectory.nii.gz beside OUT.nii.gz, or the folder OUT_trajectory: how far the last estimates moved."""
+    return _beside(out, "trajectory")
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -42,12 +42,14 @@ OnPiece = Callable[[int, int], None]
 class ReconResult:
     """The volume, its standard deviation over samples (or None), the samples themselves, slice by slice (or None),
     and a record for the sidecar; "chunks" in it has one entry for each chunk of slices and sample, "curve" is
-    [evaluations, misfit] after each step, the mean over all slices and samples."""
+    [evaluations, misfit] after each step, the mean over all slices and samples. trajectory: the trajectory map, where
+    it was asked for."""
 
     volume: Volume
     std: Volume | None
     record: dict[str, Any]
     drawn: Drawn | None = None
+    trajectory: Volume | None = None
 
 
 def reconstruct(
@@ -102,7 +104,8 @@ def reconstruct(
     if made.curves:
         record["curve"] = mean_curve(made.curves)
     std = None if made.std is None else scan.volume(made.std)
-    return ReconResult(scan.volume(made.mean), std, record, made.drawn)
+    moved = None if made.trajectory is None else scan.volume(made.trajectory)
+    return ReconResult(scan.volume(made.mean), std, record, made.drawn, moved)
 
 
 def _circumstances(scan: Scan, setup: Setup) -> Circumstances:
@@ -126,6 +129,7 @@ def _piece(
     result = solve_problem(
         problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
         on_step=_told(on_step, which), trace=options.trace, precision=options.precision, time_limit=limit,
+        trajectory_map=options.trajectory_map,
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
@@ -134,7 +138,12 @@ def _piece(
     logs = [{"slices": list(problem.ids), **end, **left, **precision} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]
     images = scan.in_source_units(problem.operator.shown(stack))
-    return Piece(images, logs, curve, notes, remarks)
+    moved = result.trajectory_std
+    if moved is None:
+        return Piece(images, logs, curve, notes, remarks)
+    # A deviation has no zero of its own, as HU have: what the units add to an image is taken off again.
+    trajectory = scan.in_source_units(moved) - scan.in_source_units(torch.zeros_like(moved))
+    return Piece(images, logs, curve, notes, remarks, trajectory)
 
 
 def mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:

@@ -114,14 +114,21 @@ class WorkFolder:
     def get(self, which: range) -> Piece | None:
         """A finished piece, whole and unchanged, or None."""
         found = self.array(which)
-        try:
-            return None if found is None else Piece(found[0], *(found[1][n] for n in _TOLD))
-        except KeyError:
+        if found is None or any(name not in found[1] for name in _TOLD):
             return None
+        stack, told = found
+        rest = {name: told[name] for name in _TOLD}
+        if told.get("trajectory"):
+            return Piece(stack[:-1], **rest, trajectory=stack[-1])
+        return Piece(stack, **rest)
 
     def put(self, which: range, piece: Piece) -> bool:
         """Keep a finished piece; whether it is there now. Raises OutputError."""
-        return self.keep(which, piece.stack, {name: getattr(piece, name) for name in _TOLD})
+        told = {name: getattr(piece, name) for name in _TOLD}
+        if piece.trajectory is None:
+            return self.keep(which, piece.stack, told)
+        stack = np.concatenate([piece.stack, piece.trajectory[None]])  # the map behind the samples
+        return self.keep(which, stack, told | {"trajectory": True})
 
     def array(self, which: range) -> tuple[NDArray[Any], dict[str, Any]] | None:
         """A kept array, whole and unchanged, and what was told with it, or None."""

@@ -23,7 +23,7 @@ from restore.datasets.volume.volume import Unplaced, Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
 from restore.pipelines.recon_options import ReconOptions
-from restore.pipelines.results import interval_path, std_path
+from restore.pipelines.results import interval_path, std_path, trajectory_path
 from restore.pipelines.scan_to_volume import reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
@@ -60,7 +60,7 @@ def study_of_recon(
     """
     grid = scan.empty_volume()
     image = read_back(out, grid)
-    spread = spread_of(out, record, grid)
+    spread = spread_of(out, record, grid) | trajectory_of(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
     if name != scan.first_look:
@@ -81,7 +81,7 @@ def study_of_recon(
     )  # fmt: skip
     facts = _facts(scan, record, figures)
     charts = misfit_charts(name, record)
-    if truth is not None and spread:
+    if truth is not None and "std" in spread:
         samples = int(record["options"]["samples"])
         charts = (*_calibration(name, stacks[name], spread["std"], truth, scan, samples), *charts)
     page = Page(scan.path.name, out.name, lambda: images, facts=facts, charts=charts)
@@ -119,6 +119,13 @@ def spread_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, A
     kind = "calibrated" if told.get("calibrated") else "nominal"
     words = f"{float(told.get('level', 0)):.3g} for {told.get('of', 'pixels')}, {kind}"
     return {"std": std, "interval": width, "interval_is": words}
+
+
+def trajectory_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
+    """The trajectory map as a `Layer` takes it, where the job made one. Raises what reading it raises."""
+    path = trajectory_path(out)
+    made = path.name in map(str, record.get("outputs", ()))
+    return {"trajectory": read_back(path, grid).data} if made else {}
 
 
 def _calibration(

@@ -57,6 +57,8 @@ class Panel:
     std: str = ""
     interval: str = ""
     interval_is: str = ""
+    trajectory: str = ""
+    trajectory_is: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ def write_pictures(images: Images, folder: Path, scale: Scales) -> tuple[SlicePi
                     _save(_crop(kinds[kind], box), folder / names[f"{kind}_zoom"], aspect, kind)
             names["zoom"] = names.pop("image_zoom")
             said = {"interval_is": layer.interval_is}
+            if layer.trajectory is not None:
+                said["trajectory_is"] = f"0 to {_upper(layer.trajectory):.4g}"
             panels.append(Panel(layer.name, layer.role, layer.caption, **names, **said))
         with Image.open(folder / panels[0].image) as first:
             size = first.size
@@ -195,6 +199,10 @@ def _planes(
         planes["std"] = _bytes(layer.std[index], 0, scale.limit)
     if layer.interval is not None:
         planes["interval"] = _bytes(layer.interval[index], 0, scale.limit)
+    if (
+        layer.trajectory is not None
+    ):  # it orders pixels, and is smaller than errors: a scale of its own
+        planes["trajectory"] = _bytes(layer.trajectory[index], 0, _upper(layer.trajectory))
     return planes
 
 
@@ -241,7 +249,7 @@ def _scaled(box: Box, x: float, y: float) -> Box:
 
 
 def _flipped(layer: Layer, axis: int) -> Layer:
-    maps = {name: getattr(layer, name) for name in ("image", "std", "interval")}
+    maps = {name: getattr(layer, name) for name in ("image", "std", "interval", "trajectory")}
     turned = {name: np.flip(plane, axis) for name, plane in maps.items() if plane is not None}
     return dataclasses.replace(layer, **turned)
 

@@ -25,6 +25,7 @@ class Layer:
 
     caption: its figures. std: standard deviation (slices, H, W) over samples, in the image's units. interval: likewise,
     the half-width of the interval around the image; interval_is: its level, and whether it was calibrated.
+    trajectory: likewise, how far the last estimates of the run moved.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Layer:
     std: NDArray[Any] | None = None
     interval: NDArray[Any] | None = None
     interval_is: str = ""
+    trajectory: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,8 @@ def _stacks(images: Images) -> Iterator[tuple[str, str, str, NDArray[np.floating
             yield f"{layer.name} std", "std", layer.name, layer.std
         if layer.interval is not None:
             yield f"{layer.name} interval", "std", layer.name, layer.interval
+        if layer.trajectory is not None:
+            yield f"{layer.name} trajectory", "std", layer.name, layer.trajectory
 
 
 def _plan(shapes: Sequence[tuple[int, ...]], images: Images, largest: int) -> _Plan:
