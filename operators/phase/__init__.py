@@ -1,0 +1,1 @@
+"""Detectors that see magnitudes and no phases: phase retrieval and Fourier ptychography."""
