@@ -75,7 +75,7 @@ class PupilViews(LinearOperator):
         lamps = (torch.arange(side) - side // 2) * step
         tilts = torch.cartesian_prod(lamps, lamps)
         most = float(cls(pupil, tilts, shape)._seen.max())
-        return cls(pupil / most**0.5, tilts, tuple(shape))
+        return cls(pupil / most**0.5, tilts, shape)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> PupilViews:
