@@ -14,7 +14,7 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator, NonlinearOperator
 from restore.operators.phase.coded_fourier import CodedFourier
-from restore.operators.phase.spectral_start import error_reduction, nearest, spectral_start
+from restore.operators.phase.starts import error_reduction, nearest, spectral_start
 
 
 @final

@@ -13,7 +13,7 @@ from restore.operators.diagonal import Identity
 from restore.operators.phase.coded_fourier import CodedFourier
 from restore.operators.phase.magnitudes import Magnitudes
 from restore.operators.phase.pupil_views import PupilViews
-from restore.operators.phase.spectral_start import spectral_start
+from restore.operators.phase.starts import spectral_start
 from restore.operators.verify import check
 
 DOUBLE = 1e-11  # of numbers up to a hundred, by FFTs in double precision; 1e-13 seen
