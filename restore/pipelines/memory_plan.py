@@ -132,7 +132,8 @@ def _held(
     samples, item = options.samples, 4 * scan.values_per_slice * size
     several = samples > 1
     what = "the volume" if scan.whole else "a piece"
-    kept = kept | {f"{IMAGES} images of {what}": IMAGES * item}
+    images = IMAGES * sampler.states
+    kept = kept | {f"{images} images of {what}": images * item}
     if several:
         kept[f"{samples} samples of {what}"] = 2 * samples * item
     if options.trajectory_map:
@@ -142,7 +143,7 @@ def _held(
     volumes = (3 if several else 1) + options.trajectory_map
     kept[result] = volumes * 4 * scan.n_slices * rows * columns
     if sampler.prior_kinds:
-        pixels = min(item // 4, PIXELS_PER_CALL)
+        pixels = min(sampler.states * item // 4, PIXELS_PER_CALL)
         prior = f"the prior, {pixels} pixels at once"
         passing = passing | {prior: network_bytes(pixels, sampler, options.precision, device)}
     return kept, passing

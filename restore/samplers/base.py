@@ -108,6 +108,11 @@ class Sampler(ABC):
         """Whether the slices of a volume depend on each other, so that it has to be given whole."""
         return False
 
+    @property
+    def states(self) -> int:
+        """How many images of every item it walks at once."""
+        return 1
+
     def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
         """Itself as so many samples of one measurement need it, and notes on what had to change."""
         return self, ()

@@ -104,11 +104,19 @@ class Oracle(Denoiser):
     name = "oracle"
 
     def __init__(self, truth: Tensor) -> None:
-        self.truth = planes(truth)
+        self.truth, self.parts = planes(truth), 2 if truth.is_complex() else 1
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        # Samplers that differentiate the denoiser find a Jacobian of zero.
-        return self.truth.repeat(x.shape[0] // self.truth.shape[0], 1, 1, 1).to(x) + 0 * x
+        # Several states of each item: the items by turns, all re before all im. Samplers that differentiate the
+        # denoiser find a Jacobian of zero.
+        again = x.shape[0] // self.truth.shape[0]
+        return (
+            self.truth.unflatten(0, (self.parts, -1))
+            .repeat(1, again, 1, 1, 1)
+            .reshape(x.shape)
+            .to(x)
+            + 0 * x
+        )
 
 
 def model_of(name: str, truth: Tensor) -> Denoiser | ConditionalModel:
