@@ -35,6 +35,7 @@ from restore.priors.store import read_card
 from restore.priors.tiles import TILED_ABOVE
 from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
+from restore.samplers.base import Planned
 from restore.time_limit import TimeLimit, was_ended
 
 IMAGES_AT_ONCE = 12
@@ -99,7 +100,7 @@ def restore_image(
     sampler, samples = sampler_of_quality(quality, sampler, asked.get("preset", "tuned"), samples)
     if sampler == "auto":
         sampler = default_sampler(degradation.task, asked, samples)
-    check_memory(shape, samples, sampler, prior)
+    check_memory(shape, samples, sampler, prior, asked)
     operator = degradation.operator(shape)
     measured = photo if truth is None else add_noise(operator(truth), _number(noise), seed)
     if degradation.mask is not None:
@@ -164,12 +165,20 @@ def _interval(
 
 
 def check_memory(
-    shape: tuple[int, ...], samples: int, sampler: str = "dds", prior: str = "auto"
+    shape: tuple[int, ...],
+    samples: int,
+    sampler: str = "dds",
+    prior: str = "auto",
+    settings: dict[str, Any] | None = None,
 ) -> None:
-    """Refuse a result of `shape` (C, H, W) that does not fit into memory, before any work. Raises OutOfMemory."""
+    """Refuse a result of `shape` (C, H, W) that does not fit into memory, before any work.
+
+    settings: of the sampler, its preset among them. Raises ConfigError, OutOfMemory.
+    """
     channels, height, width = shape
-    images = channels * height * width * 4 * (IMAGES_AT_ONCE + 2 * samples)
-    kind = load_sampler(sampler)
+    given = {"preset": "tuned"} | (settings or {})
+    kind = load_sampler(sampler).configured(given.pop("preset"), Planned("image"), given)
+    images = channels * height * width * 4 * (IMAGES_AT_ONCE * kind.states + 2 * samples)
     at_once, each = min(height * width, TILED_ABOVE), NETWORK_BYTES
     hint = "cut the picture into pieces, or ask for a smaller factor or fewer samples"
     if "latent" in kind.prior_kinds and _is_latent(prior):

@@ -72,29 +72,31 @@ class Particles(Chain):
     - steering's potentials "max" and "sum" are left out; "difference", whose product is the likelihood, is this one.
     - proposals are those of the inner sampler; TDS has the gradient of its potential.
     - the rounds of `gibbs` are ours.
-    - in images of many pixels the ratio's variance grows with what the data move, and one particle takes all weight at
-      every step: the tuned presets leave it out and are no draw from the posterior (docs/choosing-a-sampler.md).
+    - in images of many pixels one particle takes all weight at every step, by the ratio and by the potential: the tuned
+      presets leave the ratio out, temper the potential, and are no draw from the posterior but hardly more than the
+      mean of K runs of `inner` (docs/choosing-a-sampler.md).
+    - `inner` has the gamma of its first level throughout where its preset lets that fall (dds for MRI).
     """
 
     reference: ClassVar[str] = (
         "Wu and others: TDS, NeurIPS 2023; Singhal and others: FK steering, ICML 2025"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # the levels of dds
+        # The levels of dds; so warm that nearly nothing is dropped, since the mean of all gains more than selection
         "tuned": {},
         "tuned mri": {"n_steps": 60, "sigma_start": 0.25},
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1},
         "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
-        # Right weights of the modes for priors of few dimensions, or images of which little is measured
+        # Right weights of the modes where unknowns are few: less bias by more levels, less noise by more particles
         "posterior": {
-            "particles": 64, "n_steps": 60, "sigma_start": 20.0, "sigma_end": 0.01, "start": "noise",
-            "noise_rule": "ddim", "inner": "pigdm", "ratio": True, "result": "draw", "turns": False,
+            "particles": 64, "n_steps": 150, "temperature": 1.0, "sigma_start": 20.0, "sigma_end": 0.01,
+            "start": "noise", "noise_rule": "ddim", "inner": "pigdm", "ratio": True, "result": "draw", "turns": False,
         },
         # The prior's own steps, selected: works for a denoiser without gradients
         "steering": {
-            "particles": 64, "n_steps": 60, "sigma_start": 20.0, "sigma_end": 0.01, "start": "noise",
-            "noise_rule": "ddim", "inner": "prior", "ratio": True, "potential": "tweedie", "result": "draw",
-            "turns": False,
+            "particles": 64, "n_steps": 150, "temperature": 1.0, "sigma_start": 20.0, "sigma_end": 0.01,
+            "start": "noise", "noise_rule": "ddim", "inner": "prior", "ratio": True, "potential": "tweedie",
+            "result": "draw", "turns": False,
         },
     }  # fmt: skip
 
@@ -114,7 +116,7 @@ class Particles(Chain):
     )
     prior_std: float = setting(0.5, "S: deviation of the images, in unit intensities", above=0)
     temperature: float = setting(
-        1.0, "divides the logarithms of weights; above 1 fewer particles are dropped", above=0
+        1000.0, "divides the logarithms of weights; above 1 fewer particles are dropped", above=0
     )
     resample: float = setting(
         0.5, "share of K below which the effective size has particles drawn anew", between=(0, 1)

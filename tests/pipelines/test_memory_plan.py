@@ -68,6 +68,8 @@ def test_the_parts_of_a_volume_are_its_arrays() -> None:
     half = planned(scan, "dds", samples=3, precision="float16")
     assert drawn.passing[prior] == 2 * half.passing[prior]
     assert len(drawn.lines()) == 1 + 1 + len(drawn.kept) + len(drawn.passing)
+    several = planned(scan, "particles", precision="float32")
+    assert several.kept["96 images of the volume"] == 96 * BYTES
     fewer = planned(scan, "cgsense", coils_virtual="1")
     assert fewer.kept["coil maps"] == BYTES
 

@@ -26,6 +26,8 @@ def test_the_estimate_grows_with_samples_and_lets_a_photograph_of_24_megapixels_
     check_memory((3, 4000, 6000), 1)
     with pytest.raises(OutOfMemory):
         check_memory((3, 4000, 6000), 10)
+    with pytest.raises(OutOfMemory):
+        check_memory((3, 4000, 6000), 1, "particles", "auto", {"particles": 20})
 
 
 def test_priors_of_codes_see_the_whole_picture_and_gradients_take_memory(monkeypatch):

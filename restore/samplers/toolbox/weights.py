@@ -39,8 +39,11 @@ def systematic(log_weights: Tensor, u: Tensor, count: int | None = None) -> Tens
     summed = shares(log_weights.double()).cumsum(0).reshape(size, -1).mT.contiguous()
     offsets = torch.arange(count, dtype=torch.float64, device=summed.device)
     points = (offsets + u.to(summed).reshape(-1, 1)) / count
-    # The last sum may fall short of one by rounding.
-    found = torch.searchsorted(summed, points, right=True).clamp(max=size - 1)
+    # By rounding the last sum falls short of one and the last point reaches it: it stays below, where weight is.
+    points = torch.minimum(
+        points, torch.nextafter(summed[:, -1:], torch.zeros_like(summed[:, -1:]))
+    )
+    found = torch.searchsorted(summed, points, right=True)
     return found.mT.reshape(count, *log_weights.shape[1:])
 
 
