@@ -90,5 +90,5 @@ def filtered(x: Tensor, gain: Tensor, shape: tuple[int, ...]) -> Tensor:
         return x.clone()
     if x.is_complex():
         return torch.complex(filtered(x.real, gain, shape), filtered(x.imag, gain, shape))
-    spectrum = torch.fft.rfftn(x, dim=_AXES) * gain.to(x.device)
+    spectrum = torch.fft.rfftn(x, dim=_AXES) * gain
     return torch.fft.irfftn(spectrum, s=shape, dim=_AXES)

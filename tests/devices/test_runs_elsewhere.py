@@ -232,7 +232,8 @@ def test_a_sampler_and_a_prior_that_forget_the_device_are_caught():
 
 @pytest.mark.parametrize("kind", ["mri", "ct"])
 @pytest.mark.parametrize("sampler", ["dds", "tv"])
-def test_a_scan_becomes_a_volume_on_the_device_that_is_asked_for(kind, sampler):
+def test_a_scan_becomes_a_volume_on_the_device_that_is_asked_for(kind, sampler, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**33, 2**34))
     volume = head_phantom()
     scan = (
         simulate_mri(volume, coils=2, acceleration=2, slices=slice(16, 18), seed=7)

@@ -207,7 +207,7 @@ def test_the_card_says_what_the_model_says(name):
 
 
 def test_nothing_is_loaded_for_a_pair_that_cannot_work(monkeypatch):
-    monkeypatch.setattr(choosing, "_loaded", lambda name: pytest.fail("read the weights"))
+    monkeypatch.setattr(choosing, "loaded", lambda name: pytest.fail("read the weights"))
     with (
         pytest.raises(ConfigError, match="needs a denoiser prior"),
         chosen("natural-restore", SCAN, torch.zeros(1)),
