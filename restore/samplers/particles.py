@@ -59,9 +59,9 @@ class Particles(Chain):
     xg counts, and what is selected are good runs of `inner`.
     Where the effective size of an item falls below resample K, its particles are drawn anew in proportion to their
     weights (systematic, from the item's own generator).
-    gibbs > 0: so many rounds at each level, after resampling: x0 is drawn from N(xh, r^2 I) times the likelihood by
-    langevin_steps of unadjusted Langevin dynamics, and noise s is added again. That leaves the level's target as it is
-    where x0 given x is that Gaussian.
+    gibbs > 0: so many rounds at each level but the last, after resampling: x0 is drawn from N(xh, r^2 I) times the
+    likelihood by langevin_steps of unadjusted Langevin dynamics, and noise s is added again. That leaves the level's
+    target as it is where x0 given x is that Gaussian.
     The log has the smallest effective size of the items ("ess") and how many were resampled ("resampled"); the last
     record the "weights" of each item's particles.
     Unknown noise, or none: a deviation of 0.01 s ||A|| is assumed, which fades along the chain.
@@ -121,7 +121,9 @@ class Particles(Chain):
     resample: float = setting(
         0.5, "share of K below which the effective size has particles drawn anew", between=(0, 1)
     )
-    gibbs: int = setting(0, "rounds at each level, one evaluation each", at_least=0, at_most=1000)
+    gibbs: int = setting(
+        0, "rounds at each level but the last, one evaluation each", at_least=0, at_most=1000
+    )
     langevin_steps: int = setting(20, "Langevin steps of a round", at_least=1)
     cg_iters: int = setting(10, "CG steps of a potential without closed form", at_least=1)
     result: Literal["mean", "draw"] = setting(
@@ -141,8 +143,9 @@ class Particles(Chain):
         return _INNER[self.inner].configured(self.inner_preset, operator, {})
 
     def cost(self, problem: Problem | None = None) -> int:
-        """particles x n_steps x (1 + gibbs)"""
-        return self.particles * super().cost(problem) * (1 + self.gibbs)
+        """particles x (n_steps + gibbs x (n_steps - 1))"""
+        levels = super().cost(problem)
+        return self.particles * (levels + self.gibbs * (levels - 1))
 
     @property
     def states(self) -> int:
@@ -158,7 +161,7 @@ class Particles(Chain):
         )
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
-        """Run the chain; each Step holds the weighted mean of xg, the last one the result.
+        """Run the chain; each Step holds the weighted mean of xg, or one drawn by weight.
 
         Raises ConfigError, DivergenceError.
         """
@@ -172,7 +175,7 @@ class Particles(Chain):
             potential = walk.potential(xh, level)
             log_weights = log_weights + (potential - last) / self.temperature
             info = walk.record(log_weights, level)
-            yield self.step(level, walk.result(xg, log_weights, level), walk.evaluations, **info)
+            yield self.step(level, walk.result(xg, log_weights), walk.evaluations, **info)
             if not level.next:
                 return
             ancestors, log_weights = walk.resampled(log_weights)
@@ -232,9 +235,9 @@ class _Walk:
             return found | {"resampled": int(self._poor(log_weights).sum())}
         return found | {"weights": shares(log_weights).reshape(len(log_weights), -1).mT.tolist()}
 
-    def result(self, xg: Tensor, log_weights: Tensor, level: NoiseLevel) -> Tensor:
-        """The weighted mean; at the end, for result "draw", one particle of each item."""
-        if not level.next and self.settings.result == "draw":
+    def result(self, xg: Tensor, log_weights: Tensor) -> Tensor:
+        """The weighted mean, or one particle of each item, so that a run that is ended early has one too."""
+        if self.settings.result == "draw":
             return picked(xg, systematic(log_weights, self._uniform(log_weights), 1))[0]
         weights = shares(log_weights).to(xg.device, xg.real.dtype if xg.is_complex() else xg.dtype)
         return (weights.reshape(*weights.shape, *[1] * self.k) * xg).sum(0)

@@ -64,3 +64,6 @@ def test_ratio_of_two_normal_densities():
 
     wanted = log_density(m) - log_density(m + d)
     torch.testing.assert_close(log_normal_ratio(d, n, v, 2), wanted, rtol=DOUBLE, atol=DOUBLE)
+    both = log_normal_ratio(torch.complex(d, 2 * d), torch.complex(n, -n), v, 2)
+    parts = log_normal_ratio(d, n, v, 2) + log_normal_ratio(2 * d, -n, v, 2)
+    torch.testing.assert_close(both, parts, rtol=DOUBLE, atol=DOUBLE)
