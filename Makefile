@@ -94,6 +94,7 @@ docs: $(READY)
 	$(PIP) "$$(grep '^mkdocs-material==' constraints.txt)"
 	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m "slow or not slow" tests/docs
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m slow -k page tests/cli tests/datasets/simulate
 
 pictures: $(READY)
 	PYTHONPATH=tests $(ONE_THREAD) $(BIN) -m docs.pages docs/tutorials/pictures
@@ -101,6 +102,7 @@ pictures: $(READY)
 # twine and cffconvert live in an environment of their own: what they require is no business of .venv.
 package: $(READY)
 	rm -rf build/package
+	$(ONE_THREAD) $(BIN) -m pytest -m "slow or not slow" tests/test_packaging.py
 	$(BIN) -m build --no-isolation --outdir build/package/dist
 	$(BIN) -m venv build/package/tools
 	build/package/tools/bin/python -m pip --disable-pip-version-check install -q -r benchmarks/requirements-package.txt

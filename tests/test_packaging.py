@@ -2,7 +2,8 @@
 
 The source archive and the wheel made from it are built in a copy of the files that a clone would
 have, without the network, and the wheel is compared with that copy file by file. A back end that
-drops the three links, or a kind of data file missing from pyproject.toml, shows here.
+drops the three links, or a kind of data file missing from pyproject.toml, shows here. What builds
+is marked slow and run by `make package`.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def test_datasets_cannot_hide_another_package_of_that_name():
     assert not (folder / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_wheel_holds_every_file_and_no_other(wheel: zipfile.ZipFile):
     packed = {n for n in wheel.namelist() if ".dist-info/" not in n}
     expected = set(package_files())
@@ -101,6 +103,7 @@ def test_wheel_holds_every_file_and_no_other(wheel: zipfile.ZipFile):
     assert sorted(packed - expected) == [], "in the wheel, not in the repository"
 
 
+@pytest.mark.slow
 def test_wheel_holds_real_files_with_the_same_bytes(wheel: zipfile.ZipFile):
     sources = package_files()
     for entry in wheel.infolist():
@@ -110,6 +113,7 @@ def test_wheel_holds_real_files_with_the_same_bytes(wheel: zipfile.ZipFile):
             assert same, f"{entry.filename} differs"
 
 
+@pytest.mark.slow
 def test_wheel_holds_operators_and_weights(wheel: zipfile.ZipFile):
     names = set(wheel.namelist())
     assert {"restore/operators/base.py", "restore/py.typed"} <= names
@@ -117,6 +121,7 @@ def test_wheel_holds_operators_and_weights(wheel: zipfile.ZipFile):
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
 
 
+@pytest.mark.slow
 def test_source_archive_has_real_folders_tests_and_settings(built: Path):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -126,6 +131,7 @@ def test_source_archive_has_real_folders_tests_and_settings(built: Path):
     assert {"tests/test_packaging.py", "Makefile", "constraints.txt", "LICENSE"} <= set(members)
 
 
+@pytest.mark.slow
 def test_installed_wheel_runs_from_another_folder(wheel: zipfile.ZipFile, tmp_path: Path):
     """Unpacked beside the dependencies, the wheel alone serves every import."""
     target = tmp_path / "installed"

@@ -14,6 +14,7 @@ from restore.datasets.simulate.phantom import head_phantom
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "volumes.md"
 
 
+@pytest.mark.slow
 def test_the_commands_on_thick_slices_run(
     verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_dicom_in_dicom_out(folder: Path, verb, tmp_path: Path) -> None:
     assert stack["thickness_from"] == "SliceThickness"
 
 
+@pytest.mark.slow
 def test_views_are_fused_with_a_deviation(folder: Path, verb, tmp_path: Path) -> None:
     out = tmp_path / "fused.nii.gz"
     inputs = (folder / "axial.nii.gz", folder / "sagittal.nii.gz")

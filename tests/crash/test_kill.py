@@ -52,7 +52,7 @@ VICTIMS = {
          "--noise", "0.1,0.2", "--crop", "32", "--device", "cpu"), 1,
     ),
 }  # fmt: skip
-QUICK = ("recon", "simulate", "train", "bench")
+QUICK = ("recon", "simulate", "train")
 """Killed once in the default run; the others in `slow`."""
 
 

@@ -91,6 +91,7 @@ def test_settings_that_make_no_scan_are_refused(settings: BeamSettings, words: s
         simulate_beams(slab(), settings)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of docs/scan-files.md in order, on a small head."""
     monkeypatch.chdir(tmp_path)
