@@ -43,7 +43,9 @@ def test_a_projector_that_cannot_be(scans, verb, tmp_path):
         assert not out.exists()
 
 
-@pytest.mark.parametrize("sampler", ["sigpy-wavelet", pytest.param("sigpy-jsense", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sampler", ["sigpy-wavelet", pytest.param("sigpy-jsense", marks=pytest.mark.slow)]
+)
 def test_sigpys_reconstructions_by_their_names(scans, verb, tmp_path, sampler):
     pytest.importorskip("sigpy")
     truth = read(scans / "mr.nii.gz", modality="MR")
