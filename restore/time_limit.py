@@ -89,7 +89,7 @@ def limit_notes(
         return []
     own = [end[OWN] for end in ends if OWN in end]
     fewest = min(done for done, _ in own) if own else 0
-    if own and settings.get("n_steps") == own[0][1]:
+    if fewest > 1 and settings.get("n_steps") == own[0][1]:
         said.append(f"a whole run of n_steps={fewest} takes about as long and is usually better")
     return [f"the time limit of {seconds:g} s ended {'; '.join(said)}; {REPEATED}"]
 

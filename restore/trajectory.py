@@ -53,5 +53,5 @@ def said_of(runs: list[Trajectory]) -> list[str]:
     if any(run.steps > 1 for run in runs):
         return []
     return [
-        "the trajectory map is 0 and says nothing: the run had a single step, and nothing could move"
+        "where a run had a single step, nothing could move: the trajectory map is 0 and says nothing"
     ]
