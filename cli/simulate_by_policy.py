@@ -13,7 +13,7 @@ import typer
 from restore.cli import console
 
 if TYPE_CHECKING:
-    from restore.acquire.measuring import Plan
+    from restore.acquire.measuring import LineScan, Plan
     from restore.cli.simulation import Simulation
     from restore.datasets.ct.scan import CTScan
     from restore.datasets.mri.scan import MRIScan
@@ -95,7 +95,7 @@ class PolicyOptions:
             )
         return True
 
-    def plan(self, seed: int, scan: MRIScan | CTScan) -> Plan:
+    def plan(self, seed: int, scan: LineScan) -> Plan:
         """What the options say. Raises ConfigError."""
         from restore.acquire.choosing import Particles
         from restore.acquire.measuring import Plan
@@ -193,20 +193,23 @@ def _measured(
 
 
 def _order(
-    simulation: Simulation,
-    whole: MRIScan | CTScan,
-    plan: Plan,
-    prior: str,
-    settings: dict[str, Any],
+    simulation: Simulation, whole: LineScan, plan: Plan, prior: str, settings: dict[str, Any]
 ) -> tuple[int, ...]:
-    """The order that a scan at OUT was measured in, if it is of these settings; else chosen now."""
-    from restore.acquire.measuring import order_of_lines
+    """The order that the scan at OUT was measured in, else chosen now.
 
-    known = None if simulation.overwrite else _known_order(simulation.out, settings)
-    if known is not None:
+    Raises OutputError for a scan of other settings, before anything is chosen.
+    """
+    from restore.acquire.measuring import order_of_lines
+    from restore.errors import OutputError
+
+    out = simulation.out
+    if out.is_file() and not simulation.overwrite:
+        known = _known_order(out, settings)
+        if known is None:
+            raise OutputError(f"{out}: exists already; choose another name or add --overwrite")
         return known
-    lines = console.progress_lines(f"{simulation.out.name}: order", "lines", every_s=2.0)
-    with console.progress(f"{simulation.out.name}: order", total=plan.budget) as advance:
+    lines = console.progress_lines(f"{out.name}: order", "lines", every_s=2.0)
+    with console.progress(f"{out.name}: order", total=plan.budget) as advance:
 
         def on_line(taken: int, budget: int) -> None:
             advance(taken)
@@ -216,21 +219,19 @@ def _order(
 
 
 def _known_order(out: Path, settings: dict[str, Any]) -> tuple[int, ...] | None:
-    """Of the scan at OUT, so that what is done is known without choosing again; None for another or none."""
-    from restore.datasets.hdf5_guard import attribute, find_group, open_hdf5
-    from restore.datasets.json_text import parse_json, plain
-    from restore.datasets.scan_record import GROUP
+    """Of a scan of these settings, so that what is done is known without choosing again; None for one of others.
 
-    if not out.is_file():
-        return None
-    with open_hdf5(out) as file:
-        group = find_group(file, GROUP)
-        text = None if group is None else attribute(group, "settings")
-    found = parse_json(str(text)) if text is not None else None
-    if not isinstance(found, dict) or any(found.get(k) != v for k, v in plain(settings).items()):
-        return None
+    Raises InputError for a file whose settings cannot be read.
+    """
+    from restore.datasets.json_text import plain
+    from restore.datasets.open import open_scan
+
+    found = open_scan(out).settings
     order = found.get("order")
-    return tuple(order) if isinstance(order, list) else None
+    if not isinstance(order, list) or any(n not in range(settings["candidates"]) for n in order):
+        return None
+    same = all(found.get(k) == v for k, v in plain(settings).items())
+    return tuple(order) if same else None
 
 
 def _check_picture(simulation: Simulation, picture: Path) -> None:

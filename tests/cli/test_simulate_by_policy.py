@@ -71,7 +71,9 @@ def test_what_is_done_is_not_chosen_again(verb, volumes: Path, monkeypatch) -> N
     assert "already done" in again.stderr
     assert Path("a.h5").read_bytes() == before
     assert Path("a_order.png").exists(), "a picture that is missing is drawn"
-    other = verb(*words[:-1], "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "order_of_lines", None)  # refused before anything is chosen
+        other = verb(*words[:-1], "3")
     assert other.exit_code != 0
     assert "exists already" in other.stderr
 
