@@ -126,8 +126,15 @@ def test_the_entropy_of_particles_far_apart_is_that_of_their_number():
     assert not bool(found[1:].any())
 
 
-@pytest.mark.parametrize("policy", ["variance", "ads"])
-@pytest.mark.parametrize("kind", ["mri", "ct"])
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [
+        ("mri", "ads"),
+        ("ct", "variance"),
+        pytest.param("mri", "variance", marks=pytest.mark.slow),
+        pytest.param("ct", "ads", marks=pytest.mark.slow),
+    ],
+)
 def test_the_greedy_choice_is_that_of_the_largest_predictive_variance(kind, policy):
     taken = [4] if kind == "mri" else [0]
     many = Particles(count=16, steps=2)

@@ -45,7 +45,7 @@ def test_the_commands_of_the_page_run(verb, volumes: Path) -> None:
             assert np.asarray(picture.convert("L")).std() > 10
     names: dict = {}
     run_python(script, names)
-    assert len(set(names["columns"]) - set(range(14, 18))) == 2
+    assert len(set(names["columns"]) - set(range(10, 14))) == 2
 
 
 def test_what_is_done_is_not_chosen_again(verb, volumes: Path, monkeypatch) -> None:
