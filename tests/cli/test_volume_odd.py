@@ -153,3 +153,15 @@ def test_noise_above_all_intensities_is_refused(
     )
     assert done.exit_code == 4, done.stderr
     assert "is stronger than what it hides" in words(done.stderr)
+
+
+def test_a_mask_that_was_interpolated_is_taken_whole_and_noted(verb, tmp_path: Path) -> None:
+    data = head_phantom((6, 20, 18)).data.astype(np.float32)
+    source, lost = save(data, tmp_path / "head.nii.gz"), np.zeros_like(data)
+    lost[2:4, 5:9, 5:9], lost[3, 5:9, 9] = 255, 0.25
+    mask = save(lost, tmp_path / "mask.nii.gz")
+    told = ("--task", "inpaint", "--mask", mask, "-o", tmp_path / "o.nii", "--dry-run")
+    done = verb("volume", source, *told)
+    assert done.exit_code == 0, done.stderr
+    assert "11.1 % of what the mask marks are fractions" in words(done.stderr)  # 4 of 36
+    assert "lost_voxels: 36" in done.stderr + done.stdout

@@ -56,7 +56,7 @@ class Inpaint(VolumeTask):
     def prepare(self, volumes: tuple[Volume, ...]) -> PreparedInpaint:
         """Read the mask. Raises InputError (another grid, nothing lost, everything lost)."""
         (volume,) = volumes
-        lost = _lost(Path(str(self.mask)), volume)
+        lost, said = _lost(Path(str(self.mask)), volume)
         planes, notes = planes_of(volume)
         whole = [k for k, plane in enumerate(lost) if plane.all()]
         if whole and len(planes) == 1:
@@ -74,7 +74,7 @@ class Inpaint(VolumeTask):
         }  # fmt: skip
         return PreparedInpaint(
             result=empty_like(volume), level=(self.noise_level or 0.0) / intensities.scaling.scale,
-            record=record, notes=(*volume.notes, *notes), volume=volume, lost=lost, planes=planes,
+            record=record, notes=(*volume.notes, *notes, *said), volume=volume, lost=lost, planes=planes,
             intensities=intensities, noise_level=self.noise_level or 0.0, step=_step_of(volume),
         )  # fmt: skip
 
@@ -126,13 +126,20 @@ def _step_of(volume: Volume) -> tuple[float, float] | None:
     return (slope, intercept) if slope > 0 else None
 
 
-def _lost(path: Path, volume: Volume) -> NDArray[np.bool_]:
-    """True where the mask says that nothing is known, on the volume's grid."""
-    mask = on_grid_of(volume, path) != 0
+def _lost(path: Path, volume: Volume) -> tuple[NDArray[np.bool_], list[str]]:
+    """True where the mask says that nothing is known, on the volume's grid; a note on one that was interpolated."""
+    values = on_grid_of(volume, path)
+    mask = values != 0
     if not mask.any():
         raise InputError(path, "marks no voxel of the volume: nothing is lost")
     if mask.all():
         raise InputError(
             path, "marks every voxel: nothing is known", "mark what is lost, not what is known"
         )
-    return mask
+    whole = values == np.rint(values)
+    if whole.all():
+        return mask, []
+    share = 100 * float(1 - whole[mask].mean())
+    return mask, [
+        f"{share:.3g} % of what the mask marks are fractions, as of one that was interpolated: all was taken for lost"
+    ]
