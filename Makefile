@@ -94,7 +94,7 @@ docs: $(READY)
 	$(PIP) "$$(grep '^mkdocs-material==' constraints.txt)"
 	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m "slow or not slow" tests/docs
-	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m slow -k page tests/cli tests/datasets/simulate
+	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) -m slow -k page tests/cli tests/datasets/simulate tests/operators/test_further_operators.py
 
 pictures: $(READY)
 	PYTHONPATH=tests $(ONE_THREAD) $(BIN) -m docs.pages docs/tutorials/pictures

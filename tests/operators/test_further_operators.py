@@ -21,8 +21,9 @@ GAINED = {"SphericalMeans": 8, "VaryingBlur": 2, "CodedFourier": 1, "PupilViews"
 """dB by operator, at least; below what was seen (12, 3, 1.7, 1.6, 5), above the effect of another order of sums."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", BLOCKS, ids=list(GAINED))
-def test_an_example_gains(code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_example_of_the_page_gains(code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(code, PAGE.name, "exec"), names)  # noqa: S102
