@@ -26,6 +26,7 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(verb, volumes: Path) -> None:
     shell, script = blocks(PAGE)
     for _, *words in commands(shell):
