@@ -23,7 +23,9 @@ GAINED = {"SphericalMeans": 8, "VaryingBlur": 2, "CodedFourier": 1, "PupilViews"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", BLOCKS, ids=list(GAINED))
-def test_an_example_of_the_page_gains(code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_example_of_the_page_gains(
+    code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(code, PAGE.name, "exec"), names)  # noqa: S102
