@@ -43,6 +43,9 @@ SHORTER = {
 }  # fmt: skip
 """What is added to commands that would take long: fewer methods, samples and steps. The last of an option counts."""
 
+FEW_STEPS = ["--steps", "6"]
+"""Added to reconstructions of several samples."""
+
 
 def parsed(words: list[str]) -> None:
     """Raises TyperException for a verb, an option or a value that the program does not know."""
@@ -100,7 +103,9 @@ def test_commands_run(page: str, inputs: Path) -> None:
         if block.language == "python":
             run_python(block, {})
         for words in commands(block):
-            more = SHORTER.get(tuple(words[1:3]), [])
+            more = SHORTER.get(
+                tuple(words[1:3]), FEW_STEPS if {"recon", "--samples"} <= {*words} else []
+            )
             result = runner.invoke(app, [*words[1:], *more], env=dict(os.environ))
             assert result.exit_code == 0, f"{block}: {' '.join(words)}\n{result.stderr}"
             done += 1

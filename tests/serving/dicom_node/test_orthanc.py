@@ -187,7 +187,7 @@ def served(archive: Orthanc, folder: Path) -> Iterator[tuple[subprocess.Popen[by
     """A node as people start it, ended at the end if it still runs; and the file of what it says."""
     command = (
         sys.executable, "-m", "restore.cli", "serve", "dicom", "--port", archive.node, "--allow", "ORTHANC@127.0.0.1",
-        "--task", "volume denoise --steps 2 --device cpu", "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}",
+        "--task", "volume denoise --noise-level 4 --steps 2 --device cpu", "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}",
         "--spool", folder / "spool", "--quiet", "1", "--pause", "1",
     )  # fmt: skip
     said = folder / "said.txt"
@@ -205,7 +205,7 @@ def served(archive: Orthanc, folder: Path) -> Iterator[tuple[subprocess.Popen[by
 
 def test_the_command_line_denoises_what_an_archive_sends(orthanc, study, study_folder, tmp_path):
     """What comes back is what `restore volume` makes of the same files, also where the node was killed at work."""
-    task = ("volume", "--task", "denoise", "--steps", "2", "--device", "cpu")
+    task = ("volume", "--task", "denoise", "--noise-level", "4", "--steps", "2", "--device", "cpu")
     restore("push", study_folder, "--to", orthanc.web)
     with served(orthanc, tmp_path) as (node, said):
         until(lambda: "listens" in said.read_text(), "the node listens")
