@@ -22,7 +22,7 @@ def told(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_scan(scans: Path, verb, tmp_path: Path) -> None:
+def test_a_scan(scans: Path, verb, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "o.nii.gz"
     how = ("recon", scans / "ct.h5", "-o", out, "--steps", 6, "--prior", "medical")
     done = verb(*how, *SOON)
@@ -41,6 +41,7 @@ def test_a_scan(scans: Path, verb, tmp_path: Path) -> None:
     assert "already done" in again.stdout
     other = verb(*how)
     assert other.exit_code == 5  # without a limit it is another job
+    monkeypatch.chdir(scans)  # where the record's files are looked for: not every folder beside is
     repeated = verb("recon", "--config", tmp_path / "o.json", "-o", tmp_path / "p.nii.gz")
     assert repeated.exit_code == 0, repeated.stderr
     assert "may end elsewhere" in told(repeated.stderr)

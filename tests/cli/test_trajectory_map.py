@@ -10,7 +10,7 @@ from restore.datasets.open import read
 from restore.datasets.sidecar import read_sidecar
 
 
-def test_a_map_beside_the_result(scans: Path, verb, tmp_path: Path) -> None:
+def test_a_map_beside_the_result(scans: Path, verb, tmp_path: Path, monkeypatch) -> None:
     out, moved = tmp_path / "o.nii.gz", tmp_path / "o_trajectory.nii.gz"
     how = ("recon", scans / "ct.h5", "-o", out, "--sampler", "tv", "--steps", 6)
     done = verb(*how, "--trajectory-map", "--report")
@@ -23,6 +23,7 @@ def test_a_map_beside_the_result(scans: Path, verb, tmp_path: Path) -> None:
     page = next((tmp_path / "o_report").glob("**/index.html")).read_text(encoding="utf-8")
     assert "trajectory map" in page
     assert list((tmp_path / "o_report").glob("**/*-trajectory.png"))
+    monkeypatch.chdir(scans)  # where the record's files are looked for: not every folder beside is
     repeated = verb("recon", "--config", tmp_path / "o.json", "-o", tmp_path / "p.nii.gz")
     assert repeated.exit_code == 0, repeated.stderr
     assert (tmp_path / "p_trajectory.nii.gz").read_bytes() == moved.read_bytes()

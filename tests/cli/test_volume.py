@@ -43,7 +43,7 @@ def save(data: np.ndarray, path: Path, origin: float = 0.0) -> None:
 
 
 def test_inpainting_makes_lost_voxels_anew_and_leaves_the_others(
-    head: Path, verb, tmp_path: Path
+    head: Path, verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "whole.nii.gz"
     mask = ("--mask", head / "lost.nii.gz")
@@ -62,6 +62,7 @@ def test_inpainting_makes_lost_voxels_anew_and_leaves_the_others(
     again = verb("volume", head / "head.nii.gz", "--task", "inpaint", *mask, "-o", out, *FEW)
     assert "already done" in again.stdout
     other = tmp_path / "other.nii.gz"
+    monkeypatch.chdir(head)  # where the record's files are looked for: not every folder beside is
     replayed = verb("volume", "--config", tmp_path / "whole.json", "-o", other)
     assert replayed.exit_code == 0, replayed.stderr
     np.testing.assert_array_equal(b, nibabel.load(other).get_fdata())

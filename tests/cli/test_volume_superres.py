@@ -58,7 +58,9 @@ def save(data: np.ndarray, affine: np.ndarray, path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(data.T, affine), path)
 
 
-def test_thin_slices_lie_where_the_thick_ones_did(folder: Path, verb, tmp_path: Path) -> None:
+def test_thin_slices_lie_where_the_thick_ones_did(
+    folder: Path, verb, tmp_path: Path, monkeypatch
+) -> None:
     out = tmp_path / "thin.nii.gz"
     words = ("--task", "superres", "--spacing", "1", "-o", out, *FEW)
     done = verb("volume", folder / "axial.nii.gz", *words)
@@ -76,6 +78,7 @@ def test_thin_slices_lie_where_the_thick_ones_did(folder: Path, verb, tmp_path: 
     assert 0 < record["chunks"][0]["misfit"] < 3
     again = verb("volume", folder / "axial.nii.gz", *words)
     assert "already done" in again.stdout
+    monkeypatch.chdir(folder)  # where the record's files are looked for: not every folder beside is
     replayed = verb("volume", "--config", tmp_path / "thin.json", "-o", tmp_path / "again.nii.gz")
     assert replayed.exit_code == 0, replayed.stderr
     np.testing.assert_array_equal(nibabel.load(tmp_path / "again.nii.gz").get_fdata().T, data)
