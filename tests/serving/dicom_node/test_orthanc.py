@@ -187,7 +187,8 @@ def served(archive: Orthanc, folder: Path) -> Iterator[tuple[subprocess.Popen[by
     """A node as people start it, ended at the end if it still runs; and the file of what it says."""
     command = (
         sys.executable, "-m", "restore.cli", "serve", "dicom", "--port", archive.node, "--allow", "ORTHANC@127.0.0.1",
-        "--task", "volume denoise --noise-level 4 --steps 2 --device cpu", "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}",
+        "--task", "volume denoise --noise-level 4 --steps 2 --device cpu",
+        "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}",
         "--spool", folder / "spool", "--quiet", "1", "--pause", "1",
     )  # fmt: skip
     said = folder / "said.txt"
