@@ -229,10 +229,10 @@ def _fill(image: Dataset, series: _Series, k: int, stored: Stored, volume: Volum
     image.SOPInstanceUID = generate_uid(prefix=None)
     image.SeriesInstanceUID = series.uid
     image.InstanceNumber = k + 1
-    label = f" [restore {series.description}]" if series.description else " [restore]"
-    label = label[:64]
+    words = series.description.removeprefix("restore ")  # named once
+    label = (f" [restore {words}]" if words else " [restore]")[:64]
     image.SeriesDescription = str(image.get("SeriesDescription") or "")[: 64 - len(label)] + label
-    done = f"restore {__version__}: {series.description or 'reconstructed'}. {PURPOSE}"
+    done = f"restore {__version__}: {words or 'reconstructed'}. {PURPOSE}"
     image.DerivationDescription = done[:1024]
     image.DerivationCodeSequence = [*(image.get("DerivationCodeSequence") or []), _code(*DERIVED)]
     image.ContributingEquipmentSequence = [

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from restore.datasets.atomic import check_writable
 from restore.errors import ConfigError, OutputError
 from restore.pipelines.train_setup import TrainJob, alone
@@ -26,7 +28,7 @@ from restore.priors.store import (
     read_card,
     save_prior,
 )
-from restore.priors.unet import UNetConfig
+from restore.priors.unet import UNet, UNetConfig
 from restore.training.autoencoder import (
     AutoencoderTraining,
     Codes,
@@ -49,14 +51,17 @@ def train_denoiser_job(
     job: TrainJob, widths: tuple[int, ...], blocks: tuple[int, ...], init: str
 ) -> Path:
     """A pixel denoiser; init: a denoiser to start from, or "". Raises what reading and training raise."""
+    config = UNetConfig(job.channels, widths, blocks)
+    start = load_denoiser(init) if init else None
+    if start is not None:
+        _check_levels(init, start.network, config)
     sources, images = job.load(job.channels)
     settings = DenoiserTraining(
         job.budget, job.batch, job.crop, seed=job.seed, precision=job.precision
     )
-    config = UNetConfig(job.channels, widths, blocks)
     prior, progress = train_denoiser(
         job.corpus(sources), images, settings, config, job.state, device=job.device,
-        init=load_denoiser(init) if init else None, workers=job.workers, show=job.show(images), report=job.report,
+        init=start, workers=job.workers, show=job.show(images), report=job.report,
     )  # fmt: skip
     prior.scaling = {what: rule for s in sources for what, rule in s.scaling.items()}
 
@@ -89,15 +94,17 @@ def train_conditional_job(
     job: TrainJob, bridge: str, tasks: Sequence[str], widths: tuple[int, ...], blocks: tuple[int, ...], init: str
 ) -> Path:  # fmt: skip
     """A conditional model for a bridge ("any" for all of them). init: a denoiser or a conditional model, or ""."""
+    config = UNetConfig(job.channels, widths, blocks, condition=job.channels)
+    start = load_prior(init) if init else None
+    if start is not None:
+        if not isinstance(start, EDMDenoiser | BridgeDenoiser):
+            raise ConfigError(f"{init}: a conditional model starts from a denoiser or another one")
+        _check_levels(init, start.network, config)
     sources, images = job.load(job.channels)
     chosen = tuple(parse_task(t) for t in tasks)
     settings = ConditionalTraining(
         chosen, job.budget, job.batch, job.crop, job.seed, precision=job.precision
     )
-    config = UNetConfig(job.channels, widths, blocks, condition=job.channels)
-    start = load_prior(init) if init else None
-    if start is not None and not isinstance(start, EDMDenoiser | BridgeDenoiser):
-        raise ConfigError(f"{init}: a conditional model starts from a denoiser or another one")
     model, progress = train_conditional(
         job.corpus(sources), images, settings, family(bridge), config, job.state,
         device=job.device, init=start, workers=job.workers, report=job.report,
@@ -158,3 +165,15 @@ def _pair(values: tuple[int, ...]) -> tuple[int, int]:
     if len(values) != 2:
         raise ConfigError(f"an autoencoder has two levels, got {values}")
     return values[0], values[1]
+
+
+def _check_levels(init: str, network: nn.Module, config: UNetConfig) -> None:
+    """Refuse a start whose levels are not those of the network that is to be trained (ConfigError)."""
+    if not isinstance(network, UNet):
+        raise ConfigError(f"{init}: its network is not of the kind that is trained here")
+    was, now = network.config, f"{config.widths} and {config.blocks}"
+    if (was.widths, was.blocks, was.unshuffle) != (config.widths, config.blocks, config.unshuffle):
+        raise ConfigError(
+            f"{init}: a network of widths {was.widths} and blocks {was.blocks}, not {now}; "
+            f"add --widths {','.join(map(str, was.widths))} --blocks {','.join(map(str, was.blocks))}"
+        )

@@ -125,6 +125,20 @@ def test_a_card_says_what_was_started_from_and_no_figure_that_was_not_measured(t
     assert {"started_from", "denoising_psnr_db"}.isdisjoint(read_card(first))
 
 
+@pytest.mark.parametrize("kind", ["denoiser", "conditional"])
+def test_a_start_of_other_levels_is_refused_with_those_that_it_has(tmp_path, kind):
+    images, out = pictures(tmp_path / "images", 0), tmp_path / "prior.safetensors"
+    words = ["train", kind, str(images), "-o", str(out), "--init", "medical", *TINY]
+    if kind == "conditional":
+        words += ["--channels", "1", "--task", "denoise:0.1"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, result.stderr
+    told = " ".join(result.stderr.split())
+    assert "medical: a network of widths" in told
+    assert "add --widths 64,96,128 --blocks 3,2,2" in told
+    assert not out.exists()
+
+
 def test_a_rate_beyond_all_measure_is_refused(tmp_path):
     images = pictures(tmp_path / "images", 0)
     result = train(images, "-o", tmp_path / "prior.safetensors", "--rate", "1e30")
