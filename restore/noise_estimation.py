@@ -95,6 +95,23 @@ def residual_noise_std(residual: Any, *, item_ndim: int | None = None) -> NDArra
     return np.array([_of_samples(item[item != 0]) for item in items]).reshape(leading)
 
 
+def doubt_of_size(height: int, width: int, *, whole: bool = True) -> str:
+    """What to say of an estimate in pictures so small that their texture counts as noise; "" for larger ones.
+
+    whole: whether every pixel is known. Below 45 pixels a side (31 with `known`) there are too few smooth parts
+    (`PARTS` of `PART` coefficients a side) for the second estimate.
+    """
+    # The finest coefficients of Daubechies 2, four taps: (n + 3) // 2 of n pixels; squares overlap.
+    rows, columns = (((n + 3) // 2 if whole else n - 1) // PART for n in (height, width))
+    # Without wavelets the parts of the darkest and of the brightest pixel do not count.
+    if rows * columns >= PARTS + (0 if whole else 2):
+        return ""
+    return (
+        f"{height} x {width} pixels are too few to tell fine texture from noise: the level may be too high, and "
+        "details taken for noise; state it where it is known"
+    )
+
+
 def _by_wavelet(plane: NDArray[np.float64]) -> float:
     from skimage.restoration import estimate_sigma
 

@@ -21,7 +21,7 @@ from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
 from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std
 from restore.errors import ConfigError, ShapeError
 from restore.noise import Exact, Gaussian, Noise, PostLogPoisson, PreLogPoisson
-from restore.noise_estimation import LEAST_SIDE, white_noise_std
+from restore.noise_estimation import LEAST_SIDE, doubt_of_size, white_noise_std
 from restore.operators.contract import Operator
 from restore.problem import Problem
 
@@ -78,7 +78,11 @@ def estimated_noise(y: Tensor, operator: Operator) -> EstimatedNoise:
         if level is not None:
             note = f"the noise was not given: estimated as {1 / level**2:.3g} photons a ray, from rays through air"
             return EstimatedNoise(PostLogPoisson(1 / level**2), note)
-    return _told(_of_pictures(y, operator), y, "the measurement's finest details")
+    found = _told(_of_pictures(y, operator), y, "the measurement's finest details")
+    if not isinstance(found.noise, Gaussian):
+        return found
+    doubt = doubt_of_size(*y.shape[-2:], whole=_known(y, operator) is None)
+    return dataclasses.replace(found, note=f"{found.note}; {doubt}" if doubt else found.note)
 
 
 def _told(level: float | Tensor | None, y: Tensor, where: str) -> EstimatedNoise:

@@ -11,7 +11,7 @@ from skimage import data as samples
 from skimage.restoration import estimate_sigma
 
 from restore.errors import ConfigError, ShapeError
-from restore.noise_estimation import residual_noise_std, white_noise_std
+from restore.noise_estimation import doubt_of_size, residual_noise_std, white_noise_std
 
 SINGLE = 1e-5  # float32: sums of a few products, 6e-8 each
 DOUBLE = 1e-9  # float64: values offset by 1e6, of which 1e-10 are lost
@@ -52,6 +52,18 @@ def test_it_is_the_estimate_of_skimage_or_that_of_smooth_parts():
     small = image[:, :40, :40]
     expected = estimate_sigma(small, channel_axis=0, average_sigmas=False)
     np.testing.assert_array_equal(white_noise_std(small), expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("side", [12, 30, 31, 44, 45, 64])
+def test_a_doubt_is_said_where_texture_alone_decides(side, whole):
+    """Stripes finer than a pixel in a nearly noiseless picture: large ones find that less than half is smooth."""
+    picture = np.random.default_rng(3).normal(0, 1, (side, side))
+    smooth = side * 9 // 20
+    picture[:, -smooth:] = np.random.default_rng(4).normal(0, 0.01, (side, smooth))
+    known = None if whole else np.ones((side, side), dtype=bool)
+    fooled = white_noise_std(picture, known=known) > 0.1
+    assert bool(doubt_of_size(side, side, whole=whole)) == bool(fooled)
 
 
 def test_clipped_light_has_no_noise_to_tell():

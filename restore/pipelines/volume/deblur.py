@@ -113,7 +113,8 @@ class Deblur(VolumeTask):
         planes, notes = planes_of(volume)
         intensities = intensities_of(volume)
         if self.noise_level is None:
-            level = float(np.median(gaussian_levels(volume.data, where).of))
+            found = gaussian_levels(volume.data, where)
+            level = float(np.median(found.of))
             if not level > 0:
                 raise InputError(
                     where, "no noise was found: its finest details are zero", "give --noise-level"
@@ -121,6 +122,8 @@ class Deblur(VolumeTask):
             notes.append(
                 f"the noise was estimated as {level:.3g}; give --noise-level where it is known"
             )
+            if found.doubt:
+                notes.append(found.doubt)
         else:
             level = self.noise_level
         intensities.check_noise(level, where)

@@ -205,6 +205,8 @@ def _noise_of(volume: Volume, task: Denoise) -> FoundNoise:
         levels = levels or _levels(volume, kind, where)
         found, record["noise_found_in"] = levels.used, levels.found_in
         record["noise_levels"] = [float(f"{value:.4g}") for value in found]
+        if levels.doubt:
+            notes.append(levels.doubt)
         if levels.vary:
             notes.append(
                 f"the noise varies over the slices, from {found.min():.3g} to {found.max():.3g}: each has its own level"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import ConfigError, InputError
-from restore.noise_estimation import LEAST_SIDE, white_noise_std
+from restore.noise_estimation import LEAST_SIDE, doubt_of_size, white_noise_std
 from restore.rician import BACKGROUND_MEAN, BACKGROUND_STD, corrected_std
 
 SIDE = 8
@@ -48,10 +48,11 @@ VARIES = 1.25
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels:
-    """of: deviations of the noise, one a slice, in the volume's units. found_in: where, in words."""
+    """of: deviations of the noise, one a slice, in the volume's units. found_in: where, in words. doubt: a sentence."""
 
     of: NDArray[np.float64]
     found_in: str
+    doubt: str = ""
 
     @property
     def vary(self) -> bool:
@@ -81,7 +82,7 @@ def gaussian_levels(data: NDArray[np.floating], where: str) -> Levels:
         )  # fmt: skip
     blank = float(data.min())
     found = np.array([_of_slice(plane, blank) for plane in data])
-    return Levels(_filled(found), "the finest wavelets")
+    return Levels(_filled(found), "the finest wavelets", doubt_of_size(*data.shape[1:]))
 
 
 def rician_levels(data: NDArray[np.floating], where: str) -> Levels | None:
@@ -114,7 +115,7 @@ def rician_levels_of_object(data: NDArray[np.floating], where: str) -> Levels:
         )
         for level, plane in zip(gaussian.of, data, strict=True)
     ]
-    return Levels(np.array(each), "the finest wavelets of the object")
+    return Levels(np.array(each), "the finest wavelets of the object", gaussian.doubt)
 
 
 def _of_slice(plane: NDArray[np.floating], blank: float) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from restore.datasets.volume.dicom_series import DicomSeries
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
-from restore.noise_estimation import LEAST_SIDE, white_noise_std
+from restore.noise_estimation import LEAST_SIDE, doubt_of_size, white_noise_std
 from restore.operators.volume.slice_profile import SliceProfile
 from restore.operators.volume.slice_stacks import Grid
 from restore.pipelines.volume.alignment import DOUBTFUL, Alignment, aligned
@@ -121,6 +121,9 @@ def _stack(volume: Volume, told: Told, laid: Alignment | None) -> StackOfSlices:
         )
     nz, ny, nx = volume.data.shape
     noise, estimated = _noise(volume, told.noise_level)
+    doubt = doubt_of_size(ny, nx) if estimated else ""
+    if doubt:
+        notes.append(f"{name}: {doubt}")
     record: dict[str, Any] = {
         "file": name, "profile": profile.shape, "width_mm": profile.width_mm, "thickness_mm": thickness.thickness_mm,
         "gap_mm": round(thickness.gap_mm, 6), "thickness_from": thickness.source, "noise_std": noise,
