@@ -8,7 +8,7 @@
 #   make programs    Debian's programs that the tests marked services run against (as root)
 #   make services    the tests marked services; each says what it misses where a program is absent
 #   make docs        the site of the documentation in build/site, and its tutorials as tests
-#   make pictures    the pictures of the tutorials, drawn anew
+#   make pictures    the pictures of the tutorials and what the bundled priors draw, anew
 #   make package     wheel and source archive, checked, and installed into an empty environment
 #   make fuzz        damaged files for every reader, MINUTES=60 of them; findings come with the line that repeats them
 #   make calibration the table of factors for the bundled priors' intervals, of DATA=../shared/data
@@ -98,6 +98,8 @@ docs: $(READY)
 
 pictures: $(READY)
 	PYTHONPATH=tests $(ONE_THREAD) $(BIN) -m docs.pages docs/tutorials/pictures
+	@set -e; for prior in medical natural natural-latent; do \
+	  $(ONE_THREAD) $(BIN) -m restore.cli sample --prior $$prior --count 4 --size 96 -o docs/drawn/$$prior.jpg --overwrite; done
 
 # twine and cffconvert live in an environment of their own: what they require is no business of .venv.
 package: $(READY)

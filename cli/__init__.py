@@ -31,6 +31,7 @@ from restore.cli import (
     push,
     recon,
     report,
+    sample,
     serve,
     signals,
     simulate,
@@ -61,6 +62,7 @@ VERBS = (
     "data",
     "train",
     "models",
+    "sample",
     "serve",
     "pull",
     "push",
@@ -123,6 +125,7 @@ app.command("view")(view.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.command("sample")(sample.command)
 app.add_typer(serve.app, name="serve")
 app.command("pull")(pull.command)
 app.command("push")(push.command)

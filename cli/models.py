@@ -288,10 +288,19 @@ def list_models(json: Json = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A bundled name, a name to fetch, or a weight file.")],
 ) -> None:
-    """Print the card of a model."""
+    """Print the card of a model, and with which command it shows what it draws."""
+    from restore.errors import WeightsError
+    from restore.pipelines.prior_draws import why_not
+    from restore.priors.choosing import card_traits
     from restore.priors.store import read_card
 
     console.result_json(read_card(name))
+    try:
+        reason = why_not(card_traits(name))
+    except WeightsError:
+        return  # no prior by itself, or not yet
+    said = f"no draws: '{name}' {reason}" if reason else f"its draws: restore sample --prior {name}"
+    console.say(said)
 
 
 @app.command("fetch")

@@ -36,6 +36,7 @@ BRIGHT, FOREIGN = 2.0, 10.0
 """Times the white of a picture: values beyond the first are said, beyond the second they are in other units."""
 
 PICTURES = ("denoise", "inpaint", "deblur", "superres")
+NOTHING_KNOWN = "no pixel is known: what comes is a draw from the prior alone (`restore sample` makes right ones)"
 
 
 def as_measurement(y: Any, operator: Operator) -> tuple[Tensor, list[str]]:
@@ -184,6 +185,8 @@ def check_gain(operator: Operator) -> list[str]:
     gain = float(operator.picture(operator(white)).abs().amax())
     if 0.5 <= gain <= 2:
         return []
+    if operator.task == "inpaint" and gain == 0:
+        return [NOTHING_KNOWN]
     return [
         f"{operator} turns white (1) into {gain:.3g}: if its kernel should sum to 1, divide it by its sum, or the "
         "measurement and its noise count in other units than the picture"

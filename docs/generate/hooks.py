@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cards
 import reference
 import repository
 from assets import LOADED
@@ -19,14 +20,14 @@ from mkdocs.structure.pages import Page
 _MADE: dict[str, str] = {}
 """Pages that are made from the code, by their path below docs/; filled once a build."""
 
-_FILLED = {"samplers": "samplers/", "operators": "operators/", "benchmarks": "benchmarks/"}
+_FILLED = {word: f"{word}/" for word in ("samplers", "operators", "bundled-priors", "benchmarks")}
 """Words of the navigation in mkdocs.yml in whose place all pages of a folder come."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Make the pages and put them into the navigation."""
     _MADE.clear()
-    _MADE.update(reference.sampler_pages() | reference.operator_pages())
+    _MADE.update(reference.sampler_pages() | reference.operator_pages() | cards.prior_pages())
     config.nav = _with_folders(config.nav)
     return config
 

@@ -35,7 +35,7 @@ def sampler_pages() -> dict[str, str]:
         "# Samplers\n\nAs `restore list samplers` prints them; which to take says "
         "[Choosing a sampler](../choosing-a-sampler.md).\n\n"
     )
-    pages["samplers/index.md"] = head + _table(
+    pages["samplers/index.md"] = head + table(
         ["sampler", "prior", "serves", "network evaluations", "in a sentence"], rows
     )
     return pages
@@ -50,7 +50,7 @@ def operator_pages() -> dict[str, str]:
         "# Operators\n\nAs `restore list operators` prints them. An operator of your own: "
         "[Your own method and prior](../tutorials/method-and-prior.md).\n\n"
     )
-    pages["operators/index.md"] = head + _table(["operator", "kind", "in a sentence"], rows)
+    pages["operators/index.md"] = head + table(["operator", "kind", "in a sentence"], rows)
     return pages
 
 
@@ -63,7 +63,7 @@ def _sampler_page(record: dict[str, Any]) -> str:
         ["gradients of the network", "yes" if record["gradients"] else "no"],
         ["reference", record["reference"]],
     ]
-    parts = [f"# {record['name']}", record["what"], _table(["", ""], facts), _doc(cls)]
+    parts = [f"# {record['name']}", record["what"], table(["", ""], facts), _doc(cls)]
     parts += ["## Settings", _settings(record["settings"])]
     parts += ["## Presets", _presets(cls.presets)]
     parts += ["## Use", f"    restore list samplers {record['name']}", _import_line(cls)]
@@ -80,7 +80,7 @@ def _settings(settings: list[dict[str, Any]]) -> str:
         rows.append(
             [f"`{s['name']}`", default, values + (", or none" if s["none"] else ""), s["what"]]
         )
-    return _table(["setting", "default", "values", "meaning"], rows)
+    return table(["setting", "default", "values", "meaning"], rows)
 
 
 def _presets(presets: dict[str, dict[str, Any]]) -> str:
@@ -90,7 +90,7 @@ def _presets(presets: dict[str, dict[str, Any]]) -> str:
         [f"`{name}`", ", ".join(f"`{k}={v}`" for k, v in changed.items()) or "the defaults"]
         for name, changed in presets.items()
     ]
-    return _table(["preset", "what differs from the defaults"], rows)
+    return table(["preset", "what differs from the defaults"], rows)
 
 
 def _operator_page(record: dict[str, Any]) -> str:
@@ -139,7 +139,8 @@ def _prose(text: str) -> str:
     return "\n".join(lines)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown."""
     lines = [
         head,
         ["---"] * len(head),

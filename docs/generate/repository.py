@@ -20,7 +20,7 @@ SINGLE = {
 }
 """Files of the repository and the pages that they become."""
 
-_MADE = ("docs/samplers/", "docs/operators/")
+_MADE = ("docs/samplers/", "docs/operators/", "docs/bundled-priors/")
 """Folders of pages that are made from the code; the builder of the site checks links to them."""
 
 _LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")

@@ -44,7 +44,7 @@ SHORTER = {
 """What is added to commands that would take long: fewer methods, samples and steps. The last of an option counts."""
 
 FEW_STEPS = ["--steps", "6"]
-"""Added to reconstructions of several samples."""
+"""Added to reconstructions of several samples, and to draws from a prior."""
 
 
 def parsed(words: list[str]) -> None:
@@ -104,7 +104,8 @@ def test_commands_run(page: str, inputs: Path) -> None:
             run_python(block, {})
         for words in commands(block):
             more = SHORTER.get(
-                tuple(words[1:3]), FEW_STEPS if {"recon", "--samples"} <= {*words} else []
+                tuple(words[1:3]),
+                FEW_STEPS if {"recon", "--samples"} <= {*words} or words[1] == "sample" else [],
             )
             result = runner.invoke(app, [*words[1:], *more], env=dict(os.environ))
             assert result.exit_code == 0, f"{block}: {' '.join(words)}\n{result.stderr}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 import tomllib
@@ -16,6 +17,7 @@ import yaml
 from docs.pages import ROOT, TUTORIALS
 
 from restore.cli import listing
+from restore.priors.store import bundled, read_card
 from restore.registry import load_sampler, sampler_names
 
 DOCS = ROOT / "docs"
@@ -35,6 +37,8 @@ def generator(name: str) -> ModuleType:
 
 
 assets, reference, repository = (generator(name) for name in ("assets", "reference", "repository"))
+sys.modules["reference"] = reference  # by the name under which its neighbour imports it
+cards = generator("cards")
 
 
 def pages_in(entry: Any) -> Iterator[str]:
@@ -50,7 +54,8 @@ def test_every_page_is_in_the_navigation_once() -> None:
     listed = list(pages_in(SITE["nav"]))
     written = {p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")}
     elsewhere = {p for p in repository.sources() if not p.startswith("benchmarks/")}
-    assert sorted(listed) == sorted(written | elsewhere | {"samplers", "operators", "benchmarks"})
+    filled = {"samplers", "operators", "bundled-priors", "benchmarks"}
+    assert sorted(listed) == sorted(written | elsewhere | filled)
 
 
 def test_nothing_is_fetched_and_warnings_are_errors() -> None:
@@ -91,6 +96,22 @@ def test_every_sampler_and_operator_has_a_page() -> None:
     }
     assert "from restore.operators import Blur" in operators["operators/Blur.md"]
     assert "### Inpainting.random" in operators["operators/Inpainting.md"]
+
+
+def test_every_bundled_prior_has_a_page_with_what_it_draws() -> None:
+    """The command of the page is that of its picture."""
+    pages = cards.prior_pages()
+    assert set(pages) == {f"bundled-priors/{n}.md" for n in (*bundled(), "index")}
+    for name in bundled():
+        page = pages[f"bundled-priors/{name}.md"]
+        assert read_card(name)["licence"] in page
+        if name == "natural-restore":
+            assert "knows pictures only beside a degraded one" in page
+            continue
+        assert f"restore sample --prior {name} --count 4 --size 96 -o {name}.jpg" in page
+        record = json.loads((DOCS / "drawn" / f"{name}.json").read_text(encoding="utf-8"))
+        assert (record["prior"], record["count"], record["size"]) == (name, 4, [96, 96])
+        assert (DOCS / "drawn" / f"{name}.jpg").stat().st_size < 100_000
 
 
 def test_links_lead_to_pages() -> None:
@@ -145,5 +166,6 @@ def test_release_notes_are_the_changelog() -> None:
 
 
 def test_made_pages_are_no_part_of_the_source() -> None:
-    assert not [p for p in ("samplers", "operators", "benchmarks") if (DOCS / p).exists()]
+    made = ("samplers", "operators", "bundled-priors", "benchmarks")
+    assert not [p for p in made if (DOCS / p).exists()]
     assert Path(SITE["site_dir"]).parts[0] == "build"
