@@ -22,6 +22,7 @@ from restore.cli import (
     console,
     data,
     demo,
+    distill,
     doctor,
     evaluate,
     image,
@@ -61,6 +62,7 @@ VERBS = (
     "view",
     "data",
     "train",
+    "distill",
     "models",
     "sample",
     "serve",
@@ -124,6 +126,7 @@ app.command("report")(report.command)
 app.command("view")(view.command)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.command("distill")(distill.command)
 app.add_typer(models.app, name="models")
 app.command("sample")(sample.command)
 app.add_typer(serve.app, name="serve")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
@@ -56,7 +56,7 @@ class Operator(ABC):
     `restore.operators.check` tries all of this on an instance.
 
     `kind` (one of KINDS), `task` (one of TASKS) and `abilities` (words of ABILITIES) tell samplers, presets and trained
-    priors what the operator is; `unit_scale` and `picture` how its measurement looks to a prior.
+    priors what the operator is, `strength` how strong; `unit_scale` and `picture` how its measurement looks to a prior.
     """
 
     @property
@@ -68,6 +68,14 @@ class Operator(ABC):
     def task(self) -> str:
         """One of TASKS."""
         return ""
+
+    @property
+    def strength(self) -> Mapping[str, float | str]:
+        """How strong its task is, in words and numbers: what a prior that was trained for one strength compares.
+
+        Empty where there is nothing to say, or nobody has said it.
+        """
+        return {}
 
     @property
     @abstractmethod

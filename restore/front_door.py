@@ -288,7 +288,25 @@ def demand(sampler: Sampler, problem: Problem) -> Demand:
         planes=problem.planes,
         is_complex=operator.is_complex,
         levels=sampler.noise_range(problem),
+        strength=operator.strength if _is_distilled(sampler) else {},
+        noise=_noise_of(problem) if _is_distilled(sampler) else None,
     )
+
+
+def _is_distilled(sampler: Sampler) -> bool:
+    """Whether its models know one strength of one task, which is found out for them alone."""
+    return "distilled" in sampler.prior_kinds
+
+
+def _noise_of(problem: Problem) -> float | None:
+    """Its standard deviation in unit intensities, the median over the measurement; None where it is unknown."""
+    if problem.noise is None:
+        return None
+    if problem.precision is None:
+        return 0.0
+    weights = torch.as_tensor(problem.precision)
+    known = weights[weights > 0]
+    return float(known.median()) ** -0.5 if known.numel() else None
 
 
 def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
@@ -298,6 +316,7 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
         name_of(type(sampler)), sampler.prior_kinds, known.kind, known.task, known.task or known.kind.upper(),
         is_complex=known.kind == "mri", gradients=sampler.gradients, error=sampler.error, bridge=sampler.bridge,
         heads=sampler.heads, intensity=sampler.intensity,
+        evaluations=sampler.cost() if _is_distilled(sampler) else 0,
     )  # fmt: skip
 
 

@@ -101,7 +101,8 @@ def check_operator(sampler: type[Sampler], operator: OperatorTraits | type) -> N
     if sampler.fits(operator):
         return
     every = {n: load_sampler(n) for n in _files()}
-    fit = [n for n, c in every.items() if c.fits(operator) and "conditional" not in c.prior_kinds]
+    special = {"conditional", "distilled"}  # samplers of models that were trained for other tasks
+    fit = [n for n, c in every.items() if c.fits(operator) and not special & {*c.prior_kinds}]
     what = operator.__name__ if isinstance(operator, type) else operator
     raise ConfigError(
         f"{name_of(sampler)} serves {sampler.serves()}, not {what}; use {', '.join(fit)}"

@@ -8,7 +8,7 @@ iterations.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import final
 
@@ -73,6 +73,18 @@ class Blur(LinearOperator):
     def example(cls, generator: torch.Generator) -> Blur:
         """A tiny instance for tests."""
         return cls(torch.rand(3, 4, generator=generator), (2, 6, 7), "reflect")
+
+    @property
+    def strength(self) -> Mapping[str, float | str]:
+        """The width of the kernel, in pixels: the root of its second moment about its mean, both axes together."""
+        weight = self.kernel.double().abs().cpu()
+        weight = weight / weight.sum()
+        moments = []
+        for axis in (0, 1):
+            share = weight.sum(1 - axis)
+            place = torch.arange(len(share), dtype=torch.float64)
+            moments.append(float((share * (place - (share * place).sum()).square()).sum()))
+        return {"width of the kernel": sum(moments) ** 0.5}
 
     @property
     def in_shape(self) -> tuple[int, ...]:

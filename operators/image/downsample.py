@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -84,6 +85,11 @@ class Downsample(LinearOperator):
     def out_shape(self) -> tuple[int, ...]:
         """Shape of a downsampled image."""
         return (*self.shape[:-2], self.rows.shape[0], self.columns.shape[0])
+
+    @property
+    def strength(self) -> Mapping[str, float | str]:
+        """Factor and method."""
+        return {"factor": float(self.factor), "method": self.method}
 
     @property
     def abilities(self) -> frozenset[str]:

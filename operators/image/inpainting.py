@@ -6,9 +6,11 @@ Called by pipelines and tests as a forward model; imports only the operator cont
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import final
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from restore.errors import ConfigError
@@ -64,6 +66,21 @@ class Inpainting(SameShape, LinearOperator):
     def example(cls, generator: torch.Generator) -> Inpainting:
         """A tiny instance for tests."""
         return cls.random((3, 5, 6), 0.5, generator)
+
+    @property
+    def strength(self) -> Mapping[str, float | str]:
+        """The share of seen pixels, and how far from the nearest seen one a lost pixel lies on average, in pixels.
+
+        Pixels lost at random lie near seen ones, those of boxes and strokes do not.
+        """
+        seen = self.mask.broadcast_to(self.shape).reshape(-1, *self.shape[-2:])[0].cpu() != 0
+        if not bool(seen.any()) or bool(seen.all()):
+            return {"share of seen pixels": float(seen.float().mean())}
+        away = distance_transform_edt(~seen.numpy())
+        return {
+            "share of seen pixels": float(seen.float().mean()),
+            "mean distance of lost pixels": float(away[away > 0].mean()),
+        }
 
     @property
     def abilities(self) -> frozenset[str]:

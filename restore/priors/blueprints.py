@@ -18,6 +18,7 @@ from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoe
 from restore.priors.base import ComplexMode
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.converted import converted_from
+from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
 from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.families.known import FAMILIES
@@ -91,6 +92,32 @@ class _Denoiser:
         _fill(prior.network, tensors)
         prior.turnable = True  # `restore train` shows its crops in all eight orientations
         return prior
+
+
+class _Distilled:
+    """A denoiser's network with the numbers of its few steps and what they are for: `DistilledModel`."""
+
+    def describe(self, model: DistilledModel) -> Card:
+        own = BLUEPRINTS["unet"].describe(model.denoiser)
+        steps, family = dataclasses.asdict(model.steps), dataclasses.asdict(model.family)
+        return own | {"few_steps": {k: list(v) for k, v in steps.items()}, "family": family}
+
+    def tensors(self, model: DistilledModel) -> Tensors:
+        return BLUEPRINTS["unet"].tensors(model.denoiser)
+
+    def expected(self, card: Card) -> Tensors:
+        FewSteps.from_card(card["few_steps"])
+        OperatorFamily.from_card(card["family"])
+        return BLUEPRINTS["unet"].expected(card)
+
+    def build(self, card: Card, tensors: Tensors) -> DistilledModel:
+        denoiser = BLUEPRINTS["unet"].build(card, tensors)
+        return DistilledModel(
+            denoiser,
+            FewSteps.from_card(card["few_steps"]),
+            OperatorFamily.from_card(card["family"]),
+            name=str(card["name"]),
+        )
 
 
 class _Conditional:
@@ -209,11 +236,13 @@ class _Published:
 
 
 BLUEPRINTS: dict[str, Blueprint] = {
-    "unet": _Denoiser(), "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
+    "unet": _Denoiser(), "distilled-unet": _Distilled(),
+    "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
     **dict.fromkeys(FAMILIES, _Published()),
 }  # fmt: skip
 _ARCHITECTURE_OF: dict[type, str] = {
-    EDMDenoiser: "unet", BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",
+    EDMDenoiser: "unet", DistilledModel: "distilled-unet",
+    BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",
 }  # fmt: skip
 
 

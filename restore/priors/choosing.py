@@ -23,6 +23,13 @@ from restore.priors.auto import automatic
 from restore.priors.base import ROUNDING, Denoiser, check_level
 from restore.priors.coded_bridge import CodedConditional, CodedConditionalPrior
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
+from restore.priors.distilled import (
+    DistilledModel,
+    DistilledPrior,
+    FewSteps,
+    OperatorFamily,
+    Strength,
+)
 from restore.priors.door import recognised, tried
 from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import CODES, LatentModel, LatentPrior
@@ -54,6 +61,8 @@ class Demand:
     levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
     gradients: it is differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity:
     of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
+    strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities (None: unknown), and
+    evaluations: of the sampler; for distilled models, which know one of each.
     """
 
     sampler: str
@@ -71,6 +80,9 @@ class Demand:
     bridge: str = ""
     heads: tuple[str, ...] = ()
     intensity: tuple[float, float] = (0.0, 1.0)
+    strength: Strength = dataclasses.field(default_factory=dict)
+    noise: float | None = None
+    evaluations: int = 0
 
     @property
     def picture_shape(self) -> tuple[int, ...]:
@@ -95,6 +107,8 @@ class Traits:
     coded: bool = False
     knows_error: bool = True
     scaling: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    family: OperatorFamily | None = None
+    evaluations: int = 0
 
 
 class Chosen(NamedTuple):
@@ -149,6 +163,8 @@ def fit(
         return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, LatentModel):
         return LatentPrior(model, demand.item_shape, precision)
+    if isinstance(model, DistilledModel):
+        return DistilledPrior(model, demand.picture_shape, demand.is_complex, precision)
     pixels = ImagePrior(
         model, demand.picture_shape, demand.is_complex, precision, planes=demand.planes or (0,)
     )
@@ -169,7 +185,7 @@ def name_of(given: str | Path | None, demand: Demand) -> str:
     if not name:
         raise ConfigError(
             f"{demand.sampler} needs a {kinds} prior, and no bundled one serves {demand.operator}: train one with "
-            "`restore train`, or use a sampler for denoisers, such as dds or reddiff"
+            f"`restore {_trained_by(demand.kinds[0])}`, or use a sampler for denoisers, such as dds or reddiff"
         )
     return name
 
@@ -184,10 +200,19 @@ def model_traits(model: Model) -> Traits:
     noise = (model.sigma_min, model.sigma_max)
     if isinstance(model, LatentModel):
         return Traits(model.name, model.kind, model.channels, noise, model.intensity)
-    return Traits(
+    found = Traits(
         model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
         local=model.local, knows_error=model.knows_error, scaling=model.scaling,
     )  # fmt: skip
+    if not isinstance(model, DistilledModel):
+        return found
+    return _distilled(found, model.family, model.steps.count)
+
+
+def _distilled(found: Traits, family: OperatorFamily, evaluations: int) -> Traits:
+    return dataclasses.replace(
+        found, tasks=(family.task,) if family.task else (), family=family, evaluations=evaluations
+    )
 
 
 def card_traits(name: str | Path) -> Traits:
@@ -205,13 +230,17 @@ def card_traits(name: str | Path) -> Traits:
         low, high = map(float, card.get("sigma_range", (0.0, float("inf"))))
         dark, bright = map(float, card.get("intensity", (0.0, 1.0)))
         kind = kind_of(name)
-        return Traits(
+        found = Traits(
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
             scaling=dict(card.get("scaling", {})),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if kind != "distilled":
+            return found
+        family = OperatorFamily.from_card(card["family"])
+        return _distilled(found, family, FewSteps.from_card(card["few_steps"]).count)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise WeightsError(
             f"{name}: the card does not describe a prior ({type(error).__name__}: {error})"
         ) from error
@@ -223,12 +252,19 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.tasks and demand.task not in model.tasks:
         raise ConfigError(
             f"prior '{model.name}' was trained for {', '.join(model.tasks)}, not for {demand.operator}; train one with "
-            "`restore train`, or use dds or reddiff, which serve any operator"
+            f"`restore {_trained_by(model.kind)}`, or use dds or reddiff, which serve any operator"
         )
     if model.kind == "conditional":
         _check_chain(model, demand)
+    if model.evaluations and demand.evaluations not in (0, model.evaluations):
+        raise ConfigError(
+            f"prior '{model.name}' was distilled to {model.evaluations} evaluations, and {demand.sampler} is set to "
+            f"{demand.evaluations}; set n_steps to {model.evaluations}, or distil one with `restore distill`"
+        )
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     notes += _other_images(model, demand)
+    if model.family is not None and demand.item_shape:
+        notes += _other_strength(model.name, model.family, demand)
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)
     if model.kind == "conditional" and model.bridge and not model.tasks:
@@ -253,6 +289,21 @@ def _other_images(model: Traits, demand: Demand) -> tuple[str, ...]:
     )
 
 
+def _other_strength(name: str, family: OperatorFamily, demand: Demand) -> tuple[str, ...]:
+    """What to say where a measurement differs from those that a model was distilled for."""
+    doubts = family.doubts(demand.strength, demand.noise)
+    if not doubts:
+        return ()
+    return (
+        f"the prior '{name}' was distilled for {family.words}: {'; '.join(doubts)}. How good its few steps are here "
+        "nobody has measured; dds serves any strength",
+    )
+
+
+def _trained_by(kind: str) -> str:
+    return "distill" if kind == "distilled" else "train"
+
+
 def _spread_unknown(model: Traits, demand: Demand) -> str:
     return (
         f"the prior '{model.name}' does not know its own error by frequency: {demand.sampler} begins with the variance "
@@ -265,7 +316,8 @@ def _check_kind(model: Traits, demand: Demand) -> None:
     if model.kind in demand.kinds:
         return
     kinds, other = " or ".join(demand.kinds), _bundled_for(demand)
-    advice = f"try the bundled '{other}'" if other else f"train one for {demand.operator}"
+    make = f"make one for {demand.operator} with `restore {_trained_by(demand.kinds[0])}`"
+    advice = f"try the bundled '{other}'" if other else make
     raise ConfigError(
         f"{demand.sampler} needs a {kinds} prior, and '{model.name}' is a {model.kind} one; {advice}, or a sampler for "
         f"{model.kind} priors (`restore list samplers`)"

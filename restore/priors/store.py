@@ -26,6 +26,7 @@ from restore.priors.autoencoder import Autoencoder
 from restore.priors.blueprints import BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.converted import ALONE, converted_from, is_converted
+from restore.priors.distilled import DistilledModel
 from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.remote import fetched
@@ -57,16 +58,18 @@ def read_card(name: str | Path) -> dict[str, Any]:
 
 
 def kind_of(name: str | Path) -> str:
-    """What kind of prior a card describes: "denoiser", "conditional", "latent" or "". Raises WeightsError."""
-    kinds = {"unet": "denoiser", "conditional-unet": "conditional", "latent": "latent"}
+    """What kind a card describes: "denoiser", "conditional", "latent", "distilled" or "". Raises WeightsError."""
+    kinds = {
+        "unet": "denoiser", "conditional-unet": "conditional", "latent": "latent", "distilled-unet": "distilled",
+    }  # fmt: skip
     card = read_card(name)
     if is_converted(card):
         return _as_card(name, lambda: converted_from(card).kind)
     return kinds.get(str(card.get("architecture")), "")
 
 
-def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM:
-    """A prior by bundled name or weight file: a denoiser, a conditional model or a latent prior, as its card says.
+def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel:
+    """A prior by bundled name or weight file: a denoiser, or a model of another kind, as its card says.
 
     Raises WeightsError: as `load_model`, and for an autoencoder without a denoiser of its codes.
     """
@@ -90,7 +93,9 @@ def load_autoencoder(name: str | Path) -> Autoencoder:
     return _of_type(Autoencoder, name)
 
 
-def load_model(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | Autoencoder:
+def load_model(
+    name: str | Path,
+) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel | Autoencoder:
     """Whatever lies under a bundled name or in a weight file, checked against its card.
 
     Raises WeightsError: unknown name, card that says something impossible, wrong sha256, missing or extra tensors (the

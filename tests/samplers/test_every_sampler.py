@@ -24,6 +24,7 @@ from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
 from restore.priors.conditional import ConditionalModel, FromFunction
+from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, sampler_names
@@ -40,6 +41,7 @@ TOLD = 1e-5  # sigmas are told in float32
 
 SIDE = 16
 STD = 0.05
+CHAIN = FewSteps((0.3, 0.1, 0.05), (30.0, 100.0, 300.0), (0.3, 0.2))
 
 
 def operators() -> dict[str, LinearOperator]:
@@ -119,16 +121,25 @@ class Oracle(Denoiser):
         )
 
 
+def distilled(denoiser: Denoiser) -> DistilledModel:
+    """Three steps around a denoiser, for whatever operator."""
+    return DistilledModel(denoiser, CHAIN, OperatorFamily("", "any task", {}, STD))
+
+
+def of_kind(name: str, denoiser: Denoiser) -> Denoiser:
+    return distilled(denoiser) if load_sampler(name).prior_kinds[0] == "distilled" else denoiser
+
+
 def model_of(name: str, truth: Tensor) -> Denoiser | ConditionalModel:
     if load_sampler(name).prior_kinds[0] != "conditional":
-        return Oracle(truth)
+        return of_kind(name, Oracle(truth))
     return FromFunction(lambda x, level, y: (planes(truth).to(x),), channels=1, name="oracle")
 
 
 def gaussian_model(name: str) -> Denoiser | ConditionalModel:
     prior = GaussianPrior(torch.full((SIDE, SIDE), 0.5).double(), spectrum=0.2)
     if load_sampler(name).prior_kinds[0] != "conditional":
-        return prior
+        return of_kind(name, prior)
 
     def estimate(x: Tensor, level, y: Tensor) -> tuple[Tensor, ...]:
         if level.a == 0:
@@ -216,7 +227,7 @@ def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
         def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
             return spoiled(0.5 * x)
 
-    model: Denoiser | ConditionalModel = Failing()
+    model: Denoiser | ConditionalModel = of_kind(name, Failing())
     if type(sampler).prior_kinds[0] == "conditional":
         model = FromFunction(lambda x, level, y: (spoiled(0.5 * y),), channels=1)
     problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
