@@ -31,9 +31,9 @@ def command(
     """Fine-tune a denoiser to a few steps for one task, for the sampler fewstep. A second call with the same OUT
     continues an unfinished one.
     """
-    from restore.pipelines.distill_job import distill_job
+    from restore.pipelines.distill_job import train_distilled_job
 
     with training.job(0, minutes, crop) as job:  # the channels are the prior's
-        out = distill_job(job, prior, task, evaluations)
+        out = train_distilled_job(job, prior, task, evaluations)
         if job.workers.first:
             typer.echo(str(out))

@@ -19,7 +19,7 @@ from restore.training.slices import COMPLEX
 
 
 @alone
-def distill_job(job: TrainJob, prior: str, task: str, evaluations: int) -> Path:
+def train_distilled_job(job: TrainJob, prior: str, task: str, evaluations: int) -> Path:
     """A model of a few steps for one task, from a denoiser (bundled name or weight file), whose channels it has.
 
     Raises ConfigError, WeightsError, and what reading and training raise.

@@ -355,12 +355,12 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
         kind = "complex" if demand.is_complex else "real"
         raise ConfigError(
             f"prior '{model.name}' has {model.channels} channels and cannot serve {kind} images of shape {item}; "
-            + _advice(channels)
+            + _advice(channels, model.kind)
         )
     if model.coded and (channels != model.channels or demand.is_complex):
         raise ConfigError(
             f"prior '{model.name}' works on codes of {model.channels}-channel real images and cannot serve images of "
-            f"shape {item}; " + _advice(channels)
+            f"shape {item}; " + _advice(channels, model.kind)
         )
     if model.kind != "denoiser" and demand.volume:
         raise ConfigError(
@@ -388,7 +388,11 @@ def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
     )
 
 
-def _advice(channels: int) -> str:
+def _advice(channels: int, kind: str) -> str:
+    if kind == "distilled":
+        return (
+            f"distil one from a denoiser of {channels} channels with `restore distill`, or use dds"
+        )
     if channels == 1:
         return "use prior 'medical' for one-channel images"
     if channels == 4:

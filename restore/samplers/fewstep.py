@@ -17,7 +17,7 @@ from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.samplers.toolbox.consistency import ProximalStep
 from restore.samplers.toolbox.levels import place
-from restore.samplers.toolbox.smooth_start import smooth_start
+from restore.samplers.toolbox.smooth_start import smoothest
 from restore.samplers.toolbox.wired import coupled, moved
 
 CG_ITERS = 20
@@ -59,7 +59,7 @@ class FewStep(Sampler):
         """Run the chain; each Step holds the estimate after its data step."""
         chain = prior.steps
         consistent = ProximalStep(problem, cg_iters=CG_ITERS, term=problem.unweighted)
-        x = v = smooth_start(problem)
+        x = v = smoothest(problem)
         for k, (sigma, weight, carry) in enumerate(
             zip(chain.sigmas, chain.weights, chain.carries, strict=True)
         ):

@@ -35,7 +35,7 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.fewstep import CG_ITERS, FewStep
 from restore.samplers.toolbox.levels import geometric
-from restore.samplers.toolbox.smooth_start import smooth_start
+from restore.samplers.toolbox.smooth_start import smoothest
 from restore.samplers.toolbox.wired import moved
 from restore.solvers.differentiable_step import DifferentiableStep
 from restore.training.degradations import TrainingTask
@@ -43,7 +43,7 @@ from restore.training.denoiser import Batches, DenoiserTraining
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
 from restore.training.precision import Precision, dtype_of
-from restore.training.reversible import reversible
+from restore.training.reversible import reversibly
 from restore.training.workers import ALONE, Workers
 
 QUICKER = 10.0
@@ -194,7 +194,7 @@ def restored(
         return moved(x, x0, consistent(x0, weight[k]), sigma[k + 1] / sigma[k]), mix[k]
 
     last = len(network.sigma) - 1
-    x = reversible(step, last, smooth_start(problem), list(network.parameters()))
+    x = reversibly(step, last, smoothest(problem), list(network.parameters()))
     sigma, weight, _ = network.numbers()
     return consistent(denoise(x, sigma[last]), weight[last])
 

@@ -93,5 +93,5 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
     if name == "data":
         return "other images, or another --augment or --phase"
     if name == "start":
-        return "another --init"
+        return "another prior to start from"
     return f"{name.rpartition('.')[2]} {'unknown' if found is None else found}, now {wanted}"

@@ -30,7 +30,7 @@ def ordinary(step: WiredStep, count: int, start: Tensor) -> Tensor:
     return x
 
 
-def reversible(step: WiredStep, count: int, start: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def reversibly(step: WiredStep, count: int, start: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The same state, with two states kept. parameters: all tensors that `step` depends on and that get gradients.
 
     The inverse loses about a digit a step at the least mix: 1/c for each. `step` is called twice as often.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from docs.pages import blocks, commands
 from typer.testing import CliRunner
 
 from restore.cli import app
@@ -19,6 +20,7 @@ from restore.training.degradations import parse_task
 from restore.training.distillation import Distillation, train_distilled
 from restore.training.loop import Budget
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "few-steps.md"
 TINY = ("--minutes", "1000", "--batch", "2", "--crop", "16", "--precision", "float32")
 
 
@@ -83,7 +85,7 @@ def test_another_task_start_or_length_with_the_same_out_is_refused(tmp_path, sta
     for change, words in (
         (["--task", "superres:4"], "value 2, now 4"),
         (["--evaluations", 2], "evaluations 3, now 2"),
-        (["--prior", "medical"], "another --init"),
+        (["--prior", "medical"], "another prior to start from"),
         (["--seed", 1], "seed 0, now 1"),
     ):
         result = distil(images, *usual, *change)
@@ -157,3 +159,22 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
         again.denoiser.network.parameters(), whole.denoiser.network.parameters(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    g = torch.Generator().manual_seed(2)
+    for folder in ("photographs", "held_out"):
+        (tmp_path / folder).mkdir()
+        for k in range(2):
+            write_image(torch.rand(3, 32, 32, generator=g).numpy(), tmp_path / folder / f"{k}.png")
+    write_image(torch.rand(3, 32, 32, generator=g).numpy(), tmp_path / "photo.png")
+    known = (torch.rand(1, 32, 32, generator=g) < 0.3).float()
+    write_image(known.numpy(), tmp_path / "known.png")
+    shell, *_ = blocks(PAGE)
+    for _, *words in commands(shell):
+        short = ("--steps", "1", "--batch", "2", "--crop", "16") if words[0] == "distill" else ()
+        done = verb(*words, *short)
+        assert done.exit_code == 0, (words, done.stderr)
+    assert "How good its few steps are" not in done.stderr

@@ -47,6 +47,10 @@ VICTIMS = {
         ("train", "denoiser", "{sources}/pictures", "-o", "{out}/a.safetensors", "--minutes", "1000", "--steps", "12",
          "--batch", "2", "--crop", "16", "--widths", "8,8", "--blocks", "1,1", "--device", "cpu"), 1,
     ),
+    "distill": Victim(
+        ("distill", "{sources}/pictures", "-o", "{out}/a.safetensors", "--prior", "medical", "--task", "inpaint:0.3",
+         "--minutes", "1000", "--steps", "4", "--batch", "2", "--crop", "16", "--device", "cpu"), 1,
+    ),
     "bench": Victim(
         ("bench", "images", "{sources}/pictures", "-o", "{out}/run", "--samplers", "tv", "--tasks", "denoise",
          "--noise", "0.1,0.2", "--crop", "32", "--device", "cpu"), 1,

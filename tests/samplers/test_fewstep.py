@@ -22,7 +22,7 @@ from restore.priors.edm import build_unet_denoiser
 from restore.priors.store import kind_of, load_denoiser, load_prior, read_card, save_prior
 from restore.priors.unet import UNetConfig
 from restore.problem import Problem
-from restore.samplers.toolbox.smooth_start import SMOOTHNESS, smooth_start
+from restore.samplers.toolbox.smooth_start import SMOOTHNESS, smoothest
 
 SIDE = 8
 CHAIN = FewSteps((0.4, 0.2, 0.1), (5.0, 20.0, 80.0), (0.3, 0.15))
@@ -60,7 +60,7 @@ def test_the_chain_is_that_of_dense_matrices():
     y = operator(truth)
     a, _ = dense(operator)
     eye = torch.eye(len(a), dtype=torch.float64)
-    x = v = smooth_start(Problem(y, operator)).flatten()
+    x = v = smoothest(Problem(y, operator)).flatten()
     for k in range(CHAIN.count):
         d, offset = dense(lambda p, s=CHAIN.sigmas[k]: prior(p[:, None], s)[:, 0])
         x0, w = d @ x + offset, CHAIN.weights[k]
@@ -86,7 +86,7 @@ def test_the_start_is_the_smoothest_image_that_explains_the_data(kind):
     one = torch.eye(SIDE, dtype=torch.float64)
     rough = torch.kron(one, step.T @ step) + torch.kron(step.T @ step, one)
     wanted = torch.linalg.solve(a.T @ a + SMOOTHNESS * rough, a.T @ y.flatten())
-    found = smooth_start(Problem(y, operator))
+    found = smoothest(Problem(y, operator))
     torch.testing.assert_close(found.flatten(), wanted, rtol=CONVERGED, atol=CONVERGED)
 
 
@@ -108,6 +108,11 @@ def test_models_of_another_kind_or_task_or_length_are_refused_in_a_sentence():
         run(Downsample((SIDE, SIDE), 2), model)
     with pytest.raises(ConfigError, match=r"'mine' was distilled to 3 evaluations.*set to 4"):
         run(masked(), model, n_steps=4)
+    three = build_unet_denoiser(UNetConfig(3, (8,), (1,), embedding=8), name="rgb")
+    with pytest.raises(
+        ConfigError, match=r"'mine' has 3 channels.*1 channels with `restore distill`"
+    ):
+        run(masked(), DistilledModel(three, CHAIN, family(), name="mine"))
     with pytest.raises(ConfigError, match="fewstep serves what its model was trained on"):
         run(masked() @ Blur(gaussian(0.5).double(), (SIDE, SIDE)), model)
 

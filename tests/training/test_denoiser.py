@@ -191,7 +191,7 @@ OTHERS = {
     "ema 0.999, now 0.5": {"ema": 0.5},
     "precision float32, now bfloat16": {"precision": "bfloat16"},
     "widths 8, 8, now 8, 12": {"config": WIDER},
-    "another --init": {"init": None},
+    "another prior to start from": {"init": None},
 }
 
 

@@ -18,12 +18,12 @@ from restore.priors.distilled import FewSteps
 from restore.priors.edm import build_unet_denoiser
 from restore.priors.unet import UNetConfig
 from restore.problem import Problem
-from restore.samplers.toolbox.smooth_start import smooth_start
+from restore.samplers.toolbox.smooth_start import smoothest
 from restore.samplers.toolbox.wired import coupled, moved, separated
 from restore.solvers.differentiable_step import DifferentiableStep
 from restore.solvers.proximal import data_step
 from restore.training.distillation import FewStepNetwork, denoiser_around, restored
-from restore.training.reversible import WiredStep, ordinary, reversible
+from restore.training.reversible import WiredStep, ordinary, reversibly
 
 SIDE, SMALL = 16, (4, 4)
 ROUNDING = (
@@ -64,7 +64,7 @@ def plain(net: FewStepNetwork, posed: Problem) -> Tensor:
     """The chain written out, with every activation kept by autograd."""
     (sigma, weight, mix), own = net.numbers(), denoiser(net)
     consistent = DifferentiableStep(posed.unweighted, 20)
-    x = v = smooth_start(posed)
+    x = v = smoothest(posed)
     for k in range(len(sigma)):
         x0 = own(x, sigma[k])
         xh = consistent(x0, weight[k])
@@ -102,7 +102,7 @@ def test_a_start_that_is_learnt_gets_its_gradient_too():
     share = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     start = torch.linspace(-1, 1, 7, dtype=torch.float64, requires_grad=True)
     given = [start, factor, share]
-    ours = torch.autograd.grad(reversible(step, 4, start, given[1:]).cos().sum(), given)
+    ours = torch.autograd.grad(reversibly(step, 4, start, given[1:]).cos().sum(), given)
     theirs = torch.autograd.grad(ordinary(step, 4, start).cos().sum(), given)
     torch.testing.assert_close(ours, theirs, rtol=ROUNDING, atol=ROUNDING)
 
@@ -175,4 +175,4 @@ def test_the_data_step_knows_its_derivatives(kind):
 def test_steps_that_do_nothing_are_no_steps():
     start = torch.ones(3, requires_grad=True)
     step: WiredStep = lambda k, x: (x, x.sum())  # noqa: E731
-    assert reversible(step, 0, start, []) is start
+    assert reversibly(step, 0, start, []) is start

@@ -16,7 +16,7 @@ CG_ITERS = 60
 """Enough for holes of some ten pixels; larger ones stay half filled."""
 
 
-def smooth_start(problem: Problem) -> Tensor:
+def smoothest(problem: Problem) -> Tensor:
     """argmin_x ||A x - y||^2 + lambda ||grad x||^2 in unit intensities, by CG from the classical image.
 
     Returns (*batch, *in_shape); the gradient is along the last two axes, over the borders nothing.
