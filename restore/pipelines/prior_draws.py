@@ -96,6 +96,11 @@ def draw_from(
 
 def why_not(traits: Traits) -> str:
     """Why nothing can be drawn from a prior, in words that follow its name; empty where it can."""
+    if traits.kind == "distilled":
+        return (
+            "is a distilled one: its few steps begin at a measurement, so that there is no draw from it alone; use it with "
+            "`restore image --sampler fewstep`"
+        )
     if traits.kind not in CHAINS:
         return (
             f"is a {traits.kind or 'model'} one: it knows pictures only beside a degraded one, so that there is no "

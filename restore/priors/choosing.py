@@ -316,7 +316,7 @@ def _check_kind(model: Traits, demand: Demand) -> None:
     if model.kind in demand.kinds:
         return
     kinds, other = " or ".join(demand.kinds), _bundled_for(demand)
-    make = f"make one for {demand.operator} with `restore {_trained_by(demand.kinds[0])}`"
+    make = f"train one for {demand.operator} with `restore {_trained_by(demand.kinds[0])}`"
     advice = f"try the bundled '{other}'" if other else make
     raise ConfigError(
         f"{demand.sampler} needs a {kinds} prior, and '{model.name}' is a {model.kind} one; {advice}, or a sampler for "

@@ -15,6 +15,7 @@ from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
+from restore.pipelines.prior_draws import draw_from
 from restore.priors.analytic import GaussianPrior
 from restore.priors.choosing import card_traits
 from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
@@ -113,6 +114,8 @@ def test_models_of_another_kind_or_task_or_length_are_refused_in_a_sentence():
         ConfigError, match=r"'mine' has 3 channels.*1 channels with `restore distill`"
     ):
         run(masked(), DistilledModel(three, CHAIN, family(), name="mine"))
+    with pytest.raises(ConfigError, match="its few steps begin at a measurement"):
+        draw_from(model)
     with pytest.raises(ConfigError, match="fewstep serves what its model was trained on"):
         run(masked() @ Blur(gaussian(0.5).double(), (SIDE, SIDE)), model)
 
