@@ -98,8 +98,8 @@ def why_not(traits: Traits) -> str:
     """Why nothing can be drawn from a prior, in words that follow its name; empty where it can."""
     if traits.kind == "distilled":
         return (
-            "is a distilled one: its few steps begin at a measurement, so that there is no draw from it alone; use it with "
-            "`restore image --sampler fewstep`"
+            "is a distilled one: its few steps begin at a measurement, so that there is no draw from it alone; use it "
+            "with `restore image --sampler fewstep`"
         )
     if traits.kind not in CHAINS:
         return (
