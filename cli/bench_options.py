@@ -38,7 +38,8 @@ class Running:
     samplers: Annotated[
         str | None,
         typer.Option(
-            help="Methods: dds,tv; set dds:n_steps=8; named fast=dds:preset=published. Default: baselines, dds."
+            help="Methods: dds,tv; set dds:n_steps=8; named fast=dds:preset=published; own prior varnet:prior=FILE. "
+            "Default: baselines, dds."
         ),
     ] = None
     volumes: Volumes = None

@@ -198,6 +198,48 @@ def latent(
         _finish(train_latent_job(job, autoencoder, _integers(widths), _integers(blocks)), job)
 
 
+@app.command("varnet")
+@verb("train varnet", goes_on=True)
+def varnet(
+    training: Training, minutes: Minutes = 60.0, crop: Crop = 96, widths: Widths = "32,48,64",
+    blocks: Blocks = "2,2,2",
+    acceleration: Annotated[
+        list[float] | None, typer.Option(min=1, help="Of the simulated scans; several: one drawn a crop; default 4")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="As of `restore simulate mri`; several: one drawn a crop; default random")
+    ] = None,
+    coils: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="Of a simulated scan; several: one drawn a step; default 8")
+    ] = None,
+    noise: Annotated[
+        str, typer.Option(help="LOW,HIGH: range of the noise, of full intensity, per real channel")
+    ] = "0.002,0.02",
+    cascades: Annotated[int, typer.Option(min=1, max=64, help="Steps of the network")] = 6,
+    memory: Annotated[
+        int, typer.Option(min=0, max=64, help="Planes that a step hands to the next beside the image")
+    ] = 4,
+    unshared: Annotated[
+        bool, typer.Option("--unshared", help="A U-Net of its own for every step, not one for all")
+    ] = False,
+) -> None:  # fmt: skip
+    """Train an unrolled network on simulated multi-coil scans of MR volumes, for the sampler varnet."""
+    from restore.pipelines.train_job import train_varnet_job
+    from restore.priors.acquisition import Acquisition
+    from restore.priors.varnet import VarNetConfig
+    from restore.training.slices import COMPLEX
+
+    measured = Acquisition(
+        tuple(acceleration or (4.0,)),
+        tuple(mask or ("random",)),
+        tuple(coils or (8,)),
+        _range(noise),
+    )
+    config = VarNetConfig(cascades, _integers(widths), _integers(blocks), memory, not unshared)
+    with training.job(COMPLEX, minutes, crop) as job:
+        _finish(train_varnet_job(job, measured, config), job)
+
+
 @app.command("spectrum")
 @verb("train spectrum")
 def spectrum(
@@ -245,6 +287,14 @@ def _channels(channels: int, target: str = "real") -> int:
     if target == "complex" and channels != 1:
         raise ConfigError("--target complex is for one-channel images; leave --channels out")
     return COMPLEX if target == "complex" else channels
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is not a range LOW,HIGH such as 0.002,0.02") from error
+    return low, high
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from restore.noise import Exact, Gaussian, Noise, noise_model
 from restore.operators.base import Operator
 from restore.operators.own import check_own
 from restore.precision import word_of
+from restore.priors.acquisition import seen_in
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
@@ -290,6 +291,7 @@ def demand(sampler: Sampler, problem: Problem) -> Demand:
         levels=sampler.noise_range(problem),
         strength=operator.strength if _is_distilled(sampler) else {},
         noise=_noise_of(problem) if _is_distilled(sampler) else None,
+        measured=seen_in(problem) if "cascade" in sampler.prior_kinds else None,
     )
 
 

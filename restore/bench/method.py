@@ -85,7 +85,8 @@ def parse_methods(
     assignments: Sequence[str] = (),
     tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> tuple[Method, ...]:
-    """Methods as people write them, separated by commas: `dds`, `tv:weight=1e-3`, `fast=dds:preset=published:eta=0`.
+    """Methods as people write them, separated by commas: `dds`, `tv:weight=1e-3`, `fast=dds:preset=published:eta=0`,
+    `varnet:prior=mine.safetensors`.
 
     assignments: `METHOD.SETTING=VALUE`, for one method each. tuned: method or sampler -> setting of the benchmark
     -> values, as `restore bench tune` stores them. Raises ConfigError for unknown samplers and names given twice.
@@ -104,8 +105,8 @@ def parse_methods(
             raise ConfigError(f"two methods are called {label}; write name={sampler}:setting=value")
         stored = (tuned or {}).get(label) or (tuned or {}).get(sampler) or {}
         settings = _pairs(values)
-        named = settings.pop("preset", preset)
-        methods[label] = Method(label, sampler, named, settings, prior, stored)
+        named, own = settings.pop("preset", preset), settings.pop("prior", prior)
+        methods[label] = Method(label, sampler, named, settings, own, stored)
     if not methods:
         raise ConfigError("no method is named; write --samplers dds,tv")
     for item in assignments:

@@ -16,6 +16,7 @@ from torch import nn
 from restore.datasets.atomic import check_writable
 from restore.errors import ConfigError, OutputError
 from restore.pipelines.train_setup import TrainJob, alone
+from restore.priors.acquisition import Acquisition
 from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser
@@ -29,6 +30,7 @@ from restore.priors.store import (
     save_prior,
 )
 from restore.priors.unet import UNet, UNetConfig
+from restore.priors.varnet import VarNetConfig
 from restore.training.autoencoder import (
     AutoencoderTraining,
     Codes,
@@ -44,6 +46,7 @@ from restore.training.degradations import parse_task
 from restore.training.denoiser import DenoiserTraining, train_denoiser
 from restore.training.families import family
 from restore.training.validation import denoising_psnr, validation_images
+from restore.training.varnet import VarNetTraining, reconstruction_psnr, train_varnet
 
 
 @alone
@@ -159,6 +162,28 @@ def train_latent_job(
         return {"round_trip_psnr_db": round_trip_psnr(network, images)}
 
     return job.save(model, sources, progress, str(autoencoder), figures)
+
+
+@alone
+def train_varnet_job(job: TrainJob, acquisition: Acquisition, config: VarNetConfig) -> Path:
+    """An unrolled network for simulated acquisitions of MR images. Raises ConfigError for photographs alone."""
+    sources, images = job.load(job.channels)
+    if all(s.photographs for s in sources):
+        raise ConfigError(
+            f"{', '.join(s.name for s in sources)}: photographs alone teach no MR images; give MR volumes or scans"
+        )
+    settings = VarNetTraining(acquisition, job.budget, job.batch, job.crop, job.seed, job.precision)
+    model, progress = train_varnet(
+        job.corpus(sources), images, settings, config, job.state,
+        device=job.device, workers=job.workers, report=job.report,
+    )  # fmt: skip
+    model.scaling = {what: rule for s in sources for what, rule in s.scaling.items()}
+    model.subjects = ", ".join(s.name for s in sources)
+
+    def figures() -> dict[str, Any]:
+        return {"reconstruction_psnr_db": reconstruction_psnr(model, images)["psnr"]}
+
+    return job.save(model, sources, progress, "", figures)
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

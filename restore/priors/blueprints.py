@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.errors import ConfigError, WeightsError
+from restore.priors.acquisition import Acquisition
 from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoencoder
 from restore.priors.base import ComplexMode
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
@@ -24,6 +25,7 @@ from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.families.known import FAMILIES
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.unet import UNet, UNetConfig
+from restore.priors.varnet import Cascades, VarNet, VarNetConfig, new_varnet
 
 Card = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -218,6 +220,36 @@ class _Latent:
         return LatentEDM(auto, denoiser, shift, scale, name=str(card["name"]))
 
 
+class _VarNet:
+    """An unrolled network: `VarNet`."""
+
+    def describe(self, model: VarNet) -> Card:
+        if model.acquisition is None:
+            raise WeightsError(
+                "an unrolled network is saved with the acquisition that it was trained on"
+            )
+        return {
+            "network": dataclasses.asdict(model.network.config), "acquisition": dataclasses.asdict(model.acquisition),
+            "subjects": model.subjects, **({"scaling": dict(model.scaling)} if model.scaling else {}),
+        }  # fmt: skip
+
+    def tensors(self, model: VarNet) -> Tensors:
+        return dict(model.network.state_dict())
+
+    def expected(self, card: Card) -> Tensors:
+        Acquisition.from_card(card["acquisition"])
+        _scaling(card)
+        with torch.device("meta"):
+            return Cascades(_varnet_config(card["network"])).state_dict()
+
+    def build(self, card: Card, tensors: Tensors) -> VarNet:
+        model = new_varnet(_varnet_config(card["network"]), name=str(card["name"]))
+        model.acquisition = Acquisition.from_card(card["acquisition"])
+        model.subjects, model.scaling = str(card.get("subjects", "")), _scaling(card)
+        _fill(model.network, tensors)
+        return model
+
+
 class _Published:
     """A network of another codebase under its own names: `families`. Made by `restore models convert` alone."""
 
@@ -237,11 +269,11 @@ class _Published:
 
 BLUEPRINTS: dict[str, Blueprint] = {
     "unet": _Denoiser(), "distilled-unet": _Distilled(),
-    "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
+    "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(), "varnet": _VarNet(),
     **dict.fromkeys(FAMILIES, _Published()),
 }  # fmt: skip
 _ARCHITECTURE_OF: dict[type, str] = {
-    EDMDenoiser: "unet", DistilledModel: "distilled-unet",
+    EDMDenoiser: "unet", DistilledModel: "distilled-unet", VarNet: "varnet",
     BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",
 }  # fmt: skip
 
@@ -283,6 +315,11 @@ def _unet_shapes(config: UNetConfig) -> Tensors:
 def _autoencoder_config(record: Card) -> AutoencoderConfig:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return AutoencoderConfig(**values)
+
+
+def _varnet_config(record: Card) -> VarNetConfig:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return VarNetConfig(**values)
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from restore.errors import ConfigError, WeightsError
 from restore.precision import autocast, checked
+from restore.priors.acquisition import Acquisition, Seen, notes_on
 from restore.priors.auto import automatic
 from restore.priors.base import ROUNDING, Denoiser, check_level
+from restore.priors.cascade import CascadeModel, CascadePrior
 from restore.priors.coded_bridge import CodedConditional, CodedConditionalPrior
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.distilled import (
@@ -38,14 +40,16 @@ from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
 from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 
-Model = Denoiser | ConditionalModel | LatentModel
-Prior = ImagePrior | ConditionalPrior | LatentPrior
+Model = Denoiser | ConditionalModel | LatentModel | CascadeModel
+Prior = ImagePrior | ConditionalPrior | LatentPrior | CascadePrior
 Given = Model | Callable[..., Any] | str | Path | None
 Spread = Callable[[str, Model], Model]
 """What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
 
 _UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
 """Of what a kind of measurement is, and how its intensities become [0, 1]."""
+PLANE = 2
+"""Dimensions of a slice."""
 _SEEN = 0.0025
 """Noise below this share of the intensity range, half a grey level of 8 bits, is not worth a word."""
 
@@ -63,6 +67,7 @@ class Demand:
     of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
     strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities (None: unknown), and
     evaluations: of the sampler; for distilled models, which know one of each.
+    measured: of samplers of cascades: how the data were, None where that is not known yet.
     """
 
     sampler: str
@@ -83,6 +88,7 @@ class Demand:
     strength: Strength = dataclasses.field(default_factory=dict)
     noise: float | None = None
     evaluations: int = 0
+    measured: Seen | None = None
 
     @property
     def picture_shape(self) -> tuple[int, ...]:
@@ -109,6 +115,8 @@ class Traits:
     scaling: Mapping[str, str] = dataclasses.field(default_factory=dict)
     family: OperatorFamily | None = None
     evaluations: int = 0
+    acquisition: Acquisition | None = None
+    subjects: str = ""
 
 
 class Chosen(NamedTuple):
@@ -161,6 +169,8 @@ def fit(
         return CodedConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, ConditionalModel):
         return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
+    if isinstance(model, CascadeModel):
+        return CascadePrior(model, precision)
     if isinstance(model, LatentModel):
         return LatentPrior(model, demand.item_shape, precision)
     if isinstance(model, DistilledModel):
@@ -196,6 +206,10 @@ def model_traits(model: Model) -> Traits:
         return Traits(
             model.name, model.kind, model.channels, intensity=model.intensity, tasks=model.tasks,
             bridge=model.bridge, head=model.head, coded=model.coded,
+        )  # fmt: skip
+    if isinstance(model, CascadeModel):
+        return Traits(
+            model.name, model.kind, scaling=model.scaling, acquisition=model.acquisition, subjects=model.subjects
         )  # fmt: skip
     noise = (model.sigma_min, model.sigma_max)
     if isinstance(model, LatentModel):
@@ -235,6 +249,8 @@ def card_traits(name: str | Path) -> Traits:
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
             scaling=dict(card.get("scaling", {})),
+            acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
+            subjects=str(card.get("subjects", "")),
         )  # fmt: skip
         if kind != "distilled":
             return found
@@ -261,6 +277,10 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
             f"prior '{model.name}' was distilled to {model.evaluations} evaluations, and {demand.sampler} is set to "
             f"{demand.evaluations}; set n_steps to {model.evaluations}, or distil one with `restore distill`"
         )
+    if model.kind == "cascade":
+        _check_slices(model, demand)
+        known = notes_on(model.name, model.acquisition, model.subjects, demand.measured)
+        return _other_images(model, demand) + known
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     notes += _other_images(model, demand)
     if model.family is not None and demand.item_shape:
@@ -275,6 +295,15 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)
+
+
+def _check_slices(model: Traits, demand: Demand) -> None:
+    """Refuse what a cascade model was not made for: volumes measured as a whole, sets of maps, colours."""
+    if demand.item_shape and len(demand.item_shape) != PLANE:
+        raise ConfigError(
+            f"prior '{model.name}' is a cascade of steps on slices (H, W), and serves no images {demand.item_shape} "
+            "that are measured as a whole; use dds with the prior 'medical'"
+        )
 
 
 def _other_images(model: Traits, demand: Demand) -> tuple[str, ...]:

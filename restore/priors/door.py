@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.priors.base import Denoiser
+from restore.priors.cascade import CascadeModel, CascadePrior
 from restore.priors.conditional import ConditionalModel, ConditionalPrior
 from restore.priors.foreign import checked_call, what_is
 from restore.priors.image_prior import ImagePrior
@@ -37,13 +38,13 @@ _STRANGE = 3.0
 a network that returns the noise itself, or zeros, is 5 and more away."""
 
 
-def recognised(given: Any) -> Denoiser | ConditionalModel | LatentModel:
+def recognised(given: Any) -> Denoiser | ConditionalModel | LatentModel | CascadeModel:
     """A model, or any function as a denoiser of its own. Raises ConfigError for what is neither."""
-    if isinstance(given, Denoiser | ConditionalModel | LatentModel):
+    if isinstance(given, Denoiser | ConditionalModel | LatentModel | CascadeModel):
         return given
     if isinstance(given, ImagePrior):
         return given.prior
-    if isinstance(given, ConditionalPrior | LatentPrior):
+    if isinstance(given, ConditionalPrior | LatentPrior | CascadePrior):
         return recognised(given.model)
     if inspect.isclass(given) or not callable(given):
         raise ConfigError(

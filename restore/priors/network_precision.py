@@ -12,11 +12,12 @@ from torch import Tensor
 from restore.errors import ConfigError
 from restore.precision import is_emulated, resolve, word_of
 from restore.priors.base import Denoiser
+from restore.priors.cascade import CascadeModel
 from restore.priors.conditional import ConditionalModel
 from restore.priors.latent import LatentModel
 from restore.priors.networks import networks_in
 
-Model = Denoiser | ConditionalModel | LatentModel
+Model = Denoiser | ConditionalModel | LatentModel | CascadeModel
 
 
 def precision_for(

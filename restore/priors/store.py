@@ -30,6 +30,7 @@ from restore.priors.distilled import DistilledModel
 from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.remote import fetched
+from restore.priors.varnet import VarNet
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -58,9 +59,10 @@ def read_card(name: str | Path) -> dict[str, Any]:
 
 
 def kind_of(name: str | Path) -> str:
-    """What kind a card describes: "denoiser", "conditional", "latent", "distilled" or "". Raises WeightsError."""
+    """What a card describes: "denoiser", "conditional", "latent", "distilled", "cascade" or "". Raises WeightsError."""
     kinds = {
         "unet": "denoiser", "conditional-unet": "conditional", "latent": "latent", "distilled-unet": "distilled",
+        "varnet": "cascade",
     }  # fmt: skip
     card = read_card(name)
     if is_converted(card):
@@ -68,7 +70,9 @@ def kind_of(name: str | Path) -> str:
     return kinds.get(str(card.get("architecture")), "")
 
 
-def load_prior(name: str | Path) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel:
+def load_prior(
+    name: str | Path,
+) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel | VarNet:
     """A prior by bundled name or weight file: a denoiser, or a model of another kind, as its card says.
 
     Raises WeightsError: as `load_model`, and for an autoencoder without a denoiser of its codes.
@@ -95,7 +99,7 @@ def load_autoencoder(name: str | Path) -> Autoencoder:
 
 def load_model(
     name: str | Path,
-) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel | Autoencoder:
+) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel | VarNet | Autoencoder:
     """Whatever lies under a bundled name or in a weight file, checked against its card.
 
     Raises WeightsError: unknown name, card that says something impossible, wrong sha256, missing or extra tensors (the

@@ -52,8 +52,9 @@ class Sampler(ABC):
     """Abstract sampler. Settings are fields, declared by `restore.config.setting` and checked whoever makes one.
 
     `prior_kinds`: which kinds of prior it can use, the usual one first ("denoiser", "conditional", "latent",
-    "distilled"), none for classical methods. `kinds` and `tasks` of operators that it serves, any where both are empty;
-    `needs`: abilities that an operator must have (`restore.operators.base`); `on`: what else a measurement must be.
+    "distilled", "cascade"), none for classical methods. `kinds` and `tasks` of operators that it serves, any where both
+    are empty; `needs`: abilities that an operator must have (`restore.operators.base`); `on`: what else a measurement
+    must be, in words.
     `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
     is used. `fits_data`: whether it looks for an image that explains
     the measurement, so that a large misfit is a fault. `bridge`, `heads`, `intensity`: of samplers of
@@ -93,7 +94,8 @@ class Sampler(ABC):
     def steps(self, problem: Problem, prior: Any, draws: Draws) -> Iterator[Step]:
         """Yield the steps; the last one's x0 is the result (unit intensities).
 
-        prior: an `ImagePrior`, `ConditionalPrior`, `LatentPrior` or `DistilledPrior`, as `prior_kinds` says, or None.
+        prior: an `ImagePrior`, `ConditionalPrior`, `LatentPrior`, `DistilledPrior` or `CascadePrior`, as `prior_kinds`
+        says, or None.
         """
 
     def cost(self, problem: Problem | None = None) -> int:

@@ -70,7 +70,8 @@ def slices_of(path: Path, channels: int, modality: str = "") -> Slices:
         )
     if channels == COMPLEX and volume.modality == "CT":
         raise ConfigError(
-            f"{path}: CT, whose images are real; train it with --target real, apart from complex images"
+            f"{path}: CT, whose images are real, and complex ones are to be learnt; for CT train a denoiser of real "
+            "images"
         )
     return _of_volume(path, volume, channels, notes)
 

@@ -127,3 +127,10 @@ def test_a_tuning_run_averages_as_its_protocol_does(toy, tmp_path, monkeypatch):
         one = _OneSetting(toy, toy.settings()[0])
         found = _scores(tmp_path, one, values, {"short", "long"})
         assert found == pytest.approx(dict(zip("12", means, strict=True)))
+
+
+def test_a_method_may_have_a_prior_of_its_own():
+    """Methods of several kinds of prior stand in one table."""
+    found = parse_methods("cgsense,dds,varnet:prior=mine.safetensors", prior="medical")
+    assert [m.prior for m in found] == ["medical", "medical", "mine.safetensors"]
+    assert found[2].settings == {}

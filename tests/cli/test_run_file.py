@@ -22,7 +22,7 @@ WITH_CONFIG = [
     ["recon"], ["image"], ["eval"], ["simulate", "mri"], ["simulate", "ct"], ["bench", "fastmri"],
     ["bench", "ct"], ["bench", "images"], ["bench", "tune"], ["train", "denoiser"],
     ["train", "conditional"], ["train", "resshift"], ["train", "autoencoder"], ["train", "latent"],
-    ["distill"],
+    ["train", "varnet"], ["distill"],
 ]  # fmt: skip
 
 

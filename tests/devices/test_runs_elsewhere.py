@@ -37,6 +37,7 @@ from restore.priors.edm import build_unet_denoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.networks import networks_in
 from restore.priors.unet import UNetConfig
+from restore.priors.varnet import VarNetConfig, new_varnet
 from restore.priors.wrappers import FromDenoiser, FromEps, FromFlow, FromScore
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -86,6 +87,8 @@ def model_for(sampler: Sampler, channels: int) -> Model | None:
         return build_bridge_denoiser(
             UNetConfig(channels, (8,), (1,), embedding=8, condition=channels)
         )
+    if sampler.prior_kinds[0] == "cascade":
+        return new_varnet(VarNetConfig(2, (8,), (1,), memory=1))
     denoiser = build_unet_denoiser(network(channels))
     if sampler.prior_kinds[0] != "distilled":
         return denoiser

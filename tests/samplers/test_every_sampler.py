@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
+from restore.priors.cascade import CascadeModel
 from restore.priors.conditional import ConditionalModel, FromFunction
 from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.problem import Problem, Step
@@ -130,15 +132,42 @@ def of_kind(name: str, denoiser: Denoiser) -> Denoiser:
     return distilled(denoiser) if load_sampler(name).prior_kinds[0] == "distilled" else denoiser
 
 
-def model_of(name: str, truth: Tensor) -> Denoiser | ConditionalModel:
-    if load_sampler(name).prior_kinds[0] != "conditional":
+class Answering(CascadeModel):
+    """Steps that answer with a function of the image so far: as many as the sampler says that there are."""
+
+    name = "answering"
+
+    def __init__(self, cascades: int, answer: Callable[[Tensor], Tensor]) -> None:
+        self.cascades, self.answer = cascades, answer
+
+    def __call__(
+        self, number: int, x: Tensor, gradient: Tensor, memory: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.answer(x - gradient), memory
+
+    def weight(self, number: int) -> Tensor:
+        return torch.tensor(0.1, dtype=torch.float64)
+
+
+AnyModel = Denoiser | ConditionalModel | CascadeModel
+
+
+def model_of(name: str, truth: Tensor) -> AnyModel:
+    sampler = load_sampler(name)
+    if sampler.prior_kinds[0] == "cascade":
+        both = torch.view_as_real(truth).movedim(-1, 1)
+        return Answering(sampler().cost(), lambda x: both.to(x))
+    if sampler.prior_kinds[0] != "conditional":
         return of_kind(name, Oracle(truth))
     return FromFunction(lambda x, level, y: (planes(truth).to(x),), channels=1, name="oracle")
 
 
-def gaussian_model(name: str) -> Denoiser | ConditionalModel:
+def gaussian_model(name: str) -> AnyModel:
     prior = GaussianPrior(torch.full((SIDE, SIDE), 0.5).double(), spectrum=0.2)
-    if load_sampler(name).prior_kinds[0] != "conditional":
+    sampler = load_sampler(name)
+    if sampler.prior_kinds[0] == "cascade":
+        return Answering(sampler().cost(), lambda x: 0.9 * x)
+    if sampler.prior_kinds[0] != "conditional":
         return of_kind(name, prior)
 
     def estimate(x: Tensor, level, y: Tensor) -> tuple[Tensor, ...]:
@@ -150,9 +179,7 @@ def gaussian_model(name: str) -> Denoiser | ConditionalModel:
     return FromFunction(estimate, channels=1)
 
 
-def run(
-    sampler: Sampler, problem: Problem, model: Denoiser | ConditionalModel, seed: int = 0
-) -> list[Step]:
+def run(sampler: Sampler, problem: Problem, model: AnyModel, seed: int = 0) -> list[Step]:
     with torch.no_grad():
         prior = prior_for(model, sampler, problem)
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
@@ -227,7 +254,9 @@ def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
         def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
             return spoiled(0.5 * x)
 
-    model: Denoiser | ConditionalModel = of_kind(name, Failing())
+    model: AnyModel = of_kind(name, Failing())
+    if type(sampler).prior_kinds[0] == "cascade":
+        model = Answering(sampler.cost(), spoiled)
     if type(sampler).prior_kinds[0] == "conditional":
         model = FromFunction(lambda x, level, y: (spoiled(0.5 * y),), channels=1)
     problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
