@@ -20,11 +20,12 @@ from restore.randomness import Draws
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.chain import ETA, Chain, blank
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.solved import SolvedChain
 from restore.solvers.spectral import decompose
 
 
 @dataclasses.dataclass(frozen=True)
-class DDRM(Chain):
+class DDRM(SolvedChain):
     """Denoising diffusion restoration model.
 
     With A = U S V^H, ybar = S^-1 U^H y, whose noise has the deviation sigma_y/S, and bars for V^H, the state at the
@@ -32,7 +33,8 @@ class DDRM(Chain):
     - S = 0: xbar_h + s' (sqrt(1 - eta^2) ebar + eta n), e = (x - xh)/s;
     - s' < sigma_y/S: xbar_h + s' (sqrt(1 - eta^2) (ybar - xbar_h) S/sigma_y + eta n), here with eta_a for eta;
     - s' >= sigma_y/S: (1 - eta_b) xbar_h + eta_b ybar + sqrt(s'^2 - eta_b^2 sigma_y^2/S^2) n,
-    mode by mode. Unknown noise is taken as none: seen modes of the result are then those of y (A x = y up to `floor`).
+    mode by mode. Modes of S = 0 may be walked by another solver (`toolbox.solved`). Unknown noise is taken as none:
+    seen modes of the result are then those of y (A x = y up to `floor`).
 
     Differs from the paper:
     - noise is drawn in the image, not in the modes: the same law, and the result does not depend on which basis of an
@@ -98,11 +100,14 @@ class DDRM(Chain):
         k, modes = problem.item_ndim, _Modes(self, problem)
         levels = self.levels(modes.noise)
         x = modes.first(levels[0].sigma, draws.normal_like(blank(problem), k))
+        history = self.history()
         for level in levels:
             xh = self.denoised(prior, x, level)
             if level.next:
                 n = draws.normal_like(xh, k)
+                solved = history.next(x, xh, n, level, self.eta) if history else None
                 x = modes.next(xh, (x - xh) / level.sigma, n, level.next)
+                x = x if solved is None else modes.unseen(x, solved)
             else:
                 xh = modes.last(xh)
             yield self.step(level, xh, prior.evaluations)
@@ -142,6 +147,10 @@ class _Modes:
         added = (s**2 - (eta_b * self.ybar_std) ** 2).clamp(min=0).sqrt()
         data = (1 - eta_b) * x0 + eta_b * self.ybar + added * nbar
         return self.svd.v(torch.where(known, data, other))
+
+    def unseen(self, x: Tensor, solved: Tensor) -> Tensor:
+        """x with the modes of which nothing was measured from another state."""
+        return self.svd.v(torch.where(self.seen, self.svd.vh(x), self.svd.vh(solved)))
 
     def _fresh(self, noisy: Tensor) -> Tensor:
         """The share of fresh noise, mode by mode."""

@@ -19,6 +19,7 @@ from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fr
 from restore.samplers.toolbox.consistency import TV_AXES, ProximalStep, SliceTV, VolumeStep
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.neighbours import Z_NOISE, independent, neighbouring
+from restore.samplers.toolbox.solved import SolvedChain
 from restore.solvers.tv import Boundary
 
 ENOUGH_DATA = 2.5
@@ -45,12 +46,13 @@ _CT: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DDS(Chain):
+class DDS(SolvedChain):
     """Decomposed diffusion sampler.
 
     At each level s, with x0 = D(x, s) and e = (x - x0)/s:
     xh = argmin_v w f(v) + ||v - x0||^2 / 2, f the data term; then x' = xh + s' (sqrt(1 - k^2) e + k n).
     The minimum is taken in closed form where there is one (`solvers.closed_form`), else by CG from x0.
+    Another solver than ddim (`toolbox.solved`) follows the flow of the estimates xh: e is then (x - xh)/s.
     few_data > 0: with u unknowns a measured number, u > 2.5, sigma_start is raised by (u / 2.5)^few_data, as the
     degraded image is the worse.
 
@@ -129,16 +131,23 @@ class DDS(Chain):
         """Run the chain; each Step holds the estimate after data consistency."""
         levels, consistent = self._raised(problem).levels(), self._consistency(problem)
         draws = neighbouring(draws, self.z_noise, problem)
-        x = self.first(problem, draws, levels[0])
+        x, history = self.first(problem, draws, levels[0]), self.history()
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
             k = fresh_share(self.eta, self.noise_rule, level)
-            e = (x - x0) / level.sigma if k < 1 else None
-            x = x0  # the state is not held for nothing while data steps are made
+            e = (x - x0) / level.sigma if k < 1 and history is None else None
+            x = (
+                x if history else x0
+            )  # a state that is not needed is not held while data steps are made
             xh = consistent(x0, weight, k * (level.next or level.sigma))
             yield self.step(level, xh, prior.evaluations, cg=consistent.result)
             if level.next and not (self.landing and level.i == level.n - 2):
-                x = renoised(xh, e, draws.normal_like(xh, problem.item_ndim), level.next, k)
+                n = draws.normal_like(xh, problem.item_ndim)
+                x = (
+                    history.next(x, xh, n, level, k)
+                    if history
+                    else renoised(xh, e, n, level.next, k)
+                )
             else:
                 x = xh * self._landing_scale(level)
 

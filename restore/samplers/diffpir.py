@@ -24,6 +24,7 @@ from restore.samplers.toolbox.chain import Chain, renoised
 from restore.samplers.toolbox.consistency import ProximalStep
 from restore.samplers.toolbox.graded import Graded, of_one_level
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.solved import SolvedChain
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 100, "schedule": "quadratic", "start": "observed", "lam": 0.25, "zeta": 0.1, "last_data_step": False,
@@ -32,7 +33,7 @@ _PUBLISHED: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DiffPIR(Chain):
+class DiffPIR(SolvedChain):
     """Denoising diffusion model for plug-and-play image restoration.
 
     A step (algorithm 1), with e = (x - x0)/s:
@@ -102,6 +103,8 @@ class DiffPIR(Chain):
         },
     }  # fmt: skip
 
+    fresh: ClassVar[str] = "zeta"
+
     schedule: Literal["karras", "ve", "quadratic"] = shared(Chain, "schedule")
     start: Literal["observed", "degraded", "noise"] = setting(
         "degraded", "noise of the first level is added to the measurement as a picture (observed: the paper), to the "
@@ -129,6 +132,10 @@ class DiffPIR(Chain):
 
     def _check_together(self) -> None:
         super()._check_together()
+        if not self.renoise and not self.chosen_solver().plain:
+            raise ConfigError(
+                "DiffPIR: renoise=False has no steps for a solver; leave solver, momentum, compensation"
+            )
         if self.renoise and self.planes == "mean":
             raise ConfigError(
                 "planes='mean' is for renoise=False; a chain with new noise takes the planes by turns"
@@ -149,15 +156,18 @@ class DiffPIR(Chain):
             bare = self.first(problem, draws, levels[0]._replace(sigma=0.0))
             yield from self._splitting(bare, shown, proximal, levels)
             return
-        x = self.first(problem, draws, levels[0])
+        x, history = self.first(problem, draws, levels[0]), self.history()
         for level in levels:
             x0 = self.denoised(prior, x, level)
             if level.next or self.last_data_step:
                 x0 = proximal(x0, level.sigma**2 / self.lam)
             yield self.step(level, x0, prior.evaluations)
             if level.next:
-                e, n = (x - x0) / level.sigma, draws.normal_like(x0, problem.item_ndim)
-                x = renoised(x0, e, n, level.next, self.zeta**0.5)
+                n, k = draws.normal_like(x0, problem.item_ndim), self.zeta**0.5
+                if history:
+                    x = history.next(x, x0, n, level, k)
+                else:
+                    x = renoised(x0, (x - x0) / level.sigma, n, level.next, k)
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""

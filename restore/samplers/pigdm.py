@@ -20,6 +20,7 @@ from restore.randomness import Draws
 from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fresh_share, renoised
 from restore.samplers.toolbox.consistency import ProximalStep
 from restore.samplers.toolbox.moments import PosteriorMoments, posterior_moments
+from restore.samplers.toolbox.solved import SolvedChain
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 100, "schedule": "vp", "start": "degraded", "eta": 1.0, "noise_rule": "ddim", "rule": "published",
@@ -28,7 +29,7 @@ _PUBLISHED: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class PiGDM(Chain):
+class PiGDM(SolvedChain):
     """Pseudo-inverse guided diffusion.
 
     With xh = D(x, s), x0 given x is taken as N(xh, r^2 I), r^2 = S^2 s^2/(S^2 + s^2) with S = prior_std (the paper:
@@ -75,10 +76,17 @@ class PiGDM(Chain):
         False, "inpainting only: seen pixels of xh are replaced by the measured ones, their J^H d is dropped"
     )  # fmt: skip
 
+    def _check_together(self) -> None:
+        super()._check_together()
+        if self.rule == "published" and not self.chosen_solver().plain:
+            raise ConfigError(
+                "PiGDM: rule 'published' moves the state, not the estimate; solvers need rule=posterior"
+            )
+
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the guided estimate. Raises ConfigError, DivergenceError."""
         levels, guidance = self.levels(), _Guidance(self, problem)
-        x = self.first(problem, draws, levels[0])
+        x, history = self.first(problem, draws, levels[0]), self.history()
         for level in levels:
             s, s_next = level.sigma, level.next
             moments = posterior_moments(prior, x, s, turn=self.turn(level))
@@ -89,7 +97,9 @@ class PiGDM(Chain):
                 return
             k = fresh_share(self.eta, self.noise_rule, level)
             n = draws.normal_like(xh, problem.item_ndim)
-            if self.rule == "posterior":
+            if history:
+                x = history.next(x, x0, n, level, k)
+            elif self.rule == "posterior":
                 x = renoised(x0, (x - x0) / s, n, s_next, k)
             else:
                 x = renoised(xh, (x - moments.x0) / s, n, s_next, k) + g
