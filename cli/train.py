@@ -259,6 +259,28 @@ def spectrum(
     _finish(measure_spectrum_job(out, prior, images, count))
 
 
+@app.command("gaussian")
+@verb("train gaussian")
+def gaussian(
+    prior: Annotated[str, typer.Argument(help="A denoiser: bundled name or weight file")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Photographs or volumes that it was trained on, or like them"),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Weights to write (.safetensors; the card beside it)"),
+    ],
+    count: Annotated[
+        int, typer.Option(min=1, max=1000, help="Images or slices to use of each")
+    ] = 40,
+) -> None:
+    """Measure what a denoiser's images are like as a Gaussian, by frequency: where start=gaussian begins."""
+    from restore.pipelines.train_job import measure_gaussian_job
+
+    _finish(measure_gaussian_job(out, prior, images, count))
+
+
 def _say(record: dict[str, Any]) -> None:
     typer.echo("  ".join(f"{k} {v}" for k, v in record.items()), err=True)
 

@@ -316,7 +316,8 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
     known = traits_of(operator)
     return Demand(
         name_of(type(sampler)), sampler.prior_kinds, known.kind, known.task, known.task or known.kind.upper(),
-        is_complex=known.kind == "mri", gradients=sampler.gradients, error=sampler.error, bridge=sampler.bridge,
+        is_complex=known.kind == "mri", gradients=sampler.gradients, error=sampler.error,
+        images=sampler.begins_with_images, bridge=sampler.bridge,
         heads=sampler.heads, intensity=sampler.intensity,
         evaluations=sampler.cost() if _is_distilled(sampler) else 0,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from restore.priors.autoencoder import AutoencoderConfig
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser
 from restore.priors.error_spectrum import measured
+from restore.priors.image_spectrum import measured_images
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import (
     load_autoencoder,
@@ -80,16 +81,33 @@ def measure_spectrum_job(out: Path, prior: str, folder: Path, count: int) -> Pat
 
     prior: bundled name or weight file. Raises ConfigError, WeightsError, OutputError and what reading raises.
     """
+    model = _to_be_measured(out, prior)
+    images = validation_images(folder, model.channels, count)
+    model.error_spectrum = measured(model, images)
+    told = {"images": len(images), "of": folder.name}
+    return save_prior(out, model, read_card(prior) | {"name": out.stem, "error_measured_on": told})
+
+
+def measure_gaussian_job(out: Path, prior: str, folders: Sequence[Path], count: int) -> Path:
+    """A copy of a denoiser whose card knows what images are like: `count` of each folder of images or volumes.
+
+    prior: bundled name or weight file. Raises ConfigError, WeightsError, OutputError and what reading raises.
+    """
+    model = _to_be_measured(out, prior)
+    images = [i for folder in folders for i in validation_images(folder, model.channels, count)]
+    model.image_spectrum = measured_images(images)
+    told = {"images": len(images), "of": [folder.name for folder in folders]}
+    return save_prior(out, model, read_card(prior) | {"name": out.stem, "images_measured_on": told})
+
+
+def _to_be_measured(out: Path, prior: str) -> EDMDenoiser:
+    """The denoiser, once its copy can be written."""
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: weights are written as .safetensors")
     check_writable(out.parent)
     if os.path.lexists(out):
         raise OutputError(f"{out}: exists; choose another name")
-    model = load_denoiser(prior)
-    images = validation_images(folder, model.channels, count)
-    model.error_spectrum = measured(model, images)
-    told = {"images": len(images), "of": folder.name}
-    return save_prior(out, model, read_card(prior) | {"name": out.stem, "error_measured_on": told})
+    return load_denoiser(prior)
 
 
 @alone

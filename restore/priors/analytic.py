@@ -72,6 +72,18 @@ class GaussianPrior(Denoiser):
         c = self._eigen.double()
         return c * sigma**2 / _positive(c + sigma**2)
 
+    @property
+    def knows_images(self) -> bool:
+        """True for a circulant covariance."""
+        return self._basis is None
+
+    def image_law(self, shape: tuple[int, ...], *, centred: bool = True) -> tuple[Tensor, Tensor]:
+        """Itself, (channels, H, W) both; with centred False the mean square image of every frequency is added."""
+        if self._basis is not None:
+            return super().image_law(shape, centred=centred)
+        mean, c = self.mean.double(), self._eigen.double()
+        return mean, c if centred else c + torch.fft.fft2(mean, norm="ortho").abs().square()
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Independent images (count, channels, H, W), in the precision of the mean."""
         white = torch.randn((count, *self.mean.shape), generator=generator, dtype=self.mean.dtype)

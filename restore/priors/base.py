@@ -41,7 +41,8 @@ class Denoiser(ABC):
     channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
     trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
     the front door tries before the work. `local`: a pixel of the answer depends on a neighbourhood, so that images
-    too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer.
+    too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer;
+    `knows_images`: `image_law` has one.
     `scaling`: by what rules intensities became [0, 1] in training, for "MR", "CT" and "picture" (`restore.scaling`);
     empty where nobody says.
     `halves`: its network was measured to answer as well in half precision (`priors.network_precision`).
@@ -75,6 +76,21 @@ class Denoiser(ABC):
         In squared intensities a pixel, (H, W) or (C, H, W), real; None where it is not known (`priors.error_spectrum`).
         """
         return None
+
+    @property
+    def knows_images(self) -> bool:
+        """Whether `image_law` is known."""
+        return False
+
+    def image_law(self, shape: tuple[int, ...], *, centred: bool = True) -> tuple[Tensor, Tensor]:
+        """The Gaussian that its images are like: the mean, and the covariance at every frequency of the 2-D DFT.
+
+        Of planes (H, W), the last two of shape: both broadcast to (C, H, W), real. centred: around the mean, else
+        around zero (`priors.image_spectrum`). Raises ConfigError where it is not known.
+        """
+        raise ConfigError(
+            f"the prior '{self.name}' does not know its images; run `restore train gaussian`"
+        )
 
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """The same prior on another device or in another precision: a copy, or itself where nothing changes."""

@@ -23,6 +23,7 @@ from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
 from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.families.known import FAMILIES
+from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.unet import UNet, UNetConfig
 from restore.priors.varnet import Cascades, VarNet, VarNetConfig, new_varnet
@@ -63,8 +64,8 @@ class _Denoiser:
             "complex_mode": model.complex_mode,
             **({"scaling": dict(model.scaling)} if model.scaling else {}),
         }  # fmt: skip
-        known = model.error_spectrum
-        return card if known is None else card | {"error_spectrum": known.describe()}
+        known = {"error_spectrum": model.error_spectrum, "image_spectrum": model.image_spectrum}
+        return card | {name: v.describe() for name, v in known.items() if v is not None}
 
     def tensors(self, model: EDMDenoiser) -> Tensors:
         return dict(model.network.state_dict())
@@ -79,6 +80,7 @@ class _Denoiser:
                 f"intensities {low}..{high}, complex mode {card['complex_mode']!r}; that is no prior"
             )
         _error_spectrum(card)
+        _image_spectrum(card)
         _scaling(card)
         return _unet_shapes(config_from_dict(card["network"]))
 
@@ -91,6 +93,7 @@ class _Denoiser:
         low, high = map(float, card["intensity"])
         prior.intensity, prior.complex_mode = (low, high), card["complex_mode"]
         prior.error_spectrum, prior.scaling = _error_spectrum(card), _scaling(card)
+        prior.image_spectrum = _image_spectrum(card)
         _fill(prior.network, tensors)
         prior.turnable = True  # `restore train` shows its crops in all eight orientations
         return prior
@@ -295,6 +298,11 @@ def _check_noise(card: Card) -> None:
 def _error_spectrum(card: Card) -> ErrorSpectrum | None:
     entry = card.get("error_spectrum")
     return None if entry is None else ErrorSpectrum.from_card(entry)
+
+
+def _image_spectrum(card: Card) -> ImageSpectrum | None:
+    entry = card.get("image_spectrum")
+    return None if entry is None else ImageSpectrum.from_card(entry)
 
 
 def _scaling(card: Card) -> dict[str, str]:

@@ -63,7 +63,8 @@ class Demand:
     image, (H, W) or (C, H, W), or (D, H, W) where `volume`; empty where it is not known yet. planes: of a volume, as
     `Problem` has them. is_complex: of the images.
     levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
-    gradients: it is differentiated. error: it uses what the denoiser knows of its own error. bridge, heads, intensity:
+    gradients: it is differentiated. error: it uses what the denoiser knows of its own error; images: it begins with
+    what the prior knows of its images. bridge, heads, intensity:
     of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
     strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities (None: unknown), and
     evaluations: of the sampler; for distilled models, which know one of each.
@@ -82,6 +83,7 @@ class Demand:
     levels: tuple[float, float] | None = None
     gradients: bool = False
     error: bool = False
+    images: bool = False
     bridge: str = ""
     heads: tuple[str, ...] = ()
     intensity: tuple[float, float] = (0.0, 1.0)
@@ -112,6 +114,7 @@ class Traits:
     local: bool = True
     coded: bool = False
     knows_error: bool = True
+    knows_images: bool = True
     scaling: Mapping[str, str] = dataclasses.field(default_factory=dict)
     family: OperatorFamily | None = None
     evaluations: int = 0
@@ -216,7 +219,7 @@ def model_traits(model: Model) -> Traits:
         return Traits(model.name, model.kind, model.channels, noise, model.intensity)
     found = Traits(
         model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
-        local=model.local, knows_error=model.knows_error, scaling=model.scaling,
+        local=model.local, knows_error=model.knows_error, knows_images=model.knows_images, scaling=model.scaling,
     )  # fmt: skip
     if not isinstance(model, DistilledModel):
         return found
@@ -248,6 +251,7 @@ def card_traits(name: str | Path) -> Traits:
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
+            knows_images="image_spectrum" in card,
             scaling=dict(card.get("scaling", {})),
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
             subjects=str(card.get("subjects", "")),
@@ -285,6 +289,11 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     notes += _other_images(model, demand)
     if model.family is not None and demand.item_shape:
         notes += _other_strength(model.name, model.family, demand)
+    if demand.images and not model.knows_images:
+        raise ConfigError(
+            f"the prior '{model.name}' does not know what its images are like, with which start=gaussian begins: "
+            "measure it with `restore train gaussian`, or take another start"
+        )
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)
     if model.kind == "conditional" and model.bridge and not model.tasks:

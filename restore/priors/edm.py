@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from restore.errors import ConfigError
 from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
 from restore.priors.error_spectrum import ErrorSpectrum
+from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.unet import UNet, UNetConfig
 
 
@@ -24,10 +25,11 @@ class EDMDenoiser(Denoiser):
     `network`: called as network(x, noise) with x (N, C, H, W), noise (N,). `sigma_data`: root mean square of the
     training images. `multiple`: sides are padded by reflection to a multiple of this and cropped back. Outside the
     network the denoiser keeps the precision of its input. `error_spectrum`: how far its answers are from the truth,
-    where that was measured. `scaling`: see `Denoiser`.
+    where that was measured; `image_spectrum`: what its images are like, likewise. `scaling`: see `Denoiser`.
     """
 
     error_spectrum: ErrorSpectrum | None = None
+    image_spectrum: ImageSpectrum | None = None
 
     def __init__(
         self,
@@ -75,6 +77,18 @@ class EDMDenoiser(Denoiser):
     def error_power(self, sigma: float, shape: tuple[int, ...]) -> Tensor | None:
         """From the table `error_spectrum`, (H, W)."""
         return None if self.error_spectrum is None else self.error_spectrum.at(sigma, shape[-2:])
+
+    @property
+    def knows_images(self) -> bool:
+        """Whether they were measured."""
+        return self.image_spectrum is not None
+
+    def image_law(self, shape: tuple[int, ...], *, centred: bool = True) -> tuple[Tensor, Tensor]:
+        """From the table `image_spectrum`: a number and (H, W). Raises ConfigError without one."""
+        if self.image_spectrum is None:
+            return super().image_law(shape, centred=centred)
+        mean = torch.tensor(self.image_spectrum.mean, dtype=torch.float64)
+        return mean, self.image_spectrum.covariance(shape[-2:], centred=centred)
 
     def preconditioning(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in of EDM table 1 for noise levels s."""

@@ -87,6 +87,15 @@ class ImagePrior:
         known = self.prior.error_power(max(sigma, self.prior.sigma_min), self.item_shape)
         return known[0] if known is not None and known.ndim > len(self.item_shape) else known
 
+    def image_law(self) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of the Gaussian that images are like, see `Denoiser`; both broadcast to item_shape.
+
+        Complex ones may have any phase: around zero, re and im alike. Raises ConfigError where it is not known.
+        """
+        law = self.prior.image_law(self.item_shape, centred=not self.complex_)
+        mean, covariance = (v[0] if v.ndim > len(self.item_shape) else v for v in law)
+        return (torch.zeros_like(mean) if self.complex_ else mean), covariance
+
     def _real(self, x: Tensor, sigma: float) -> Tensor:
         planes = x.reshape(-1, self._channels, *x.shape[-2:])
         return self._chunked(planes, sigma).reshape(x.shape)

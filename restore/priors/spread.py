@@ -76,6 +76,15 @@ class SpreadDenoiser(Denoiser):
         """That of the one inside."""
         return self.inner.error_power(sigma, shape)
 
+    @property
+    def knows_images(self) -> bool:
+        """That of the one inside."""
+        return self.inner.knows_images
+
+    def image_law(self, shape: tuple[int, ...], *, centred: bool = True) -> tuple[Tensor, Tensor]:
+        """That of the one inside."""
+        return self.inner.image_law(shape, centred=centred)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> SpreadDenoiser:
         """With a copy of the one inside, and the same helpers."""
         return SpreadDenoiser(copy.deepcopy(self.inner, memo), self.helpers)

@@ -111,6 +111,11 @@ class Sampler(ABC):
         return False
 
     @property
+    def begins_with_images(self) -> bool:
+        """Whether it starts from what the prior knows of its images."""
+        return False
+
+    @property
     def states(self) -> int:
         """How many images of every item it walks at once."""
         return 1

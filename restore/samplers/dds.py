@@ -95,7 +95,7 @@ class DDS(SolvedChain):
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "noise", "gaussian"] = shared(SolvedChain, "start")
     few_data: float = setting(0.0, "power by which few data raise sigma_start", at_least=0)
     eta: float = setting(1.0, ETA, between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
@@ -131,7 +131,7 @@ class DDS(SolvedChain):
         """Run the chain; each Step holds the estimate after data consistency."""
         levels, consistent = self._raised(problem).levels(), self._consistency(problem)
         draws = neighbouring(draws, self.z_noise, problem)
-        x, history = self.first(problem, draws, levels[0]), self.history()
+        x, history = self.begun(problem, draws, levels[0], prior), self.history()
         for level, weight in zip(levels, self._weights(levels), strict=True):
             x0 = self.denoised(prior, x, level)
             k = fresh_share(self.eta, self.noise_rule, level)

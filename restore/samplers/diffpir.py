@@ -106,9 +106,10 @@ class DiffPIR(SolvedChain):
     fresh: ClassVar[str] = "zeta"
 
     schedule: Literal["karras", "ve", "quadratic"] = shared(Chain, "schedule")
-    start: Literal["observed", "degraded", "noise"] = setting(
+    start: Literal["observed", "degraded", "noise", "gaussian"] = setting(
         "degraded", "noise of the first level is added to the measurement as a picture (observed: the paper), to the "
-        "degraded image, or to nothing (noise)",
+        "degraded image, to nothing (noise), or to the posterior mean under the Gaussian that the prior's images are "
+        "like (gaussian)",
     )  # fmt: skip
     lam: float = setting(0.33, "weight of the prior: below 1 it leans to the data", above=0)
     zeta: float = setting(1.0, "share of fresh noise in the variance of a step", between=(0, 1))
@@ -132,9 +133,10 @@ class DiffPIR(SolvedChain):
 
     def _check_together(self) -> None:
         super()._check_together()
-        if not self.renoise and not self.chosen_solver().plain:
+        if not self.renoise and (self.start == "gaussian" or not self.chosen_solver().plain):
             raise ConfigError(
-                "DiffPIR: renoise=False has no steps for a solver; leave solver, momentum, compensation"
+                "DiffPIR: renoise=False has neither noise nor steps for a solver; leave solver, momentum and "
+                "compensation as they are, and take another start than gaussian"
             )
         if self.renoise and self.planes == "mean":
             raise ConfigError(
@@ -156,7 +158,7 @@ class DiffPIR(SolvedChain):
             bare = self.first(problem, draws, levels[0]._replace(sigma=0.0))
             yield from self._splitting(bare, shown, proximal, levels)
             return
-        x, history = self.first(problem, draws, levels[0]), self.history()
+        x, history = self.begun(problem, draws, levels[0], prior), self.history()
         for level in levels:
             x0 = self.denoised(prior, x, level)
             if level.next or self.last_data_step:

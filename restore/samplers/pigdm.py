@@ -63,7 +63,7 @@ class PiGDM(SolvedChain):
     }
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "noise", "gaussian"] = shared(SolvedChain, "start")
     eta: float = setting(1.0, f"{ETA} (with ddim the paper's c1)", between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
     rule: Literal["published", "posterior"] = setting(
@@ -86,7 +86,7 @@ class PiGDM(SolvedChain):
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the guided estimate. Raises ConfigError, DivergenceError."""
         levels, guidance = self.levels(), _Guidance(self, problem)
-        x, history = self.first(problem, draws, levels[0]), self.history()
+        x, history = self.begun(problem, draws, levels[0], prior), self.history()
         for level in levels:
             s, s_next = level.sigma, level.next
             moments = posterior_moments(prior, x, s, turn=self.turn(level))

@@ -19,7 +19,7 @@ from restore.samplers.base import Sampler
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.levels import NoiseLevel, Schedule
 
-Start = Literal["degraded", "noise", "observed", "zeros"]
+Start = Literal["degraded", "noise", "observed", "gaussian", "zeros"]
 NoiseRule = Literal["ddim", "ddnm"]
 
 ETA = "share of fresh noise in a step"

@@ -18,8 +18,12 @@ from torch import Tensor
 
 from restore.config import setting
 from restore.errors import ConfigError
-from restore.samplers.toolbox.chain import Chain
-from restore.samplers.toolbox.levels import NoiseLevel
+from restore.priors.image_prior import ImagePrior
+from restore.problem import Problem
+from restore.randomness import Draws
+from restore.samplers.toolbox.chain import Chain, Start, blank
+from restore.samplers.toolbox.gaussian_start import gaussian_mean
+from restore.samplers.toolbox.levels import NoiseLevel, descent
 from restore.samplers.toolbox.multistep import (
     B,
     adams_weights,
@@ -188,6 +192,13 @@ class SolvedChain(Chain):
     fresh: ClassVar[str] = "eta"
     """The setting that says how much noise is new."""
 
+    start: Start = setting(
+        "degraded", "noise of the first level is added to the degraded image, or to nothing (noise), or to the "
+        "posterior mean under the Gaussian that the prior's images are like (gaussian)",
+    )  # fmt: skip
+    skip: float = setting(
+        0.0, "share of the levels that start=gaussian leaves out", between=(0, 0.9)
+    )
     solver: SolverName = setting(
         "ddim", "steps: ddim; multistep: dpm (DPM-Solver++), unipc (with a corrector), deis, plms"
     )
@@ -203,6 +214,10 @@ class SolvedChain(Chain):
     def _check_together(self) -> None:
         super()._check_together()
         chosen, name = self.chosen_solver(), type(self).__name__
+        if self.skip and self.start != "gaussian":
+            raise ConfigError(
+                f"{name}: skip={self.skip:g} leaves out levels; set start=gaussian, or skip=0"
+            )
         if self.order > _HIGHEST[chosen.name] and chosen.name != "ddim":
             raise ConfigError(
                 f"{name}: solver '{chosen.name}' has orders up to {_HIGHEST[chosen.name]}, got {self.order}"
@@ -218,6 +233,24 @@ class SolvedChain(Chain):
                 f"{name}: solver={chosen.name} with momentum={chosen.momentum:g} solves an equation without noise; "
                 f"set {self.fresh}=0, or solver=dpm or ddim without momentum"
             )
+
+    @property
+    def begins_with_images(self) -> bool:
+        """With start gaussian."""
+        return self.start == "gaussian"
+
+    def levels(self) -> list[NoiseLevel]:
+        """The steps of a run, without those that are skipped. Raises ConfigError for a grid that cannot be."""
+        whole = super().levels()
+        sigmas = [level.sigma for level in whole[int(self.skip * len(whole)) :]]
+        return descent(sigmas)
+
+    def begun(self, problem: Problem, draws: Draws, level: NoiseLevel, prior: ImagePrior) -> Tensor:
+        """The state at the first level: `first`, or the Gaussian's posterior mean plus noise."""
+        if self.start != "gaussian":
+            return self.first(problem, draws, level)
+        n = draws.normal_like(blank(problem), problem.item_ndim)
+        return gaussian_mean(problem, prior, level.sigma).add_(n, alpha=level.sigma)
 
     def chosen_solver(self) -> Solver:
         """The solver that the settings name. Raises ConfigError for ratios that are none."""
