@@ -28,8 +28,9 @@ from restore.samplers.toolbox.chain import (
     fresh_share,
     renoised,
 )
-from restore.samplers.toolbox.codes import decoder_gain, first_image, inversion_levels, inverted
+from restore.samplers.toolbox.codes import decoder_gain, first_image
 from restore.samplers.toolbox.consistency import ProximalStep
+from restore.samplers.toolbox.inversion import CALLS, Inversion, inversion_levels, inverted
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.surrogate import Guided, Surrogate, SurrogateChain
 
@@ -48,8 +49,8 @@ class STSL(SurrogateChain):
     z <- z - grad L, L the surrogate of the likelihood (`toolbox.surrogate`: the misfit of the decoded estimate, the
     trace of the Hessian of log p, and PSLD's gluing term). Then the image xh of the estimate is moved to the data as
     far as an error of deviation `width` s (times the decoder's gain) allows, zh by the difference of the codes, and a
-    DDIM step. start: noise, or the code of the measurement's image, raised to the first level by noise or by DDIM
-    inversion.
+    DDIM step. start: noise, or the code of the measurement's image, raised to the first level by noise or by inversion
+    (`toolbox.inversion`): DDIM's, or an exact one.
 
     Differs from the paper:
     - the tuned presets fit the data by `data_step` instead of lam, start from the measurement's image plus noise at a
@@ -91,7 +92,10 @@ class STSL(SurrogateChain):
         "karras", "levels: karras from sigma_start to sigma_end, or the released grids sd and ldm (which may add some)"
     )  # fmt: skip
     start: Literal["degraded", "noise"] = shared(Chain, "start")
-    inversion_steps: int = setting(0, "network evaluations of DDIM inversion; 0: noise", at_least=0)
+    inversion_steps: int = setting(0, "steps of the inversion; 0: noise", at_least=0)
+    inversion: Inversion = setting(
+        "ddim", "one evaluation a step, nearly undone by the chain; exactly so by their own steps: bdia, edict (two)"
+    )  # fmt: skip
     eta_ddim: float = setting(1.0, ETA, between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
     inner_steps: int = setting(1, "pushes at a level", at_least=0)
@@ -116,6 +120,9 @@ class STSL(SurrogateChain):
     def _check_together(self) -> None:
         super()._check_together()
         faults = {
+            f"inversion '{self.inversion}' has no steps; set inversion_steps": self.inversion
+            != "ddim"
+            and not (self.inversion_steps and self.start == "degraded"),
             "apply 'after' steps from the guided estimate; set fresh=False": self.apply == "after"
             and self.fresh,
             "without inner steps there is no estimate to reuse; set fresh=True": not (
@@ -142,9 +149,9 @@ class STSL(SurrogateChain):
         )
 
     def cost(self, problem: Problem | None = None) -> int:
-        """inversion_steps + n_steps (inner_steps, twice if second_order, + fresh)"""
+        """inversion_steps (edict: twice) + n_steps (inner_steps, twice if second_order, + fresh)"""
         each = self.inner_steps * (1 + self.second_order) + self.fresh
-        return self.inversion_steps + len(self.levels()) * each
+        return self.inversion_steps * CALLS[self.inversion] + len(self.levels()) * each
 
     def steps(self, problem: Problem, prior: LatentPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the decoded estimate (after the data step, where there is one).
@@ -170,7 +177,7 @@ class STSL(SurrogateChain):
         if self.inversion_steps == 0:
             return z + sigma * run.draws.normal_like(z, run.code_ndim)
         upward = inversion_levels(chain, self.inversion_steps)
-        return inverted(lambda code, level: run.predict(code, level, 0), z, upward)
+        return inverted(lambda code, level: run.predict(code, level, 0), z, upward, self.inversion)
 
     def _advance(
         self, run: Surrogate, fit: _CodeFit, z: Tensor, level: NoiseLevel

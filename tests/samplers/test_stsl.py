@@ -32,9 +32,9 @@ from restore.samplers.toolbox.codes import (
     backprojection,
     decoder_gain,
     first_image,
-    inverted,
     largest_gain,
 )
+from restore.samplers.toolbox.inversion import inverted
 from restore.samplers.toolbox.levels import NoiseLevel, place
 from restore.samplers.toolbox.surrogate import Surrogate
 
@@ -337,7 +337,7 @@ def test_ddim_inversion_leads_back_to_its_image():
 
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)
     sigmas = torch.logspace(-2, 1, 400, dtype=torch.float64).tolist()
-    top = inverted(predict, z, sigmas)
+    top = inverted(predict, z, sigmas, "ddim")
     # The DDIM path of a Gaussian is z sqrt(1 + sigma^2).
     torch.testing.assert_close(top, z * 101**0.5, rtol=TOP, atol=0)
     for s, lower in itertools.pairwise(reversed(sigmas)):
@@ -363,6 +363,8 @@ def test_ddim_inversion_leads_back_to_its_image():
             "trace_weight": "const",
         },
         {"inversion_steps": 5, "fresh": False, "gamma": 0.1, "transpose": "adjoint"},
+        {"inversion_steps": 5, "inversion": "bdia"},
+        {"inversion_steps": 5, "inversion": "edict"},
         {"schedule": "ldm", "start": "noise", "noise_rule": "ddim", "eta_ddim": 0.5},
     ],
 )
@@ -439,6 +441,8 @@ def test_gains_of_linear_maps_are_their_norms():
     [
         {"inner_steps": -1},
         {"inversion_steps": -1},
+        {"inversion": "bdia"},
+        {"inversion": "edict", "inversion_steps": 5, "start": "noise"},
         {"cg_iters": 0},
         {"n_steps": 0},
         {"n_steps": 1001, "schedule": "sd"},

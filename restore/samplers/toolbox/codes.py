@@ -1,4 +1,4 @@
-"""What samplers of codes need of their model: inversion, the gain of the decoder, first images, gluing, capped pushes.
+"""What samplers of codes need of their model: the gain of the decoder, first images, gluing, capped pushes.
 
 Called by samplers of latent priors. Codes are z = z0 + sigma n. Pure functions; draws nothing, touches nothing.
 """
@@ -6,7 +6,6 @@ Called by samplers of latent priors. Codes are z = z0 + sigma n. Pure functions;
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,34 +16,11 @@ from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
 from restore.problem import Problem
 from restore.samplers.toolbox.items import item_norm
-from restore.samplers.toolbox.levels import NoiseLevel, place
 
 Transpose = Literal["official", "adjoint"]
 
 _LANCZOS_STEPS = 20
 _GOLDEN_ANGLE = 2.399963
-
-
-def inversion_levels(levels: list[NoiseLevel], calls: int) -> list[float]:
-    """calls + 1 ascending sigmas from the lowest to the highest of a chain, equally spaced along its steps."""
-    sigmas = torch.tensor([level.sigma for level in reversed(levels)], dtype=torch.float64).log()
-    place = torch.linspace(0, len(levels) - 1, calls + 1, dtype=torch.float64)
-    low = place.floor().long().clamp(max=max(len(levels) - 2, 0))
-    high = (low + 1).clamp(max=len(levels) - 1)
-    return torch.lerp(sigmas[low], sigmas[high], place - low).exp().tolist()
-
-
-def inverted(
-    predict: Callable[[Tensor, NoiseLevel], tuple[Tensor, Tensor]], z: Tensor, sigmas: list[float]
-) -> Tensor:
-    """The code at the highest level whose DDIM path leads near z, a clean code: e is taken from the lower level.
-
-    predict: (z, level) -> (zh, e). sigmas: ascending.
-    """
-    for i, (s, higher) in enumerate(pairwise(sigmas)):
-        zh, e = predict(z, place(i, len(sigmas) - 1, s))
-        z = torch.add(zh, e, alpha=higher)
-    return z
 
 
 def largest_gain(

@@ -71,7 +71,7 @@ def deis_weights(order: int, sigmas: Sequence[float], after: float) -> tuple[flo
     """Weights of the last `order` noise estimates e, newest first, beside x: they add up to s' - s.
 
     tAB-DEIS: a polynomial in the time t of the continuous variance-preserving schedule, integrated over sigma (Zhang,
-    Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023, equation 15).
+    Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023).
     """
     first, last = vp_time(sigmas[0]), vp_time(after)
     places = [(vp_time(s) - first) / (last - first) for s in sigmas]
@@ -86,7 +86,7 @@ def adams_weights(order: int, momentum: float = 1.0) -> tuple[float, ...]:
     """Weights, newest first, of v in x' = x + (s' - s) sum_k w_k v_k, v = (1 - momentum) v_before + momentum e.
 
     Without momentum (1) PLMS: the linear multistep of PNDM, for equal steps (Liu, Ren, Lin, Zhao, "Pseudo numerical
-    methods for diffusion models on manifolds", ICLR 2022, equation 12). Else GHVB (Wizadwongsa, Chinchuthakun,
+    methods for diffusion models on manifolds", ICLR 2022). Else GHVB (Wizadwongsa, Chinchuthakun,
     Khungurn, Raj, Suwajanakorn, "Diffusion sampling with momentum for mitigating divergence artifacts", ICLR 2024):
     v is e filtered, and the weights are those of Adams behind the inverse of the filter, cut off at the order.
     """
@@ -102,8 +102,8 @@ def adams_weights(order: int, momentum: float = 1.0) -> tuple[float, ...]:
 def interpolated(sigmas: Sequence[float], ratio: float) -> tuple[float, ...]:
     """Weights of estimates at `sigmas`, newest first, for one at `ratio` of the way from the second to the newest.
 
-    A polynomial through all of them in lambda; ratio 1 is the newest, above 1 it is extrapolated. Dynamic
-    compensation: Zhao, Wang, Zhou, Lu, "DC-Solver", ECCV 2024, equation 8.
+    A polynomial through all of them in lambda; ratio 1 is the newest, above 1 it is extrapolated. Zhao,
+    Wang, Zhou, Lu, "DC-Solver: improving predictor-corrector diffusion sampler via dynamic compensation", ECCV 2024.
     """
     places = _places(sigmas, sigmas[1], sigmas[0])
     return _through(places, [ratio**k for k in range(len(places))])
