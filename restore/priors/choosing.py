@@ -292,7 +292,7 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if demand.images and not model.knows_images:
         raise ConfigError(
             f"the prior '{model.name}' does not know what its images are like, with which start=gaussian begins: "
-            "measure it with `restore train gaussian`, or take another start"
+            "measure it with `restore train gaussian` (denoisers of `restore train`), or take another start"
         )
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)

@@ -56,6 +56,7 @@ class MRSampler(BridgeSampler):
     - between whole times Theta is interpolated and all else derived from it: three independent interpolations
       leave an error of 1e-3 that no number of steps removes.
     - uniform lambda is the default grid, and the result is the last estimate instead of a state with noise of s_0.
+    - order 3 weighs the second difference as released, by half of what the integral asks: its errors fall as order 2.
     - "leading" and "trailing" do as published: one starts below T with the noise of T, the other ends with noise.
     - data consistency is ours; fewer steps than `order` are refused; no clip of the result unless `clip`.
     - nothing keeps the SDE with parameterization "noise" from blowing up at 10 steps and fewer: use "data" there.
