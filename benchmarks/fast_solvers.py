@@ -24,6 +24,7 @@ EVALUATIONS = (5, 10, 15)
 SKIP = 0.3
 FLOW: dict[str, Any] = {"eta": 0.0}
 START: dict[str, Any] = {"start": "gaussian"}
+NOISE: dict[str, Any] = FLOW | {"start": "noise", "sigma_start": 20.0}
 METHODS: dict[str, dict[str, Any]] = {
     "tuned": {},
     "dpm, order 2, new noise as tuned": {"solver": "dpm"},
@@ -34,6 +35,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "no new noise: deis, order 2": FLOW | {"solver": "deis"},
     "no new noise: plms, momentum 0.8": FLOW | {"solver": "plms", "momentum": 0.8},
     "no new noise: unipc, compensation 0.9": FLOW | {"solver": "unipc", "compensation": "0.9"},
+    "from noise of 20, no new noise: order 1": NOISE | {"solver": "dpm", "order": 1},
+    "from noise of 20, no new noise: dpm, order 2": NOISE | {"solver": "dpm"},
+    "from noise of 20, no new noise: unipc, order 2": NOISE | {"solver": "unipc"},
     "gaussian start": START,
     "gaussian start, skip 0.3": START | {"skip": SKIP},
     "gaussian start, skip 0.3, dpm, order 2": START | {"skip": SKIP, "solver": "dpm"},
