@@ -354,7 +354,7 @@ def test_ancestral_steps_of_order_two_keep_the_moments_of_the_posterior_flow():
         (DDS, {"compensation": "nan"}, "above 0"),
         (DDS, {"solver": "heun"}, "must be one of"),
         (DDS, {"order": 0}, "order must lie in 1..4"),
-        (DiffPIR, {"solver": "dpm", "renoise": False}, "no steps for a solver"),
+        (DiffPIR, {"solver": "dpm", "renoise": False}, "neither noise nor steps"),
         (PiGDM, {"solver": "dpm", "rule": "published"}, "rule=posterior"),
     ],
 )
