@@ -251,7 +251,7 @@ def card_traits(name: str | Path) -> Traits:
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
-            knows_images="image_spectrum" in card,
+            knows_images=kind != "denoiser" or "image_spectrum" in card,
             scaling=dict(card.get("scaling", {})),
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
             subjects=str(card.get("subjects", "")),

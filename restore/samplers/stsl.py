@@ -149,7 +149,10 @@ class STSL(SurrogateChain):
         )
 
     def cost(self, problem: Problem | None = None) -> int:
-        """inversion_steps (edict: twice) + n_steps (inner_steps, twice if second_order, + fresh)"""
+        """inversion calls + n_steps (inner_steps, twice if second_order, + fresh)
+
+        Of the inversion one a step, with edict two.
+        """
         each = self.inner_steps * (1 + self.second_order) + self.fresh
         return self.inversion_steps * CALLS[self.inversion] + len(self.levels()) * each
 
