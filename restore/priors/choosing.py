@@ -63,9 +63,9 @@ class Demand:
     image, (H, W) or (C, H, W), or (D, H, W) where `volume`; empty where it is not known yet. planes: of a volume, as
     `Problem` has them. is_complex: of the images.
     levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
-    gradients: it is differentiated. error: it uses what the denoiser knows of its own error; images: it begins with
-    what the prior knows of its images. bridge, heads, intensity:
-    of conditional samplers: the chain, what the model may predict (any where empty), and the range in which it runs.
+    gradients: it is differentiated. error, images: it uses what the denoiser knows of its own error, of its images.
+    bridge, heads, intensity: of conditional samplers: the chain, what the model may predict (any where empty), and the
+    range in which it runs.
     strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities (None: unknown), and
     evaluations: of the sampler; for distilled models, which know one of each.
     measured: of samplers of cascades: how the data were, None where that is not known yet.
@@ -251,8 +251,7 @@ def card_traits(name: str | Path) -> Traits:
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
-            knows_images=kind != "denoiser" or "image_spectrum" in card,
-            scaling=dict(card.get("scaling", {})),
+            knows_images=kind != "denoiser" or "image_spectrum" in card, scaling=dict(card.get("scaling", {})),
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
             subjects=str(card.get("subjects", "")),
         )  # fmt: skip
@@ -291,8 +290,7 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
         notes += _other_strength(model.name, model.family, demand)
     if demand.images and not model.knows_images:
         raise ConfigError(
-            f"the prior '{model.name}' does not know what its images are like, with which start=gaussian begins: "
-            "measure it with `restore train gaussian` (denoisers of `restore train`), or take another start"
+            f"start=gaussian: prior '{model.name}' does not know its images; measure them with `restore train gaussian`"
         )
     if demand.error and not model.knows_error:
         notes += (_spread_unknown(model, demand),)
