@@ -1,4 +1,4 @@
-"""The steps of one sample, drained: the last estimate, a record of every step, and where a time limit ended them.
+"""The steps of one sample, drained: the last of them, a record of every step, and where a time limit ended them.
 
 Called by `restore.front_door` for every sample, and by nothing else.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from restore.errors import DivergenceError
 from restore.priors.choosing import Prior
@@ -32,8 +31,8 @@ def drain(
     trace: bool = False,
     limit: TimeLimit | None = None,
     trajectory: Trajectory | None = None,
-) -> tuple[Tensor, list[dict[str, Any]]]:
-    """The last estimate (*batch, *in_shape) in unit intensities, and a record of every step, the last with its misfit.
+) -> tuple[Step, list[dict[str, Any]]]:
+    """The last step, whose estimate is the result, and a record of every step, the last with its misfit.
 
     limit: no step is begun that would not be done in time; the first always is. Where it ended the run, the last record
     has "ended_after": [steps done, of how many]. trajectory: is given every
@@ -47,7 +46,7 @@ def drain(
             {"step": step.i, "sigma": step.sigma, "evaluations": step.evaluations, **step.info}
         )
         if trace:
-            records[-1]["misfit"] = problem.misfit(step.x0)
+            records[-1]["misfit"] = problem.without(step.structured).misfit(step.x0)
         if trajectory is not None:
             trajectory.add(step)
         if on_step is not None:
@@ -57,11 +56,11 @@ def drain(
             break
     if last is None or not bool(torch.isfinite(last.x0).all()):
         raise DivergenceError(f"{type(sampler).__name__}: the result is not finite")
-    misfit = problem.misfit(last.x0)
+    misfit = problem.without(last.structured).misfit(last.x0)
     if not math.isfinite(misfit):
         raise DivergenceError(
             f"{type(sampler).__name__}: the misfit of the result is not finite, its values reach "
             f"{float(last.x0.abs().max()):.3g}; a step size or weight is too large"
         )
     records[-1] |= {"misfit": misfit, "seconds": time.perf_counter() - start}
-    return last.x0, records
+    return last, records

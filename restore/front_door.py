@@ -109,7 +109,9 @@ def solve(
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
         )
         x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
-        doubts = contradictions(problem, x0, found.ends[0]["misfit"], fits=kind.fits_data)
+        structured = found.structured
+        rest = problem.without(None if structured is None else problem.scaling.to_unit(structured))
+        doubts = contradictions(rest, x0, found.ends[0]["misfit"], fits=kind.fits_data)
         return dataclasses.replace(
             found,
             notes=(*aside, *notes, *said, *found.notes, *_ended(limit, found), *doubts),
@@ -147,7 +149,7 @@ def solve_problem(
     check_operator(type(runner), problem.operator)
     runner, changed = runner.for_samples(samples)
     said += changed
-    asked, results, log = demand(runner, problem), [], []
+    asked, lasts, log = demand(runner, problem), [], []
     trails = [Trajectory(problem.operator) for _ in range(samples if trajectory_map else 0)]
     with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
         said += notes
@@ -157,14 +159,14 @@ def solve_problem(
         runs = samples + (0 if centre is None else centre.runs)
         for k in range(samples):
             draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
-            x0, records = drain(
+            last, records = drain(
                 runner, problem, fit(model, asked, dtype), draws,
                 on_step=on_step, trace=trace, limit=limit and limit.share(1, runs - k),
                 trajectory=trails[k] if trails else None,
             )  # fmt: skip
-            results.append(x0)
+            lasts.append(last)
             log += [{"sample": k, **record} for record in records]
-        unit = torch.stack(results)
+        unit = torch.stack([last.x0 for last in lasts])
         if centre is not None:
             unit = centre.moved(unit, log, seed, limit)
     stacked = problem.scaling.to_physical(unit)
@@ -183,6 +185,7 @@ def solve_problem(
         },
         notes=tuple(said),
         trajectory_std=problem.scaling.to_physical(deviation(trails)) if trails else None,
+        structured=_structured(problem, lasts),
     )  # fmt: skip
 
 
@@ -228,9 +231,9 @@ class _Centre:
         for k in range(self.runs):
             draws = Draws(seed, [f"centre {k}/{name}" for name in self.problem.ids])
             share = limit and limit.share(1, self.runs - k)
-            x0, records = drain(self.sampler, self.problem, self.prior, draws, limit=share)
+            last, records = drain(self.sampler, self.problem, self.prior, draws, limit=share)
             ended += [records[-1]["ended_after"]] if "ended_after" in records[-1] else []
-            total += x0
+            total += last.x0
         out = samples - samples.mean(0) + total / self.runs
         for record in ends_of(log):
             record["misfit"] = self.problem.misfit(out[record["sample"]])
@@ -354,6 +357,12 @@ def _check_seen(problem: Problem) -> None:
 def default_scaling(y: Tensor, operator: Operator) -> Scaling:
     """The intensity scale that suits the bundled priors for this kind of measurement."""
     return operator.unit_scale(y)
+
+
+def _structured(problem: Problem, lasts: list[Step]) -> Tensor | None:
+    """The mean of what the samples lay to structured noise, in the measurement's units."""
+    parts = [last.structured for last in lasts if last.structured is not None]
+    return problem.scaling.to_physical(torch.stack(parts).mean(0)) if parts else None
 
 
 def _std(stacked: Tensor) -> Tensor | None:

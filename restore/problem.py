@@ -151,6 +151,14 @@ class Problem:
         """
         return self.operator.picture(self.unit_y)
 
+    def without(self, structured: Tensor | None) -> Problem:
+        """The problem of the measurement less a part of it that is no image's: structured noise (`Step.structured`),
+        (*batch, *out_shape) in unit intensities. Itself for None."""
+        if structured is None:
+            return self
+        left = self.operator.project(self.y) - self.scaling.to_physical(structured)
+        return dataclasses.replace(self, y=left)
+
     def residual(self, x: Tensor) -> Tensor:
         """A(x) - y in unit intensities, unweighted. x: (*batch, *in_shape) -> (*batch, *out_shape)."""
         return self.operator(x) - self.unit_y
@@ -220,7 +228,10 @@ def _check_levels(noise: Noise | None, y: Tensor) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """One step of a sampler: number i of n, noise level, estimate of the clean image (unit intensities)."""
+    """One step of a sampler: number i of n, noise level, estimate of the clean image (unit intensities).
+
+    structured: the part of the measurement that the sampler lays to structured noise, like y in unit intensities.
+    """
 
     i: int
     n: int
@@ -228,6 +239,7 @@ class Step:
     x0: Tensor
     evaluations: int
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    structured: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -238,7 +250,8 @@ class Reconstruction:
     one). samples: (K, ...) or None. log: a record per step of every sample, one sample after the other ("sample" counts
     them from 0). trajectory_std: where it was asked for, the deviation of the last estimates of the runs, real, of the
     image's shape (`restore.trajectory`). provenance: sampler, settings, prior, seed, scaling, noise ("noise_is": exact,
-    known, estimated or unknown). notes: what a user must know of this result.
+    known, estimated or unknown). notes: what a user must know of this result. structured: of samplers that separate it,
+    the structured noise in the measurement, of its shape and in its units, the mean over samples.
     """
 
     image: Tensor
@@ -248,6 +261,7 @@ class Reconstruction:
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
     trajectory_std: Tensor | None = None
+    structured: Tensor | None = None
 
     @property
     def ends(self) -> list[dict[str, Any]]:

@@ -57,7 +57,8 @@ class Sampler(ABC):
     must be, in words.
     `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
     is used. `fits_data`: whether it looks for an image that explains
-    the measurement, so that a large misfit is a fault. `bridge`, `heads`, `intensity`: of samplers of
+    the measurement, so that a large misfit is a fault. `separates`: whether its steps hold structured noise beside the
+    image. `bridge`, `heads`, `intensity`: of samplers of
     conditional models: whose schedule a model must have been trained on, if on one alone; what it may predict; the
     range of the chain. `reference` names the paper.
 
@@ -76,6 +77,7 @@ class Sampler(ABC):
     gradients: ClassVar[bool] = False
     error: ClassVar[bool] = False
     fits_data: ClassVar[bool] = True
+    separates: ClassVar[bool] = False
     bridge: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()
     intensity: ClassVar[tuple[float, float]] = (0.0, 1.0)

@@ -166,11 +166,8 @@ class DDS(SolvedChain):
 
     def _raised(self, problem: Problem) -> DDS:
         """With the sigma_start for the share of unknowns that nothing was measured of."""
-        if not self.few_data or self.start != "degraded":
-            return self
-        unknowns = math.prod(problem.operator.in_shape) / math.prod(problem.operator.out_shape)
-        raised = self.sigma_start * max(1.0, unknowns / ENOUGH_DATA) ** self.few_data
-        return dataclasses.replace(self, sigma_start=raised)
+        start = raised_start(problem, self.sigma_start, self.few_data, self.start)
+        return dataclasses.replace(self, sigma_start=start)
 
     def _landing_scale(self, level: NoiseLevel) -> float:
         """Released code hands xh on as the VP state itself, without sqrt(a): 5e-5 of the image at its last level."""
@@ -192,9 +189,25 @@ class DDS(SolvedChain):
         """w of every data step: gamma as is, or s^2 times a gamma that goes to `gamma_end` with log s."""
         if self.data_weight != "noise":
             return [self.gamma if self.data_weight == "fixed" else None] * len(levels)
-        if self.gamma_end is None:
-            return [self.gamma * level.sigma**2 for level in levels]
-        first, change = levels[0].sigma, self.gamma_end / self.gamma
-        span = math.log(first / levels[-1].sigma) or 1.0
-        late = [math.log(first / level.sigma) / span for level in levels]
-        return [self.gamma * change**t * level.sigma**2 for t, level in zip(late, levels, strict=True)]  # fmt: skip
+        return [*noise_weights(levels, self.gamma, self.gamma_end)]
+
+
+def raised_start(problem: Problem, sigma_start: float, few_data: float, start: str) -> float:
+    """The first level for the share of unknowns of which nothing was measured, where a chain starts from the degraded
+    image; `few_data` as `DDS` has it."""
+    if not few_data or start != "degraded":
+        return sigma_start
+    unknowns = math.prod(problem.operator.in_shape) / math.prod(problem.operator.out_shape)
+    return sigma_start * max(1.0, unknowns / ENOUGH_DATA) ** few_data
+
+
+def noise_weights(
+    levels: list[NoiseLevel], gamma: float, gamma_end: float | None
+) -> list[float]:
+    """The weight of every data step: s^2 times a gamma that goes to `gamma_end` with log s, if there is one."""
+    if gamma_end is None:
+        return [gamma * level.sigma**2 for level in levels]
+    first, change = levels[0].sigma, gamma_end / gamma
+    span = math.log(first / levels[-1].sigma) or 1.0
+    late = [math.log(first / level.sigma) / span for level in levels]
+    return [gamma * change**t * level.sigma**2 for t, level in zip(late, levels, strict=True)]

@@ -1,0 +1,199 @@
+"""Joint on priors whose posterior is linear algebra, where nothing but the image is there, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError, ShapeError
+from restore.front_door import prior_for, solve
+from restore.noise import Gaussian
+from restore.operators.algebra import Stack
+from restore.operators.base import dense
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
+from restore.operators.diagonal import Identity
+from restore.operators.mri.multicoil import MultiCoilMRI
+from restore.operators.mri.soft_sense import SoftSenseMRI
+from restore.priors.analytic import GaussianPrior
+from restore.priors.second import Estimate, FromFunction, SecondUnknown, StructuredNoise
+from restore.problem import Problem, Step
+from restore.randomness import Draws
+from restore.samplers.dds import DDS
+from restore.samplers.joint import Joint
+
+CHAIN = 1e-8  # float64 against dense algebra, to what 40 CG steps leave; 1e-12 seen
+MEAN_OFF = 0.06  # the mean of 100 draws is uncertain by 1 to 2 % of the distance; 2 % seen
+SPREAD = 0.06  # of the trace, over 100 draws of 72 numbers: uncertain by 2 %
+SAME = 1e-4  # float32: CG over two unknowns sums in another order than over one
+
+SIDE, STD, ITEMS = 6, 0.1, 100
+PIXELS, SQUARE = SIDE * SIDE, (SIDE, SIDE)
+
+
+class DenseNoise(StructuredNoise):
+    """u ~ N(0, C)."""
+
+    def __init__(self, covariance: Tensor) -> None:
+        self.values, self.vectors = torch.linalg.eigh(covariance)
+
+    def estimate(self, u: Tensor, sigma: float) -> Estimate:
+        gain = self.values / (self.values + sigma**2)
+
+        def by(v: Tensor, g: Tensor) -> Tensor:
+            return ((v.flatten(-2) @ self.vectors * g) @ self.vectors.mT).reshape(v.shape)
+
+        return Estimate(by(u, gain), lambda v: by(v, gain.sqrt()))
+
+
+def smooth(width: float, std: float) -> Tensor:
+    """A covariance that falls off with the distance, and a little of a white one."""
+    at = torch.cartesian_prod(*2 * [torch.arange(SIDE).double()])
+    r2 = (at[:, None] - at).square().sum(-1)
+    return std**2 * (0.95 * torch.exp(-r2 / (2 * width**2)) + 0.05 * torch.eye(PIXELS))
+
+
+def drawn(covariance: Tensor, seed: int) -> Tensor:
+    white = torch.randn(PIXELS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (torch.linalg.cholesky(covariance) @ white).reshape(SQUARE)
+
+
+CX, CU = smooth(0.8, 0.3), smooth(3.0, 0.3)
+MEAN = torch.full(SQUARE, 0.5, dtype=torch.float64)
+A = Stack((Identity(SQUARE), 0.3 * Identity(SQUARE)))
+B = Stack((0.4 * Identity(SQUARE), Identity(SQUARE)))
+Y = A(MEAN + drawn(CX, 3)) + B(drawn(CU, 4))
+Y = Y + STD * torch.randn(Y.shape, generator=torch.Generator().manual_seed(5)).double()
+ROW = torch.cat([dense(A), dense(B)], 1).double()
+PRIOR_MEAN = torch.cat([MEAN.flatten(), torch.zeros(PIXELS)])
+PRIOR = torch.block_diag(CX, CU)
+
+
+def gain(covariance: Tensor, variance: float) -> Tensor:
+    """Of a measurement by [A B]: C M^T (M C M^T + variance)^-1."""
+    eye = torch.eye(len(ROW), dtype=torch.float64)
+    return torch.linalg.solve(ROW @ covariance @ ROW.mT + variance * eye, ROW @ covariance).mT
+
+
+def run(sampler: Joint, items: int, draws: Draws | None = None) -> list[Step]:
+    problem = Problem(Y.expand(items, *Y.shape), A, Gaussian(STD))
+    prior = prior_for(GaussianPrior(MEAN, covariance=CX), sampler, problem)
+    return list(sampler.steps(problem, prior, draws or Draws(0, problem.ids)))
+
+
+def unknowns(step: Step) -> Tensor:
+    """(items, 2 PIXELS): image and structured noise, which the second measurement shows as it is."""
+    assert step.structured is not None
+    return torch.cat([step.x0.flatten(1), step.structured[:, 1].flatten(1)], 1)
+
+
+def joint(preset: str = "tuned", **settings) -> Joint:
+    second = SecondUnknown(B, DenseNoise(CU))
+    return Joint.configured(preset, A, {"turns": False, **settings, "second": second})
+
+
+class Silent(Draws):
+    """No noise, so that a chain of affine maps shows its mean."""
+
+    def __init__(self, seed: int, ids: tuple[str, ...]) -> None:
+        super().__init__(seed, ids)
+
+    def normal_like(self, x: Tensor, item_ndim: int) -> Tensor:
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.3])
+def test_steps_are_those_of_dense_algebra(monkeypatch, eta):
+    """The chain without noise: Wiener filters, and a data step by the gain of the errors' covariance."""
+    monkeypatch.setattr("restore.samplers.joint.Draws", Silent)
+    sampler = joint(n_steps=8, sigma_start=0.5, eta=eta, gamma=0.7, cg_iters=40)
+    steps = run(sampler, 1, Silent(0, ("0",)))
+    problem = Problem(Y[None], A, Gaussian(STD))
+    left = Y - A(problem.degraded[0])
+    z = torch.cat([problem.degraded.flatten(), B.adjoint(left).flatten()])
+    for step, level in zip(steps, sampler.levels(), strict=True):
+        s2 = level.sigma**2
+        wiener = torch.linalg.solve(PRIOR + s2 * torch.eye(2 * PIXELS).double(), PRIOR)
+        z0 = PRIOR_MEAN + wiener.mT @ (z - PRIOR_MEAN)
+        errors = wiener.clone()
+        errors[:PIXELS, :PIXELS] = torch.eye(PIXELS)  # of the image the level itself is taken
+        zh = z0 + gain(sampler.gamma * s2 * errors, STD**2) @ (Y.flatten() - ROW @ z0)
+        torch.testing.assert_close(unknowns(step)[0], zh, rtol=CHAIN, atol=CHAIN)
+        z = zh + level.next * (1 - eta**2) ** 0.5 * (z - z0) / level.sigma
+
+
+def test_the_joint_posterior_is_reached():
+    """Fully stochastic steps reach the mean of both unknowns and half their covariance, as dds does of one."""
+    mean = PRIOR_MEAN + gain(PRIOR, STD**2) @ (Y.flatten() - ROW @ PRIOR_MEAN)
+    covariance = PRIOR - gain(PRIOR, STD**2) @ ROW @ PRIOR
+    found = unknowns(run(joint(n_steps=60, sigma_start=2.0, sigma_end=0.01, gamma=1.0), ITEMS)[-1])
+    off = torch.linalg.vector_norm(found.mean(0) - mean) / torch.linalg.vector_norm(mean - PRIOR_MEAN)
+    assert off < MEAN_OFF
+    ratio = float(found.var(0).sum() / covariance.trace())
+    assert ratio == pytest.approx(0.5, abs=SPREAD)
+
+
+@pytest.mark.slow
+def test_small_eta_gives_the_covariance_too():
+    """The preset "posterior" at 150 levels: variances of both within a tenth."""
+    covariance = PRIOR - gain(PRIOR, STD**2) @ ROW @ PRIOR
+    found = unknowns(run(joint("posterior", n_steps=150, sigma_start=2.0, sigma_end=0.01), 300)[-1])
+    for part in (slice(None, PIXELS), slice(PIXELS, None)):
+        ratio = float(found.var(0)[part].sum() / covariance.diagonal()[part].sum())
+        assert ratio == pytest.approx(1, abs=0.12)  # 0.92 and 0.93 seen; 300 draws: 0.02
+
+
+# --- beside dds
+
+
+def coils(sampled: float = 0.5) -> MultiCoilMRI:
+    g = torch.Generator().manual_seed(3)
+    maps = torch.randn(4, 16, 16, generator=g, dtype=torch.complex64)
+    mask = torch.rand(16, generator=g) < sampled
+    return MultiCoilMRI(maps / torch.linalg.vector_norm(maps, dim=0), mask)
+
+
+def image() -> Tensor:
+    at = torch.linspace(-1, 1, 16)
+    disc = ((at[:, None] ** 2 + at**2) < 0.6).float()
+    return torch.complex(0.7 * disc, 0.2 * disc)
+
+
+WHITE = GaussianPrior(torch.full((16, 16), 0.3), spectrum=0.1)
+
+
+@pytest.mark.parametrize("kind", ["herringbone", "zipper"])
+def test_without_an_artefact_it_is_dds(kind):
+    A = coils()
+    y = Gaussian(0.01).sample(A(image()), torch.Generator().manual_seed(1))
+    how = {"noise": 0.01, "prior": WHITE, "n_steps": 12}
+    found = solve(y, A, sampler="joint", second_prior=kind, **how)
+    plain = solve(y, A, sampler="dds", **how)
+    torch.testing.assert_close(found.image, plain.image, rtol=SAME, atol=SAME)
+    assert found.structured is not None
+    assert float(found.structured.abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["herringbone", "zipper"])
+def test_an_artefact_is_found_and_taken_out(kind):
+    A, g = coils(), torch.Generator().manual_seed(7)
+    column = int(A.mask.nonzero()[1])
+    noise = torch.zeros(4, 16, 16, dtype=torch.complex64)
+    if kind == "herringbone":
+        noise[:, 3, column] = 4 * torch.randn(4, generator=g, dtype=torch.complex64)
+    else:
+        tone = torch.exp(2j * torch.pi * torch.arange(16) * 5 / 16)
+        noise = tone[:, None] * torch.randn(4, 1, 16, generator=g, dtype=torch.complex64) * A.mask
+    y = Gaussian(0.01).sample(A(image()), torch.Generator().manual_seed(1)) + noise
+    how = {"noise": 0.01, "prior": WHITE, "n_steps": 12}
+    found = solve(y, A, sampler="joint", second_prior=kind, **how)
+    plain = solve(y, A, sampler="dds", **how)
+    clean = solve(y - noise, A, sampler="dds", **how)
+    off = [float(torch.linalg.vector_norm(r.image - clean.image)) for r in (found, plain)]
+    assert off[0] < 0.5 * off[1]
+    left = torch.linalg.vector_norm(found.structured - noise) / torch.linalg.vector_norm(noise)
+    assert float(left) < 0.3
+    assert found.ends[0]["misfit"] < 2
