@@ -37,8 +37,9 @@ from restore.registry import load_sampler, sampler_names
 from restore.samplers.base import Planned, Sampler
 
 PRESETS = ("diffpir:dpir", "split:daps", "split:pnpdm")
-LEFT_OUT = ("sigpy-wavelet", "sigpy-jsense")
-"""Of another package; docs/choosing-a-sampler.md has them on a phantom."""
+LEFT_OUT = ("sigpy-wavelet", "sigpy-jsense", "joint")
+"""Of another package; docs/choosing-a-sampler.md has them on a phantom. Of measurements with structured noise:
+benchmarks/joint.py."""
 
 ESSENTIAL = (
     "bicubic", "zerofilled", "cgsense", "fbp", "wavelet", "tv", "tweedie", "dds", "split", "reddiff", "mrs", "rddm",

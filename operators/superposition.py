@@ -40,9 +40,7 @@ class Superposition(Several):
             )
         if len({op.is_complex for op in self.operators}) > 1:
             found = ", ".join(map(str, self.operators))
-            raise ConfigError(
-                f"Superposition: {found}: real and complex images do not go together"
-            )
+            raise ConfigError(f"Superposition: {found}: real and complex images do not go together")
 
     @classmethod
     def example(cls, generator: torch.Generator) -> Superposition:

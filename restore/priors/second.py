@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +19,19 @@ from restore.operators.base import LinearOperator
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a prior says of u = u0 + sigma n: mean, E[u0 | u], like u; root, the square root of the covariance of u0 - mean
+    """What a prior says of u = u0 + sigma n: mean, E[u0 | u], like u; root, the square root of the covariance of u0
     given u, over sigma: a linear map on tensors like u, its own adjoint. The identity where nobody knows better."""
 
     mean: Tensor
     root: Callable[[Tensor], Tensor] = torch.clone
+
+
+class Seen(NamedTuple):
+    """What the data show of u where the image is what its prior says: u + B^H (y - A x0 - B u), and a deviation that it
+    has at least, a number or one of each item, broadcasting to u: of the level and of the measurement's noise."""
+
+    u: Tensor
+    sigma: float | Tensor
 
 
 class StructuredNoise(ABC):
@@ -33,8 +42,12 @@ class StructuredNoise(ABC):
     """
 
     @abstractmethod
-    def estimate(self, u: Tensor, sigma: float) -> Estimate:
-        """Of u (*batch, *shape), in the unit intensities of the image; sigma above 0, of re and of im each."""
+    def estimate(self, u: Tensor, sigma: float, seen: Seen | None = None) -> Estimate:
+        """Of u (*batch, *shape), in the unit intensities of the image; sigma above 0, of re and of im each.
+
+        seen: for a prior that may take u for zero where the data say otherwise, and so would never be moved again: its
+        root may be wider for it. The mean is of u alone.
+        """
 
 
 class FromFunction(StructuredNoise):
@@ -44,7 +57,7 @@ class FromFunction(StructuredNoise):
     def __init__(self, denoiser: Callable[[Tensor, float], Tensor]) -> None:
         self.denoiser = denoiser
 
-    def estimate(self, u: Tensor, sigma: float) -> Estimate:
+    def estimate(self, u: Tensor, sigma: float, seen: Seen | None = None) -> Estimate:
         """D(u, sigma), with the identity as root."""
         return Estimate(self.denoiser(u, sigma))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.priors.second import Estimate, StructuredNoise
+from restore.priors.second import Estimate, Seen, StructuredNoise
 
 
 class SmoothField(StructuredNoise):
@@ -34,7 +34,7 @@ class SmoothField(StructuredNoise):
         spectrum = rows[:, None] * columns
         self.spectrum = std**2 * spectrum.numel() / spectrum.sum() * spectrum
 
-    def estimate(self, u: Tensor, sigma: float) -> Estimate:
+    def estimate(self, u: Tensor, sigma: float, seen: Seen | None = None) -> Estimate:
         """C (C + sigma^2)^-1 u, whose error has the covariance sigma^2 C (C + sigma^2)^-1."""
         down, across = (basis.to(u) for basis in self.bases)
         c = self.spectrum.to(u.device, u.real.dtype)

@@ -17,7 +17,7 @@ from torch import Tensor
 from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.operators.diagonal import Identity
+from restore.operators.diagonal import Diagonal, Identity
 from restore.operators.mri.fourier import fftc, ifftc
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.choosing import Demand, card_traits, check, fit, loaded
@@ -39,8 +39,8 @@ class Numbers:
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """A kind of structured noise. what: in words. kinds: of operators whose measurements have it. make: for an operator,
-    with std and what else it has, rate or width. usual: these numbers where nobody says."""
+    """A kind of structured noise. what: in words. kinds: of operators whose measurements have it. make: for an
+    operator, with std and what else it has, rate or width. usual: these numbers where nobody says."""
 
     what: str
     kinds: tuple[str, ...]
@@ -55,7 +55,9 @@ def check_name(name: str, kind: str, numbers: Numbers) -> None:
     if is_file(name):
         found = card_traits(name)
         if found.kind != "denoiser":
-            raise ConfigError(f"second_prior: '{name}' is a {found.kind} prior, expected a denoiser")
+            raise ConfigError(
+                f"second_prior: '{name}' is a {found.kind} prior, expected a denoiser"
+            )
         if given:
             raise ConfigError(
                 f"second_prior: '{name}' is learnt and has no {', '.join(given)}; leave out second_{next(iter(given))}"
@@ -144,8 +146,11 @@ def _haze(operator: LinearOperator, std: float, width: float) -> SecondUnknown:
         raise ConfigError(
             f"{operator}: haze lies over pictures (H, W), and a measurement is {operator.out_shape}"
         )
-    field = SmoothField(operator.out_shape[-2:], std, width)
-    return SecondUnknown(_as_measured(operator), field, "haze")
+    field, there = SmoothField(operator.out_shape[-2:], std, width), _taken(operator)
+    measured: LinearOperator = _as_measured(operator)
+    if bool((there == 0).any()):  # of pixels that are missing nobody knows the haze
+        measured = Diagonal(there, operator.out_shape, measured.slice_ndim)
+    return SecondUnknown(measured, field, "haze")
 
 
 def _learnt(name: str, operator: LinearOperator, levels: tuple[float, float]) -> SecondUnknown:

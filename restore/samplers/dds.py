@@ -201,9 +201,7 @@ def raised_start(problem: Problem, sigma_start: float, few_data: float, start: s
     return sigma_start * max(1.0, unknowns / ENOUGH_DATA) ** few_data
 
 
-def noise_weights(
-    levels: list[NoiseLevel], gamma: float, gamma_end: float | None
-) -> list[float]:
+def noise_weights(levels: list[NoiseLevel], gamma: float, gamma_end: float | None) -> list[float]:
     """The weight of every data step: s^2 times a gamma that goes to `gamma_end` with log s, if there is one."""
     if gamma_end is None:
         return [gamma * level.sigma**2 for level in levels]

@@ -19,7 +19,7 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators.base import LinearOperator, SameShape
 from restore.operators.superposition import Superposition
 from restore.priors.image_prior import ImagePrior
-from restore.priors.second import SecondUnknown
+from restore.priors.second import SecondUnknown, Seen
 from restore.priors.structured import Numbers, check_name, second_unknown
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -39,8 +39,9 @@ class Joint(Chain):
     its error's covariance over s. Then one data step of dds for both,
     (xh, v) = argmin w f(x, v) + (||x - x0||^2 + ||v||^2)/2, f(x, v) = ||A x + B (u0 + R v) - y||^2 in noise deviations,
     uh = u0 + R v, w = gamma s^2; and x' = xh + s' (sqrt(1 - eta^2) e + eta n), u' likewise with noise of its own. CG
-    starts at (x0, 0). u begins at B^H of what the degraded image leaves of y. Unknown noise, or none: a deviation of
-    0.01 s ||A|| is assumed, which fades along the chain.
+    starts at (x0, 0). A prior that is sure of zeros (R = 0 there) is also told what the data show, y - A x0, so that
+    what it missed at a high level comes back at a lower one. u begins at noise
+    alone. Unknown noise, or none: a deviation of 0.01 s ||A|| is assumed, which fades along the chain.
     The result is the last xh; `Step.structured` is B uh, the structured noise as it was measured.
 
     On Gaussian priors many small steps give the joint posterior mean at gamma = 1 - sqrt(1 - eta^2), and nearly its
@@ -113,7 +114,9 @@ class Joint(Chain):
         levels = self._raised(problem).levels()
         walk = _Walk(self, problem, self.second_unknown(problem), draws)
         x, u = self.first(problem, draws, levels[0]), walk.first(levels[0])
-        for level, weight in zip(levels, noise_weights(levels, self.gamma, self.gamma_end), strict=True):
+        for level, weight in zip(
+            levels, noise_weights(levels, self.gamma, self.gamma_end), strict=True
+        ):
             x0 = self.denoised(prior, x, level)
             xh, u0, uh = walk.data_step(x0, u, level, weight)
             structured = self.finite(walk.second.operator(uh), level)
@@ -129,7 +132,7 @@ class Joint(Chain):
         return super(Joint, self._raised(problem)).noise_range(problem)
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
-        """The structured noise of a problem's measurements. Raises ConfigError, ShapeError for one that does not fit."""
+        """The structured noise of a problem's measurements. Raises ConfigError, ShapeError (does not fit)."""
         A, given = problem.linear, self.second
         if self.second_prior and given is not None:
             raise ConfigError("joint: second_prior and second are both given; leave one out")
@@ -179,14 +182,9 @@ class _Walk:
         self.result = 0
 
     def first(self, level: NoiseLevel) -> Tensor:
-        """u at the first level: what the degraded image leaves, or nothing, and noise."""
-        p, B = self.problem, self.second.operator
-        if self.settings.start == "noise":
-            left = torch.zeros_like(p.unit_y)
-        else:
-            left = p.operator.project(p.unit_y - p.linear(p.degraded))
-        u = B.adjoint(left)
-        return u + level.sigma * self.noise(u)
+        """u at the first level: noise alone."""
+        empty = self.second.operator.adjoint(torch.zeros_like(self.problem.unit_y))
+        return level.sigma * self.noise(empty)
 
     def noise(self, u: Tensor) -> Tensor:
         """N(0, I) like u."""
@@ -198,10 +196,16 @@ class _Walk:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """xh, u0 and uh."""
         p, B = self.problem, self.second.operator
-        found = self.second.prior.estimate(u, level.sigma)
-        both = Superposition((p.linear, B @ _Root(B.in_shape, B.is_complex, B.slice_ndim, found.root)))
+        base = weighted_term(p, level.sigma)
+        seen = u + B.adjoint(p.operator.project(p.unit_y - p.linear(x0)) - B(u))
+        found = self.second.prior.estimate(
+            u, level.sigma, Seen(seen, (level.sigma**2 + self._variance(base, u)) ** 0.5)
+        )
+        both = Superposition(
+            (p.linear, B @ _Root(B.in_shape, B.is_complex, B.slice_ndim, found.root))
+        )
         y = p.unit_y - B(found.mean)
-        term = DataTerm(both, y, weighted_term(p, level.sigma).precision)
+        term = DataTerm(both, y, base.precision)
         solution = data_step(
             term, both.joined([x0, torch.zeros_like(u)]), weight,
             iters=self.settings.cg_iters, tol=self.settings.cg_residual,
@@ -209,6 +213,15 @@ class _Walk:
         self.result = int(solution.worst)
         xh, v = both.parted(solution.x)
         return xh, found.mean, found.mean + found.root(v)
+
+    def _variance(self, term: DataTerm, u: Tensor) -> float | Tensor:
+        """Of the measurement's noise, the largest of each item, shaped to broadcast to u."""
+        known = term.precision
+        if not isinstance(known, Tensor):
+            return 0.0 if known is None else 1 / known
+        each = torch.where(known > 0, 1 / known, 0).broadcast_to(term.y.shape)
+        lead = each.shape[: each.ndim - self.problem.operator.measured_ndim]
+        return each.flatten(len(lead)).amax(-1).reshape(*lead, *[1] * (u.ndim - len(lead)))
 
 
 @final

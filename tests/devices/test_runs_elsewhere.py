@@ -100,7 +100,9 @@ def quick(name: str, operator: Operator) -> Sampler:
     cls = load_sampler(name)
     fields = {f.name for f in dataclasses.fields(cls)}
     few = {"n_steps": 2, "cg_iters": 2, "inner_iters": 2}  # one turn of every loop, and one more
-    return cls.configured("tuned", operator, {k: v for k, v in few.items() if k in fields})
+    second = {"mri": "herringbone", "ct": "stripes"}.get(operator.kind, "haze")
+    told = {"second_prior": second} if cls.separates else {}
+    return cls.configured("tuned", operator, {k: v for k, v in few.items() if k in fields} | told)
 
 
 def measured(operator: Operator) -> Tensor:

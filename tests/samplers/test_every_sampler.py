@@ -80,10 +80,17 @@ CLASSICAL = [("tv", "mri"), ("wavelet", "ct"), ("cgls", "ct"), ("sirt", "ct"), (
 TWO_EACH = [p for name in NAMES for p in [q for q in PAIRS if q[0] == name][:2]]
 
 
+def second_prior(name: str, kind: str) -> dict[str, str]:
+    """The structured noise that a sampler which separates it has to be told."""
+    if not load_sampler(name).separates:
+        return {}
+    return {"second_prior": {"mri": "herringbone", "ct": "stripes"}.get(kind, "haze")}
+
+
 def tuned(name: str, kind: str) -> Sampler:
     """The tuned preset; long chains are shortened, which none of these laws depends on."""
     cls, operator = load_sampler(name), OPERATORS[kind]
-    sampler = cls.configured("tuned", operator, {})
+    sampler = cls.configured("tuned", operator, second_prior(name, kind))
     most = 60 if name == "reddiff" else 12  # an optimiser needs steps to travel
     steps = getattr(sampler, "n_steps", 1)
     return dataclasses.replace(sampler, n_steps=most) if steps > most else sampler

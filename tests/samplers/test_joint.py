@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError, ShapeError
+from restore.errors import RestoreError
 from restore.front_door import prior_for, solve
 from restore.noise import Gaussian
 from restore.operators.algebra import Stack
 from restore.operators.base import dense
-from restore.operators.ct.geometry import ParallelBeam
-from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.diagonal import Identity
+from restore.operators.image.clipping import Clipping
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.mri.soft_sense import SoftSenseMRI
 from restore.priors.analytic import GaussianPrior
-from restore.priors.second import Estimate, FromFunction, SecondUnknown, StructuredNoise
+from restore.priors.second import Estimate, FromFunction, SecondUnknown, Seen, StructuredNoise
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.dds import DDS
 from restore.samplers.joint import Joint
+from restore.scaling import Scaling
 
 CHAIN = 1e-8  # float64 against dense algebra, to what 40 CG steps leave; 1e-12 seen
 MEAN_OFF = 0.06  # the mean of 100 draws is uncertain by 1 to 2 % of the distance; 2 % seen
@@ -40,7 +37,7 @@ class DenseNoise(StructuredNoise):
     def __init__(self, covariance: Tensor) -> None:
         self.values, self.vectors = torch.linalg.eigh(covariance)
 
-    def estimate(self, u: Tensor, sigma: float) -> Estimate:
+    def estimate(self, u: Tensor, sigma: float, seen: Seen | None = None) -> Estimate:
         gain = self.values / (self.values + sigma**2)
 
         def by(v: Tensor, g: Tensor) -> Tensor:
@@ -112,8 +109,7 @@ def test_steps_are_those_of_dense_algebra(monkeypatch, eta):
     sampler = joint(n_steps=8, sigma_start=0.5, eta=eta, gamma=0.7, cg_iters=40)
     steps = run(sampler, 1, Silent(0, ("0",)))
     problem = Problem(Y[None], A, Gaussian(STD))
-    left = Y - A(problem.degraded[0])
-    z = torch.cat([problem.degraded.flatten(), B.adjoint(left).flatten()])
+    z = torch.cat([problem.degraded.flatten(), torch.zeros(PIXELS)])
     for step, level in zip(steps, sampler.levels(), strict=True):
         s2 = level.sigma**2
         wiener = torch.linalg.solve(PRIOR + s2 * torch.eye(2 * PIXELS).double(), PRIOR)
@@ -130,7 +126,9 @@ def test_the_joint_posterior_is_reached():
     mean = PRIOR_MEAN + gain(PRIOR, STD**2) @ (Y.flatten() - ROW @ PRIOR_MEAN)
     covariance = PRIOR - gain(PRIOR, STD**2) @ ROW @ PRIOR
     found = unknowns(run(joint(n_steps=60, sigma_start=2.0, sigma_end=0.01, gamma=1.0), ITEMS)[-1])
-    off = torch.linalg.vector_norm(found.mean(0) - mean) / torch.linalg.vector_norm(mean - PRIOR_MEAN)
+    off = torch.linalg.vector_norm(found.mean(0) - mean) / torch.linalg.vector_norm(
+        mean - PRIOR_MEAN
+    )
     assert off < MEAN_OFF
     ratio = float(found.var(0).sum() / covariance.trace())
     assert ratio == pytest.approx(0.5, abs=SPREAD)
@@ -179,7 +177,7 @@ def test_without_an_artefact_it_is_dds(kind):
 
 @pytest.mark.parametrize("kind", ["herringbone", "zipper"])
 def test_an_artefact_is_found_and_taken_out(kind):
-    A, g = coils(), torch.Generator().manual_seed(7)
+    A, g = coils(0.8), torch.Generator().manual_seed(7)
     column = int(A.mask.nonzero()[1])
     noise = torch.zeros(4, 16, 16, dtype=torch.complex64)
     if kind == "herringbone":
@@ -188,12 +186,65 @@ def test_an_artefact_is_found_and_taken_out(kind):
         tone = torch.exp(2j * torch.pi * torch.arange(16) * 5 / 16)
         noise = tone[:, None] * torch.randn(4, 1, 16, generator=g, dtype=torch.complex64) * A.mask
     y = Gaussian(0.01).sample(A(image()), torch.Generator().manual_seed(1)) + noise
-    how = {"noise": 0.01, "prior": WHITE, "n_steps": 12}
+    how = {"noise": 0.01, "prior": WHITE, "n_steps": 12, "scaling": Scaling()}
     found = solve(y, A, sampler="joint", second_prior=kind, **how)
     plain = solve(y, A, sampler="dds", **how)
     clean = solve(y - noise, A, sampler="dds", **how)
     off = [float(torch.linalg.vector_norm(r.image - clean.image)) for r in (found, plain)]
-    assert off[0] < 0.5 * off[1]
+    # Of a row of the image that a tone covers, what all coils see alike could be the image.
+    assert off[0] < (0.75 if kind == "zipper" else 0.2) * off[1]
     left = torch.linalg.vector_norm(found.structured - noise) / torch.linalg.vector_norm(noise)
-    assert float(left) < 0.3
+    assert float(left) < (0.4 if kind == "zipper" else 0.1)
     assert found.ends[0]["misfit"] < 2
+
+
+# --- what it refuses
+
+
+def scan_of(operator, **settings):
+    x = torch.ones(operator.in_shape, dtype=torch.complex64 if operator.is_complex else None)
+    return solve(operator(x), operator, noise=0.1, prior=WHITE, sampler="joint", **settings)
+
+
+SHAPE = (16, 16)
+SOFT = SoftSenseMRI(torch.ones(2, 3, 16, 16, dtype=torch.complex64), torch.ones(16))
+POINTS = MultiCoilMRI.single_coil(torch.eye(16), SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("operator", "settings", "said"),
+    [
+        (Identity(SHAPE), {}, "no second prior; say what the structured noise is"),
+        (Identity(SHAPE), {"second_prior": "hase"}, "no structured noise 'hase', did you mean 'haze'"),
+        (Identity(SHAPE), {"second_prior": "zipper"}, "of measurements of the kind mri.*use haze"),
+        (coils(), {"second_prior": "haze"}, "use herringbone or zipper"),
+        (coils(), {"second_prior": "zipper", "second_width": 3}, "no width; leave out second_width"),
+        (coils(), {"second_prior": "zipper", "second_rate": 1}, "must be above 0 and below 1"),
+        (SOFT, {"second_prior": "herringbone"}, "one set of coil maps"),
+        (POINTS, {"second_prior": "zipper"}, "whole readouts along the rows"),
+        (Identity(SHAPE), {"second_prior": "natural-latent.safetensors"}, "no prior"),
+        (Identity(SHAPE), {"second": DenseNoise(CU)}, "expected a restore.priors.second.SecondUnknown"),
+        (Identity(SHAPE), {"second": SecondUnknown(A, DenseNoise(CU))}, "expected one shape"),
+        (
+            Identity(SHAPE),
+            {"second": SecondUnknown(Identity(SHAPE), DenseNoise(CU)), "second_prior": "haze"},
+            "both given",
+        ),
+        (Clipping(SHAPE), {"second_prior": "haze"}, "serves any linear operator"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(operator, settings, said):
+    with pytest.raises(RestoreError, match=said):
+        scan_of(operator, **settings)
+
+
+def test_any_function_serves_as_second_prior():
+    """What it does not know of its error is taken as the level: white noise of a known deviation, here."""
+    y = torch.full(SHAPE, 0.9)
+    second = SecondUnknown(
+        Identity(SHAPE), FromFunction(lambda u, sigma: u * 0.04 / (0.04 + sigma**2))
+    )
+    found = solve(y, Identity(SHAPE), noise=0.01, prior=WHITE, sampler=Joint(second=second))
+    assert found.structured is not None
+    assert found.ends[0]["misfit"] < 2
+    assert float(found.structured.mean()) > 0.05
