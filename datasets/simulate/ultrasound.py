@@ -1,4 +1,4 @@
-"""Simulate B-mode ultrasound: a phantom of layers, cysts and lesions with speckle, and the haze that lies over such images.
+"""Simulate B-mode ultrasound: a phantom of layers, cysts and lesions with speckle, and haze that lies over it.
 
 May be called by benchmarks and tests; touches no files. Every picture comes from a generator seeded by its number.
 
@@ -29,7 +29,9 @@ _PHANTOM, _HAZE = 1, 2
 def bmode_phantom(number: int, side: int = 64) -> NDArray[np.float32]:
     """A haze-free B-mode picture in [0, 1], (side, side), the transducer above. Raises ConfigError for a small side."""
     if side < LEAST_SIDE:
-        raise ConfigError(f"a B-mode phantom has a side of {LEAST_SIDE} pixels at least, got {side}")
+        raise ConfigError(
+            f"a B-mode phantom has a side of {LEAST_SIDE} pixels at least, got {side}"
+        )
     rng = np.random.default_rng([number, _PHANTOM])
     shown = _tissue(rng, side)
     strength = np.where(shown > 0, 10 ** (-TISSUE_DB * (1 - shown) / 20), 0)
