@@ -20,8 +20,10 @@ from restore.operators.base import LinearOperator
 from restore.operators.diagonal import Diagonal, Identity
 from restore.operators.mri.fourier import fftc, ifftc
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.choosing import Demand, card_traits, check, fit, loaded
+from restore.priors.base import Denoiser
+from restore.priors.choosing import Demand, card_traits, check, loaded
 from restore.priors.group_sparse import GroupSparse
+from restore.priors.image_prior import ImagePrior
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.second import FromFunction, SecondUnknown
 from restore.priors.smooth_field import SmoothField
@@ -162,7 +164,9 @@ def _learnt(name: str, operator: LinearOperator, levels: tuple[float, float]) ->
     )  # fmt: skip
     check(card_traits(name), asked)
     model = copied_to(loaded(name), operator.device)
-    prior = fit(model, asked)
+    if not isinstance(model, Denoiser):
+        raise ConfigError(f"second_prior: '{name}' is no denoiser")
+    prior = ImagePrior(model, item, operator.is_complex)
 
     def denoised(u: Tensor, sigma: float) -> Tensor:
         with in_eval_mode(model):
