@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from restore.many.jobs import Job, Outcome
     from restore.many.parts import Part
     from restore.many.runner import Engine
+    from restore.priors.split_rows import Borders
 
 Options = dict[str, Any]
+_OF_ENGINES = ("engine", "address", "split_image")
 HERE = "here"
 """The engine that is this process."""
 ONLY_LIST = "restore.many.only_list"
@@ -69,11 +71,17 @@ class Choice:
         str,
         typer.Option(metavar="HOST:PORT", help="Of a cluster of Ray; default: this machine alone."),
     ] = ""
+    split_image: Annotated[
+        bool,
+        typer.Option(
+            "--split-image", help="Of one input: share each image among --engine's processes, as strips of rows."
+        ),
+    ] = False  # fmt: skip
 
     @property
     def given(self) -> list[str]:
         """The options that choose among inputs and were typed, as they are written."""
-        names = [f.name for f in dataclasses.fields(self) if f.name not in ("engine", "address")]
+        names = [f.name for f in dataclasses.fields(self) if f.name not in _OF_ENGINES]
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
 
@@ -117,7 +125,7 @@ def run_verb(
     """
     from restore.errors import ConfigError
 
-    if choice.engine != HERE or choice.address:
+    if choice.engine != HERE or choice.address or choice.split_image:
         _check_engine(choice)
     given = options[many.argument]
     words = list(given) if isinstance(given, list | tuple) else [given]
@@ -310,9 +318,26 @@ def part_of(choice: Choice, count: int) -> Part:
 
 def _check_engine(choice: Choice) -> None:
     """Refuse words that name no engine, before any work (ConfigError)."""
+    from restore.errors import ConfigError
     from restore.many.engines.named import engine_named
 
     engine_named(choice.engine, choice.address)
+    if choice.split_image and choice.engine == HERE:
+        raise ConfigError("--split-image needs several processes; add --engine processes:2, or ray")
+
+
+def _run_split(job: Job, places: int) -> None:
+    """Do the one input here, with processes that answer for strips of its images. Raises what the verb raises."""
+    from restore.errors import ConfigError
+    from restore.many.engines.helpers import split_among
+
+    options = dict(job.options)
+    if options.get("adapt"):
+        raise ConfigError(
+            "--split-image: other processes read the prior by its name, and --adapt changes it here; take one of both"
+        )
+    with split_among(places, "now", str(options.get("device", "auto"))):
+        call(job.verb, options)
 
 
 @contextmanager
@@ -325,13 +350,20 @@ def _engine(choice: Choice, count: int) -> Iterator[Engine]:
         yield engine_named(HERE)
         return
     with console.progress(f"{count} input{'s' * (count > 1)}", total=count) as advance:
-        yield engine_named(choice.engine, choice.address, Show(console.pass_on, advance))
+        show = Show(console.pass_on, advance)
+        split: Borders | None = "now" if choice.split_image else None
+        yield engine_named(choice.engine, choice.address, show, split)
 
 
 def _run_alone(jobs: list[Job], choice: Choice) -> None:
     """Do the one input elsewhere. Raises an error with the code of what it failed of."""
+    from restore.many.engines.named import places_of
     from restore.many.runner import raise_failures, run_jobs
 
+    places = places_of(choice.engine)
+    if choice.split_image and places:
+        _run_split(jobs[0], places)
+        return
     with _engine(choice, 1) as engine:
         outcomes = run_jobs(jobs, work, engine=engine)
     raise_failures(outcomes)

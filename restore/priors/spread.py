@@ -21,7 +21,7 @@ from restore.priors.base import Denoiser
 Planes = NDArray[Any]
 SAID = (
     "channels", "sigma_min", "sigma_max", "intensity", "complex_mode", "turnable", "foreign", "local", "halves", "name",
-    "scaling",
+    "scaling", "tiling",
 )  # fmt: skip
 """What a denoiser says of itself: see `Denoiser`."""
 
@@ -52,20 +52,25 @@ class SpreadDenoiser(Denoiser):
         follows = torch.is_grad_enabled() and x.requires_grad
         if isinstance(sigma, Tensor) or follows or not self.helpers or len(x) < 2:
             return self.inner(x, sigma)
-        first, *rest = x.tensor_split(min(len(x), 1 + len(self.helpers)))
-        word, asked = _precision(x), []
+        parts = x.tensor_split(min(len(x), 1 + len(self.helpers)))
+        return torch.cat(self._answered(parts, sigma))
+
+    def _answered(self, parts: Sequence[Tensor], sigma: float) -> list[Tensor]:
+        """D of each part (N, C, H, W), the first one here; of at most one more than there are helpers."""
+        first, *rest = parts
+        word, asked = _precision(first), []
         for helper, part in zip(self.helpers, rest, strict=False):
             planes = np.ascontiguousarray(part.detach().cpu().numpy())
             asked.append((helper, part, helper.ask(planes, sigma, word)))
-        out = [self.inner(first, sigma).to(x.dtype)]
+        out = [self.inner(first, sigma).to(first.dtype)]
         for helper, part, wait in asked:
             found = wait()
             if found is None:
                 self.helpers.remove(helper)
-                out.append(self.inner(part, sigma).to(x.dtype))
+                out.append(self.inner(part, sigma).to(first.dtype))
             else:
-                out.append(torch.from_numpy(np.array(found)).to(x.device, x.dtype))
-        return torch.cat(out)
+                out.append(torch.from_numpy(np.array(found)).to(first.device, first.dtype))
+        return out
 
     @property
     def knows_error(self) -> bool:
@@ -84,6 +89,10 @@ class SpreadDenoiser(Denoiser):
     def image_law(self, shape: tuple[int, ...], *, centred: bool = True) -> tuple[Tensor, Tensor]:
         """That of the one inside."""
         return self.inner.image_law(shape, centred=centred)
+
+    def remarks(self) -> tuple[str, ...]:
+        """Those of the one inside."""
+        return self.inner.remarks()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpreadDenoiser:
         """With a copy of the one inside, and the same helpers."""

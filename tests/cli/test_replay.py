@@ -339,7 +339,12 @@ def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
 
 SHAPE_NOTHING = {"out", "overwrite", "report", "dry-run", "json", "config", "steps", "help"}
 SHAPE_NOTHING |= {"part", "participant-label", "session-label", "bids"}  # which of many inputs
-SHAPE_NOTHING |= {"engine", "address", "xml"}  # where it is computed; what options there are
+SHAPE_NOTHING |= {
+    "engine",
+    "address",
+    "split-image",
+    "xml",
+}  # where it is computed; what options there are
 """Options that do not shape the result; --steps stands among the settings."""
 
 

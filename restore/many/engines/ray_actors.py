@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -22,13 +21,10 @@ from restore.extras import load_extra
 from restore.many.engines.crew import Lost, Show, spread
 from restore.many.engines.member import Member
 from restore.many.engines.plain import Plain, name_of_work
+from restore.many.engines.share import Share, sharing
 from restore.many.jobs import Job, Outcome
 from restore.many.runner import Work
-from restore.precision import autocast, resolve
-from restore.priors.base import Denoiser
-from restore.priors.choosing import Model, Spread, loaded, weights_kept
-from restore.priors.networks import copied_to
-from restore.priors.spread import SpreadDenoiser
+from restore.priors.split_rows import Borders
 
 THREADS = 3
 """Of an actor: its job, a share of another's prior, and the word on how far it is."""
@@ -43,27 +39,24 @@ class Actor(Member):
     def __init__(self, work: str, folder: str) -> None:
         os.chdir(folder)
         super().__init__(work)
-        self._there: dict[str, Denoiser] = {}
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._share = Share(device, self.weights)
 
-    def run(self, job: Plain, helpers: list[Any]) -> Plain:
-        """`do`, the prior shared with other actors."""
-        return self.do(job, _shared_with(helpers) if helpers else None)
+    def run(self, job: Plain, helpers: list[Any], split: Borders | None) -> Plain:
+        """`do`, the prior shared with other actors; split: see `sharing`."""
+        if not helpers:
+            return self.do(job)
+
+        def helpers_of(name: str) -> list[ActorHelper]:
+            return [ActorHelper(handle, name) for handle in helpers]
+
+        return self.do(job, sharing(helpers_of, split))
 
     def denoise(
         self, name: str, planes: NDArray[Any], sigma: float, precision: str
     ) -> NDArray[Any]:
-        """D(x, sigma) of planes (N, C, H, W) by the denoiser of that name, its network in numbers of that word."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if name not in self._there:
-            with weights_kept(self.weights):
-                model = copied_to(loaded(name), device)
-            assert isinstance(model, Denoiser)  # noqa: S101  (for the type checker: `_shared_with` has seen it)
-            self._there[name] = model
-        x = torch.from_numpy(np.array(planes)).to(device)
-        with torch.no_grad(), autocast(resolve(precision, device), device):
-            out = self._there[name](x, sigma)
-        found: NDArray[Any] = out.to(x.dtype).cpu().numpy()
-        return found
+        """As of `Share`."""
+        return self._share.denoise(name, planes, sigma, precision)
 
 
 class ActorHelper:
@@ -90,10 +83,12 @@ class ActorHelper:
 
 
 class RayCrew:
-    """A crew of actors. helpers: how many more share the prior of the one job that there is."""
+    """A crew of actors. helpers: how many more share the prior of the one job that there is; split: see `sharing`."""
 
-    def __init__(self, ray: Any, size: int, work: str, helpers: int = 0) -> None:
-        self.ray, self.size = ray, size
+    def __init__(
+        self, ray: Any, size: int, work: str, helpers: int = 0, split: Borders | None = None
+    ) -> None:
+        self.ray, self.size, self.split = ray, size, split
         gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
         asked = {"num_cpus": 0 if gpus else 1, "num_gpus": gpus, "max_concurrency": THREADS}
         kind = ray.remote(Actor).options(**asked)
@@ -109,7 +104,7 @@ class RayCrew:
             self._members[member] = self._made()
         # What is fitted to one scan is not in the weights that the others read.
         helpers = [] if job["options"].get("adapt") else self._helpers
-        reference = self._members[member].run.remote(job, helpers)
+        reference = self._members[member].run.remote(job, helpers, self.split)
         self._at[reference] = member
 
     def next(self, seconds: float) -> tuple[int, Plain | Lost] | None:
@@ -146,10 +141,13 @@ class RayCrew:
 
 
 class RayEngine:
-    """The engine. size: members at most, 0 for one a GPU or CPU slot. address: of a cluster, "" for this machine."""
+    """The engine. size: members at most, 0 for one a GPU or CPU slot. address: of a cluster, "" for this machine.
 
-    def __init__(self, size: int, address: str, show: Show) -> None:
-        self.size, self.address, self.show = size, address, show
+    split: how the image of a single job is split (`sharing`), None where it is not.
+    """
+
+    def __init__(self, size: int, address: str, show: Show, split: Borders | None = None) -> None:
+        self.size, self.address, self.show, self.split = size, address, show, split
 
     def __call__(self, jobs: Sequence[Job], work: Work) -> Iterator[Outcome]:
         """Outcomes as they come. Raises ConfigError without Ray, or without its cluster."""
@@ -159,7 +157,8 @@ class RayEngine:
         slots = int(there.get("GPU", 0) or there.get("CPU", 1))
         size = max(1, min(self.size or slots, slots))
         alone = len(jobs) == 1
-        crew = RayCrew(ray, 1 if alone else min(size, len(jobs)), name, size - 1 if alone else 0)
+        members, helpers = (1, size - 1) if alone else (min(size, len(jobs)), 0)
+        crew = RayCrew(ray, members, name, helpers, self.split)
         return spread(jobs, crew, self.show)
 
 
@@ -181,15 +180,6 @@ def connected(address: str) -> Any:
         ) from error
     signal.signal(signal.SIGTERM, before)  # Ray's own would end the process without tidying up
     return ray
-
-
-def _shared_with(helpers: list[Any]) -> Spread:
-    def shared(name: str, model: Model) -> Model:
-        if not isinstance(model, Denoiser):
-            return model  # codes and degraded images go with theirs: one place
-        return SpreadDenoiser(model, [ActorHelper(handle, name) for handle in helpers])
-
-    return shared
 
 
 def _first_line(error: BaseException) -> str:
