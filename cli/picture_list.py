@@ -41,10 +41,18 @@ def fingerprint(options: dict[str, Any]) -> str:
     if told.get("precision") == "auto":
         del told["precision"]  # likewise
     for name in ("photo", "mask", "prior", "kernel"):
-        file = Path(str(options.get(name) or ""))
-        told[name] = sha256_of(file) if file.is_file() else str(options.get(name))
+        file, mark, more = _file_and_options(name, str(options.get(name) or ""))
+        told[name] = sha256_of(file) + mark + more if file.is_file() else str(options.get(name))
     words = json.dumps(told | {"version": __version__}, sort_keys=True, default=str)
     return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_and_options(name: str, text: str) -> tuple[Path, str, str]:
+    """What may be a file, and the options of a prior's network that follow it, with the mark between."""
+    from restore.priors.network_options import MARK, split_options
+
+    bare, options = split_options(text) if name == "prior" else (text, None)
+    return (Path(bare), "", "") if options is None else (Path(bare), MARK, options.text())
 
 
 def mask_of(mask: Path | None, file: Path) -> Path | None:

@@ -29,6 +29,7 @@ from restore.operators.base import Operator
 from restore.operators.own import check_own
 from restore.precision import word_of
 from restore.priors.acquisition import seen_in
+from restore.priors.base import Denoiser
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
@@ -169,6 +170,7 @@ def solve_problem(
         unit = torch.stack([last.x0 for last in lasts])
         if centre is not None:
             unit = centre.moved(unit, log, seed, limit)
+        said += model.remarks() if isinstance(model, Denoiser) else ()
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(_ALIKE.format(samples, name_of(type(runner))))

@@ -18,6 +18,7 @@ from restore.datasets.scan import Scan, SetupOptions
 from restore.errors import ConfigError, NotFoundError, WeightsError
 from restore.priors.base import Denoiser
 from restore.priors.low_rank import Adapter, adapted, load_adapter, save_adapter
+from restore.priors.network_options import split_options
 from restore.priors.store import kind_of, read_card
 from restore.problem import Problem
 from restore.samplers.base import Sampler
@@ -52,6 +53,10 @@ def check_adapt(adapt: str, prior: str, sampler: Sampler) -> None:
         raise ConfigError(
             f"--adapt: {type(sampler).__name__} uses no denoiser that could be adapted; leave it out, or take a "
             "sampler such as dds"
+        )
+    if split_options(prior)[1] is not None:
+        raise ConfigError(
+            f"--adapt: factors are fitted to a prior's own network, and '{prior}' has options; leave one of them out"
         )
     if kind_of(prior) != "denoiser":
         raise ConfigError(f"--adapt: '{prior}' is a {kind_of(prior)} prior, expected a denoiser")

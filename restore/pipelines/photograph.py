@@ -32,7 +32,7 @@ from restore.pipelines.lightness import restore_lightness
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.priors.choosing import card_traits
 from restore.priors.store import read_card
-from restore.priors.tiles import TILED_ABOVE
+from restore.priors.tiles import USUAL
 from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
 from restore.samplers.base import Planned
@@ -179,7 +179,8 @@ def check_memory(
     given = {"preset": "tuned"} | (settings or {})
     kind = load_sampler(sampler).configured(given.pop("preset"), Planned("image"), given)
     images = channels * height * width * 4 * (IMAGES_AT_ONCE * kind.states + 2 * samples)
-    at_once, each = min(height * width, TILED_ABOVE), NETWORK_BYTES
+    tiling = USUAL if prior == "auto" or not kind.prior_kinds else card_traits(prior).tiling
+    at_once, each = tiling.at_once(height, width), NETWORK_BYTES
     hint = "cut the picture into pieces, or ask for a smaller factor or fewer samples"
     if "latent" in kind.prior_kinds and _is_latent(prior):
         at_once, each = height * width, OF_CODES

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.datasets.sidecar import source_record
+from restore.priors.network_options import split_options
 from restore.priors.store import bundled, read_card
 
 
@@ -33,9 +34,12 @@ def replayable(
     if prior is not None:
         card = read_card(prior)
         weights = {"name": card["name"], "sha256": card["sha256"]}
-        if prior in bundled():
+        bare, _ = split_options(prior)
+        if bare in bundled():
             run["prior"] = prior
         else:
-            given["prior"] = [Path(prior)]
+            given["prior"] = [
+                Path(bare)
+            ]  # options have to be told again: the card's sha256 shows them missing
     sources = [source_record(p) | {"Option": k} for k, paths in given.items() for p in paths]
     return {"run": run, "sources": sources, "prior": weights}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.priors.networks import copied_to
+from restore.priors.tiles import USUAL, Tiling
 
 ComplexMode = Literal["separate", "channels", "magnitude"]
 
@@ -41,8 +42,8 @@ class Denoiser(ABC):
     channels ("channels"), or the magnitude alone with the phase kept ("magnitude"). `turnable`: images were
     trained in all eight orientations, so that a sampler may show them turned. `foreign`: somebody else's code, which
     the front door tries before the work. `local`: a pixel of the answer depends on a neighbourhood, so that images
-    too large for memory may be shown in tiles (`restore.priors.tiles`). `knows_error`: `error_power` has an answer;
-    `knows_images`: `image_law` has one.
+    too large for memory may be shown in tiles, and `tiling` how (`restore.priors.tiles`). `knows_error`: `error_power`
+    has an answer; `knows_images`: `image_law` has one.
     `scaling`: by what rules intensities became [0, 1] in training, for "MR", "CT" and "picture" (`restore.scaling`);
     empty where nobody says.
     `halves`: its network was measured to answer as well in half precision (`priors.network_precision`).
@@ -58,6 +59,7 @@ class Denoiser(ABC):
     foreign: bool = True
     local: bool = True
     halves: bool = False
+    tiling: Tiling = USUAL
     name: str = ""
     scaling: Mapping[str, str] = MappingProxyType({})
 
@@ -91,6 +93,10 @@ class Denoiser(ABC):
         raise ConfigError(
             f"the prior '{self.name}' does not know its images; run `restore train gaussian`"
         )
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a user must know of how it answered since this was asked last; mostly nothing."""
+        return ()
 
     def to(self, target: torch.device | str | torch.dtype) -> Self:
         """The same prior on another device or in another precision: a copy, or itself where nothing changes."""

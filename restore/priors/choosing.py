@@ -35,9 +35,10 @@ from restore.priors.distilled import (
 from restore.priors.door import recognised, tried
 from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import CODES, LatentModel, LatentPrior
+from restore.priors.network_options import split_options
 from restore.priors.network_precision import precision_for
 from restore.priors.networks import copied_to, in_eval_mode
-from restore.priors.tiles import OVERLAP, SIDE, TILED_ABOVE
+from restore.priors.tiles import USUAL, Tiling
 from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 
 Model = Denoiser | ConditionalModel | LatentModel | CascadeModel
@@ -120,6 +121,7 @@ class Traits:
     evaluations: int = 0
     acquisition: Acquisition | None = None
     subjects: str = ""
+    tiling: Tiling = USUAL
 
 
 class Chosen(NamedTuple):
@@ -220,6 +222,7 @@ def model_traits(model: Model) -> Traits:
     found = Traits(
         model.name, model.kind, model.channels, noise, model.intensity, model.complex_mode,
         local=model.local, knows_error=model.knows_error, knows_images=model.knows_images, scaling=model.scaling,
+        tiling=model.tiling,
     )  # fmt: skip
     if not isinstance(model, DistilledModel):
         return found
@@ -237,7 +240,7 @@ def card_traits(name: str | Path) -> Traits:
     from restore.priors.converted import ALONE, converted_from, is_converted
     from restore.priors.store import kind_of, read_card
 
-    card = read_card(name)
+    card, options = read_card(name), split_options(name)[1]
     if is_converted(card):
         kind = kind_of(name)  # the card makes sense
         if kind in ALONE:
@@ -252,6 +255,7 @@ def card_traits(name: str | Path) -> Traits:
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
             str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
             knows_images=kind != "denoiser" or "image_spectrum" in card, scaling=dict(card.get("scaling", {})),
+            tiling=USUAL if options is None else options.tiling,
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
             subjects=str(card.get("subjects", "")),
         )  # fmt: skip
@@ -416,11 +420,13 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
 
 def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
     height, width = demand.item_shape[-2:]
-    if model.kind == "latent" or model.coded or not model.local or height * width <= TILED_ABOVE:
+    tiling = model.tiling
+    whole = model.kind == "latent" or model.coded or not model.local
+    if whole or not tiling.cuts(height, width):
         return ()
     return (
-        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {SIDE} x {SIDE} that "
-        f"overlap by {OVERLAP}: what it knows of a pixel lies within half of that",
+        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {tiling.length} x "
+        f"{tiling.length} that overlap by {tiling.shared}: what it knows of a pixel lies within half of that",
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from restore.errors import ConfigError
 from restore.priors.base import ComplexMode, Denoiser, pad_sides, per_item
+from restore.priors.encoder_reuse import EncoderReuse
 from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.unet import UNet, UNetConfig
@@ -89,6 +90,10 @@ class EDMDenoiser(Denoiser):
             return super().image_law(shape, centred=centred)
         mean = torch.tensor(self.image_spectrum.mean, dtype=torch.float64)
         return mean, self.image_spectrum.covariance(shape[-2:], centred=centred)
+
+    def remarks(self) -> tuple[str, ...]:
+        """How often the encoder's features were used again (`encoder_reuse`)."""
+        return self.network.remarks() if isinstance(self.network, EncoderReuse) else ()
 
     def preconditioning(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in of EDM table 1 for noise levels s."""

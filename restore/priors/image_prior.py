@@ -109,7 +109,7 @@ class ImagePrior:
                 return (self.prior(p, sigma).to(p.dtype),)
 
         out, self._chunk = chunked(
-            tiled(network) if self.prior.local else network,
+            tiled(network, self.prior.tiling, self.evaluations) if self.prior.local else network,
             [_turned(planes, turn)],
             self._chunk,
             f"one image of {tuple(planes.shape[1:])} on {planes.device}",

@@ -29,6 +29,7 @@ from restore.priors.converted import ALONE, converted_from, is_converted
 from restore.priors.distilled import DistilledModel
 from restore.priors.edm import EDMDenoiser
 from restore.priors.latent_edm import LatentEDM
+from restore.priors.network_options import split_options
 from restore.priors.remote import fetched
 from restore.priors.varnet import VarNet
 
@@ -45,7 +46,11 @@ def bundled() -> dict[str, Path]:
 
 
 def read_card(name: str | Path) -> dict[str, Any]:
-    """The card of a prior given by bundled name or by weight file. Raises WeightsError."""
+    """The card of a prior given by bundled name or by weight file; with options (`network_options`) theirs.
+
+    Raises WeightsError, ConfigError.
+    """
+    name, options = split_options(name)
     path = _resolve(name).with_suffix(".json")
     try:
         card = read_json(path)
@@ -55,7 +60,7 @@ def read_card(name: str | Path) -> dict[str, Any]:
         ) from error
     if card.get("schema") != SCHEMA:
         raise WeightsError(f"{path}: not a model card of schema {SCHEMA}")
-    return card
+    return card if options is None else options.on_card(card)
 
 
 def kind_of(name: str | Path) -> str:
@@ -75,8 +80,10 @@ def load_prior(
 ) -> EDMDenoiser | BridgeDenoiser | LatentEDM | DistilledModel | VarNet:
     """A prior by bundled name or weight file: a denoiser, or a model of another kind, as its card says.
 
-    Raises WeightsError: as `load_model`, and for an autoencoder without a denoiser of its codes.
+    Its network has the options that follow the name (`network_options`). Raises WeightsError: as `load_model`, and for
+    an autoencoder without a denoiser of its codes; ConfigError for options that it cannot have.
     """
+    name, options = split_options(name)
     if (kind := kind_of(name)) in ALONE:
         raise WeightsError(f"{name}: a converted {kind}, which is no prior by itself")
     model = load_model(name)
@@ -84,7 +91,7 @@ def load_prior(
         raise WeightsError(
             f"{name}: an autoencoder alone is no prior; train a denoiser of its codes with `restore train latent`"
         )
-    return model
+    return model if options is None else options.applied(model)
 
 
 def load_denoiser(name: str | Path) -> EDMDenoiser:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,10 @@ _LARGEST, _MOST_BLOCKS = 4096, 256
 class UNetConfig:
     """Shape of the network: image channels, width and residual blocks of each level, entrance pixel-unshuffle.
 
-    condition: further input channels, of an image that the answer depends on.
+    condition: further input channels, of an image that the answer depends on. skips: factors of the skip connections,
+    the outermost first, one for each level but the lowest, empty for ones: constants as in ScaleLong (Huang, Zhou, Yan,
+    Lin, NeurIPS 2023). backbone: factor of what comes from below where it meets a skip connection, as in FreeU (Si,
+    Huang, Jiang, Liu, CVPR 2024), which scales half of the channels and damps the skips' low frequencies besides.
     """
 
     channels: int = 1
@@ -34,11 +38,20 @@ class UNetConfig:
     unshuffle: int = 2
     embedding: int = 128
     condition: int = 0
+    skips: tuple[float, ...] = ()
+    backbone: float = 1.0
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.blocks) > 0:
             raise ConfigError(
                 f"U-Net widths {self.widths} and blocks {self.blocks} must have one entry a level"
+            )
+        if len(self.skips) not in (0, len(self.widths) - 1) or not all(
+            isinstance(f, int | float) and math.isfinite(f) for f in (*self.skips, self.backbone)
+        ):
+            raise ConfigError(
+                f"U-Net skips {self.skips} and backbone {self.backbone}: expected finite factors, one for each "
+                f"skip connection of {len(self.widths) - 1} levels above the lowest, or none"
             )
         sizes = (self.channels, *self.widths, *self.blocks, self.unshuffle, self.embedding)
         if (
@@ -54,6 +67,22 @@ class UNetConfig:
     def multiple(self) -> int:
         """Image sides must be a multiple of this."""
         return self.unshuffle * 2 ** (len(self.widths) - 1)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around one that its answer depends on, at most: two convolutions a block, on the way down and up."""
+        sides = [self.unshuffle * 2**level for level in range(len(self.widths))]
+        convolutions = [2 * count for count in self.blocks]
+        down = sum(side * count for side, count in zip(sides, convolutions, strict=True))
+        up = sum(side * count for side, count in zip(sides[:-1], convolutions, strict=False))
+        return 2 * self.unshuffle + down + up + self.unshuffle
+
+
+class Features(NamedTuple):
+    """What the encoder hands to the decoder: the lowest level (N, C, h, w), and the skips, the outermost first."""
+
+    lowest: Tensor
+    skips: tuple[Tensor, ...]
 
 
 class ResidualBlock(nn.Module):
@@ -121,7 +150,16 @@ class UNet(nn.Module):
 
         Returns (N, channels, H, W).
         """
-        embedding = self.embed(_fourier_features(noise))
+        embedding = self.embedded(noise)
+        return self.decoded(self.encoded(x, embedding), embedding)
+
+    def embedded(self, noise: Tensor) -> Tensor:
+        """The embedding of conditioning numbers: (N,) -> (N, embedding)."""
+        embedding: Tensor = self.embed(_fourier_features(noise))
+        return embedding
+
+    def encoded(self, x: Tensor, embedding: Tensor) -> Features:
+        """What the way down makes of x, as `forward` takes it."""
         h = self._entered(F.pixel_unshuffle(x, self.config.unshuffle))
         skips: list[Tensor] = []
         for i, blocks in enumerate(self.encode):
@@ -129,10 +167,20 @@ class UNet(nn.Module):
                 skips.append(h)
                 h = self.down[i - 1](h)
             h = _through(blocks, h, embedding)
+        return Features(h, tuple(skips))
+
+    def decoded(self, features: Features, embedding: Tensor) -> Tensor:
+        """The answer of the way up, (N, channels, H, W); the features stay as they are."""
+        h, backbone = features.lowest, self.config.backbone
         for i in reversed(range(len(self.decode))):
-            h = self.up[i](h) + skips[i]
+            h = self.up[i](h)
+            h = (h if backbone == 1 else h * backbone) + self._skip(features.skips[i], i)
             h = _through(self.decode[i], h, embedding)
         return F.pixel_shuffle(self.leave(h), self.config.unshuffle)
+
+    def _skip(self, features: Tensor, level: int) -> Tensor:
+        scales = self.config.skips
+        return features if not scales or scales[level] == 1 else features * scales[level]
 
     def _entered(self, x: Tensor) -> Tensor:
         """The first convolution, in x's precision under autocast too; what follows in that of autocast.

@@ -24,7 +24,7 @@ from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 
 RUN_HERE = (
     "README.md", "docs/benchmarking.md", "docs/choosing-a-sampler.md", "docs/citing.md", "docs/install.md",
-    "docs/intervals.md", "docs/priors.md", "docs/training.md", "docs/uncertainty-map.md",
+    "docs/intervals.md", "docs/network-options.md", "docs/priors.md", "docs/training.md", "docs/uncertainty-map.md",
 )  # fmt: skip
 """Pages whose indented blocks are run here; of fenced ones those that no other test runs."""
 
@@ -117,7 +117,12 @@ def of_page(page: str, folder: Path) -> None:
     """What a page takes for granted: scans, volumes of the modality that it means."""
     scan = ["simulate", "mri", "volume.nii.gz", "-o", "scan.h5", "--acceleration", "1.5", "--slices", "24:25",
             "--center-fraction", "0.2"]  # fmt: skip
-    if page in ("docs/intervals.md", "docs/priors.md", "docs/choosing-a-sampler.md"):
+    if page in (
+        "docs/intervals.md",
+        "docs/network-options.md",
+        "docs/priors.md",
+        "docs/choosing-a-sampler.md",
+    ):
         assert CliRunner().invoke(app, scan).exit_code == 0
     of_split = {"docs/intervals.md": "multicoil_val", "docs/benchmarking.md": "multicoil_train"}
     if page in of_split:
