@@ -21,7 +21,7 @@ from torch import Tensor
 
 from restore.datasets.open import read_image
 from restore.front_door import solve
-from restore.many.engines.helpers import split_among
+from restore.many.engines.split_processes import split_among
 from restore.pipelines.degrade import Degradation, add_noise
 from restore.priors.split_rows import Borders
 

@@ -329,7 +329,7 @@ def _check_engine(choice: Choice) -> None:
 def _run_split(job: Job, places: int) -> None:
     """Do the one input here, with processes that answer for strips of its images. Raises what the verb raises."""
     from restore.errors import ConfigError
-    from restore.many.engines.helpers import split_among
+    from restore.many.engines.split_processes import split_among
 
     options = dict(job.options)
     if options.get("adapt"):

@@ -41,7 +41,7 @@ class SplitDenoiser(SpreadDenoiser):
         self, inner: Denoiser, helpers: Sequence[Helper], borders: Borders = "now"
     ) -> None:
         super().__init__(inner, helpers)
-        self.borders = borders
+        self.borders, self._places = borders, 1 + len(helpers)
         self._forget()
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -66,7 +66,9 @@ class SplitDenoiser(SpreadDenoiser):
         """How many calls were split, and those of the one inside."""
         calls, split = self._calls, self._split
         self._forget()
-        said = f"images were split among {1 + len(self.helpers)} places in {split} of {calls} network calls"
+        lost = self._places - 1 - len(self.helpers)
+        said = f"images were split among {self._places} places in {split} of {calls} network calls"
+        said += f", {lost} of them lost on the way" if lost else ""
         none = (
             f"{said}: it needs a bundled U-Net, {2 * self._rows()} rows or more, and a sampler that does not follow "
             "gradients through the network"

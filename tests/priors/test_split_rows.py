@@ -56,7 +56,8 @@ def test_strips_answer_as_the_whole(height: int, generator: torch.Generator) -> 
     assert split.helpers == [near]  # the lost one's strip was done here
     torch.testing.assert_close(split(x, 0.4), prior(x, 0.4), rtol=0, atol=ROUNDING)
     # the third call had as many images as places
-    assert split.remarks() == ("images were split among 2 places in 2 of 3 network calls",)
+    said = "images were split among 3 places in 2 of 3 network calls, 1 of them lost on the way"
+    assert split.remarks() == (said,)
     assert copy.deepcopy(split).borders == "now"
 
 

@@ -71,7 +71,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 @contextmanager
 def _started(number: int, count: int, device: str) -> Iterator[subprocess.Popen[bytes]]:
     share = str(max(1, (os.cpu_count() or 1) // count))
-    words = [sys.executable, "-m", "restore.many.engines.helpers", _device(number, device)]
+    words = [sys.executable, "-m", "restore.many.engines.split_processes", _device(number, device)]
     process = subprocess.Popen(  # noqa: S603  (our own module)
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=dict.fromkeys(THREADS, share) | os.environ,
