@@ -420,14 +420,8 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
 
 def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
     height, width = demand.item_shape[-2:]
-    tiling = model.tiling
     whole = model.kind == "latent" or model.coded or not model.local
-    if whole or not tiling.cuts(height, width):
-        return ()
-    return (
-        f"the prior '{model.name}' sees the image of {width} x {height} pixels in tiles of {tiling.length} x "
-        f"{tiling.length} that overlap by {tiling.shared}: what it knows of a pixel lies within half of that",
-    )
+    return () if whole else model.tiling.remarks(model.name, height, width)
 
 
 def _advice(channels: int, kind: str) -> str:

@@ -96,6 +96,15 @@ class Tiling:
             return height * width
         return min(self.length, height) * min(self.length, width)
 
+    def remarks(self, name: str, height: int, width: int) -> tuple[str, ...]:
+        """What has to be said of an image that a prior of this name sees in tiles."""
+        if not self.cuts(height, width):
+            return ()
+        return (
+            f"the prior '{name}' sees the image of {width} x {height} pixels in tiles of {self.length} x {self.length} "
+            f"that overlap by {self.shared}: what it knows of a pixel lies within half of that",
+        )
+
     def spans(self, length: int, call: int = 0) -> list[slice]:
         """The tiles along an axis of `length` pixels; the last ends with the axis. call: its number in the run."""
         stride, grid = self.length - self.shared, _GRID if self.side else 64

@@ -50,7 +50,7 @@ def test_shares_make_the_whole(generator: torch.Generator) -> None:
     assert copy.deepcopy(spread).helpers == [near]
 
 
-def test_split_processes_compute_in_the_numbers_of_the_run(generator: torch.Generator) -> None:
+def test_helpers_compute_in_the_numbers_of_the_run(generator: torch.Generator) -> None:
     near = Near()
     prior = ImagePrior(SpreadDenoiser(Shrinking(), [near]), (4, 4), True, torch.bfloat16)
     prior(torch.randn(3, 4, 4, generator=generator, dtype=torch.complex64), 0.5)

@@ -1,6 +1,6 @@
 """A member's share of another one's prior: images that it is handed through the denoiser of a name.
 
-Held by every helper: `ray_actors` has it in its actors, `split_processes` in processes. What travels are names and arrays.
+Held by every helper, in Ray's actors and in `split_processes`. What travels are names and arrays.
 """
 
 from __future__ import annotations
