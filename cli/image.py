@@ -13,7 +13,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.many import Many
-from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating
 from restore.cli.output import check_output
 from restore.cli.picture_list import draw_sheet_of, fingerprint, is_done, mask_of, result_name
 
@@ -77,7 +77,7 @@ def restore_picture(
             help="auto (the bundled one of the kind that the sampler needs), a name or a file."
         ),
     ] = "auto",
-    sampling: Sampling,
+    sampling: Separating,
     intervals: Intervals,
     luma: Annotated[
         bool,
@@ -96,6 +96,7 @@ def restore_picture(
     --simulate also writes the degraded picture beside OUT as OUT_degraded. Of a folder every picture is restored into
     the folder OUT, where contact_sheet.png shows them; the same command skips what is done.
     """
+    sampler = sampling.named(sampler)
     asked = dict(locals())
     mark, interval = fingerprint(asked), intervals.options(sampling.samples)
     import torch
@@ -112,7 +113,8 @@ def restore_picture(
         _tell_done(out, json)
         return False
     spread = [_beside(out, what) for what in ("std", "interval")]
-    beside = dict.fromkeys(spread, sampling.samples > 1) | {_beside(out, "degraded"): simulate}
+    beside = dict.fromkeys(spread, sampling.samples > 1)
+    beside |= {_beside(out, "degraded"): simulate, _beside(out, "structured"): sampler == "joint"}
     inputs = (photo, mask, prior, kernel, intervals.calibration)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
@@ -250,7 +252,9 @@ def _write_pictures(
         result.restored.numpy(), lying[out], bits=_bits(out, picture.bits), tags=picture.tags.enlarged(enlarged),
         unit=picture.unit, alpha=None if result.alpha is None else result.alpha.numpy(),
     )  # fmt: skip
-    more = {"std": result.std, "interval": result.interval, "degraded": result.measured}
+    more = {
+        "std": result.std, "interval": result.interval, "degraded": result.measured, "structured": result.structured,
+    }  # fmt: skip
     for what, image in more.items():
         path = lying.get(_beside(out, what))
         if path is not None and image is not None:

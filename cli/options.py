@@ -46,6 +46,14 @@ TimeLimit = Annotated[
         help="End the sampler after so many seconds with its best estimate so far, and say at which step.",
     ),
 ]  # fmt: skip
+SecondPrior = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Also look for structured noise (sampler joint): herringbone, zipper (MRI), stripes (CT), haze (pictures) "
+        "or a weight file; it goes to OUT_structured.",
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
 ]
@@ -76,6 +84,30 @@ class Sampling:
 
         steps = {} if self.steps is None else {"n_steps": str(self.steps)}
         return parse_assignments(self.settings or []) | steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Separating(Sampling):
+    """The same, where structured noise can be looked for beside the image."""
+
+    second_prior: SecondPrior = ""
+
+    def values(self) -> dict[str, str]:
+        """The single settings that were given, --second-prior last. Raises ConfigError."""
+        return super().values() | ({"second_prior": self.second_prior} if self.second_prior else {})
+
+    def named(self, sampler: str) -> str:
+        """The sampler's name, which a second prior chooses where nobody does. Raises ConfigError for one that has no
+        place for a second prior."""
+        if not self.second_prior or sampler == "joint":
+            return sampler
+        if sampler == "auto":
+            return "joint"
+        from restore.errors import ConfigError
+
+        raise ConfigError(
+            f"--second-prior is for the sampler joint, not for {sampler}; leave one of the two out"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,10 @@ def fingerprint(options: dict[str, Any]) -> str:
     told = {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in told.items()}  # type: ignore[arg-type]
     if options["sampling"].time_limit is None:
         del told["sampling"]["time_limit"]  # as in marks of versions that knew of none
+    second = told["sampling"].pop("second_prior")
+    if second:  # likewise
+        file = Path(second)
+        told["second_prior"] = sha256_of(file) if file.is_file() else second
     if told.get("precision") == "auto":
         del told["precision"]  # likewise
     for name in ("photo", "mask", "prior", "kernel"):

@@ -10,7 +10,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import check_beside, config_file, verb
 from restore.cli.many import Many
-from restore.cli.options import Device, Intervals, Overwrite, Precision, Sampling
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating
 from restore.cli.output import check_output
 from restore.cli.slice_jobs import done_before, followed
 
@@ -58,7 +58,7 @@ def command(
             help="Adapt the denoiser to this scan: fit (kept as OUT_adapter.safetensors), or such a file.",
         ),
     ] = "",
-    sampling: Sampling,
+    sampling: Separating,
     intervals: Intervals,
     trajectory_map: Annotated[
         bool,
@@ -241,18 +241,20 @@ def command(
     from restore.pipelines.devices import choose_device
     from restore.pipelines.recon_job import ReconJob
     from restore.pipelines.recon_options import ReconOptions
-    from restore.pipelines.results import interval_path, std_path, trajectory_path
+    from restore.pipelines.results import interval_path, map_path, std_path
     from restore.pipelines.run_recon import plan
     from restore.registry import usual_sampler
 
     chosen = choose_device(device)
     maps_file = _maps_file(maps)
     samples = sampling.samples
+    sampler = sampling.named(sampler)
     named = usual_sampler(samples) if sampler == "auto" else sampler
     inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, intervals.calibration)
     beside = (std_path(out), interval_path(out)) if samples > 1 else ()
-    moved = (trajectory_path(out),) if trajectory_map else ()
-    _check_outputs((out, *beside, *moved), inputs)
+    made = {"trajectory": trajectory_map, "structured": named == "joint"}
+    maps_beside = [map_path(out, name) for name, wanted in made.items() if wanted]
+    _check_outputs((out, *beside, *maps_beside), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
         "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,

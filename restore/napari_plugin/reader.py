@@ -12,7 +12,8 @@ from pathlib import Path
 from restore.datasets.open import format_of, read
 from restore.errors import RestoreError
 from restore.napari_plugin.layers import LayerData, layer_of
-from restore.pipelines.results import interval_path, std_path, trajectory_path
+from restore.pipelines.pieces import MAPS
+from restore.pipelines.results import interval_path, map_path, std_path
 
 Paths = str | list[str]
 
@@ -39,7 +40,8 @@ def read_layers(path: Paths) -> list[LayerData]:
         for note in volume.notes:
             warnings.warn(f"{one.name}: {note}", stacklevel=2)
         layers.append(layer_of(volume, one.name))
-        for beside in (std_path(one), interval_path(one), trajectory_path(one)):
+        maps = (map_path(one, name) for name in MAPS)
+        for beside in (std_path(one), interval_path(one), *maps):
             if beside.is_file():
                 layers.append(layer_of(read(beside), beside.name, colormap="magma", visible=False))
     return layers

@@ -22,6 +22,8 @@ from restore.samplers.base import Sampler
 
 IMAGES = 12
 """Images of a piece that solvers and samplers hold: iterates, directions, starts, noise, transforms of one."""
+SEPARATED = 8
+"""Of the measurement's form: a second unknown, what is drawn for it, the vectors of its conjugate gradients."""
 
 NETWORK_NUMBERS, WITH_GRADIENTS = 250, 1400
 """Per pixel that goes through a network at once, in its precision."""
@@ -138,9 +140,12 @@ def _held(
         kept[f"{samples} samples of {what}"] = 2 * samples * item
     if options.trajectory_map:
         kept[f"mean and variance of the estimates of {what}"] = 2 * samples * item
+    if sampler.separates:
+        measured = max(kept.values())  # the samples, or the maps, which are as many
+        kept["structured noise, in the form of the measurement"] = SEPARATED * measured
     rows, columns = scan.image_shape
     result = "the result, its deviation and interval" if several else "the result"
-    volumes = (3 if several else 1) + options.trajectory_map
+    volumes = (3 if several else 1) + options.trajectory_map + sampler.separates
     kept[result] = volumes * 4 * scan.n_slices * rows * columns
     if sampler.prior_kinds:
         pixels = min(sampler.states * item // 4, PIXELS_PER_CALL)

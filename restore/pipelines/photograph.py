@@ -48,7 +48,8 @@ and of the autoencoder with gradients, which is shown the whole picture. Measure
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageResult:
     """Restored image (C, H, W), the measurement, the classical image (simulation only) and the metrics. std, interval:
-    deviation and the interval's half-width, of several samples."""
+    deviation and the interval's half-width, of several samples. structured: of a sampler that separates it, the
+    structured noise as it looks by itself."""
 
     restored: Tensor
     std: Tensor | None
@@ -57,6 +58,7 @@ class ImageResult:
     record: dict[str, Any]
     alpha: Tensor | None = None
     interval: Tensor | None = None
+    structured: Tensor | None = None
 
 
 def restore_image(
@@ -110,6 +112,7 @@ def restore_image(
     how: dict[str, Any] = {"noise": level, "prior": prior, "sampler": sampler, "samples": samples}
     how |= {"seed": seed, "on_step": on_step, "precision": precision}
     how |= {"time_limit": time_limit, **asked}
+    _check_separation(sampler, luma, alpha)
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
@@ -141,6 +144,7 @@ def restore_image(
         record,
         seen,
         planes.get("interval"),
+        None if result.structured is None else operator.pinv(result.structured.cpu()),
     )
 
 
@@ -149,6 +153,14 @@ def _check_simulation(simulate: bool, noise: float | str | None, alpha: Tensor |
         raise ConfigError("a picture with transparency cannot be degraded; put it on a background")
     if simulate and noise == "estimate":
         raise ConfigError("the noise to add to a simulated picture is a number; give it")
+
+
+def _check_separation(sampler: str, luma: bool, alpha: Tensor | None) -> None:
+    if load_sampler(sampler).separates and (luma or alpha is not None):
+        raise ConfigError(
+            f"{sampler} looks for structured noise in the whole picture: leave out --luma, and put a picture with "
+            "transparency on a background"
+        )
 
 
 def _interval(

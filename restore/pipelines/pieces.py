@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from restore.errors import OutputError
 
+MAPS = ("trajectory", "structured")
+"""What a piece may have beside its samples, one image a slice."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
@@ -23,6 +26,7 @@ class Piece:
     stack: (samples, slices, *image_shape) in the source's units. logs: their names and the last step of every sample.
     curve: with `trace`, [evaluations, misfit] of every step. notes: those of the reconstruction. remarks: what reading
     the slices made the scan note. trajectory: where it was asked for, the trajectory map (slices, *image_shape).
+    structured: of samplers that separate it, how the structured noise looks by itself, likewise.
     """
 
     stack: NDArray[Any]
@@ -31,6 +35,13 @@ class Piece:
     notes: list[str]
     remarks: list[str]
     trajectory: NDArray[Any] | None = None
+    structured: NDArray[Any] | None = None
+
+    @property
+    def maps(self) -> dict[str, NDArray[Any]]:
+        """What there is beside the samples, by name."""
+        found = {name: getattr(self, name) for name in MAPS}
+        return {name: plane for name, plane in found.items() if plane is not None}
 
 
 class Kept(Protocol):
@@ -63,7 +74,8 @@ class Drawn:
 class Assembly:
     """A volume that grows by pieces.
 
-    mean, std, trajectory: (slices, *image_shape); std of several samples, trajectory of pieces with a map, else None.
+    mean, std: (slices, *image_shape); std of several samples, else None. maps: likewise, those of `MAPS` that pieces
+    have.
     drawn: these samples, or None. logs, curves ([slices of a piece, its curve]), notes: of all pieces in the order of
     the slices.
     """
@@ -71,7 +83,7 @@ class Assembly:
     def __init__(self, shape: tuple[int, int, int], samples: int, kept: Kept | None) -> None:
         self.mean: NDArray[Any] = np.empty(shape, np.float32)
         self.std: NDArray[Any] | None = np.empty(shape, np.float32) if samples > 1 else None
-        self.trajectory: NDArray[Any] | None = None
+        self.maps: dict[str, NDArray[Any]] = {}
         self.drawn = Drawn([]) if samples > 1 else None
         self.logs: list[dict[str, Any]] = []
         self.curves: list[tuple[int, list[list[float]]]] = []
@@ -87,10 +99,8 @@ class Assembly:
             stack = piece.stack
             load = self._again(which) if lies else lambda: stack
             self.drawn.pieces.append((which, load))
-        if piece.trajectory is not None:
-            if self.trajectory is None:
-                self.trajectory = np.empty_like(self.mean)
-            self.trajectory[place] = piece.trajectory
+        for name, plane in piece.maps.items():
+            self.maps.setdefault(name, np.empty_like(self.mean))[place] = plane
         self.logs.extend(piece.logs)
         if piece.curve:
             self.curves.append((len(which), piece.curve))

@@ -19,6 +19,7 @@ from restore.datasets.mri.files.cfl import other_half
 from restore.datasets.sidecar import source_record
 from restore.pipelines.adapting import FIT, adapter_path, fingerprint_of
 from restore.pipelines.interval import IntervalOptions
+from restore.pipelines.pieces import MAPS
 from restore.pipelines.quality import quality_record
 from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.replay_entries import replayable
@@ -97,7 +98,14 @@ class ReconJob:
         """What it leaves, and where."""
         adapter, none = (adapter_path(self.out),), ()
         beside, never = (adapter, none) if self.adapt == FIT else (none, adapter)
-        return Results(self.out, self.tells_spread, beside, never, self.options.trajectory_map)
+        return Results(self.out, self.tells_spread, beside, never, self.maps_made)
+
+    @property
+    def maps_made(self) -> tuple[str, ...]:
+        """The names of the maps beside the result."""
+        separates = load_sampler(self.sampler).separates
+        made = {"trajectory": self.options.trajectory_map, "structured": separates}
+        return tuple(name for name in MAPS if made[name])
 
     @property
     def halves(self) -> list[Path]:
@@ -142,6 +150,9 @@ class ReconJob:
             "readout words": "" if times else self.readout_times,
         }  # fmt: skip
         record |= {name: value for name, value in told.items() if value not in (None, "")}
+        second = Path(str(self.settings.get("second_prior", "")))
+        if second.is_file():
+            record["second weights"] = sha256_of(second)
         if self.axes:
             record["axes"] = self.axes
         if self.like_which:

@@ -1,4 +1,4 @@
-"""The volumes that a job leaves: OUT, of several samples OUT_std and OUT_interval, OUT_trajectory, and others it names.
+"""The volumes that a job leaves: OUT, of several samples OUT_std and OUT_interval, its maps, and others it names.
 
 Used by the jobs of `restore recon` and `restore volume`: where the results go, what is checked there before the work,
 and how they are written into the job's hidden folder.
@@ -17,26 +17,27 @@ from restore.datasets.sidecar import check_record
 from restore.datasets.volume.dicom_write import refuse_foreign
 from restore.datasets.volume.volume import Volume
 from restore.errors import OutputError
+from restore.pipelines.pieces import MAPS
 from restore.pipelines.work_folder import outdated, unmoved
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
     """out: the main result. spread: whether deviation and interval are written. beside: other files of the job's own;
-    never: files that a job of this kind may leave and this one does not. trajectory: whether the trajectory map is
-    written."""
+    never: files that a job of this kind may leave and this one does not. maps: names of `pieces.MAPS` that are
+    written, as OUT_NAME."""
 
     out: Path
     spread: bool
     beside: tuple[Path, ...] = ()
     never: tuple[Path, ...] = ()
-    trajectory: bool = False
+    maps: tuple[str, ...] = ()
 
     @property
     def volumes(self) -> list[Path]:
-        """OUT, and deviation, interval and trajectory map where they are written."""
+        """OUT, and deviation, interval and maps where they are written."""
         spread = [std_path(self.out), interval_path(self.out)] if self.spread else []
-        return [self.out, *spread, *([trajectory_path(self.out)] if self.trajectory else [])]
+        return [self.out, *spread, *(map_path(self.out, name) for name in self.maps)]
 
     @property
     def files(self) -> list[Path]:
@@ -77,7 +78,8 @@ class Results:
 
     def outdated(self, overwrite: bool) -> tuple[list[Path], list[str]]:
         """What an earlier job left beside OUT that this one makes none of, and notes: see `work_folder.outdated`."""
-        volumes = (std_path(self.out), interval_path(self.out), trajectory_path(self.out))
+        maps = (map_path(self.out, name) for name in MAPS)
+        volumes = (std_path(self.out), interval_path(self.out), *maps)
         mine = (*(file for volume in volumes for file in written_files(volume)), *self.never)
         made = self.files
         return outdated(self.out, [path for path in mine if path not in made], overwrite)
@@ -106,9 +108,10 @@ def interval_path(out: Path) -> Path:
     return _beside(out, "interval")
 
 
-def trajectory_path(out: Path) -> Path:
-    """OUT_trajectory.nii.gz beside OUT.nii.gz, or the folder OUT_trajectory: how far the last estimates moved."""
-    return _beside(out, "trajectory")
+def map_path(out: Path, name: str) -> Path:
+    """OUT_NAME.nii.gz beside OUT.nii.gz, or the folder OUT_NAME, for a name of `pieces.MAPS`: trajectory, how far the
+    last estimates moved; structured, the structured noise as it looks by itself."""
+    return _beside(out, name)
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -46,7 +46,7 @@ from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality
 from restore.pipelines.recon_job import ReconJob
-from restore.pipelines.results import interval_path, std_path, trajectory_path, write_volumes
+from restore.pipelines.results import interval_path, map_path, std_path, write_volumes
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, ReconResult, reconstruct
 from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
@@ -249,8 +249,8 @@ def _written(
         results[std_path(job.out)] = (" std", result.std)
         width = planned.scan.volume(interval.half_width)
         results[interval_path(job.out)] = (" interval", width)
-    if result.trajectory is not None:
-        results[trajectory_path(job.out)] = (" trajectory", result.trajectory)
+    for name, volume in result.maps.items():
+        results[map_path(job.out, name)] = (f" {name}", volume)
     described = {
         target: (f"restore {job.sampler}{what}", _identified(volume, planned.identity))
         for target, (what, volume) in results.items()

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from restore.datasets.scan import Scan, Setup
 from restore.datasets.volume.volume import Volume
@@ -42,14 +44,14 @@ OnPiece = Callable[[int, int], None]
 class ReconResult:
     """The volume, its standard deviation over samples (or None), the samples themselves, slice by slice (or None),
     and a record for the sidecar; "chunks" in it has one entry for each chunk of slices and sample, "curve" is
-    [evaluations, misfit] after each step, the mean over all slices and samples. trajectory: the trajectory map, where
-    it was asked for."""
+    [evaluations, misfit] after each step, the mean over all slices and samples. maps: by name of `pieces.MAPS`, the
+    trajectory map where it was asked for, the structured noise of samplers that separate it."""
 
     volume: Volume
     std: Volume | None
     record: dict[str, Any]
     drawn: Drawn | None = None
-    trajectory: Volume | None = None
+    maps: dict[str, Volume] = dataclasses.field(default_factory=dict)
 
 
 def reconstruct(
@@ -104,8 +106,8 @@ def reconstruct(
     if made.curves:
         record["curve"] = mean_curve(made.curves)
     std = None if made.std is None else scan.volume(made.std)
-    moved = None if made.trajectory is None else scan.volume(made.trajectory)
-    return ReconResult(scan.volume(made.mean), std, record, made.drawn, moved)
+    maps = {name: scan.volume(planes) for name, planes in made.maps.items()}
+    return ReconResult(scan.volume(made.mean), std, record, made.drawn, maps)
 
 
 def _circumstances(scan: Scan, setup: Setup) -> Circumstances:
@@ -138,12 +140,17 @@ def _piece(
     logs = [{"slices": list(problem.ids), **end, **left, **precision} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]
     images = scan.in_source_units(problem.operator.shown(stack))
-    moved = result.trajectory_std
-    if moved is None:
-        return Piece(images, logs, curve, notes, remarks)
-    # A deviation has no zero of its own, as HU have: what the units add to an image is taken off again.
-    trajectory = scan.in_source_units(moved) - scan.in_source_units(torch.zeros_like(moved))
-    return Piece(images, logs, curve, notes, remarks, trajectory)
+    maps = {"trajectory": result.trajectory_std}
+    if result.structured is not None:
+        maps["structured"] = problem.operator.shown(problem.operator.pinv(result.structured))
+    planes = {name: _difference(scan, x) for name, x in maps.items() if x is not None}
+    return Piece(images, logs, curve, notes, remarks, **planes)
+
+
+def _difference(scan: Scan, x: Tensor) -> NDArray[np.float32]:
+    """A deviation or a part of an image in the units that the scan gives. Neither has a zero of its own, as HU have:
+    what the units add to an image is taken off again."""
+    return scan.in_source_units(x) - scan.in_source_units(torch.zeros_like(x))
 
 
 def mean_curve(curves: list[tuple[int, list[list[float]]]]) -> list[list[float]]:

@@ -38,7 +38,7 @@ from restore.datasets.sidecar import (
     write_sidecar,
 )
 from restore.errors import InputError, NotFoundError, OutputError
-from restore.pipelines.pieces import Piece
+from restore.pipelines.pieces import MAPS, Piece
 from restore.precision import resolve, word_of
 
 MOVES, RECORD, LOCK = "moves.json", "record.json", "lock"
@@ -118,17 +118,18 @@ class WorkFolder:
             return None
         stack, told = found
         rest = {name: told[name] for name in _TOLD}
-        if told.get("trajectory"):
-            return Piece(stack[:-1], **rest, trajectory=stack[-1])
-        return Piece(stack, **rest)
+        names = [name for name in MAPS if told.get(name)]
+        samples = len(stack) - len(names)
+        return Piece(stack[:samples], **rest, **dict(zip(names, stack[samples:], strict=True)))
 
     def put(self, which: range, piece: Piece) -> bool:
         """Keep a finished piece; whether it is there now. Raises OutputError."""
         told = {name: getattr(piece, name) for name in _TOLD}
-        if piece.trajectory is None:
+        maps = piece.maps
+        if not maps:
             return self.keep(which, piece.stack, told)
-        stack = np.concatenate([piece.stack, piece.trajectory[None]])  # the map behind the samples
-        return self.keep(which, stack, told | {"trajectory": True})
+        stack = np.concatenate([piece.stack, *(plane[None] for plane in maps.values())])
+        return self.keep(which, stack, told | dict.fromkeys(maps, True))  # behind the samples
 
     def array(self, which: range) -> tuple[NDArray[Any], dict[str, Any]] | None:
         """A kept array, whole and unchanged, and what was told with it, or None."""

@@ -22,8 +22,9 @@ from restore.datasets.scan import Scan
 from restore.datasets.volume.volume import Unplaced, Volume, align_to
 from restore.errors import ConfigError
 from restore.pipelines.evaluate import Evaluation, evaluate_volume
+from restore.pipelines.pieces import MAPS
 from restore.pipelines.recon_options import ReconOptions
-from restore.pipelines.results import interval_path, std_path, trajectory_path
+from restore.pipelines.results import interval_path, map_path, std_path
 from restore.pipelines.scan_to_volume import reconstruct
 from restore.registry import load_sampler
 from restore.report.study import (
@@ -60,7 +61,7 @@ def study_of_recon(
     """
     grid = scan.empty_volume()
     image = read_back(out, grid)
-    spread = spread_of(out, record, grid) | trajectory_of(out, record, grid)
+    spread = spread_of(out, record, grid) | maps_of(out, record, grid)
     name = str(record.get("sampler", {}).get("name", "result"))
     stacks: dict[str, NDArray[Any]] = {}
     if name != scan.first_look:
@@ -121,11 +122,12 @@ def spread_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, A
     return {"std": std, "interval": width, "interval_is": words}
 
 
-def trajectory_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
-    """The trajectory map as a `Layer` takes it, where the job made one. Raises what reading it raises."""
-    path = trajectory_path(out)
-    made = path.name in map(str, record.get("outputs", ()))
-    return {"trajectory": read_back(path, grid).data} if made else {}
+def maps_of(out: Path, record: Mapping[str, Any], grid: Volume) -> dict[str, Any]:
+    """Trajectory map and structured noise as a `Layer` takes them, where the job made them. Raises what reading them
+    raises."""
+    made = set(map(str, record.get("outputs", ())))
+    paths = {name: map_path(out, name) for name in MAPS}
+    return {n: read_back(path, grid).data for n, path in paths.items() if path.name in made}
 
 
 def _calibration(

@@ -59,6 +59,8 @@ class Panel:
     interval_is: str = ""
     trajectory: str = ""
     trajectory_is: str = ""
+    structured: str = ""
+    structured_is: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ def write_pictures(images: Images, folder: Path, scale: Scales) -> tuple[SlicePi
                     _save(_crop(kinds[kind], box), folder / names[f"{kind}_zoom"], aspect, kind)
             names["zoom"] = names.pop("image_zoom")
             said = {"interval_is": layer.interval_is}
-            if layer.trajectory is not None:
-                said["trajectory_is"] = f"0 to {_upper(layer.trajectory):.4g}"
+            for name, stack in _own_scales(layer).items():
+                said[f"{name}_is"] = f"0 to {_upper(stack):.4g}"
             panels.append(Panel(layer.name, layer.role, layer.caption, **names, **said))
         with Image.open(folder / panels[0].image) as first:
             size = first.size
@@ -199,11 +201,15 @@ def _planes(
         planes["std"] = _bytes(layer.std[index], 0, scale.limit)
     if layer.interval is not None:
         planes["interval"] = _bytes(layer.interval[index], 0, scale.limit)
-    if (
-        layer.trajectory is not None
-    ):  # it orders pixels, and is smaller than errors: a scale of its own
-        planes["trajectory"] = _bytes(layer.trajectory[index], 0, _upper(layer.trajectory))
+    for name, stack in _own_scales(layer).items():
+        planes[name] = _bytes(stack[index], 0, _upper(stack))
     return planes
+
+
+def _own_scales(layer: Layer) -> dict[str, NDArray[np.floating]]:
+    """Maps that are no errors: the trajectory's deviation, which orders pixels, and the size of structured noise."""
+    found = {"trajectory": layer.trajectory, "structured": layer.structured}
+    return {name: np.abs(stack) for name, stack in found.items() if stack is not None}
 
 
 def _difference(layer: Layer, images: Images, index: int | None = None) -> NDArray[np.float64] | None:  # fmt: skip
@@ -249,7 +255,10 @@ def _scaled(box: Box, x: float, y: float) -> Box:
 
 
 def _flipped(layer: Layer, axis: int) -> Layer:
-    maps = {name: getattr(layer, name) for name in ("image", "std", "interval", "trajectory")}
+    maps = {
+        name: getattr(layer, name)
+        for name in ("image", "std", "interval", "trajectory", "structured")
+    }
     turned = {name: np.flip(plane, axis) for name, plane in maps.items() if plane is not None}
     return dataclasses.replace(layer, **turned)
 

@@ -25,7 +25,8 @@ class Layer:
 
     caption: its figures. std: standard deviation (slices, H, W) over samples, in the image's units. interval: likewise,
     the half-width of the interval around the image; interval_is: its level, and whether it was calibrated.
-    trajectory: likewise, how far the last estimates of the run moved.
+    trajectory: likewise, how far the last estimates of the run moved. structured: likewise, the structured noise that
+    was separated from it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layer:
     interval: NDArray[Any] | None = None
     interval_is: str = ""
     trajectory: NDArray[Any] | None = None
+    structured: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)

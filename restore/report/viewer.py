@@ -99,6 +99,8 @@ def _stacks(images: Images) -> Iterator[tuple[str, str, str, NDArray[np.floating
             yield f"{layer.name} interval", "std", layer.name, layer.interval
         if layer.trajectory is not None:
             yield f"{layer.name} trajectory", "std", layer.name, layer.trajectory
+        if layer.structured is not None:
+            yield f"{layer.name} structured noise", "std", layer.name, np.abs(layer.structured)
 
 
 def _plan(shapes: Sequence[tuple[int, ...]], images: Images, largest: int) -> _Plan:

@@ -30,6 +30,12 @@ from restore.samplers.toolbox.consistency import weighted_term
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.solvers.proximal import DataTerm, data_step
 
+SMOOTH = (
+    "haze and slow changes of the picture's own brightness are told apart by the prior of the picture alone: where it is not of "
+    "such pictures, or there is no haze, brightness is lost; look at the structured noise beside the result"
+)
+"""On a second prior that is not told by its form (docs/structured-noise.md)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Joint(Chain):
@@ -94,7 +100,6 @@ class Joint(Chain):
     gamma_end: float | None = shared(DDS, "gamma_end")
     cg_iters: int = setting(10, "CG steps of a data step, at most", at_least=1)
     cg_residual: float = shared(DDS, "cg_residual")
-    second: SecondUnknown | None = None
 
     @classmethod
     def configured(
@@ -105,6 +110,10 @@ class Joint(Chain):
         if made.second_prior:
             check_name(made.second_prior, traits_of(operator).kind, made._numbers)
         return made
+
+    def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
+        """Itself, and what must be known of a second prior that may take what is the image's."""
+        return self, ((SMOOTH,) if self.second_prior == "haze" else ())
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh and `structured`.
@@ -133,33 +142,15 @@ class Joint(Chain):
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
         """The structured noise of a problem's measurements. Raises ConfigError, ShapeError (does not fit)."""
-        A, given = problem.linear, self.second
-        if self.second_prior and given is not None:
-            raise ConfigError("joint: second_prior and second are both given; leave one out")
-        if self.second_prior:
-            levels = [level.sigma for level in self._raised(problem).levels()]
-            return second_unknown(self.second_prior, A, self._numbers, (levels[-1], levels[0]))
-        if given is None:
+        if not self.second_prior:
             raise ConfigError(
                 "joint: no second prior; say what the structured noise is, such as second_prior=herringbone (MRI), "
                 "stripes (CT), haze (pictures) or a weight file, or use dds, which knows of none"
             )
-        if not isinstance(given, SecondUnknown):
-            raise ConfigError(
-                f"joint: second is a {type(given).__name__}, expected a restore.priors.second.SecondUnknown"
-            )
-        if given.operator.out_shape != A.out_shape:
-            raise ShapeError(
-                f"joint: the structured noise is measured by {given.operator} as {given.operator.out_shape}, the image "
-                f"by {A} as {A.out_shape}, expected one shape"
-            )
-        k = A.slice_ndim
-        if given.operator.in_shape[:k] != A.in_shape[:k]:
-            raise ShapeError(
-                f"joint: {A} has slices {A.in_shape[:k]} in front, and the structured noise of {given.operator} has "
-                f"{given.operator.in_shape[:k]}, expected the same"
-            )
-        return given
+        levels = [level.sigma for level in self._raised(problem).levels()]
+        return second_unknown(
+            self.second_prior, problem.linear, self._numbers, (levels[-1], levels[0])
+        )
 
     def _raised(self, problem: Problem) -> Self:
         start = raised_start(problem, self.sigma_start, self.few_data, self.start)
@@ -168,6 +159,33 @@ class Joint(Chain):
     @property
     def _numbers(self) -> Numbers:
         return Numbers(self.second_std, self.second_rate, self.second_width)
+
+
+@dataclasses.dataclass(frozen=True)
+class JointWith(Joint):
+    """Joint with a second unknown of your own, in the place of a name.
+
+    second: its operator B gives measurements of the image's operator's shape, slices in front where that has them.
+    """
+
+    second: SecondUnknown | None = None
+
+    def second_unknown(self, problem: Problem) -> SecondUnknown:
+        """`second`. Raises ConfigError, ShapeError (does not fit)."""
+        A, given = problem.linear, self.second
+        if not isinstance(given, SecondUnknown) or self.second_prior:
+            raise ConfigError(
+                f"joint: second is a {type(given).__name__} and second_prior '{self.second_prior}', expected a "
+                "restore.priors.second.SecondUnknown and no name beside it"
+            )
+        k, B = A.slice_ndim, given.operator
+        if B.out_shape != A.out_shape or B.in_shape[:k] != A.in_shape[:k]:
+            raise ShapeError(
+                f"joint: the structured noise {B} does not go with the image {A}: expected measurements of the shape "
+                f"{A.out_shape}"
+                + (f", and the slices {A.in_shape[:k]} in front of both" if k else "")
+            )
+        return given
 
 
 class _Walk:

@@ -19,7 +19,7 @@ from restore.priors.analytic import GaussianPrior
 from restore.priors.second import Estimate, FromFunction, SecondUnknown, Seen, StructuredNoise
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.joint import Joint
+from restore.samplers.joint import Joint, JointWith
 from restore.scaling import Scaling
 
 CHAIN = 1e-8  # float64 against dense algebra, to what 40 CG steps leave; 1e-12 seen
@@ -89,7 +89,7 @@ def unknowns(step: Step) -> Tensor:
 
 def joint(preset: str = "tuned", **settings) -> Joint:
     second = SecondUnknown(B, DenseNoise(CU))
-    return Joint.configured(preset, A, {"turns": False, **settings, "second": second})
+    return JointWith.configured(preset, A, {"turns": False, **settings, "second": second})
 
 
 class Silent(Draws):
@@ -223,13 +223,6 @@ POINTS = MultiCoilMRI.single_coil(torch.eye(16), SHAPE)
         (SOFT, {"second_prior": "herringbone"}, "one set of coil maps"),
         (POINTS, {"second_prior": "zipper"}, "whole readouts along the rows"),
         (Identity(SHAPE), {"second_prior": "natural-latent.safetensors"}, "no prior"),
-        (Identity(SHAPE), {"second": DenseNoise(CU)}, "expected a restore.priors.second.SecondUnknown"),
-        (Identity(SHAPE), {"second": SecondUnknown(A, DenseNoise(CU))}, "expected one shape"),
-        (
-            Identity(SHAPE),
-            {"second": SecondUnknown(Identity(SHAPE), DenseNoise(CU)), "second_prior": "haze"},
-            "both given",
-        ),
         (Clipping(SHAPE), {"second_prior": "haze"}, "serves any linear operator"),
     ],
 )  # fmt: skip
@@ -238,13 +231,32 @@ def test_what_does_not_fit_is_refused(operator, settings, said):
         scan_of(operator, **settings)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"second": DenseNoise(CU)}, "second is a DenseNoise"),
+        ({}, "second is a NoneType"),
+        ({"second": SecondUnknown(A, DenseNoise(CU))}, r"does not go with the image.*expected.*\(16, 16\)"),
+        (
+            {"second": SecondUnknown(Identity(SHAPE), DenseNoise(CU)), "second_prior": "haze"},
+            "no name beside it",
+        ),
+    ],
+)  # fmt: skip
+def test_a_second_unknown_of_ones_own_has_to_fit(given, said):
+    with pytest.raises(RestoreError, match=said):
+        solve(
+            torch.ones(SHAPE), Identity(SHAPE), noise=0.1, prior=WHITE, sampler=JointWith(**given)
+        )
+
+
 def test_any_function_serves_as_second_prior():
     """What it does not know of its error is taken as the level: white noise of a known deviation, here."""
     y = torch.full(SHAPE, 0.9)
     second = SecondUnknown(
         Identity(SHAPE), FromFunction(lambda u, sigma: u * 0.04 / (0.04 + sigma**2))
     )
-    found = solve(y, Identity(SHAPE), noise=0.01, prior=WHITE, sampler=Joint(second=second))
+    found = solve(y, Identity(SHAPE), noise=0.01, prior=WHITE, sampler=JointWith(second=second))
     assert found.structured is not None
     assert found.ends[0]["misfit"] < 2
     assert float(found.structured.mean()) > 0.05

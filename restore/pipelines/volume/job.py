@@ -149,6 +149,11 @@ def plan(job: VolumeJob) -> Planned:
     options = dataclasses.replace(job.options, samples=samples)
     sampler = load_sampler(name).configured(preset, task.traits, dict(job.settings))
     check_operator(type(sampler), task.traits)
+    if sampler.separates:
+        raise ConfigError(
+            f"{name} looks for structured noise, which `restore volume` has no place for; `restore recon` and "
+            "`restore image` have; take another sampler"
+        )
     sampler, changed = sampler.for_samples(samples)
     job = dataclasses.replace(job, sampler=name, preset=preset, options=options)
     if sampler.prior_kinds:
