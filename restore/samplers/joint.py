@@ -31,8 +31,8 @@ from restore.samplers.toolbox.levels import NoiseLevel
 from restore.solvers.proximal import DataTerm, data_step
 
 SMOOTH = (
-    "haze and slow changes of the picture's own brightness are told apart by the prior of the picture alone: where it is not of "
-    "such pictures, or there is no haze, brightness is lost; look at the structured noise beside the result"
+    "haze and slow changes of the picture's own brightness are told apart by the prior of the picture alone: where it "
+    "is not of such pictures, or there is no haze, brightness is lost; look at the structured noise beside the result"
 )
 """On a second prior that is not told by its form (docs/structured-noise.md)."""
 
@@ -112,7 +112,9 @@ class Joint(Chain):
         return made
 
     def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
-        """Itself, and what must be known of a second prior that may take what is the image's."""
+        """Itself, and what must be known of a second prior that may take what is the image's. Raises ConfigError where
+        there is none."""
+        self._check_told()
         return self, ((SMOOTH,) if self.second_prior == "haze" else ())
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
@@ -142,15 +144,18 @@ class Joint(Chain):
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
         """The structured noise of a problem's measurements. Raises ConfigError, ShapeError (does not fit)."""
+        self._check_told()
+        levels = [level.sigma for level in self._raised(problem).levels()]
+        return second_unknown(
+            self.second_prior, problem.linear, self._numbers, (levels[-1], levels[0])
+        )
+
+    def _check_told(self) -> None:
         if not self.second_prior:
             raise ConfigError(
                 "joint: no second prior; say what the structured noise is, such as second_prior=herringbone (MRI), "
                 "stripes (CT), haze (pictures) or a weight file, or use dds, which knows of none"
             )
-        levels = [level.sigma for level in self._raised(problem).levels()]
-        return second_unknown(
-            self.second_prior, problem.linear, self._numbers, (levels[-1], levels[0])
-        )
 
     def _raised(self, problem: Problem) -> Self:
         start = raised_start(problem, self.sigma_start, self.few_data, self.start)
@@ -172,20 +177,26 @@ class JointWith(Joint):
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
         """`second`. Raises ConfigError, ShapeError (does not fit)."""
-        A, given = problem.linear, self.second
-        if not isinstance(given, SecondUnknown) or self.second_prior:
-            raise ConfigError(
-                f"joint: second is a {type(given).__name__} and second_prior '{self.second_prior}', expected a "
-                "restore.priors.second.SecondUnknown and no name beside it"
-            )
+        given, A = self._given(), problem.linear
         k, B = A.slice_ndim, given.operator
         if B.out_shape != A.out_shape or B.in_shape[:k] != A.in_shape[:k]:
+            slices = f", and the slices {A.in_shape[:k]} in front of both" if k else ""
             raise ShapeError(
                 f"joint: the structured noise {B} does not go with the image {A}: expected measurements of the shape "
-                f"{A.out_shape}"
-                + (f", and the slices {A.in_shape[:k]} in front of both" if k else "")
+                f"{A.out_shape}{slices}"
             )
         return given
+
+    def _check_told(self) -> None:
+        self._given()
+
+    def _given(self) -> SecondUnknown:
+        if not isinstance(self.second, SecondUnknown) or self.second_prior:
+            raise ConfigError(
+                f"joint: second is a {type(self.second).__name__} and second_prior '{self.second_prior}', expected a "
+                "restore.priors.second.SecondUnknown and no name beside it"
+            )
+        return self.second
 
 
 class _Walk:
