@@ -125,7 +125,7 @@ def test_of_a_scan_it_is_in_hounsfield_units_without_their_zero():
     sampler = load_sampler("dds").configured("tuned", scan, {"n_steps": 16})
     options = ReconOptions(trajectory_map=True, precision="float32")
     found = reconstruct(scan, sampler, load_prior("medical"), options, device=CPU)
-    std = found.trajectory.data
+    std = found.maps["trajectory"].data
     assert std.min() >= 0
     assert std.max() < 500
     error = np.abs(found.volume.data - np.asarray(scan.reference[:]))
