@@ -112,9 +112,7 @@ def restore_picture(
         tidy(out, mark)
         _tell_done(out, json)
         return False
-    spread = [_beside(out, what) for what in ("std", "interval")]
-    beside = dict.fromkeys(spread, sampling.samples > 1)
-    beside |= {_beside(out, "degraded"): simulate, _beside(out, "structured"): sampler == "joint"}
+    beside = _all_beside(out, sampling.samples > 1, simulate, sampler == "joint")
     inputs = (photo, mask, prior, kernel, intervals.calibration)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
@@ -414,6 +412,12 @@ def _tell_done(out: Path, json: bool) -> None:
         console.result_json(read_sidecar(out))
     else:
         console.result(said_of_done(out))
+
+
+def _all_beside(out: Path, several: bool, simulated: bool, separated: bool) -> dict[Path, bool]:
+    """What can lie beside OUT, and whether it is made."""
+    made = {"std": several, "interval": several, "degraded": simulated, "structured": separated}
+    return {_beside(out, what): wanted for what, wanted in made.items()}
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -253,8 +253,7 @@ def command(
     inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, intervals.calibration)
     beside = (std_path(out), interval_path(out)) if samples > 1 else ()
     made = {"trajectory": trajectory_map, "structured": named == "joint"}
-    maps_beside = [map_path(out, name) for name, wanted in made.items() if wanted]
-    _check_outputs((out, *beside, *maps_beside), inputs)
+    _check_outputs((out, *beside, *(map_path(out, n) for n in made if made[n])), inputs)
     options = from_settings(ReconOptions, {
         "maps": "file" if maps_file else maps, "maps_sets": maps_sets, "coils_virtual": coils_virtual,
         "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,

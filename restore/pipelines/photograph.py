@@ -95,6 +95,7 @@ def restore_image(
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     _check_simulation(simulate, noise, alpha)
+    _check_separation(sampler, luma or alpha is not None)
     photo = photo if alpha is None else photo * alpha
     truth = degradation.fit(photo) if simulate else None
     shape = degradation.clean_shape(tuple(photo.shape)) if truth is None else tuple(truth.shape)
@@ -112,7 +113,6 @@ def restore_image(
     how: dict[str, Any] = {"noise": level, "prior": prior, "sampler": sampler, "samples": samples}
     how |= {"seed": seed, "on_step": on_step, "precision": precision}
     how |= {"time_limit": time_limit, **asked}
-    _check_separation(sampler, luma, alpha)
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
@@ -136,16 +136,11 @@ def restore_image(
         size = tuple(result.image.shape[-2:])
         seen = torch.nn.functional.interpolate(alpha[None], size, mode="bilinear")[0]
         planes = {name: plane / seen.clamp(min=1 / 255) for name, plane in planes.items()}
+    part = result.structured
     return ImageResult(
-        planes["restored"],
-        planes.get("std"),
-        measured,
-        classical,
-        record,
-        seen,
-        planes.get("interval"),
-        None if result.structured is None else operator.pinv(result.structured.cpu()),
-    )
+        planes["restored"], planes.get("std"), measured, classical, record, seen, planes.get("interval"),
+        None if part is None else operator.pinv(part.cpu()),
+    )  # fmt: skip
 
 
 def _check_simulation(simulate: bool, noise: float | str | None, alpha: Tensor | None) -> None:
@@ -155,8 +150,8 @@ def _check_simulation(simulate: bool, noise: float | str | None, alpha: Tensor |
         raise ConfigError("the noise to add to a simulated picture is a number; give it")
 
 
-def _check_separation(sampler: str, luma: bool, alpha: Tensor | None) -> None:
-    if load_sampler(sampler).separates and (luma or alpha is not None):
+def _check_separation(sampler: str, in_part: bool) -> None:
+    if in_part and sampler != "auto" and load_sampler(sampler).separates:
         raise ConfigError(
             f"{sampler} looks for structured noise in the whole picture: leave out --luma, and put a picture with "
             "transparency on a background"

@@ -147,13 +147,8 @@ def plan(job: VolumeJob) -> Planned:
         name, own = task.usual(samples)
         preset = own if usual else preset
     options = dataclasses.replace(job.options, samples=samples)
-    sampler = load_sampler(name).configured(preset, task.traits, dict(job.settings))
+    sampler = _for_volumes(name).configured(preset, task.traits, dict(job.settings))
     check_operator(type(sampler), task.traits)
-    if sampler.separates:
-        raise ConfigError(
-            f"{name} looks for structured noise, which `restore volume` has no place for; `restore recon` and "
-            "`restore image` have; take another sampler"
-        )
     sampler, changed = sampler.for_samples(samples)
     job = dataclasses.replace(job, sampler=name, preset=preset, options=options)
     if sampler.prior_kinds:
@@ -252,6 +247,17 @@ def _said(padding: Unmeasured | None, prepared: Prepared) -> list[str]:
     if padding.where.shape == prepared.result.data.shape:
         return [f"{share}: they stay as they are"]
     return [f"{share}: they were taken for air, and are so in the result"]
+
+
+def _for_volumes(name: str) -> type[Sampler]:
+    """A sampler by name. Raises ConfigError for one whose structured noise has no place among the results."""
+    found = load_sampler(name)
+    if found.separates:
+        raise ConfigError(
+            f"{name} looks for structured noise, which `restore volume` has no place for; `restore recon` and "
+            "`restore image` have; take another sampler"
+        )
+    return found
 
 
 def _prior_that_fits(job: VolumeJob, sampler: Sampler) -> str:
