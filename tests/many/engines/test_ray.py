@@ -1,16 +1,20 @@
-"""Jobs on two actors of a real local Ray, one of them killed; one volume on both."""
+"""Jobs on two actors of a real local Ray, one of them killed; one volume, and one image, on both."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import chores
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from restore.cli import app
 from restore.datasets.mri.fastmri_files.fastmri import write_fastmri
-from restore.datasets.open import read
+from restore.datasets.open import read, read_image
+from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.mri_volume import simulate_mri_volume
 from restore.datasets.simulate.phantom import head_phantom
 from restore.many.engines.crew import Show
@@ -73,3 +77,18 @@ def test_one_volume_on_two_actors_is_that_of_this_process(tmp_path: Path) -> Non
     assert images[0].std() > 0
     # Half of the 16 planes, re and im of 8 slices, at each of the three levels.
     assert said == ["helpers were asked for 24 planes\n"]
+
+
+def test_one_image_on_two_actors_is_that_of_this_process(tmp_path: Path) -> None:
+    photo, runner = tmp_path / "photo.png", CliRunner()
+    write_image(np.random.default_rng(0).random((1, 288, 16)), photo)
+    words = ["--task", "deblur", "--kernel", "gaussian:1", "--noise", "0.02", "--steps", "3"]
+    for name, more in (("alone", ()), ("split", ("--engine", "ray:2", "--split-image"))):
+        out = str(tmp_path / f"{name}.png")
+        done = runner.invoke(app, ["image", str(photo), "-o", out, *words, *more])
+        assert done.exit_code == 0, done.stderr
+    images = [read_image(tmp_path / f"{name}.png").data for name in ("alone", "split")]
+    # a value on the edge between two numbers of 8 bits
+    np.testing.assert_allclose(images[1], images[0], atol=1 / 255 + 1e-6)
+    notes = json.loads((tmp_path / "split.json").read_text())["notes"]
+    assert "images were split among 2 places in 3 of 3 network calls" in notes
