@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FACTOR, BOUNDARY = 4, "reflect"
 _ALPHA = Path("alpha")
-"""What --mask takes instead of a picture."""
+"""What --mask takes instead of a picture; further words: `restore.operators.image.masks`."""
 
 
 def restore_picture(
@@ -47,7 +47,8 @@ def restore_picture(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="inpaint: white where pixels are known, black where missing; 'alpha': what PHOTO shows clear."
+            help="inpaint: white where pixels are known, black where missing; 'alpha': what PHOTO shows clear; "
+            "box:WIDTHxHEIGHT[+LEFT+TOP]; with --simulate also strokes:COUNT, random:KEPT."
         ),
     ] = None,
     kernel: Annotated[
@@ -121,7 +122,7 @@ def restore_picture(
     picture = _read(photo, mask, out)
     alpha = None if picture.alpha is None or mask == _ALPHA else torch.from_numpy(picture.alpha)
     degradation, kernel_file, given_notes = _degradation(
-        picture, task, mask, kernel, factor, boundary
+        picture, task, mask, kernel, factor, boundary, seed if simulate else None
     )
     run = functools.partial(
         restore_image,
@@ -154,7 +155,7 @@ def _replayed(
     """Files by option, and the other options, by which a record repeats its run."""
     sampling, intervals, mask = asked["sampling"], asked["intervals"], asked["mask"]
     files = {
-        "photo": asked["photo"], "mask": None if mask == _ALPHA else mask, "kernel": kernel_file,
+        "photo": asked["photo"], "mask": None if _in_words(mask) else mask, "kernel": kernel_file,
         "calibration": intervals.calibration,
     }  # fmt: skip
     same = (
@@ -338,14 +339,15 @@ def _noise(text: str | None, task: str, simulate: bool) -> float | Literal["esti
 
 
 def _degradation(
-    picture: Picture, task: str, mask: Path | None, kernel: str, factor: int, boundary: str
-) -> tuple[Degradation, Path | None, list[str]]:
-    """What was done to the picture, the file of its kernel, and notes. Raises InputError, ConfigError."""
+    picture: Picture, task: str, mask: Path | None, kernel: str, factor: int, boundary: str, seed: int | None
+) -> tuple[Degradation, Path | None, list[str]]:  # fmt: skip
+    """What was done to the picture, the file of its kernel, and notes. seed: as of `_read_mask`. Raises InputError,
+    ConfigError."""
     from restore.pipelines.degrade import Degradation, Task
 
     _check_for_task(task, factor, boundary)
     psf, file, notes = _kernel(kernel)
-    known, said = _read_mask(mask, picture)
+    known, said = _read_mask(mask, picture, seed)
     return Degradation(cast(Task, task), known, psf, factor, boundary), file, [*said, *notes]
 
 
@@ -361,19 +363,37 @@ def _kernel(text: str) -> tuple[str | Tensor, Path | None, list[str]]:
     return kernel, file, notes
 
 
-def _read_mask(path: Path | None, photo: Picture) -> tuple[Tensor | None, list[str]]:
-    """Which pixels are known, (H, W) of 0 and 1, and notes; None where no mask is given."""
+def _in_words(mask: Path | None) -> bool:
+    """Whether --mask says in words what is missing."""
+    from restore.operators.image.masks import is_words
+
+    return mask == _ALPHA or (mask is not None and is_words(str(mask)) and not mask.is_file())
+
+
+def _read_mask(
+    path: Path | None, photo: Picture, seed: int | None
+) -> tuple[Tensor | None, list[str]]:
+    """Which pixels are known, (H, W) of 0 and 1, and notes; None where no mask is given. seed: of a simulated one, None
+    where nothing is simulated."""
     if path is None:
         return None, []
     import torch
 
     from restore.datasets.picture.mask_files import read_mask
     from restore.errors import ConfigError
+    from restore.operators.image.masks import parse_mask
 
     if path == _ALPHA:
         if photo.alpha is None:
             raise ConfigError(f"{photo.source}: has no transparent pixels; give a mask picture")
         return torch.from_numpy(photo.alpha[0] > 0).float(), []
+    if _in_words(path):
+        if seed is None and not str(path).startswith("box:"):
+            raise ConfigError(
+                f"--mask {path} draws what is missing, which only --simulate has a use for; give a picture of what "
+                "is, or box:WIDTHxHEIGHT+LEFT+TOP"
+            )
+        return parse_mask(str(path), photo.data.shape[-2], photo.data.shape[-1], seed or 0), []
     known, notes = read_mask(path, photo)
     return torch.from_numpy(known), notes
 

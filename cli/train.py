@@ -240,6 +240,25 @@ def varnet(
         _finish(train_varnet_job(job, measured, config), job)
 
 
+@app.command("rad")
+@verb("train rad", goes_on=True)
+def rad(
+    training: Training,
+    prior: Annotated[
+        str, typer.Option(help="The denoiser to adapt: bundled name or weight file")
+    ] = "natural",
+    rank: Annotated[
+        int, typer.Option(min=1, max=64, help="Of the low-rank factors of every layer")
+    ] = 8,
+    minutes: Minutes = 40.0, crop: Crop = 64,
+) -> None:  # fmt: skip
+    """Adapt a denoiser to noise of a level of its own for every pixel, for the sampler rad; OUT holds factors alone."""
+    from restore.pipelines.train_job import train_region_job
+
+    with training.job(0, minutes, crop) as job:  # the channels are the prior's
+        _finish(train_region_job(job, prior, rank), job)
+
+
 @app.command("spectrum")
 @verb("train spectrum")
 def spectrum(

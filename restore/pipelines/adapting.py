@@ -16,8 +16,9 @@ from restore.datasets.atomic import name_suffix
 from restore.datasets.content_hash import sha256_of
 from restore.datasets.scan import Scan, SetupOptions
 from restore.errors import ConfigError, NotFoundError, WeightsError
+from restore.priors.adapter_files import load_adapter, save_adapter
 from restore.priors.base import Denoiser
-from restore.priors.low_rank import Adapter, adapted, load_adapter, save_adapter
+from restore.priors.low_rank import Adapter, adapted
 from restore.priors.network_options import split_options
 from restore.priors.store import kind_of, read_card
 from restore.problem import Problem

@@ -103,6 +103,11 @@ def why_not(traits: Traits) -> str:
             "is a distilled one: its few steps begin at a measurement, so that there is no draw from it alone; use it "
             "with `restore image --sampler fewstep`"
         )
+    if traits.kind == "region":
+        return (
+            "is a region one, trained to answer where pixels are known: draw from the prior whose factors it "
+            "holds, which its card names, and use it with `restore image --sampler rad`"
+        )
     if traits.kind not in CHAINS:
         return (
             f"is a {traits.kind or 'model'} one: it knows pictures only beside a degraded one, so that there is no "

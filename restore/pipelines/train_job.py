@@ -23,7 +23,9 @@ from restore.priors.edm import EDMDenoiser
 from restore.priors.error_spectrum import measured
 from restore.priors.image_spectrum import measured_images
 from restore.priors.latent_edm import LatentEDM
+from restore.priors.region import Adapts, region_denoiser
 from restore.priors.store import (
+    bundled,
     load_autoencoder,
     load_denoiser,
     load_prior,
@@ -46,6 +48,7 @@ from restore.training.conditional import (
 from restore.training.degradations import parse_task
 from restore.training.denoiser import DenoiserTraining, train_denoiser
 from restore.training.families import family
+from restore.training.region import RegionTraining, inpainting_psnr, train_region
 from restore.training.validation import denoising_psnr, validation_images
 from restore.training.varnet import VarNetTraining, reconstruction_psnr, train_varnet
 
@@ -202,6 +205,34 @@ def train_varnet_job(job: TrainJob, acquisition: Acquisition, config: VarNetConf
         return {"reconstruction_psnr_db": reconstruction_psnr(model, images)["psnr"]}
 
     return job.save(model, sources, progress, "", figures)
+
+
+@alone
+def train_region_job(job: TrainJob, prior: str, rank: int) -> Path:
+    """Low-rank factors that make a denoiser one of regions. prior: bundled name or weight file."""
+    base, first = load_denoiser(prior), read_card(prior)
+    file = Path(prior) if Path(prior).is_file() and prior not in bundled() else None
+    adapts = Adapts(str(first["name"]) if file is None else file.stem, first["sha256"])
+    region_denoiser(base)  # refused before the images are read
+    sources, images = job.load(base.channels)
+    if file is not None and file.resolve().parent != job.out.resolve().parent:
+        job.say(
+            {
+                "note": f"{job.out.name} holds factors alone: it is read with {file.name} and its card beside it"
+            }
+        )
+    settings = RegionTraining(
+        job.budget, job.batch, job.crop, rank, seed=job.seed, precision=job.precision
+    )
+    model, progress = train_region(
+        job.corpus(sources), images, settings, base, adapts, job.state,
+        device=job.device, workers=job.workers, report=job.report,
+    )  # fmt: skip
+
+    def figures() -> dict[str, Any]:
+        return {"inpainting_psnr_db": inpainting_psnr(model, images)}
+
+    return job.save(model, sources, progress, prior, figures)
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

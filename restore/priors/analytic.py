@@ -1,4 +1,4 @@
-"""Exact priors, for tests and teaching: a Gaussian and a mixture of Gaussians.
+"""Exact priors, for tests and teaching: a Gaussian, one of regions, and a mixture of Gaussians.
 
 Their denoisers are closed formulas, so that a sampler can be compared with the posterior that linear algebra gives.
 Differentiable, in the precision and on the device of the input, which their tensors follow; touch no files.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
-from restore.priors.base import ComplexMode, Denoiser, per_item
+from restore.priors.base import ComplexMode, Denoiser, per_item, per_pixel
 
 
 class GaussianPrior(Denoiser):
@@ -96,6 +97,35 @@ class GaussianPrior(Denoiser):
             return torch.fft.ifft2(torch.fft.fft2(x) * gain(c, 3)).real
         basis = self._basis.to(x)
         return ((x.flatten(1) @ basis * gain(c, 1)) @ basis.mT).reshape(x.shape)
+
+
+class RegionGaussian(Denoiser):
+    """x0 ~ N(mean, C), exact for noise of a level of its own at every pixel, none included.
+
+    E[x0 | x] = mean + C (C + S^2)^-1 (x - mean), S the diagonal of the levels. mean: (H, W), float64; covariance:
+    (n, n) for its row-major pixels, positive definite. Raises ConfigError, ShapeError.
+    """
+
+    kind: ClassVar[str] = "region"
+    local = False
+
+    def __init__(self, mean: Tensor, covariance: Tensor, name: str = "region gaussian") -> None:
+        self.mean, self.covariance = _image("mean", mean), covariance
+        self.channels, self.name, self.foreign = 1, name, False
+        values, _ = _diagonalised(covariance, self.mean.numel())
+        if self.mean.shape[0] != 1 or not bool((values > 0).all()):
+            raise ConfigError("RegionGaussian: one channel and a positive definite covariance")
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """E[x0 | x]. x: (N, 1, H, W); sigma: a number, (N,) or (N, 1, H, W). Items of the same levels share a solve."""
+        mean, c = self.mean.to(x).flatten(), self.covariance.to(x)
+        maps, which = per_pixel(sigma, x).flatten(1).unique(dim=0, return_inverse=True)
+        gains = torch.linalg.solve(c + torch.diag_embed(maps**2), c)  # (C + S^2)^-1 C
+        offset = x.flatten(1) - mean
+        found = torch.empty_like(offset)
+        for k, gain in enumerate(gains):
+            found[which == k] = offset[which == k] @ gain
+        return (mean + found).reshape(x.shape)
 
 
 class GaussianMixture(Denoiser):

@@ -21,8 +21,8 @@ TABLE = "weights/auto.yaml"
 def automatic(kinds: Sequence[str], subject: str) -> str:
     """The bundled prior of the first of the kinds that there is one of, or "".
 
-    kinds: "denoiser", "conditional", "latent", "cascade", the usual one first. subject: "mri", "ct", "grey", "colour",
-    or anything else, which is served by a section's default. Raises InputError for a table that is no table.
+    kinds: "denoiser", "conditional", "latent", "cascade", "region", the usual one first. subject: "mri", "ct", "grey",
+    "colour", or anything else, which is served by a section's default. Raises InputError for a table that is no table.
     """
     sections = [table().get(kind, {}) for kind in kinds]
     return next(

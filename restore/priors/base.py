@@ -46,6 +46,7 @@ class Denoiser(ABC):
     has an answer; `knows_images`: `image_law` has one.
     `scaling`: by what rules intensities became [0, 1] in training, for "MR", "CT" and "picture" (`restore.scaling`);
     empty where nobody says.
+    `kind` "region": each pixel may have noise of a level of its own, none included (`restore.priors.region`).
     `halves`: its network was measured to answer as well in half precision (`priors.network_precision`).
     """
 
@@ -65,7 +66,10 @@ class Denoiser(ABC):
 
     @abstractmethod
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,). Returns the shape of x."""
+        """E[x0 | x]. x: (N, channels, H, W) real; sigma: a number or (N,), of a region prior also (N, 1, H, W).
+
+        Returns the shape of x.
+        """
 
     @property
     def knows_error(self) -> bool:
@@ -108,6 +112,13 @@ def per_item(sigma: float | Tensor, x: Tensor) -> Tensor:
     real = x.real.dtype if x.is_complex() else x.dtype
     s = torch.as_tensor(sigma, dtype=real, device=x.device)
     return s.expand(x.shape[0]).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def per_pixel(sigma: float | Tensor, x: Tensor) -> Tensor:
+    """`sigma` as (N, 1, H, W) beside x (N, C, H, W), in x's precision; a number, (N,) or such a map."""
+    levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    levels = levels if levels.ndim == x.ndim else per_item(levels, x)
+    return levels.expand(len(x), 1, *x.shape[-2:])
 
 
 def check_level(

@@ -25,11 +25,15 @@ from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.families.known import FAMILIES
 from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.latent_edm import LatentEDM
+from restore.priors.low_rank import LAYERS, by_name, factor_shapes, from_names
+from restore.priors.region import Adapts, RegionDenoiser, region_denoiser, with_factors
 from restore.priors.unet import UNet, UNetConfig
 from restore.priors.varnet import Cascades, VarNet, VarNetConfig, new_varnet
 
 Card = dict[str, Any]
 Tensors = dict[str, Tensor]
+BASE = "base."
+"""Before the names of the tensors of the prior that a file of factors adapts (its card's entry "adapts")."""
 
 
 class Blueprint(Protocol):
@@ -253,6 +257,53 @@ class _VarNet:
         return model
 
 
+class _Region:
+    """Low-rank factors that make a denoiser one of regions: `RegionDenoiser`."""
+
+    def describe(self, model: RegionDenoiser) -> Card:
+        if model.adapter is None or model.adapts is None:
+            raise WeightsError(f"'{model.name}' holds no factors of a prior that has a file")
+        assert isinstance(model.network, UNet)  # noqa: S101  (for the type checker)
+        return {
+            "network": dataclasses.asdict(model.network.config), "rank": model.adapter.rank,
+            "adapts": dataclasses.asdict(model.adapts), "spread": model.spread,
+            "sigma_data": model.sigma_data, "sigma_range": [model.sigma_min, model.sigma_max],
+            "intensity": list(model.intensity), **({"scaling": dict(model.scaling)} if model.scaling else {}),
+        }  # fmt: skip
+
+    def tensors(self, model: RegionDenoiser) -> Tensors:
+        return {} if model.adapter is None else by_name(model.adapter)
+
+    def expected(self, card: Card) -> Tensors:
+        _check_noise(card)
+        _scaling(card)
+        rank, config = card["rank"], config_from_dict(card["network"])
+        if type(rank) is not int or rank < 1 or config.condition != 1:
+            raise ConfigError(f"factors of rank {rank!r} for {config}; that is no region prior")
+        Adapts(**card["adapts"])
+        if not 0 < float(card["spread"]) < math.inf:
+            raise ConfigError(f"a spread of {card['spread']}; that is no region prior")
+        with torch.device("meta"):
+            shapes = factor_shapes(RegionDenoiser(UNet(config)), rank, LAYERS)
+            return {
+                f"{name}.{part}": torch.empty(shape)
+                for name, pair in shapes.items()
+                for part, shape in zip(("up", "down"), pair, strict=True)
+            }
+
+    def build(self, card: Card, tensors: Tensors) -> RegionDenoiser:
+        config = dataclasses.replace(config_from_dict(card["network"]), condition=0)
+        base = build_unet_denoiser(config, sigma_data=float(card["sigma_data"]))
+        _fill(base.network, _below(BASE, tensors))
+        base.sigma_min, base.sigma_max = map(float, card["sigma_range"])
+        low, high = map(float, card["intensity"])
+        base.intensity, base.scaling, base.turnable = (low, high), _scaling(card), True
+        factors = {k: v.float() for k, v in tensors.items() if not k.startswith(BASE)}
+        model = region_denoiser(base, str(card["name"]))
+        model.spread = float(card["spread"])
+        return with_factors(model, from_names(factors), Adapts(**card["adapts"]))
+
+
 class _Published:
     """A network of another codebase under its own names: `families`. Made by `restore models convert` alone."""
 
@@ -271,12 +322,12 @@ class _Published:
 
 
 BLUEPRINTS: dict[str, Blueprint] = {
-    "unet": _Denoiser(), "distilled-unet": _Distilled(),
-    "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(), "varnet": _VarNet(),
+    "unet": _Denoiser(), "distilled-unet": _Distilled(), "varnet": _VarNet(), "region-factors": _Region(),
+    "conditional-unet": _Conditional(), "autoencoder": _Autoencoder(), "latent": _Latent(),
     **dict.fromkeys(FAMILIES, _Published()),
 }  # fmt: skip
 _ARCHITECTURE_OF: dict[type, str] = {
-    EDMDenoiser: "unet", DistilledModel: "distilled-unet", VarNet: "varnet",
+    EDMDenoiser: "unet", DistilledModel: "distilled-unet", VarNet: "varnet", RegionDenoiser: "region-factors",
     BridgeDenoiser: "conditional-unet", Autoencoder: "autoencoder", LatentEDM: "latent",
 }  # fmt: skip
 

@@ -402,7 +402,7 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
             f"prior '{model.name}' works on codes of {model.channels}-channel real images and cannot serve images of "
             f"shape {item}; " + _advice(channels, model.kind)
         )
-    if model.kind != "denoiser" and demand.volume:
+    if model.kind not in ("denoiser", "region") and demand.volume:
         raise ConfigError(
             f"prior '{model.name}' is a {model.kind} one, and serves no volumes that are measured as a whole "
             f"{demand.item_shape}; use a denoiser such as 'medical', which sees their slices"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.errors import OutOfMemory, is_out_of_memory
+from restore.errors import ConfigError, OutOfMemory, is_out_of_memory
 from restore.precision import autocast
 from restore.priors.base import Denoiser, check_level
 from restore.priors.tiles import tiled
@@ -47,11 +47,12 @@ class ImagePrior:
         self._chunk = PIXELS_PER_CALL
         self._channels = prior.channels or (item_shape[0] if len(item_shape) == 3 else 1)
 
-    def __call__(self, x: Tensor, sigma: float, *, turn: int = 0) -> Tensor:
-        """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities.
+    def __call__(self, x: Tensor, sigma: float | Tensor, *, turn: int = 0) -> Tensor:
+        """E[x0 | x = x0 + sigma n]. x: (*batch, *item_shape), unit intensities; sigma: of a region prior also one a
+        pixel, broadcastable to x.
 
         Below the noise range of the prior it is asked at the range's lower end. Raises ConfigError for a level at
-        which it cannot be asked (`base.check_level`).
+        which it cannot be asked (`base.check_level`), and for levels that differ between channels seen at once.
         turn: which planes of a volume the network sees, by number modulo their axes; the whole part: in which of eight
         orientations a `turnable` prior sees the image, by number modulo 8; the answer is turned back. A network is not
         quite the same in all of them, and going round averages that out over the steps of a chain: Terris, Moreau,
@@ -59,16 +60,19 @@ class ImagePrior:
         """
         self.evaluations += 1
         known = (self.prior.sigma_min, self.prior.sigma_max)
-        check_level(sigma, known, self.prior.intensity, self.prior.name)
-        sigma = max(sigma, self.prior.sigma_min)
+        for level in _ends(sigma):
+            check_level(level, known, self.prior.intensity, self.prior.name)
+        sigma = _at_least(sigma, self.prior.sigma_min, x)
         turn, axis = divmod(turn, len(self.planes))
         self._turn = turn % 8 if self.prior.turnable else 0
         if self.planes[axis] == 0:
             return self._image(x, sigma)
         across = self.planes[axis] - 3
+        if isinstance(sigma, Tensor):
+            sigma = sigma.movedim(across, -3)
         return self._image(x.movedim(across, -3), sigma).movedim(-3, across)
 
-    def _image(self, x: Tensor, sigma: float) -> Tensor:
+    def _image(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Real or complex, the network's planes last."""
         if not x.is_complex():
             return self._real(x, sigma)
@@ -77,6 +81,8 @@ class ImagePrior:
             return self._real(magnitude, sigma) * torch.polar(torch.ones_like(magnitude), x.angle())
         if self.prior.complex_mode == "channels":
             planes = torch.view_as_real(x).reshape(-1, *x.shape[-2:], 2).movedim(-1, 1)
+            if isinstance(sigma, Tensor):
+                sigma = sigma.reshape(-1, 1, *x.shape[-2:])
             out = self._chunked(planes, sigma).movedim(1, -1).contiguous()
             return torch.view_as_complex(out).reshape(x.shape)
         both = self._real(torch.stack([x.real, x.imag]), sigma)
@@ -96,25 +102,50 @@ class ImagePrior:
         mean, covariance = (v[0] if v.ndim > len(self.item_shape) else v for v in law)
         return (torch.zeros_like(mean) if self.complex_ else mean), covariance
 
-    def _real(self, x: Tensor, sigma: float) -> Tensor:
-        planes = x.reshape(-1, self._channels, *x.shape[-2:])
-        return self._chunked(planes, sigma).reshape(x.shape)
+    def _real(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        shape = (-1, self._channels, *x.shape[-2:])
+        if isinstance(sigma, Tensor):
+            sigma = sigma.expand(x.shape).reshape(shape)
+        return self._chunked(x.reshape(shape), sigma).reshape(x.shape)
 
-    def _chunked(self, planes: Tensor, sigma: float) -> Tensor:
+    def _chunked(self, planes: Tensor, sigma: float | Tensor) -> Tensor:
         """Through the network in chunks; where memory runs out, in smaller ones."""
-        turn = self._turn
+        turn, parts = self._turn, [planes]
+        if isinstance(sigma, Tensor):
+            parts.append(self._shared(sigma))
 
-        def network(p: Tensor) -> tuple[Tensor, ...]:
+        def network(p: Tensor, s: float | Tensor = sigma) -> tuple[Tensor, ...]:
             with autocast(self.precision, p.device):
-                return (self.prior(p, sigma).to(p.dtype),)
+                return (self.prior(p, s).to(p.dtype),)
 
         out, self._chunk = chunked(
             tiled(network, self.prior.tiling, self.evaluations) if self.prior.local else network,
-            [_turned(planes, turn)],
+            [_turned(p, turn) for p in parts],
             self._chunk,
             f"one image of {tuple(planes.shape[1:])} on {planes.device}",
         )
         return _turned_back(out[0], turn)
+
+    def _shared(self, levels: Tensor) -> Tensor:
+        """The levels of planes (N, C, H, W) as (N, 1, H, W). Raises ConfigError where channels differ."""
+        if bool((levels != levels[:, :1]).any()):
+            raise ConfigError(
+                f"the prior '{self.prior.name}' is told one level for all {self._channels} channels of a pixel, and "
+                "mask or noise differ between them; use dds, or a one-channel prior"
+            )
+        return levels[:, :1]
+
+
+def _ends(sigma: float | Tensor) -> tuple[float, ...]:
+    """The lowest and the highest level."""
+    return (float(sigma.min()), float(sigma.max())) if isinstance(sigma, Tensor) else (sigma,)
+
+
+def _at_least(sigma: float | Tensor, least: float, x: Tensor) -> float | Tensor:
+    """No level below `least`; of a map, as one of x's shape."""
+    if isinstance(sigma, Tensor):
+        return sigma.clamp(min=least).expand(x.shape)
+    return max(sigma, least)
 
 
 def chunked(

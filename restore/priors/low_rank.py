@@ -1,44 +1,41 @@
-"""Low-rank additions to the convolutions of a denoiser: made, trained on a copy, merged into a copy, kept in a file.
+"""Low-rank additions to the layers of a denoiser: made, trained on a copy, merged into a copy.
 
 A convolution's weight W, seen as a matrix (outputs, all else), becomes W + up down with up (outputs, rank), which
 starts at zero, and down (rank, all else): Hu and others, "LoRA: Low-rank adaptation of large language models", ICLR
-2022, equation 3. Used by `restore.training.adaptation` and by pipelines; a prior's own weights never change.
+2022, equation 3; that of a linear layer likewise. Used by `restore.training.adaptation` and by pipelines for one scan,
+which leaves linear layers alone (their files: `adapter_files`), and by `restore.priors.region`; a prior's own weights
+never change.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from restore.datasets.json_text import parse_json
 from restore.errors import ConfigError, WeightsError
 from restore.priors.base import Denoiser
 from restore.priors.networks import networks_in
-from restore.priors.store import write_tensors
 
-SCHEMA = 1
 Factors = tuple[Tensor, Tensor]
+D = TypeVar("D", bound=Denoiser)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Adapter:
-    """factors: up (outputs, rank) and down (rank, all else) of every adapted convolution, by its name."""
+    """factors: up (outputs, rank) and down (rank, all else) of every adapted layer, by its name."""
 
     factors: Mapping[str, Factors]
 
     @property
     def rank(self) -> int:
-        """Columns of `up`."""
-        return next(iter(self.factors.values()))[0].shape[1]
+        """Columns of `up`, the most of all layers."""
+        return max(up.shape[1] for up, _ in self.factors.values())
 
     @property
     def parameters(self) -> int:
@@ -46,13 +43,20 @@ class Adapter:
         return sum(up.numel() + down.numel() for up, down in self.factors.values())
 
 
-def convolutions(model: Denoiser) -> dict[str, nn.Module]:
-    """The 2-D convolutions of the model's networks, by name. Raises ConfigError where there is none."""
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+LAYERS = (*CONVOLUTIONS, nn.Linear)
+"""What can be adapted."""
+
+
+def layers(
+    model: Denoiser, kinds: tuple[type[nn.Module], ...] = CONVOLUTIONS
+) -> dict[str, nn.Module]:
+    """The layers of some kinds in the model's networks, by name. Raises ConfigError where there is none."""
     found: dict[str, nn.Module] = {
         f"{k}.{name}": module
         for k, network in enumerate(networks_in(model))
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+        if isinstance(module, kinds)
     }
     if not found:
         raise ConfigError(
@@ -62,40 +66,48 @@ def convolutions(model: Denoiser) -> dict[str, nn.Module]:
     return found
 
 
-def fresh_adapter(model: Denoiser, rank: int, seed: int) -> Adapter:
+def fresh_adapter(
+    model: Denoiser, rank: int, seed: int, kinds: tuple[type[nn.Module], ...] = CONVOLUTIONS
+) -> Adapter:
     """An adapter that changes nothing yet: up is zero, down N(0, 1 / rank) from `seed`. Raises ConfigError."""
     generator, factors = torch.Generator().manual_seed(seed), {}
-    for name, module in convolutions(model).items():
-        weight = _weight(module)
-        r = min(rank, *_matrix(weight).shape)
-        down = torch.randn(r, weight[0].numel(), generator=generator) * r**-0.5
-        factors[name] = (torch.zeros(len(weight), r), down)
+    for name, (up, down) in factor_shapes(model, rank, kinds).items():
+        drawn = torch.randn(down, generator=generator) * down[0] ** -0.5
+        factors[name] = (torch.zeros(up), drawn)
     return Adapter(factors)
 
 
-def adapted(model: Denoiser, adapter: Adapter) -> Denoiser:
-    """A copy of the model with W + up down in every adapted convolution. Raises ConfigError, WeightsError."""
+def factor_shapes(
+    model: Denoiser, rank: int, kinds: tuple[type[nn.Module], ...] = CONVOLUTIONS
+) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+    """Of `up` and `down` of every layer; no layer has a higher rank than its matrix. Raises ConfigError."""
+    shapes = {name: _matrix(_weight(m)).shape for name, m in layers(model, kinds).items()}
+    return {n: ((a, min(rank, a, b)), (min(rank, a, b), b)) for n, (a, b) in shapes.items()}
+
+
+def adapted(model: D, adapter: Adapter) -> D:
+    """A copy of the model with W + up down in every adapted layer. Raises ConfigError, WeightsError."""
     twin = _copy(model)
-    layers = convolutions(twin)
-    _check_fit(model, adapter, layers)
+    found = layers(twin, LAYERS)
+    _check_fit(model, adapter, found)
     with torch.no_grad():
         for name, (up, down) in adapter.factors.items():
-            weight = _weight(layers[name])
+            weight = _weight(found[name])
             weight.add_((up @ down).reshape(weight.shape).to(weight))
     return twin
 
 
-def trainable(model: Denoiser, adapter: Adapter) -> tuple[Denoiser, dict[str, _Sum]]:
+def trainable(model: D, adapter: Adapter) -> tuple[D, dict[str, _Sum]]:
     """A copy whose factors alone can be trained, and they by name; what they are now, `factors_of` says."""
     twin = _copy(model)
-    layers, sums = convolutions(twin), {}
-    _check_fit(model, adapter, layers)
+    found, sums = layers(twin, LAYERS), {}
+    _check_fit(model, adapter, found)
     for network in networks_in(twin):
         network.requires_grad_(False)
     for name, (up, down) in adapter.factors.items():
-        weight = _weight(layers[name])
+        weight = _weight(found[name])
         sums[name] = _Sum(up.to(weight), down.to(weight))
-        parametrize.register_parametrization(layers[name], "weight", sums[name])
+        parametrize.register_parametrization(found[name], "weight", sums[name])
     return twin, sums
 
 
@@ -119,41 +131,25 @@ class _Sum(nn.Module):
         return weight + (self.up @ self.down).reshape(weight.shape)
 
 
-def save_adapter(path: Path, adapter: Adapter, record: dict[str, Any]) -> str:
-    """Write the factors, and the record as the file's metadata; returns the sha256. Raises OutputError."""
-    named = {
+def by_name(adapter: Adapter) -> dict[str, Tensor]:
+    """The factors as the tensors of a file: LAYER.up and LAYER.down."""
+    return {
         f"{name}.{part}": factor.contiguous()
         for name, pair in adapter.factors.items()
         for part, factor in zip(("up", "down"), pair, strict=True)
     }
-    return write_tensors(path, named, json.dumps({"schema": SCHEMA} | record))
 
 
-def load_adapter(path: Path) -> tuple[Adapter, dict[str, Any]]:
-    """Factors and record of a file of `save_adapter`. Raises WeightsError."""
-    wrong = f"{path}: not an adapter of `restore recon --adapt fit`"
-    try:
-        with safe_open(path, framework="pt") as f:
-            tensors = {k: f.get_tensor(k) for k in f.keys()}
-            record = parse_json((f.metadata() or {})["record"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"{wrong} ({type(error).__name__}: {error})") from error
-    names = {k.rpartition(".")[0] for k in tensors}
-    if not (isinstance(record, dict) and record.get("schema") == SCHEMA and names):
-        raise WeightsError(wrong)
-    if set(tensors) != {f"{n}.{part}" for n in names for part in ("up", "down")}:
-        raise WeightsError(f"{wrong}: factors without their partners")
-    if not all(
-        t.ndim == 2 and t.is_floating_point() and bool(t.isfinite().all()) for t in tensors.values()
-    ):
-        raise WeightsError(f"{wrong}: factors that are no matrices of finite numbers")
-    return Adapter({n: (tensors[f"{n}.up"], tensors[f"{n}.down"]) for n in sorted(names)}), record
+def from_names(tensors: Mapping[str, Tensor]) -> Adapter:
+    """The adapter of such tensors, complete ones."""
+    names = sorted({k.rpartition(".")[0] for k in tensors})
+    return Adapter({n: (tensors[f"{n}.up"], tensors[f"{n}.down"]) for n in names})
 
 
-def _check_fit(model: Denoiser, adapter: Adapter, layers: Mapping[str, nn.Module]) -> None:
+def _check_fit(model: Denoiser, adapter: Adapter, found: Mapping[str, nn.Module]) -> None:
     wrong = []
     for name, (up, down) in adapter.factors.items():
-        shape = _matrix(_weight(layers[name])).shape if name in layers else None
+        shape = _matrix(_weight(found[name])).shape if name in found else None
         if shape != (len(up), down.shape[-1]) or up.shape[-1] != len(down):
             wrong.append(name)
     if wrong:
@@ -163,7 +159,7 @@ def _check_fit(model: Denoiser, adapter: Adapter, layers: Mapping[str, nn.Module
         )
 
 
-def _copy(model: Denoiser) -> Denoiser:
+def _copy(model: D) -> D:
     """A copy that shares no network. Raises ConfigError where there is none to be had."""
     twin = copy.deepcopy(model)
     if any(found is own for found in networks_in(twin) for own in networks_in(model)):

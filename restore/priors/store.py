@@ -23,7 +23,7 @@ from restore.datasets.fetch_table import entries
 from restore.datasets.json_text import read_json
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, WeightsError
 from restore.priors.autoencoder import Autoencoder
-from restore.priors.blueprints import BLUEPRINTS, architecture_of
+from restore.priors.blueprints import BASE, BLUEPRINTS, architecture_of
 from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.converted import ALONE, converted_from, is_converted
 from restore.priors.distilled import DistilledModel
@@ -64,10 +64,13 @@ def read_card(name: str | Path) -> dict[str, Any]:
 
 
 def kind_of(name: str | Path) -> str:
-    """What a card describes: "denoiser", "conditional", "latent", "distilled", "cascade" or "". Raises WeightsError."""
+    """What a card describes: "denoiser", "conditional", "latent", "distilled", "cascade", "region" or "".
+
+    Raises WeightsError.
+    """
     kinds = {
         "unet": "denoiser", "conditional-unet": "conditional", "latent": "latent", "distilled-unet": "distilled",
-        "varnet": "cascade",
+        "varnet": "cascade", "region-factors": "region",
     }  # fmt: skip
     card = read_card(name)
     if is_converted(card):
@@ -110,9 +113,12 @@ def load_model(
     """Whatever lies under a bundled name or in a weight file, checked against its card.
 
     Raises WeightsError: unknown name, card that says something impossible, wrong sha256, missing or extra tensors (the
-    first five named), non-finite values.
+    first five named), non-finite values; of factors that the prior which they adapt is not there, or another one.
     """
     card, tensors = load_tensors(name)
+    if "adapts" in card:
+        adapted = _adapted(_resolve(name), card)
+        tensors |= {BASE + k: v for k, v in adapted.items()}
     return BLUEPRINTS[str(card["architecture"])].build(card, tensors)
 
 
@@ -142,6 +148,26 @@ def load_tensors(name: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     _check_tensors(path, tensors, _as_card(path, expected))
     return card, tensors
+
+
+def _adapted(path: Path, card: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the prior that factors belong to: of the file of that name beside them, else of what goes by the
+    name. Raises WeightsError."""
+    wanted, beside = card["adapts"], path.with_name(f"{card['adapts']['name']}.safetensors")
+    given = beside if beside.is_file() else wanted["name"]
+    try:
+        base, tensors = load_tensors(given)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{path}: holds low-rank factors of the prior '{wanted['name']}', which cannot be had: {error}"
+        ) from error
+    if base["sha256"] != wanted["sha256"] or base.get("architecture") != "unet":
+        raise WeightsError(
+            f"{path}: holds low-rank factors of the prior '{wanted['name']}' of sha256 {wanted['sha256'][:12]}..., and "
+            f"{given} is another one, {base['sha256'][:12]}...; put that file with its card beside the factors, or "
+            "train anew with `restore train rad`"
+        )
+    return tensors
 
 
 def _as_card(name: str | Path, read: Callable[[], T]) -> T:

@@ -1,14 +1,16 @@
 """The one network of the bundled denoisers: a compact U-Net without normalisation layers.
 
-Pure torch module; knows nothing of noise levels beyond the conditioning number it is given. Built by
-`restore.priors.edm`, trained by `restore.training.denoiser`. Without normalisation every output pixel depends on a
-fixed neighbourhood only, so that a network trained on small crops behaves the same on a large slice.
+Pure torch module; knows nothing of noise levels beyond the conditioning number it is given, one an image or one a
+pixel. Built by `restore.priors.edm`, trained by `restore.training.denoiser`; told maps by `restore.priors.region`.
+Without normalisation every output pixel depends on a fixed neighbourhood only, so that a network trained on small crops
+behaves the same on a large slice.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -85,6 +87,30 @@ class Features(NamedTuple):
     skips: tuple[Tensor, ...]
 
 
+class Told(NamedTuple):
+    """What the blocks of a level are told of the noise.
+
+    embedding: (N, embedding) of images; (N, h, w, embedding) of places; or, with `shares` (N, h, w, L), which sum to
+    one over L, (L, embedding) of levels of which every place has its shares.
+    """
+
+    embedding: Tensor
+    shares: Tensor | None = None
+
+    def through(self, film: nn.Linear) -> Tensor:
+        """What a linear layer makes of it, (N, outputs, h, w) or (N, outputs, 1, 1)."""
+        found = film(self.embedding)
+        if self.shares is not None:
+            found = self.shares.to(found.dtype) @ found
+        return (found if found.ndim == 4 else found[:, None, None]).movedim(-1, 1)
+
+    def halved(self) -> Told:
+        """The same for the level below: means over 2 x 2 places."""
+        if self.embedding.ndim == 4:
+            return Told(_pooled(self.embedding, 2))
+        return self if self.shares is None else Told(self.embedding, _pooled(self.shares, 2))
+
+
 class ResidualBlock(nn.Module):
     """x + conv(silu(scale * conv(silu(x)) + shift)), scale and shift from the noise embedding."""
 
@@ -94,9 +120,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (N, width, h, w), embedding: (N, embedding)."""
-        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+    def forward(self, x: Tensor, told: Told) -> Tensor:
+        """x: (N, width, h, w)."""
+        scale, shift = told.through(self.film).chunk(2, dim=1)
         h = self.conv1(F.silu(x))
         return self.conv2(F.silu(torch.addcmul(shift, h, 1 + scale))).add_(x)
 
@@ -146,19 +172,36 @@ class UNet(nn.Module):
                 p.zero_()
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """x: (N, channels + condition, H, W), sides a multiple of `config.multiple`; noise: (N,) conditioning number.
+        """x: (N, channels + condition, H, W), sides a multiple of `config.multiple`; noise: (N,) conditioning number,
+        or (N, 1, H, W) of one a pixel.
 
-        Returns (N, channels, H, W).
+        Returns (N, channels, H, W). A map of one number gives what the number gives, to rounding.
         """
-        embedding = self.embedded(noise)
-        return self.decoded(self.encoded(x, embedding), embedding)
+        told = self.embedded(noise)
+        return self.decoded(self.encoded(x, told), told)
 
-    def embedded(self, noise: Tensor) -> Tensor:
-        """The embedding of conditioning numbers: (N,) -> (N, embedding)."""
-        embedding: Tensor = self.embed(_fourier_features(noise))
-        return embedding
+    def embedded(self, noise: Tensor) -> list[Told]:
+        """The embedding for every level: of a map the mean over the pixels that a place of the level stands for.
 
-    def encoded(self, x: Tensor, embedding: Tensor) -> Features:
+        Few levels are embedded once each. Of others the pixels of the entrance's squares are embedded by turns: all at
+        once would take more memory than the rest.
+        """
+        u = self.config.unshuffle
+        levels = noise.unique() if noise.ndim > 1 else noise
+        if noise.ndim == 1:
+            told = Told(self.embed(_fourier_features(noise)))
+        elif len(levels) <= _FEW:
+            shares = (noise[:, 0, ..., None] == levels).to(noise)
+            told = Told(self.embed(_fourier_features(levels)), _pooled(shares, u))
+        else:
+            parts = (noise[:, 0, i::u, j::u] for i in range(u) for j in range(u))
+            told = Told(reduce(torch.add, (self.embed(_fourier_features(p)) for p in parts)) / u**2)
+        found = [told]
+        for _ in self.down:
+            found.append(found[-1].halved())
+        return found
+
+    def encoded(self, x: Tensor, told: list[Told]) -> Features:
         """What the way down makes of x, as `forward` takes it."""
         h = self._entered(F.pixel_unshuffle(x, self.config.unshuffle))
         skips: list[Tensor] = []
@@ -166,16 +209,16 @@ class UNet(nn.Module):
             if i:
                 skips.append(h)
                 h = self.down[i - 1](h)
-            h = _through(blocks, h, embedding)
+            h = _through(blocks, h, told[i])
         return Features(h, tuple(skips))
 
-    def decoded(self, features: Features, embedding: Tensor) -> Tensor:
+    def decoded(self, features: Features, told: list[Told]) -> Tensor:
         """The answer of the way up, (N, channels, H, W); the features stay as they are."""
         h, backbone = features.lowest, self.config.backbone
         for i in reversed(range(len(self.decode))):
             h = self.up[i](h)
             h = (h if backbone == 1 else h * backbone) + self._skip(features.skips[i], i)
-            h = _through(self.decode[i], h, embedding)
+            h = _through(self.decode[i], h, told[i])
         return F.pixel_shuffle(self.leave(h), self.config.unshuffle)
 
     def _skip(self, features: Tensor, level: int) -> Tensor:
@@ -195,17 +238,24 @@ class UNet(nn.Module):
             return self.enter(x).to(torch.get_autocast_dtype(kind))
 
 
-def _through(level: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+def _through(level: nn.Module, h: Tensor, told: Told) -> Tensor:
     for block in level.children():
-        h = block(h, embedding)
+        h = block(h, told)
     return h
 
 
+def _pooled(x: Tensor, side: int) -> Tensor:
+    """Means over squares of places: (N, h, w, C) -> (N, h / side, w / side, C)."""
+    return F.avg_pool2d(x.movedim(-1, 1), side).movedim(1, -1)
+
+
 _FREQUENCIES = 16
+_FEW = 8
+"""Levels of a map up to which their shares are cheaper to keep than the embedding of every place."""
 
 
 def _fourier_features(noise: Tensor) -> Tensor:
-    """Cosines and sines of the conditioning number at log-spaced frequencies: (N,) -> (N, 32)."""
+    """Cosines and sines of the conditioning number at log-spaced frequencies: (N, ...) -> (N, ..., 32)."""
     frequencies = torch.logspace(-1, 1, _FREQUENCIES, device=noise.device, dtype=noise.dtype)
-    phase = 2 * math.pi * 0.25 * noise[:, None] * frequencies
-    return torch.cat([phase.cos(), phase.sin()], dim=1)
+    phase = 2 * math.pi * 0.25 * noise[..., None] * frequencies
+    return torch.cat([phase.cos(), phase.sin()], dim=-1)

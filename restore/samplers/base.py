@@ -52,9 +52,9 @@ class Sampler(ABC):
     """Abstract sampler. Settings are fields, declared by `restore.config.setting` and checked whoever makes one.
 
     `prior_kinds`: which kinds of prior it can use, the usual one first ("denoiser", "conditional", "latent",
-    "distilled", "cascade"), none for classical methods. `kinds` and `tasks` of operators that it serves, any where both
-    are empty; `needs`: abilities that an operator must have (`restore.operators.base`); `on`: what else a measurement
-    must be, in words.
+    "distilled", "cascade", "region"), none for classical methods. `kinds` and `tasks` of operators that it serves, any
+    where both are empty; `needs`: abilities that an operator must have (`restore.operators.base`); `on`: what else a
+    measurement must be, in words.
     `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
     is used. `fits_data`: whether it looks for an image that explains
     the measurement, so that a large misfit is a fault. `separates`: whether its steps hold structured noise beside the

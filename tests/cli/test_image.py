@@ -46,7 +46,13 @@ def options(task: str, pictures: Path) -> list[object]:
 CONDITIONAL = [
     (s, t) for s in ("resshift", "rddm", "mrs") for t in ("superres", "deblur", "inpaint")
 ]
-OTHERS = [("ddrm", "superres"), ("reddiff", "inpaint"), ("stsl", "deblur"), ("flowchef", "inpaint")]
+OTHERS = [
+    ("rad", "inpaint"),
+    ("ddrm", "superres"),
+    ("reddiff", "inpaint"),
+    ("stsl", "deblur"),
+    ("flowchef", "inpaint"),
+]
 
 
 @pytest.mark.parametrize(("sampler", "task"), CONDITIONAL + OTHERS)
@@ -63,6 +69,7 @@ def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
     kind = {
+        "rad": "natural-rad",
         "stsl": "natural",
         "ddrm": "natural",
         "reddiff": "natural",
@@ -241,6 +248,19 @@ def test_deep_pictures_stay_deep(pictures, verb, tmp_path):
         (["--task", "denoise", "--prior", "natural"], 2, "use prior 'medical'"),
         (["--task", "inpaint", "--mask", "{small}"], 4, "the mask is 32 x 64 pixels"),
         (["--task", "inpaint", "--mask", "none.png"], 3, "none.png"),
+        (["--task", "inpaint", "--mask", "strokes:3"], 2, "which only --simulate has a use for"),
+        (["--task", "inpaint", "--mask", "box:65"], 2, "is not a part of a picture of 64 x 64"),
+        (["--task", "inpaint", "--mask", "box:8", "--sampler", "rad"], 2, "no bundled one serves"),
+        (
+            ["--task", "inpaint", "--mask", "box:8", "--sampler", "rad", "--prior", "medical"],
+            2,
+            "rad needs a region",
+        ),
+        (
+            ["--task", "superres", "--sampler", "rad"],
+            2,
+            "rad serves inpainting with pixels as they are",
+        ),
         (["--task", "denoise", "--device", "cuda"], 9, "use --device cpu"),
     ],
 )
@@ -254,6 +274,32 @@ def test_refusals(pictures, verb, tmp_path, monkeypatch, arguments, code, words)
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert names(tmp_path) == ["small.png"]
+
+
+@pytest.mark.parametrize("mask", ["box:16x8+4+40", "strokes:2", "random:0.5"])
+def test_masks_in_words(pictures, verb, tmp_path, mask):
+    """The same mask at every call, and told in the record, by which the run is repeated."""
+    command = [
+        "image",
+        pictures / "rgb.png",
+        "--task",
+        "inpaint",
+        "--mask",
+        mask,
+        "--sampler",
+        "biharmonic",
+    ]
+    for name in ("a.png", "b.png"):
+        result = verb(*command, "-o", tmp_path / name, "--simulate", "--noise", 0)
+        assert result.exit_code == 0, result.stderr
+    missing = read_image(tmp_path / "a_degraded.png").data.max(0) == 0
+    assert np.array_equal(missing, read_image(tmp_path / "b_degraded.png").data.max(0) == 0)
+    if mask.startswith("box"):
+        assert missing[40:48, 4:20].all()
+    again = ("image", pictures / "rgb.png", "-o", tmp_path / "again.png")
+    repeated = verb(*again, "--config", tmp_path / "a.json")
+    assert repeated.exit_code == 0, repeated.stderr
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
 def test_files_that_cannot_be(pictures, verb, tmp_path):

@@ -36,6 +36,7 @@ from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.priors.edm import build_unet_denoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.networks import networks_in
+from restore.priors.region import region_denoiser
 from restore.priors.unet import UNetConfig
 from restore.priors.varnet import VarNetConfig, new_varnet
 from restore.priors.wrappers import FromDenoiser, FromEps, FromFlow, FromScore
@@ -90,6 +91,8 @@ def model_for(sampler: Sampler, channels: int) -> Model | None:
     if sampler.prior_kinds[0] == "cascade":
         return new_varnet(VarNetConfig(2, (8,), (1,), memory=1))
     denoiser = build_unet_denoiser(network(channels))
+    if sampler.prior_kinds[0] == "region":
+        return region_denoiser(denoiser)
     if sampler.prior_kinds[0] != "distilled":
         return denoiser
     steps = FewSteps((0.2, 0.1), (30.0, 100.0), (0.3,))

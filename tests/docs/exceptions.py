@@ -29,6 +29,10 @@ NOT_RUN = {
         "OMP_NUM_THREADS",
     ): "a benchmark of minutes to hours on whole photographs",
     (
+        "docs/choosing-a-sampler.md",
+        "restore train rad",
+    ): "a training of minutes, of a prior of the reader's own; tests/training/test_region.py has a short one",
+    (
         "docs/fetching.md",
         "restore data fetch",
     ): "fetches from the network; test_fetch.py has a server",

@@ -98,6 +98,12 @@ def test_every_sampler_and_operator_has_a_page() -> None:
     assert "### Inpainting.random" in operators["operators/Inpainting.md"]
 
 
+NOT_DRAWN = {
+    "natural-restore": "knows pictures only beside a degraded one",
+    "natural-rad": "trained to answer where pixels are known",
+}
+
+
 def test_every_bundled_prior_has_a_page_with_what_it_draws() -> None:
     """The command of the page is that of its picture."""
     pages = cards.prior_pages()
@@ -105,8 +111,8 @@ def test_every_bundled_prior_has_a_page_with_what_it_draws() -> None:
     for name in bundled():
         page = pages[f"bundled-priors/{name}.md"]
         assert read_card(name)["licence"] in page
-        if name == "natural-restore":
-            assert "knows pictures only beside a degraded one" in page
+        if name in NOT_DRAWN:
+            assert NOT_DRAWN[name] in page
             continue
         assert f"restore sample --prior {name} --count 4 --size 96 -o {name}.jpg" in page
         record = json.loads((DOCS / "drawn" / f"{name}.json").read_text(encoding="utf-8"))

@@ -99,6 +99,8 @@ def test_codes_are_drawn_and_decoded() -> None:
 
 
 def test_priors_that_cannot_are_refused() -> None:
+    with pytest.raises(ConfigError, match="trained to answer where pixels are known"):
+        draw_from("natural-rad")
     with pytest.raises(ConfigError, match="knows pictures only beside a degraded one"):
         draw_from("natural-restore")
     with pytest.raises(ConfigError, match="knows pictures only beside a degraded one"):

@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from restore.errors import ConfigError, WeightsError
+from restore.priors.adapter_files import load_adapter, save_adapter
 from restore.priors.analytic import GaussianPrior
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.low_rank import (
     Adapter,
     adapted,
-    convolutions,
     factors_of,
     fresh_adapter,
-    load_adapter,
-    save_adapter,
+    layers,
     trainable,
 )
 from restore.priors.unet import UNetConfig
@@ -49,7 +48,7 @@ def image() -> torch.Tensor:
 def test_a_fresh_adapter_changes_no_bit_and_says_its_size():
     model = prior()
     adapter = fresh_adapter(model, 4, seed=0)
-    assert set(adapter.factors) == set(convolutions(model))
+    assert set(adapter.factors) == set(layers(model))
     assert any("down.0" in n for n in adapter.factors)
     assert any("up.0" in n for n in adapter.factors)  # transposed convolutions too
     assert adapter.rank == 4

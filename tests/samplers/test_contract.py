@@ -39,7 +39,8 @@ def configured(name: str, operator: LinearOperator) -> Sampler:
 def test_settings_are_values_and_every_preset_can_be_built(name):
     cls = load_sampler(name)
     assert cls.__doc__
-    assert set(cls.prior_kinds) <= {"denoiser", "conditional", "latent", "distilled"}
+    kinds = {"denoiser", "conditional", "latent", "distilled", "region"}
+    assert set(cls.prior_kinds) <= kinds
     assert cls() == cls()
     with pytest.raises(dataclasses.FrozenInstanceError):
         cls().anything = 1

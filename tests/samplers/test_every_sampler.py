@@ -22,7 +22,7 @@ from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
-from restore.priors.analytic import GaussianPrior
+from restore.priors.analytic import GaussianPrior, RegionGaussian
 from restore.priors.base import Denoiser
 from restore.priors.cascade import CascadeModel
 from restore.priors.conditional import ConditionalModel, FromFunction
@@ -136,7 +136,11 @@ def distilled(denoiser: Denoiser) -> DistilledModel:
 
 
 def of_kind(name: str, denoiser: Denoiser) -> Denoiser:
-    return distilled(denoiser) if load_sampler(name).prior_kinds[0] == "distilled" else denoiser
+    """The model as the sampler wants it: distilled, one of regions, or as it is."""
+    kind = load_sampler(name).prior_kinds[0]
+    if kind == "region":
+        denoiser.kind = kind  # type: ignore[misc]
+    return distilled(denoiser) if kind == "distilled" else denoiser
 
 
 class Answering(CascadeModel):
@@ -170,11 +174,14 @@ def model_of(name: str, truth: Tensor) -> AnyModel:
 
 
 def gaussian_model(name: str) -> AnyModel:
-    prior = GaussianPrior(torch.full((SIDE, SIDE), 0.5).double(), spectrum=0.2)
-    sampler = load_sampler(name)
-    if sampler.prior_kinds[0] == "cascade":
+    mean, sampler = torch.full((SIDE, SIDE), 0.5).double(), load_sampler(name)
+    kind = sampler.prior_kinds[0]
+    if kind == "cascade":
         return Answering(sampler().cost(), lambda x: 0.9 * x)
-    if sampler.prior_kinds[0] != "conditional":
+    if kind == "region":
+        return RegionGaussian(mean, 0.2 * torch.eye(SIDE**2).double())
+    prior = GaussianPrior(mean, spectrum=0.2)
+    if kind != "conditional":
         return of_kind(name, prior)
 
     def estimate(x: Tensor, level, y: Tensor) -> tuple[Tensor, ...]:
@@ -294,15 +301,15 @@ def test_the_noise_range_is_what_the_denoiser_hears(name, kind):
 
     class Listening(Denoiser):
         def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-            heard.append(float(sigma))
+            heard.extend(torch.as_tensor(sigma).unique().tolist())
             return 0.5 * x
 
     sampler = tuned(name, kind)
-    if sampler.prior_kinds[0] != "denoiser":
+    if sampler.prior_kinds[0] not in ("denoiser", "region"):
         assert sampler.noise_range(problem_of(kind, images(1, OPERATORS[kind].is_complex))) is None
         return
     problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
-    run(sampler, problem, Listening())
+    run(sampler, problem, of_kind(name, Listening()))
     found = sampler.noise_range(problem)
     assert found is not None
     # The noise of the measurement, in single precision in some paths: 1e-6.

@@ -54,7 +54,7 @@ class Recorded(ImagePrior):
         self.asked, self.turn = prior, turn
         self.answer = torch.empty(0)
 
-    def __call__(self, x: Tensor, sigma: float, *, turn: int = 0) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float | Tensor, *, turn: int = 0) -> Tensor:
         """As of `ImagePrior`; turn: not heeded."""
         found = self.asked(x, sigma, turn=self.turn)
         self.answer = found.detach()
