@@ -23,6 +23,7 @@ from restore.priors.edm import EDMDenoiser
 from restore.priors.error_spectrum import measured
 from restore.priors.image_spectrum import measured_images
 from restore.priors.latent_edm import LatentEDM
+from restore.priors.network_options import split_options
 from restore.priors.region import Adapts, region_denoiser
 from restore.priors.store import (
     bundled,
@@ -213,6 +214,10 @@ def train_region_job(job: TrainJob, prior: str, rank: int) -> Path:
     base, first = load_denoiser(prior), read_card(prior)
     file = Path(prior) if Path(prior).is_file() and prior not in bundled() else None
     adapts = Adapts(str(first["name"]) if file is None else file.stem, first["sha256"])
+    if split_options(prior)[1] is not None:
+        raise ConfigError(
+            f"{prior}: factors belong to the weights as they are; leave the options of the network out"
+        )
     region_denoiser(base)  # refused before the images are read
     sources, images = job.load(base.channels)
     if file is not None and file.resolve().parent != job.out.resolve().parent:

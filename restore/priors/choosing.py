@@ -47,6 +47,8 @@ Given = Model | Callable[..., Any] | str | Path | None
 Spread = Callable[[str, Model], Model]
 """What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
 
+DENOISING = ("denoiser", "region")
+"""Kinds that answer with a picture of x0 from one with noise (`Denoiser`)."""
 _UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
 """Of what a kind of measurement is, and how its intensities become [0, 1]."""
 PLANE = 2
@@ -253,8 +255,8 @@ def card_traits(name: str | Path) -> Traits:
         found = Traits(
             str(card["name"]), kind, int(card["network"].get("channels", 1)), (low, high), (dark, bright),
             str(card.get("complex_mode", "separate")), tuple(map(str, card.get("tasks", ()))),
-            str(card.get("bridge", "")), knows_error=kind != "denoiser" or "error_spectrum" in card,
-            knows_images=kind != "denoiser" or "image_spectrum" in card, scaling=dict(card.get("scaling", {})),
+            str(card.get("bridge", "")), knows_error=kind not in DENOISING or "error_spectrum" in card,
+            knows_images=kind not in DENOISING or "image_spectrum" in card, scaling=dict(card.get("scaling", {})),
             tiling=USUAL if options is None else options.tiling,
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
             subjects=str(card.get("subjects", "")),
@@ -402,7 +404,7 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
             f"prior '{model.name}' works on codes of {model.channels}-channel real images and cannot serve images of "
             f"shape {item}; " + _advice(channels, model.kind)
         )
-    if model.kind not in ("denoiser", "region") and demand.volume:
+    if model.kind not in DENOISING and demand.volume:
         raise ConfigError(
             f"prior '{model.name}' is a {model.kind} one, and serves no volumes that are measured as a whole "
             f"{demand.item_shape}; use a denoiser such as 'medical', which sees their slices"

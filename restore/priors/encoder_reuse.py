@@ -42,8 +42,8 @@ class EncoderReuse(nn.Module):
     """A U-Net whose encoder's features serve `every` calls, where the state allows it.
 
     Called as the U-Net, network(x, noise) with x = c_in (x0 + sigma n) and noise = ln(sigma)/4 of `EDMDenoiser`, whose
-    `sigma_data` it needs to know the state. Where gradients are followed, or a batch has several levels, it is the
-    U-Net. `calls` and `reused` count since `remarks`.
+    `sigma_data` it needs to know the state. Where gradients are followed, or a batch has several levels or a map of
+    them, it is the U-Net. `calls` and `reused` count since `remarks`.
     """
 
     def __init__(self, network: UNet, every: int, sigma_data: float) -> None:
@@ -56,7 +56,8 @@ class EncoderReuse(nn.Module):
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """As of the U-Net."""
         self.calls += 1
-        if (torch.is_grad_enabled() and x.requires_grad) or not bool((noise == noise[0]).all()):
+        followed = torch.is_grad_enabled() and x.requires_grad
+        if followed or noise.ndim > 1 or not bool((noise == noise[0]).all()):
             answer: Tensor = self.network(x, noise)
             return answer
         sigma = float((4 * noise[0].double()).exp())

@@ -137,8 +137,8 @@ def test_factors_of_skips_and_backbone(generator: torch.Generator) -> None:
     network = small().network
     embedding = network.embedded(noise)
     lowest, skips = network.encoded(x, embedding)
-    h = _through(network.decode[1], 2 * network.up[1](lowest) + 0.5 * skips[1], embedding)
-    h = _through(network.decode[0], 2 * network.up[0](h) + skips[0], embedding)
+    h = _through(network.decode[1], 2 * network.up[1](lowest) + 0.5 * skips[1], embedding[1])
+    h = _through(network.decode[0], 2 * network.up[0](h) + skips[0], embedding[0])
     expected = F.pixel_shuffle(network.leave(h), 2)
     torch.testing.assert_close(scaled(x, noise), expected, rtol=0, atol=1e-5)  # float32
     with pytest.raises(ConfigError, match="expected finite factors"):

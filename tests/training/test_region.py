@@ -135,7 +135,7 @@ def test_a_training_goes_on_from_its_state_and_from_no_other(tmp_path):
     for other in (settings(rank=3), settings(known_noise=0.1)):
         with pytest.raises(ConfigError, match="--restart"):
             train_region(corpus, [], other, base, ADAPTS, state)
-    with pytest.raises(ConfigError, match="another --init"):
+    with pytest.raises(ConfigError, match="another prior to start from"):
         train_region(corpus, [], settings(), build_unet_denoiser(CONFIG, seed=2), ADAPTS, state)
 
 
@@ -177,3 +177,11 @@ def test_only_denoisers_are_adapted(tmp_path, prior):
     result = called("train", "rad", tmp_path, "-o", tmp_path / "o.safetensors", "--prior", prior)
     assert result.exit_code == WeightsError.exit_code
     assert "expected EDMDenoiser" in result.stderr
+
+
+def test_options_of_a_network_are_refused(tmp_path):
+    result = called(
+        "train", "rad", tmp_path, "-o", tmp_path / "o.safetensors", "--prior", "natural@skips=0.9"
+    )
+    assert result.exit_code == ConfigError.exit_code
+    assert "leave the options of the network out" in result.stderr
