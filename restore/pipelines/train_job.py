@@ -211,13 +211,13 @@ def train_varnet_job(job: TrainJob, acquisition: Acquisition, config: VarNetConf
 @alone
 def train_region_job(job: TrainJob, prior: str, rank: int) -> Path:
     """Low-rank factors that make a denoiser one of regions. prior: bundled name or weight file."""
-    base, first = load_denoiser(prior), read_card(prior)
-    file = Path(prior) if Path(prior).is_file() and prior not in bundled() else None
-    adapts = Adapts(str(first["name"]) if file is None else file.stem, first["sha256"])
     if split_options(prior)[1] is not None:
         raise ConfigError(
             f"{prior}: factors belong to the weights as they are; leave the options of the network out"
         )
+    base, first = load_denoiser(prior), read_card(prior)
+    file = Path(prior) if Path(prior).is_file() and prior not in bundled() else None
+    adapts = Adapts(str(first["name"]) if file is None else file.stem, first["sha256"])
     region_denoiser(base)  # refused before the images are read
     sources, images = job.load(base.channels)
     if file is not None and file.resolve().parent != job.out.resolve().parent:

@@ -15,7 +15,7 @@ from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.encoder_reuse import MOST_KEPT, EncoderReuse
 from restore.priors.network_options import NetworkOptions
 from restore.priors.store import load_prior
-from restore.priors.unet import UNet, UNetConfig, _fourier_features, _through
+from restore.priors.unet import Told, UNet, UNetConfig, _fourier_features, _through
 
 SMALL = UNetConfig(1, widths=(8, 12, 16), blocks=(1, 1, 1), embedding=16)
 
@@ -32,7 +32,7 @@ def small(options: NetworkOptions | None = None) -> EDMDenoiser:
 
 def as_it_was(network: UNet, x: Tensor, noise: Tensor) -> Tensor:
     """The U-Net in one piece, as before there was anything to reuse."""
-    embedding = network.embed(_fourier_features(noise))
+    embedding = Told(network.embed(_fourier_features(noise)))
     h, skips = network.enter(F.pixel_unshuffle(x, network.config.unshuffle)), []
     for i, blocks in enumerate(network.encode):
         if i:
