@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-def perlin(side: int, cell: float, generator: torch.Generator) -> Tensor:
+def perlin_noise(side: int, cell: float, generator: torch.Generator) -> Tensor:
     """A field (side, side), float32, of mean about zero and within +-0.71; cell: of its lattice, in pixels, above 0.
 
     The lattice begins at a random place of a cell. At its points the field is zero and rises by the gradient drawn

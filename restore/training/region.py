@@ -29,7 +29,7 @@ from restore.priors.region import Adapts, RegionDenoiser, region_denoiser, with_
 from restore.training.denoiser import Batches, DenoiserTraining, noise_levels
 from restore.training.identity import identity_of
 from restore.training.loop import Budget, Progress, Report, train
-from restore.training.perlin import perlin
+from restore.training.perlin import perlin_noise
 from restore.training.precision import Precision, dtype_of
 from restore.training.workers import ALONE, Workers
 
@@ -143,7 +143,7 @@ def _share_map(settings: RegionTraining, side: int, generator: torch.Generator) 
     if kind < settings.single_share:
         return (torch.rand(side, side, generator=generator) < covered).float()
     cell = SMALLEST_CELL * max(side / SMALLEST_CELL, 1) ** size
-    field = perlin(side, cell, generator)
+    field = perlin_noise(side, cell, generator)
     if kind - settings.single_share < settings.soft_share:
         low, high = field.min(), field.max()
         return (field - low) / (high - low)

@@ -19,7 +19,7 @@ from restore.priors.unet import UNetConfig
 from restore.samplers.toolbox.levels import alpha_bar_to_sigma, vp_alphas_cumprod
 from restore.training.corpus import Corpus
 from restore.training.loop import Budget
-from restore.training.perlin import perlin
+from restore.training.perlin import perlin_noise
 from restore.training.region import RegionTraining, level_maps, train_region
 from restore.training.sources import Source
 
@@ -34,7 +34,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_perlin_noise_is_zero_at_the_lattice_and_within_its_bound():
     cell, side = 8.0, 64
-    field = perlin(side, cell, generator())
+    field = perlin_noise(side, cell, generator())
     start = torch.rand(2, generator=generator())
     # The nearest pixel to a point of the lattice lies within half a pixel of it, where the slope is at most 1 / cell.
     near = [[round(float((k - s) * cell)) for k in range(1, 8)] for s in start]
@@ -43,12 +43,12 @@ def test_perlin_noise_is_zero_at_the_lattice_and_within_its_bound():
 
 
 def test_perlin_noise_forgets_beyond_two_cells_and_is_smooth_within():
-    fields = torch.stack([perlin(24, 4.0, generator(k)) for k in range(400)])
+    fields = torch.stack([perlin_noise(24, 4.0, generator(k)) for k in range(400)])
     one, beyond = ((fields[:, 8, 8] * fields[:, 8, 8 + d]).mean() for d in (1, 8))
     power = fields[:, 8, 8].square().mean()
     assert float(one / power) > 0.7
     assert abs(float(beyond / power)) < 0.25  # five deviations of 400 draws
-    steps = perlin(64, 32.0, generator()).diff(dim=-1).abs().max()
+    steps = perlin_noise(64, 32.0, generator()).diff(dim=-1).abs().max()
     assert float(steps) < 3 / 32  # no jumps where cells meet
 
 
