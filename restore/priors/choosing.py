@@ -47,8 +47,7 @@ Given = Model | Callable[..., Any] | str | Path | None
 Spread = Callable[[str, Model], Model]
 """What people name a prior by: "auto", a bundled name, a weight file, a model, any function D(x, sigma)."""
 
-DENOISING = ("denoiser", "region")
-"""Kinds that answer with a picture of x0 from one with noise (`Denoiser`)."""
+DENOISING = ("denoiser", "region")  # kinds whose models are each a `Denoiser`
 _UNITS = {"mri": ("MR", PEAK_RULE), "ct": ("CT", WINDOW_RULE), "image": ("picture", PICTURE_RULE)}
 """Of what a kind of measurement is, and how its intensities become [0, 1]."""
 PLANE = 2
@@ -68,9 +67,8 @@ class Demand:
     levels: the lowest and the highest noise at which a denoiser will be asked, None where that is not known before.
     gradients: it is differentiated. error, images: it uses what the denoiser knows of its own error, of its images.
     bridge, heads, intensity: of conditional samplers: the chain, what the model may predict (any where empty), and the
-    range in which it runs.
-    strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities (None: unknown), and
-    evaluations: of the sampler; for distilled models, which know one of each.
+    range in which it runs. strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities
+    (None: unknown), and evaluations: of the sampler; for distilled models, which know one of each.
     measured: of samplers of cascades: how the data were, None where that is not known yet.
     """
 
