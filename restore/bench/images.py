@@ -59,6 +59,7 @@ class ImageFolder(Protocol):
         "denoiser": "natural",
         "conditional": "natural-restore",
         "latent": "natural-latent",
+        "distilled": "natural-inpaint",
     }
 
     folder: Path

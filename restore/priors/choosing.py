@@ -230,9 +230,11 @@ def model_traits(model: Model) -> Traits:
 
 
 def _distilled(found: Traits, family: OperatorFamily, evaluations: int) -> Traits:
+    """What a distilled model adds; of its error by frequency nobody asks."""
     return dataclasses.replace(
-        found, tasks=(family.task,) if family.task else (), family=family, evaluations=evaluations
-    )
+        found, tasks=(family.task,) if family.task else (), family=family, evaluations=evaluations,
+        knows_error=True,
+    )  # fmt: skip
 
 
 def card_traits(name: str | Path) -> Traits:
@@ -291,7 +293,7 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     notes += _other_images(model, demand)
     if model.family is not None and demand.item_shape:
-        notes += _other_strength(model.name, model.family, demand)
+        notes += model.family.notes(model.name, demand.strength, demand.noise)
     if demand.images and not model.knows_images:
         raise ConfigError(
             f"start=gaussian: prior '{model.name}' does not know its images; measure them with `restore train gaussian`"
@@ -326,17 +328,6 @@ def _other_images(model: Traits, demand: Demand) -> tuple[str, ...]:
     return (
         f"the prior '{model.name}' was trained on {known}, and {demand.operator} is of {what}, whose intensities go by "
         f"the {rule}: what the prior makes of them nobody has measured",
-    )
-
-
-def _other_strength(name: str, family: OperatorFamily, demand: Demand) -> tuple[str, ...]:
-    """What to say where a measurement differs from those that a model was distilled for."""
-    doubts = family.doubts(demand.strength, demand.noise)
-    if not doubts:
-        return ()
-    return (
-        f"the prior '{name}' was distilled for {family.words}: {'; '.join(doubts)}. How good its few steps are here "
-        "nobody has measured; dds serves any strength",
     )
 
 

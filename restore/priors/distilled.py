@@ -111,6 +111,16 @@ class OperatorFamily:
             found.append(f"noise of {self.noise:g} and not {noise:.3g}")
         return tuple(found)
 
+    def notes(self, name: str, strength: Strength, noise: float | None) -> tuple[str, ...]:
+        """What a user must know of a measurement that differs; name: of the model."""
+        found = self.doubts(strength, noise)
+        if not found:
+            return ()
+        return (
+            f"the prior '{name}' was distilled for {self.words}: {'; '.join(found)}. Its few steps were not made "
+            "for this; compare with dds, which serves any strength",
+        )
+
 
 class DistilledModel(Denoiser):
     """Network, steps and family. denoiser: with the fine-tuned network, in the form that it was trained in."""

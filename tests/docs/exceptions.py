@@ -28,6 +28,7 @@ NOT_RUN = {
         "docs/choosing-a-sampler.md",
         "OMP_NUM_THREADS",
     ): "a benchmark of minutes to hours on whole photographs",
+    ("docs/few-steps.md", "OMP_NUM_THREADS"): "a benchmark of minutes on photographs",
     (
         "docs/choosing-a-sampler.md",
         "restore train rad",

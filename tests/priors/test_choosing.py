@@ -181,6 +181,7 @@ def test_pairs_that_cannot_work_are_refused(traits, changes, words):
         (SCAN, "medical"), (asking(SCAN, kind="ct", is_complex=False), "medical"), (GREY, "medical"),
         (COLOUR, "natural"),
         (asking(COLOUR, kinds=CHAIN), "natural-restore"), (asking(GREY, kinds=("latent",)), "natural-latent"),
+        (asking(COLOUR, kinds=("distilled",)), "natural-inpaint"),
         (asking(COLOUR, kinds=("denoiser", "latent")), "natural"),
         (asking(GREY, item_shape=(8, 8), kinds=CHAIN), "natural-restore"),
     ],
