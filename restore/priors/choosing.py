@@ -230,10 +230,10 @@ def model_traits(model: Model) -> Traits:
 
 
 def _distilled(found: Traits, family: OperatorFamily, evaluations: int) -> Traits:
-    """What a distilled model adds; of its error by frequency nobody asks."""
+    """What a distilled model adds; of its spectra nobody asks."""
     return dataclasses.replace(
         found, tasks=(family.task,) if family.task else (), family=family, evaluations=evaluations,
-        knows_error=True,
+        knows_error=True, knows_images=True,
     )  # fmt: skip
 
 
