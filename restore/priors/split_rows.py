@@ -50,6 +50,9 @@ class SplitDenoiser(SpreadDenoiser):
         follows = torch.is_grad_enabled() and x.requires_grad
         strips = self._strips(x.shape[-2])
         if isinstance(sigma, Tensor) or follows or len(x) > len(self.helpers) or len(strips) < 2:
+            self._whole += (
+                bool(self.helpers) and len(x) > 1 and not follows and not isinstance(sigma, Tensor)
+            )
             return super().__call__(x, sigma)
         self._split += 1
         around, reach = self._around(x, sigma), self._reach()
@@ -64,23 +67,25 @@ class SplitDenoiser(SpreadDenoiser):
 
     def remarks(self) -> tuple[str, ...]:
         """How many calls were split, and those of the one inside."""
-        calls, split = self._calls, self._split
+        calls, split, whole = self._calls, self._split, self._whole
         self._forget()
-        lost = self._places - 1 - len(self.helpers)
         said = f"images were split among {self._places} places in {split} of {calls} network calls"
+        said += f" and given to them whole in {whole}" if whole else ""
+        lost = self._places - 1 - len(self.helpers)
         said += f", {lost} of them lost on the way" if lost else ""
-        none = (
-            f"{said}: it needs a bundled U-Net, {2 * self._rows()} rows or more, and a sampler that does not follow "
-            "gradients through the network"
-        )
-        return (*((said if split else none,) if calls else ()), *self.inner.remarks())
+        if not (split or whole):
+            said += (
+                f": it needs a bundled U-Net, {2 * self._rows()} rows or more, and a sampler that does not follow "
+                "gradients through the network"
+            )
+        return (*((said,) if calls else ()), *self.inner.remarks())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SplitDenoiser:
         """With a copy of the one inside, and the same helpers."""
         return SplitDenoiser(copy.deepcopy(self.inner, memo), self.helpers, self.borders)
 
     def _forget(self) -> None:
-        self._calls, self._split = 0, 0
+        self._calls, self._split, self._whole = 0, 0, 0
         self._levels, self._sigma, self._alone = 0, float("inf"), True
         self._last: Tensor | None = None
 
