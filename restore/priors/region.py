@@ -73,17 +73,17 @@ class RegionDenoiser(EDMDenoiser):
         return self.preconditioning(s * weight.sqrt())[1]
 
 
-def push_pull(x: Tensor, weight: Tensor, depth: int = 5) -> Tensor:
-    """weight x + (1 - weight) m, m the weighted mean of the squares of 2, 4, ... 2^depth pixels about a pixel.
+def push_pull(x: Tensor, weight: Tensor) -> Tensor:
+    """weight x + (1 - weight) m, m of the weighted means of squares of 2, 4, ... pixels about a pixel, up to all of x.
 
     Each size is the answer for what the size below says nothing of, and is interpolated between its squares: Gortler,
     Grzeszczuk, Szeliski, Cohen, "The lumigraph", SIGGRAPH 1996, section 3.4.2. x: (N, C, H, W); weight: (N, 1, H, W),
     above 0 and at most 1.
     """
-    if not depth or min(x.shape[-2:]) < 2:
+    if max(x.shape[-2:]) == 1:
         return x
     total = _means(weight)
-    wider = push_pull(_means(weight * x) / total, (4 * total).clamp(max=1), depth - 1)
+    wider = push_pull(_means(weight * x) / total, (4 * total).clamp(max=1))
     return torch.lerp(F.interpolate(wider, size=x.shape[-2:], mode="bilinear"), x, weight)
 
 

@@ -39,7 +39,8 @@ class RAD(Chain):
       "published" has its 100 times of the DDPM schedule, beginning at the last of them, not nine later.
     - the first step is at a level where of the missing pixels nothing is seen, and the chain goes on at a low one
       (sigma_first, sigma_start): two photographs, ten steps, strokes missing, 22.3 dB in place of 15.9 dB where the
-      chain begins at a level of 1 about black.
+      chain begins at a level of 1 about black. At a first level of 10 large holes stay dark: the mean of their pixels,
+      which begin about black, counts.
     - k = eta by default (noise_rule "ddnm"): results lie near the posterior's mean, which has the smaller error, and
       their spread over samples is too small. The chain then ends at the noise of the known pixels, below which fresh
       noise would replace what was measured.
@@ -72,7 +73,7 @@ class RAD(Chain):
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
     sigma_start: float = shared(Chain, "sigma_start")
     sigma_first: float = setting(
-        10.0, "above sigma_start (not for vp): level of a first step, whose answer the others begin at", at_least=0
+        1000.0, "above sigma_start (not for vp): level of a first step, whose answer the others begin at", at_least=0
     )  # fmt: skip
     start: Literal["noise"] = setting("noise", "missing pixels begin as noise of the first level")
     eta: float = setting(1.0, ETA, between=(0, 1))

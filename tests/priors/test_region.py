@@ -130,6 +130,16 @@ def test_a_known_pixel_stays_and_is_what_missing_ones_are_drawn_to():
     assert torch.equal(push_pull(x, torch.ones(1, 1, 16, 16)), x)
 
 
+def test_what_lies_deep_in_a_hole_is_drawn_to_what_is_known():
+    x, known = torch.full((1, 1, 96, 80), 0.7), torch.zeros(1, 1, 96, 80)
+    known[..., :3, :], known[..., -3:, :] = 1.0, 1.0
+    s = 1000 * (1 - known) + 0.002
+    u, _ = exact(
+        s * torch.randn(x.shape, generator=torch.Generator().manual_seed(9)) + x * known, s
+    )
+    assert float((u - 0.7).abs().max()) < 0.01  # 7000 pixels of noise of 1000 weigh 1e-4
+
+
 def test_the_error_scale_is_that_of_the_preconditioning():
     model = region_denoiser(base())
     s = torch.tensor([0.01, 1.0, 40.0])[:, None, None, None]

@@ -124,7 +124,7 @@ def test_one_step_is_the_mean_of_the_missing_given_the_known():
     mask = box()
     problem = problem_of(Inpainting(mask, (SIDE, SIDE)), 0.1)
     mean, _ = posterior(problem.y, mask, torch.full((SIDE, SIDE), 0.1, dtype=torch.float64))
-    chain = RAD(n_steps=1, sigma_start=1000.0, turns=False)
+    chain = RAD(n_steps=1, turns=False)
     [step] = chain.steps(problem, prior_for(prior(), chain, problem), Draws(0, problem.ids))
     torch.testing.assert_close(step.x0.flatten(), mean, rtol=0, atol=FIRST)
 
@@ -173,7 +173,7 @@ def test_the_first_answer_is_to_the_known_pixels_alone():
     heard = [level.sigma for level in RAD(n_steps=4, sigma_first=20.0, sigma_start=0.3).levels()]
     below = RAD(n_steps=3, sigma_first=0, sigma_start=0.3).levels()
     assert heard == [20.0, *(level.sigma for level in below)]
-    assert [level.sigma for level in RAD(n_steps=1).levels()] == [10.0]
+    assert [level.sigma for level in RAD(n_steps=1).levels()] == [1000.0]
     assert len(RAD(n_steps=4, sigma_first=0.1).levels()) == 4
 
 
