@@ -187,6 +187,21 @@ def command(
         Path | None,
         typer.Option(help="RTK: the projections that SCAN, a geometry, is of: a file or a folder."),
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Cut readouts or parallel views into so many frames over time: OUT is 4-D. 1: one image.",
+            show_default="as SCAN says",
+        ),
+    ] = None,
+    frame_time: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="Seconds from a frame to the next, where SCAN does not tell."
+        ),
+    ] = None,
     detector_pixel: Annotated[
         float | None,
         typer.Option(metavar="MM", help="CT: pitch of the detector where SCAN does not tell it."),
@@ -267,7 +282,7 @@ def command(
         like_which={name: value for name, value in which.items() if value not in (None, "")},
         kspace_order=kspace_order, select=select, axes=axes, trajectory=trajectory, pattern=pattern, maps=maps_file,
         projections=projections, detector_pixel=detector_pixel, grid=grid, units=units, mu_water=mu_water,
-        field_map=field_map, readout_times=readout_times,
+        field_map=field_map, readout_times=readout_times, frames=frames, frame_s=frame_time,
         overwrite=overwrite, interval=intervals.options(samples), quality=sampling.quality,
     )  # fmt: skip
     planned = plan(job)
@@ -290,8 +305,11 @@ def command(
 
 def _show(planned: Planned, sampler: str, record: dict[str, Any]) -> None:
     misfit = max(chunk["misfit"] for chunk in record["chunks"])
+    frames = record.get("frames", 1)
+    over_time = f"{frames} frames of " if frames > 1 else ""
+    count = f"{over_time}{planned.scan.n_slices // frames} slices"
     console.result(
-        f"{planned.job.out}: {planned.scan.n_slices} slices by {sampler} in {record['seconds']:.0f} s, largest data "
+        f"{planned.job.out}: {count} by {sampler} in {record['seconds']:.0f} s, largest data "
         f"misfit {misfit:.2f}"
     )
 

@@ -13,6 +13,7 @@ from restore.cli.config_option import verb
 from restore.cli.many import Many
 from restore.cli.scan_layouts import CTLayout, Encoding, Geometry, Layout, check_suffix, written_as
 from restore.cli.simulate_by_policy import PolicyOptions, measure_ct, measure_mri
+from restore.cli.simulate_frames import FrameOptions, measure_ct_frames, measure_mri_frames
 from restore.cli.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(help="Simulate an MRI or CT scan of a volume.", no_args_is_hel
 def mri(
     simulation: Simulation,
     by_policy: PolicyOptions,
+    over_time: FrameOptions,
     coils: Annotated[int, typer.Option(min=1, max=1024, help="Number of receive coils.")] = 8,
     acceleration: Annotated[
         float | None,
@@ -60,8 +62,8 @@ def mri(
         str | None,
         typer.Option(
             metavar="KIND:N|FILE",
-            help="Not Cartesian: radial:N spokes, spiral:N interleaves, stars:N (3-D), cones:N (3-D), or a .npy file "
-            "of points (readouts, samples, 2 or 3) in cycles per field of view.",
+            help="Not Cartesian: radial:N spokes (with --frames of a frame), spiral:N interleaves, stars:N (3-D), "
+            "cones:N (3-D), or a .npy file of points (readouts, samples, 2 or 3) in cycles per field of view.",
         ),
     ] = None,
     encoding: Annotated[
@@ -100,6 +102,10 @@ def mri(
         "encoding": None if encoding is Encoding.two else encoding,
     }  # fmt: skip
     other = {"trajectory": trajectory, "as": None if layout is Layout.scan else layout}
+    if over_time.wanted({**given, "as": other["as"], "policy": by_policy.policy}):
+        return measure_mri_frames(
+            simulation, over_time, trajectory=trajectory, coils=coils, noise=noise
+        )
     if by_policy.wanted({**given, **other}):
         return measure_mri(simulation, by_policy, coils=coils, noise=noise)
     if trajectory is not None:
@@ -135,12 +141,13 @@ def mri(
 def ct(
     simulation: Simulation,
     by_policy: PolicyOptions,
+    over_time: FrameOptions,
     views: Annotated[
         int,
         typer.Option(
             min=1,
             max=100_000,
-            help="Number of projection angles; with --policy those to choose from.",
+            help="Number of projection angles; with --policy those to choose from, with --frames those of a frame.",
         ),
     ] = 60,
     arc: Annotated[
@@ -185,10 +192,13 @@ def ct(
         "source_detector": source_detector, "source_object": source_object, "detector": detector, "pitch": pitch,
     }  # fmt: skip
     chosen_beam = {name: value for name, value in given.items() if value is not None}
+    beam = {name.replace("_", "-"): value for name, value in given.items()}
     elsewhere = {
         "geometry": None if geometry is Geometry.parallel else geometry,
         "as": None if layout is CTLayout.scan else layout,
     }
+    if over_time.wanted({**elsewhere, **beam, "arc": arc, "policy": by_policy.policy}):
+        return measure_ct_frames(simulation, over_time, views=views, photons=photons)
     if by_policy.wanted(elsewhere):
         arc = 180.0 if arc is None else arc
         return measure_ct(simulation, by_policy, views=views, arc=arc, photons=photons)

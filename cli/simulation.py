@@ -110,18 +110,27 @@ class Simulation:
             console.say(said_of_done(self.out))
         return made
 
-    def opened(self) -> tuple[Volume, slice]:
-        """The volume and the wanted slices, which are checked before the long work starts."""
+    def opened(self, frames: bool = False) -> tuple[Volume, slice]:
+        """The volume and the wanted slices, which are checked before the long work starts. frames: of a series over
+        time all of it, where no volume is chosen."""
         from restore.datasets.open import read
         from restore.datasets.slices import parse_slices, slices_within
 
         chosen = parse_slices(":" if self.slices is None else self.slices)
         volume = read(
             self.volume, series=self.series, index=self.index, echo=self.echo, repair=self.repair,
-            resample=self.resample or None,
+            resample=self.resample or None, frames=(frames and self._holds_frames) or None,
         )  # fmt: skip
-        slices_within(chosen, volume.n_slices, str(self.volume))
+        slices_within(chosen, volume.n_slices // volume.frames, str(self.volume))
         return volume, chosen
+
+    @property
+    def _holds_frames(self) -> bool:
+        """Whether the volume's format can hold a series over time."""
+        from restore.datasets.open import format_of
+
+        form = format_of(self.volume)
+        return form is not None and "frames" in form.options and self.index is None
 
     def report(self, made: bool, notes: list[str], line: str, **record: Any) -> bool:
         """Say what was written; gives `made`."""

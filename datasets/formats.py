@@ -44,7 +44,8 @@ class Format:
 
     suffixes: of names that mean this format when a result is written, "" for a folder whose name has none; none where
     it is not written. save(volume, path, description=...) -> path writes. beside: how the names of further files end
-    that it writes with that name. read_back: whether `restore.read` opens what it writes.
+    that it writes with that name. read_back: whether `restore.read` opens what it writes. over_time: whether `save`
+    writes a volume of several frames.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Format:
     suffixes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     read_back: bool = True
+    over_time: bool = False
 
 
 @functools.cache

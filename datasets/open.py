@@ -90,17 +90,27 @@ def _whole(path: str | Path, name: str, number: Any) -> int | None:
         raise ConfigError(f"{path}: {name}={number!r}, expected a whole number") from cause
 
 
-def open_scan(path: str | Path, repair: str = "", **options: Any) -> Scan:
+def open_scan(
+    path: str | Path,
+    repair: str = "",
+    *,
+    frames: int | None = None,
+    frame_s: float | None = None,
+    **options: Any,
+) -> Scan:
     """The scan in a file, its slices read when they are asked for.
 
     repair="zero" replaces NaN and infinite samples by zero and says so in `notes`; by default they are an error when
-    their slice is read. options: whatever else a format takes. Raises NotFoundError, InputError, ConfigError (unknown
-    repair, an option that the file's format does not take).
+    their slice is read. frames: cut its readouts or views into so many frames over time, of frame_s seconds each
+    (`over_time`); by default as the file says. options: whatever else a format takes. Raises NotFoundError,
+    InputError, ConfigError (unknown repair, an option that the file's format does not take).
     """
     if repair not in REPAIRS:
         raise ConfigError(f"unknown repair {repair!r}; known: 'zero'")
+    from restore.datasets.over_time import in_frames
+
     scan: Scan = _open(path, "scan", {"repair": repair} | options)
-    return scan
+    return in_frames(scan, frames, frame_s)
 
 
 def read_image(path: str | Path) -> Picture:
@@ -125,6 +135,7 @@ def write(
     """
     target = Path(path)
     form = writer_for(target)
+    check_over_time(form, target, volume.frames)
     refuse_source(target, volume.source)
     for file in written_files(target):
         if is_filled(file) and not overwrite:
@@ -144,6 +155,15 @@ def writer_for(path: Path) -> Format:
     raise ConfigError(
         f"{path}: volumes are written as {known}, or {folder} into a folder whose name has no suffix"
     )
+
+
+def check_over_time(form: Format, path: Path, frames: int) -> None:
+    """Raise ConfigError where a format does not hold so many frames."""
+    if frames > 1 and not form.over_time:
+        known = ", ".join(s for f in _writers() if f.over_time for s in f.suffixes)
+        raise ConfigError(
+            f"{path}: {form.name} is written of one volume here, and there are {frames} frames; write {known}"
+        )
 
 
 def written_files(path: Path) -> tuple[Path, ...]:

@@ -150,6 +150,18 @@ class Scan(ABC):
         """Of the measurement, slices in front."""
 
     @property
+    def time_axis(self) -> int | None:
+        """The axis of `shape` whose samples follow each other in time, None where nobody knows of any."""
+        return None
+
+    def between(self, problem: Problem, run: slice) -> Problem:
+        """Of the problem of one slice, one item: what was measured in a run of places along `time_axis`.
+
+        Its operator has no dimension of slices: y is (1, *out_shape). Raises ConfigError.
+        """
+        raise ConfigError(f"{self.path}: {self.holds} of this kind has no order in time")
+
+    @property
     @abstractmethod
     def image_shape(self) -> tuple[int, int]:
         """(rows, columns) of a reconstructed slice."""

@@ -33,7 +33,14 @@ from restore.priors.base import Denoiser
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
 from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
-from restore.registry import check_operator, load_sampler, name_of, usual_sampler
+from restore.registry import (
+    check_frames,
+    check_operator,
+    frames_apart,
+    load_sampler,
+    name_of,
+    usual_sampler,
+)
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
 from restore.time_limit import TimeLimit, limit_notes, limit_record
@@ -58,6 +65,7 @@ def solve(
     seed: int = 0,
     scaling: Scaling | None = None,
     ids: tuple[str, ...] = (),
+    frames: int = 1,
     on_step: Callable[[Step], None] | None = None,
     trace: bool = False,
     precision: str = "auto",
@@ -78,13 +86,13 @@ def solve(
     with its tuned preset for this operator, or a configured sampler; `settings` replace single values of a named one
     ("preset" chooses another preset). samples > 1 gives the posterior mean and standard
     deviation. scaling: default by the operator (MRI: 0.999 quantile of the classical image; CT: attenuation of
-    1500 HU and air; else none). on_step sees every Step. trace: put the data misfit of every step into the log, at the
-    cost of one forward projection each; the last step has it anyway. precision: of the numbers inside networks:
-    float32, bfloat16, float16, or "auto", for the bundled ones what the device is quickest at (`restore.precision`);
-    states and data steps keep y's. `provenance` holds what it was. time_limit: seconds, or a limit with a clock of its
-    own, shared by the samples: the sampler is ended with its best estimate so far where its next step would not be done
-    in time, which a note says; every sample has its first step. trajectory_map: also give `trajectory_std`, how far
-    the last estimates moved.
+    1500 HU and air; else none). frames: times of the measurement, which lead its items (`Problem.frames`). on_step
+    sees every Step. trace: put the data misfit of every step into the log, at the cost of one forward projection each;
+    the last step has it anyway. precision: of the numbers inside networks: float32, bfloat16, float16, or "auto", for
+    the bundled ones what the device is quickest at (`restore.precision`); states and data steps keep y's. `provenance`
+    holds what it was. time_limit: seconds, or a limit with a clock of its own, shared by the samples: the sampler is
+    ended with its best estimate so far where its next step would not be done in time, which a note says; every sample
+    has its first step. trajectory_map: also give `trajectory_std`, how far the last estimates moved.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
@@ -95,7 +103,9 @@ def solve(
         _check_kinds(scaling, on_step)
         check_operator_values(operator)
         measured, notes = as_measurement(y, operator)
-        problem = Problem(measured, operator, noise_model(noise), scaling or Scaling(), ids)
+        problem = Problem(
+            measured, operator, noise_model(noise), scaling or Scaling(), ids, frames=_whole("frames", frames)
+        )  # fmt: skip
         if scaling is None:
             problem = dataclasses.replace(problem, scaling=default_scaling(problem.y, operator))
         if is_cartesian(operator):
@@ -109,6 +119,8 @@ def solve(
         kind = (
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
         )
+        if problem.frames > 1:
+            said += frames_apart(kind(**found.provenance["settings"]), problem.frames)
         x0 = problem.scaling.to_unit(found.image if found.samples is None else found.samples[0])
         structured = found.structured
         rest = problem.without(None if structured is None else problem.scaling.to_unit(structured))
@@ -148,6 +160,7 @@ def solve_problem(
     named = usual_sampler(samples) if sampler == "auto" else sampler
     runner = _sampler(named, problem.operator, settings)
     check_operator(type(runner), problem.operator)
+    check_frames(runner, problem.frames)
     runner, changed = runner.for_samples(samples)
     said += changed
     asked, lasts, log = demand(runner, problem), [], []

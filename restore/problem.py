@@ -32,9 +32,11 @@ class Problem:
     slice dimensions flattened), which seed the noise; default "0", "1", ...
     planes: of items that are volumes (D, H, W), the axes 0, 1, 2 across which the planes lie that a prior is shown by
     turns; empty where an item is an image, or a volume seen along its slices as its operator's kind has it.
+    frames: the times at which the same was measured: all items of the first time, in order, then all of the second, and
+    so on. 1: no time passes. Each frame may have a mask or views of its own (`operators.algebra.BlockDiagonal`).
     A non-linear operator is served by samplers that follow gradients (`gradient`, `residual`); its measurement cannot
     be rescaled. Raises ShapeError, ConfigError (non-finite measurement, scaled non-linear measurement, planes
-    of images).
+    of images, frames that do not divide the items).
     """
 
     y: Tensor
@@ -43,6 +45,7 @@ class Problem:
     scaling: Scaling = Scaling()
     ids: tuple[str, ...] = ()
     planes: tuple[int, ...] = ()
+    frames: int = 1
 
     def __post_init__(self) -> None:
         shape = self.operator.out_shape
@@ -72,6 +75,10 @@ class Problem:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(self.items)))
         if not self.items:
             raise ShapeError(f"{self.operator}: the measurement {tuple(self.y.shape)} is empty")
+        if self.frames < 1 or self.items % self.frames:
+            raise ConfigError(
+                f"{self.frames} frames of {self.items} items {self.item_shape}: every frame has as many items"
+            )
         if len(self.ids) != self.items:
             raise ShapeError(
                 f"{len(self.ids)} ids for {self.items} items of shape {self.item_shape}"

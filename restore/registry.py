@@ -109,6 +109,38 @@ def check_operator(sampler: type[Sampler], operator: OperatorTraits | type) -> N
     )
 
 
+def check_frames(sampler: Sampler, frames: int) -> None:
+    """Refuse a measurement of one time for a sampler that joins frames, and fewer than it needs. Raises ConfigError."""
+    least = sampler.least_frames
+    if frames >= least:
+        return
+    name = name_of(type(sampler))
+    if frames < 2:
+        raise ConfigError(
+            f"{name} joins the frames of a measurement over time, and this one has none: say how many there are "
+            "(frames=N, `restore recon --frames N`), or use a sampler of single images, such as dds"
+        )
+    raise ConfigError(
+        f"{name}: a rank of {least} for {frames} frames: a series has no higher rank than frames; set rank={frames} at "
+        "most"
+    )
+
+
+def frames_apart(sampler: Sampler, frames: int) -> tuple[str, ...]:
+    """A note where frames over time are given to a sampler that finds each by itself."""
+    if frames < 2 or sampler.couples_frames:
+        return ()
+    name = name_of(type(sampler))
+    if sampler.couples_slices:
+        return (
+            f"{name} takes the {frames} frames over time for neighbouring slices and joins them as such",
+        )
+    return (
+        f"{name} reconstructs each of the {frames} frames by itself, from few samples; redpsm and lps join them over "
+        "time",
+    )
+
+
 def first_line(path: Path) -> str:
     """First docstring line of a Python file, read without importing it."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -81,6 +81,24 @@ class CTScan(AttenuationScan):
         return kept | stored, passing | projected
 
     @property
+    def time_axis(self) -> int:
+        """The views, in the order of the file."""
+        return 1
+
+    def between(self, problem: Problem, run: slice) -> Problem:
+        """Some views of a slice."""
+        from torch import Tensor
+
+        from restore.noise import Gaussian
+
+        noise = problem.noise
+        std = noise.std if isinstance(noise, Gaussian) else None
+        if isinstance(std, Tensor) and std.ndim > 1 and std.shape[-2] > 1:
+            noise = Gaussian(std[..., run, :])
+        some = problem.linear.subset(run)
+        return dataclasses.replace(problem, y=problem.y[:, run], operator=some, noise=noise)
+
+    @property
     def image_shape(self) -> tuple[int, int]:
         """That of the geometry's grid."""
         return self.geometry.shape

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from restore.datasets.mri.middle import Middle
     from restore.operators.base import LinearOperator
     from restore.operators.mri.joint_maps import JointEstimate
+    from restore.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +49,33 @@ class NonCartesianScan(EncodedScan):
         from restore.operators.mri.noncartesian import NonCartesianMRI
 
         return NonCartesianMRI(maps, self.trajectory)
+
+    @property
+    def time_axis(self) -> int | None:
+        """The readouts of slices, in the order of the file; those of a volume are not cut."""
+        return None if self.whole else 2
+
+    def between(self, problem: Problem, run: slice) -> Problem:
+        """Some readouts of a slice. Raises ConfigError for a field map, whose times are those of whole readouts."""
+        from restore.operators.mri.noncartesian import NonCartesianMRI
+
+        operator = problem.operator
+        if not isinstance(operator, NonCartesianMRI):
+            raise ConfigError(
+                f"{self.path}: a field map is for images without frames; leave it out"
+            )
+        some = NonCartesianMRI(operator.maps[0], self._part(run.start, run.stop))
+        return dataclasses.replace(problem, y=problem.y[:, :, run], operator=some)
+
+    def _part(self, start: int, stop: int) -> Trajectory:
+        """Of some readouts, one object for all slices."""
+        if (start, stop) not in self._parts:
+            self._parts[start, stop] = Trajectory(self.points[start:stop])
+        return self._parts[start, stop]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[int, int], Trajectory]:
+        return {}
 
     def middle(self, item: int) -> Middle:
         """Of the Cartesian grid (`gridded_centre`); a volume is split along z. Raises ConfigError."""

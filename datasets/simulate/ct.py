@@ -73,7 +73,7 @@ def simulate_ct(
     geometry = ParallelBeam.covering(
         shape=(height, width), views=views, pixel_mm=(down, across), arc_deg=arc
     )
-    project = _fine_projector(geometry)
+    project = fine_projector(geometry)
 
     padding = padding_of(volume)
 
@@ -145,7 +145,7 @@ def finer(geometry: ParallelBeam) -> ParallelBeam:
     )
 
 
-def _fine_projector(
+def fine_projector(
     geometry: ParallelBeam,
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """mu (H, W) in 1/mm -> mean transmitted fraction (views, detectors) of each measured bin."""

@@ -39,7 +39,7 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
     """
     import nibabel
 
-    from restore.datasets.volume.nifti_header import qform_from_sform
+    from restore.datasets.volume.nifti_header import TIME_BITS, qform_from_sform
 
     kind = "unplaced" if isinstance(volume.header, Unplaced) else "dicom"
     record: dict[str, Any] = {
@@ -51,6 +51,8 @@ def geometry_record(volume: Volume) -> dict[str, Any]:
     if isinstance(volume.header, nibabel.Nifti1Header):
         codes = {name: int(volume.header[name]) for name in ("sform_code", "qform_code")}
         record.update(kind="nifti", **codes)
+        if volume.frames > 1:
+            record["time_unit"] = int(volume.header["xyzt_units"]) & TIME_BITS
         move = qform_from_sform(volume.header)
         if move is not None:
             record["qform_from_sform"] = move.tolist()
@@ -74,8 +76,11 @@ def header_of_source(record: dict[str, Any], affine: NDArray[np.float64]) -> Any
         return None
     import nibabel
 
+    from restore.datasets.volume.nifti_header import SECONDS_PER_UNIT
+
     header = nibabel.Nifti1Header()
-    header["xyzt_units"] = 2  # mm
+    unit = record.get("time_unit")
+    header["xyzt_units"] = 2 | (unit if unit in SECONDS_PER_UNIT else 0)  # mm
     header.set_sform(affine, code=sform)
     header.set_qform(_moved(record, affine), code=qform, strip_shears=True)
     return header

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from restore.datasets.budget import check_budget
 from restore.datasets.formats import Format
 from restore.datasets.volume import nifti_write
-from restore.datasets.volume.nifti_header import HEADER_BYTES, affine_of, meaning_notes
+from restore.datasets.volume.nifti_header import (
+    HEADER_BYTES,
+    affine_of,
+    check_time,
+    frame_seconds,
+    meaning_notes,
+)
 from restore.datasets.volume.nifti_pair import (
     Opened,
     claims,
@@ -39,14 +45,20 @@ EXACT_IN_FLOAT32 = 1 << 24
 
 
 def read(
-    path: str | Path, *, index: int | None = None, modality: str = "", repair: str = ""
+    path: str | Path,
+    *,
+    index: int | None = None,
+    modality: str = "",
+    repair: str = "",
+    frames: bool = False,
 ) -> Volume:
     """Read one volume, (z, y, x), in source intensities (scl_slope and scl_inter applied).
 
     index: which volume of a series (4-D file), from 0; modality: "MR" or "CT" where known, the
     format does not say (CT is taken to be in HU); repair: "zero" sets voxels that are not finite
     to 0 and notes it, "" refuses them. Values are float32, float64 where float32 would round them;
-    complex files stay complex. Raises NotFoundError, InputError, ConfigError.
+    complex files stay complex. frames: read a whole series over time, its volumes one after the other along z
+    (`Volume.frames`), where the file holds one and no index is given. Raises NotFoundError, InputError, ConfigError.
     """
     file = Path(path)
     if repair not in ("", "zero"):
@@ -54,7 +66,7 @@ def read(
     if not file.is_file():
         raise NotFoundError(f"{file}: there is no such file")
     try:
-        return _read(file, index, modality, repair)
+        return _read(file, index, modality, repair, frames and index is None)
     except RestoreError:
         raise
     except (EOFError, gzip.BadGzipFile, zlib.error) as cause:
@@ -65,22 +77,26 @@ def read(
         raise InputError(file, why, "fetch or export it again") from cause
 
 
-def _read(file: Path, index: int | None, modality: str, repair: str) -> Volume:
+def _read(file: Path, index: int | None, modality: str, repair: str, frames: bool) -> Volume:
     header_file = header_of(file)
     with opened(header_file) as part:
         head = part.stream.read(HEADER_BYTES)
     header = _parse(header_file, head)
     pair = is_pair(head)
     with opened(voxels_of(header_file) if pair else header_file) as part:
-        return _volume(file, header, part, pair, (index, modality, repair))
+        return _volume(file, header, part, pair, (index, modality, repair, frames))
 
 
 def _volume(
-    file: Path, header: Any, part: Opened, pair: bool, options: tuple[int | None, str, str]
+    file: Path, header: Any, part: Opened, pair: bool, options: tuple[int | None, str, str, bool]
 ) -> Volume:
-    index, modality, repair = options
+    index, modality, repair, over_time = options
     stream = part.stream
-    shape, n_volumes = _dimensions(file, header)
+    one, n_volumes = _dimensions(file, header)
+    frames, shape = 1, one
+    if over_time and n_volumes > 1:
+        check_time(file, header)
+        frames, n_volumes, shape = n_volumes, 1, (n_volumes * one[0], *one[1:])
     dtype = _voxel_type(file, header)
     chosen = _chosen(file, n_volumes, index)
     voxels = int(np.prod(shape, dtype=object))
@@ -90,7 +106,8 @@ def _volume(
         asked = f"its header asks for {end} bytes, the file can hold {part.most_bytes} at most"
         raise InputError(file, f"damaged: ended early: {asked}", "fetch or export it again")
     check_budget(voxels * (dtype.itemsize + 8 + dtype.itemsize * (dtype.kind == "c")), file)
-    affine, notes = affine_of(file, header, shape)
+    affine, notes = affine_of(file, header, one)
+    seconds = frame_seconds(header, notes) if frames > 1 else None
     stream.seek(start + chosen * voxels * dtype.itemsize)
     buffer = _exactly(stream, voxels * dtype.itemsize)
     if part.packed:
@@ -100,7 +117,17 @@ def _volume(
         notes.append(f"volume {chosen} of {n_volumes}")
     units = "HU" if modality == "CT" else ""
     notes = [*notes, *more, *meaning_notes(header)]
-    return Volume(data, affine, modality, units, _kept(header), file, tuple(notes))
+    return Volume(
+        data,
+        affine,
+        modality,
+        units,
+        _kept(header),
+        file,
+        tuple(notes),
+        frames=frames,
+        frame_s=seconds,
+    )
 
 
 def _offset(file: Path, header: Any) -> int:
@@ -257,7 +284,8 @@ FORMAT = Format(
     rank=10,
     claims=claims,
     open=read,
-    options=("index", "modality", "repair"),
+    options=("index", "modality", "repair", "frames"),
     save=nifti_write.write,
     suffixes=(".nii", ".nii.gz"),
+    over_time=True,
 )

@@ -31,6 +31,11 @@ NO_INTENSITIES = (
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres per unknown unit, metre, millimetre and micrometre, by the low bits of xyzt_units."""
 
+SECONDS_PER_UNIT = {8: 1.0, 16: 1e-3, 24: 1e-6}
+"""Seconds per second, millisecond and microsecond, by the bits of xyzt_units that tell the unit of time."""
+
+TIME_BITS = 0x38
+
 
 def affine_of(
     file: Path, header: Any, shape: tuple[int, int, int]
@@ -96,6 +101,30 @@ def meaning_notes(header: Any) -> list[str]:
     code = int(header["intent_code"])
     what = next((what for codes, what in NO_INTENSITIES if code in codes), "")
     return [f"its values are {what}, not intensities (intent code {code})"] if what else []
+
+
+def check_time(file: Path, header: Any) -> None:
+    """Refuse a series whose volumes do not follow each other in time: components along a later axis (InputError)."""
+    dims = [int(d) for d in header["dim"]]
+    intent = int(header["intent_code"])
+    if dims[4] == 1 or intent in range(1002, 1010):
+        sizes = dims[1 : dims[0] + 1]
+        why = f"its volumes are no frames over time (dimensions {sizes}, intent code {intent})"
+        raise InputError(file, why, "choose one of them: --volume N")
+
+
+def frame_seconds(header: Any, notes: list[str]) -> float | None:
+    """Seconds between the volumes of a series, None where the header does not tell them, which is noted."""
+    step, unit = float(header["pixdim"][4]), int(header["xyzt_units"]) & TIME_BITS
+    if not (np.isfinite(step) and step > 0):
+        notes.append(f"the header tells no time between volumes (pixdim[4] is {step:g})")
+        return None
+    if unit not in (0, *SECONDS_PER_UNIT):
+        notes.append(f"the header counts its volumes in no unit of time (code {unit})")
+        return None
+    if unit == 0:
+        notes.append(f"the unit of time is not told: {step:g} s between volumes was taken")
+    return step * SECONDS_PER_UNIT.get(unit, 1.0)
 
 
 def mm_per_unit(header: Any) -> float:

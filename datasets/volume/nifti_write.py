@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.atomic import atomic_file
-from restore.datasets.volume.nifti_header import HEADER_BYTES, MM_PER_UNIT, affine_of
+from restore.datasets.volume.nifti_header import (
+    HEADER_BYTES,
+    MM_PER_UNIT,
+    SECONDS_PER_UNIT,
+    TIME_BITS,
+    affine_of,
+)
 from restore.datasets.volume.volume import Unplaced, Volume
 from restore.errors import OutputError
 
@@ -61,7 +67,9 @@ def _header_for(volume: Volume, dtype: np.dtype[Any], description: str) -> bytes
     header = kept.copy() if kept is not None else fresh
     zooms = header["pixdim"].copy()
     header.set_data_dtype(dtype)
-    header.set_data_shape(volume.data.shape[::-1])
+    depth, rows, columns = volume.data.shape
+    over_time = (volume.frames,) if volume.frames > 1 else ()
+    header.set_data_shape((columns, rows, depth // volume.frames, *over_time))
     header["pixdim"] = zooms
     if kept is None:
         # 1: scanner coordinates, as DICOM gives them; 2: of some other image; 0: not known.
@@ -71,6 +79,8 @@ def _header_for(volume: Volume, dtype: np.dtype[Any], description: str) -> bytes
         header.set_qform(volume.affine, code=code, strip_shears=True)
     else:
         _follow(header, volume.affine)
+    if volume.frames > 1:
+        _tell_time(header, volume.frame_s)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 0
     header["descrip"] = description.encode("ascii", "replace")[:79]
@@ -78,6 +88,16 @@ def _header_for(volume: Volume, dtype: np.dtype[Any], description: str) -> bytes
     header["magic"] = b"n+2" if version2 else b"n+1"
     header["vox_offset"] = 544 if version2 else 352
     return bytes(header.binaryblock) + b"\0" * 4
+
+
+def _tell_time(header: Any, frame_s: float | None) -> None:
+    """The time between volumes, in the header's unit of time where it has one, else in seconds; 0 where unknown."""
+    unit = int(header["xyzt_units"]) & TIME_BITS
+    if unit not in SECONDS_PER_UNIT:
+        unit = 8
+    header["xyzt_units"] = int(header["xyzt_units"]) & ~TIME_BITS | unit
+    header["pixdim"][4] = 0 if frame_s is None else frame_s / SECONDS_PER_UNIT[unit]
+    header["toffset"] = 0
 
 
 def _follow(header: Any, affine: NDArray[np.float64]) -> None:

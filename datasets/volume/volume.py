@@ -51,7 +51,9 @@ class Volume:
     for CT, else what the file says or ""; header: what the writer of the same format needs to keep
     (a nibabel header, a `DicomSeries`), opaque to everybody else; source: the file or folder read;
     notes: what the reader assumed, repaired or left out, in sentences without patient data;
-    padding: lowest and highest intensity that means "nothing was measured here", where the file
+    frames, frame_s: of a series over time how many volumes lie along z, one after the other, and the seconds between
+    them, None where unknown; the affine is that of each; padding: lowest and highest
+    intensity that means "nothing was measured here", where the file
     names them (`restore.datasets.volume.padding`).
 
     Raises ShapeError, ConfigError (kind of number, modality), GeometryError (affine).
@@ -65,6 +67,8 @@ class Volume:
     source: Path | None = None
     notes: tuple[str, ...] = ()
     padding: tuple[float, float] | None = None
+    frames: int = 1
+    frame_s: float | None = None
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)
@@ -77,6 +81,10 @@ class Volume:
             )
         if self.modality not in MODALITIES:
             raise ConfigError(f"Volume: modality '{self.modality}', expected MR, CT or nothing")
+        if self.frames < 1 or data.shape[0] % self.frames:
+            raise ShapeError(
+                f"Volume: {data.shape[0]} slices are no {self.frames} frames of as many"
+            )
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
             raise ShapeError(f"Volume: affine has shape {affine.shape}, expected (4, 4)")
@@ -106,6 +114,8 @@ class Volume:
         volume over. Raises ConfigError for an empty, uneven or repeating selection or an index
         outside the volume.
         """
+        if self.frames > 1:
+            raise ConfigError("slices are selected from one volume; this is a series over time")
         indices = _slice_indices(which, self.n_slices)
         step = indices[1] - indices[0] if len(indices) > 1 else 1
         affine = self.affine.copy()
@@ -150,6 +160,8 @@ def align_to(
     The result has the volume's shape and affine and the reference's intensities, modality, units
     and source. Raises GeometryError with a sentence that says what differs.
     """
+    if volume.frames > 1 or reference.frames > 1:
+        raise ConfigError("volumes are aligned one by one; this is a series over time")
     to_reference = np.linalg.inv(reference.affine) @ volume.affine
     size = volume.data.shape[::-1]
     axes, steps = _axis_map(to_reference[:3, :3], size)

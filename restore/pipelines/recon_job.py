@@ -43,6 +43,7 @@ class ReconJob:
     words or a file of seconds where the scan tells none.
     projections: of a geometry of RTK. detector_pixel: pitch in mm where a CT file does not tell it; grid: voxels,
     "SHAPE@MM", where it says none. units, mu_water: of `AttenuationScan.in_units`.
+    frames, frame_s: over time, of `over_time.in_frames`.
     adapt: "fit" fits an adapter of the prior to the scan, a file holds one.
     """
 
@@ -70,6 +71,8 @@ class ReconJob:
     maps: Path | None = None
     field_map: Path | None = None
     readout_times: str = ""
+    frames: int | None = None
+    frame_s: float | None = None
     like: Path | None = None
     like_which: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
@@ -147,7 +150,7 @@ class ReconJob:
             record["files"] = [sha256_of(path) for path in files]
         told = {
             "detector_pixel": self.detector_pixel, "grid": self.grid, "units": self.units, "mu_water": self.mu_water,
-            "readout words": "" if times else self.readout_times,
+            "readout words": "" if times else self.readout_times, "frames": self.frames, "frame_s": self.frame_s,
         }  # fmt: skip
         record |= {name: value for name, value in told.items() if value not in (None, "")}
         second = Path(str(self.settings.get("second_prior", "")))
@@ -204,6 +207,7 @@ class ReconJob:
                 "rings": options.rings,
                 "beam-hardening": options.beam_hardening,
                 "detector-pixel": self.detector_pixel, "grid": self.grid,
+                "frames": self.frames, "frame-time": self.frame_s,
                 "units": self.units, "mu-water": self.mu_water, "device": str(device), "precision": precision,
                 **self.like_which, "adapt": FIT if self.adapt == FIT else "",
             },

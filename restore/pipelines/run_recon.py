@@ -18,10 +18,12 @@ from restore.datasets.atomic import sweep
 from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.mri.off_resonance.field_map import with_field_map
 from restore.datasets.open import (
+    check_over_time,
     open_scan,
     read,
     writer_for,
 )
+from restore.datasets.over_time import frames_of, of_measured
 from restore.datasets.scan import Scan
 from restore.datasets.sidecar import (
     environment,
@@ -54,7 +56,7 @@ from restore.precision import record_of
 from restore.priors.base import Denoiser
 from restore.priors.choosing import Model, card_traits, check, loaded, name_of
 from restore.priors.store import read_card
-from restore.registry import check_operator, load_sampler
+from restore.registry import check_frames, check_operator, frames_apart, load_sampler
 from restore.samplers.base import Sampler
 from restore.time_limit import was_ended
 
@@ -100,13 +102,15 @@ def plan(job: ReconJob) -> Planned:
     scan = open_scan(
         job.scan, repair=job.repair, kspace_order=job.kspace_order, select=job.select, axes=job.axes,
         trajectory=job.trajectory, pattern=job.pattern, projections=job.projections,
-        detector_pixel=job.detector_pixel, grid=job.grid,
+        detector_pixel=job.detector_pixel, grid=job.grid, frames=job.frames, frame_s=job.frame_s,
     ).in_units(job.units, job.mu_water)  # fmt: skip
     if job.maps is not None:
-        scan = with_maps(scan, job.maps, job.options.maps_sets)
-    scan = with_field_map(scan, job.field_map, job.readout_times)
+        maps = job.maps
+        scan = of_measured(scan, lambda s: with_maps(s, maps, job.options.maps_sets))
+    scan = of_measured(scan, lambda s: with_field_map(s, job.field_map, job.readout_times))
     sampler = load_sampler(job.sampler).configured(job.preset, scan, dict(job.settings))
     check_operator(type(sampler), scan)
+    check_frames(sampler, frames_of(scan))
     sampler, changed = sampler.for_samples(job.options.samples)
     if sampler.prior_kinds:
         job = dataclasses.replace(job, prior=_prior_that_fits(job, sampler, scan))
@@ -117,6 +121,8 @@ def plan(job: ReconJob) -> Planned:
     if job.adapt:
         check_adapt(job.adapt, job.prior, sampler)
     _check_name(job)
+    changed += frames_apart(sampler, frames_of(scan))
+    check_over_time(writer_for(job.out), job.out, frames_of(scan))
     scan.check(job.options)
     planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
     done = need_not_run(

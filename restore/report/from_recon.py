@@ -99,11 +99,13 @@ def read_back(path: Path, grid: Volume) -> Volume:
     """A result on the grid that it was reconstructed on, or on that of one beside it: by positions, or voxel by voxel
     where the scan told no place.
 
-    A place that nobody told is made up anew by whoever reads the file, so that positions mean nothing there.
+    A place that nobody told is made up anew by whoever reads the file, so that positions mean nothing there. Of a
+    series over time voxel by voxel too: its frames lie in one place.
     """
     untold = "modality" in writer_for(path).options
-    found = read(path, modality=grid.modality if untold else "")
-    if not isinstance(grid.header, Unplaced):
+    series = grid.frames > 1
+    found = read(path, modality=grid.modality if untold else "", frames=series or None)
+    if not isinstance(grid.header, Unplaced) and not series:
         return align_to(grid, found)
     return grid.with_data(found.data)
 

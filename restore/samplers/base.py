@@ -118,6 +118,16 @@ class Sampler(ABC):
         return False
 
     @property
+    def couples_frames(self) -> bool:
+        """Whether the frames of a measurement over time are found together, and not each by itself."""
+        return False
+
+    @property
+    def least_frames(self) -> int:
+        """How many frames over time it needs; 1 where it asks for no time."""
+        return 2 if self.couples_frames else 1
+
+    @property
     def states(self) -> int:
         """How many images of every item it walks at once."""
         return 1

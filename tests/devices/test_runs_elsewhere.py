@@ -102,7 +102,7 @@ def model_for(sampler: Sampler, channels: int) -> Model | None:
 def quick(name: str, operator: Operator) -> Sampler:
     cls = load_sampler(name)
     fields = {f.name for f in dataclasses.fields(cls)}
-    few = {"n_steps": 2, "cg_iters": 2, "inner_iters": 2}  # one turn of every loop, and one more
+    few = {"n_steps": 2, "cg_iters": 2, "inner_iters": 2, "rank": 2}  # a turn of every loop, and one more
     second = {"mri": "herringbone", "ct": "stripes"}.get(operator.kind, "haze")
     told = {"second_prior": second} if cls.separates else {}
     return cls.configured("tuned", operator, {k: v for k, v in few.items() if k in fields} | told)
@@ -137,7 +137,15 @@ def test_every_sampler(name, kind):
     sampler, y = quick(name, operator), measured(operator)
     model = model_for(sampler, operator.in_shape[0] if len(operator.in_shape) == 3 else 1)
     samples = 2 if kind == "inpaint" else 1
-    run = {"noise": 0.05, "prior": model, "sampler": sampler, "samples": samples, "trace": True}
+    frames = 2 if sampler.couples_frames else 1
+    run = {
+        "noise": 0.05,
+        "prior": model,
+        "sampler": sampler,
+        "samples": samples,
+        "trace": True,
+        "frames": frames,
+    }
     there = solve(y.to(THERE), operator.to(THERE), **run)  # type: ignore[arg-type]
     here = solve(y, operator, **run)  # type: ignore[arg-type]
     for result in (there.image, there.std, there.samples)[: 1 if samples == 1 else 3]:

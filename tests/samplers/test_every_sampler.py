@@ -93,7 +93,8 @@ def tuned(name: str, kind: str) -> Sampler:
     sampler = cls.configured("tuned", operator, second_prior(name, kind))
     most = 60 if name == "reddiff" else 12  # an optimiser needs steps to travel
     steps = getattr(sampler, "n_steps", 1)
-    return dataclasses.replace(sampler, n_steps=most) if steps > most else sampler
+    fewer = {"n_steps": most} if steps > most else {}
+    return dataclasses.replace(sampler, **fewer, **({"rank": 2} if name == "redpsm" else {}))
 
 
 def images(count: int, complex_: bool, seed: int = 1) -> Tensor:
@@ -199,8 +200,24 @@ def run(sampler: Sampler, problem: Problem, model: AnyModel, seed: int = 0) -> l
         return list(sampler.steps(problem, prior, Draws(seed, problem.ids)))
 
 
-def problem_of(kind: str, x: Tensor, ids: tuple[str, ...] = (), seed: int = 5) -> Problem:
-    """A noisy measurement; the noise of an item is its own."""
+def some(name: str, count: int) -> int:
+    """So many items, two at least where they are frames over time."""
+    return max(count, 2) if tuned(name, kind_for(name)).couples_frames else count
+
+
+def kind_for(name: str) -> str:
+    return next(k for n, k in PAIRS if n == name)
+
+
+def frames_of(name: str, count: int) -> int:
+    """How many frames over time so many items are to a sampler."""
+    return count if tuned(name, kind_for(name)).couples_frames else 1
+
+
+def problem_of(
+    kind: str, x: Tensor, ids: tuple[str, ...] = (), seed: int = 5, name: str = "dds"
+) -> Problem:
+    """A noisy measurement as a sampler takes it; the noise of an item is its own."""
     operator, noise = OPERATORS[kind], Gaussian(STD)
     names = ids or tuple(str(k) for k in range(len(x)))
     ys = [
@@ -210,13 +227,15 @@ def problem_of(kind: str, x: Tensor, ids: tuple[str, ...] = (), seed: int = 5) -
     y = torch.stack(ys)
     if isinstance(operator, Inpainting):
         y = y * operator.mask
-    return Problem(y, operator, noise, ids=names)
+    return Problem(y, operator, noise, ids=names, frames=frames_of(name, len(x)))
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_an_oracle_recovers_the_truth(name, kind):
     truth = images(2, OPERATORS[kind].is_complex)
-    problem = Problem(OPERATORS[kind](truth), OPERATORS[kind], Gaussian(STD))
+    problem = Problem(
+        OPERATORS[kind](truth), OPERATORS[kind], Gaussian(STD), frames=frames_of(name, 2)
+    )
     steps = run(tuned(name, kind), problem, model_of(name, truth))
     error = float((steps[-1].x0 - truth).norm() / truth.norm())
     # An optimiser with a finite step length stops in the neighbourhood.
@@ -226,7 +245,7 @@ def test_an_oracle_recovers_the_truth(name, kind):
 @pytest.mark.parametrize(("name", "kind"), TWO_EACH)
 def test_steps_are_numbered_and_cost_what_is_said(name, kind):
     sampler = tuned(name, kind)
-    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex), name=name)
     steps = run(sampler, problem, gaussian_model(name))
     assert [s.i for s in steps] == list(range(len(steps)))
     assert {s.n for s in steps} == {len(steps)}
@@ -249,7 +268,7 @@ def test_a_batch_gives_what_its_items_give(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), ONE_EACH)
 def test_seed_zero_is_a_seed_and_no_global_generator_is_touched(name, kind):
-    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex), name=name)
     sampler, model = tuned(name, kind), gaussian_model(name)
     state = torch.random.get_rng_state()
     first, second = (run(sampler, problem, model, seed=0)[-1].x0 for _ in range(2))
@@ -273,7 +292,7 @@ def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
         model = Answering(sampler.cost(), spoiled)
     if type(sampler).prior_kinds[0] == "conditional":
         model = FromFunction(lambda x, level, y: (spoiled(0.5 * y),), channels=1)
-    problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
+    problem = problem_of(kind, images(some(name, 1), OPERATORS[kind].is_complex), name=name)
     if sampler.cost() < 3:
         calls = itertools.count(2)
     with pytest.raises(DivergenceError, match=r"step \d+ of \d+"):
@@ -283,13 +302,12 @@ def test_a_nan_from_the_network_stops_with_the_step_named(name, kind):
 @pytest.mark.parametrize("name", [n for n in NAMES if serves(n, "mri")])
 @pytest.mark.parametrize("factor", [pytest.param(1e-4, marks=pytest.mark.slow), 1e5])
 def test_a_scaled_measurement_gives_the_scaled_image(name, factor):
-    problem = problem_of("mri", images(1, complex_=True))
+    problem = problem_of("mri", images(some(name, 1), complex_=True), name=name)
     model = gaussian_model(name)
     sampler = tuned(name, "mri")
-    one = solve(problem.y, problem.operator, noise=STD, prior=model, sampler=sampler).image
-    many = solve(
-        factor * problem.y, problem.operator, noise=factor * STD, prior=model, sampler=sampler
-    ).image
+    how = {"prior": model, "sampler": sampler, "frames": problem.frames}
+    one = solve(problem.y, problem.operator, noise=STD, **how).image
+    many = solve(factor * problem.y, problem.operator, noise=factor * STD, **how).image
     torch.testing.assert_close(
         many / factor, one, rtol=SINGLE, atol=SINGLE * float(one.abs().max())
     )
@@ -305,10 +323,10 @@ def test_the_noise_range_is_what_the_denoiser_hears(name, kind):
             return 0.5 * x
 
     sampler = tuned(name, kind)
+    problem = problem_of(kind, images(some(name, 1), OPERATORS[kind].is_complex), name=name)
     if sampler.prior_kinds[0] not in ("denoiser", "region"):
-        assert sampler.noise_range(problem_of(kind, images(1, OPERATORS[kind].is_complex))) is None
+        assert sampler.noise_range(problem) is None
         return
-    problem = problem_of(kind, images(1, OPERATORS[kind].is_complex))
     run(sampler, problem, of_kind(name, Listening()))
     found = sampler.noise_range(problem)
     assert found is not None
@@ -319,7 +337,11 @@ def test_the_noise_range_is_what_the_denoiser_hears(name, kind):
 @pytest.mark.parametrize(("name", "kind"), [*ONE_EACH, *CLASSICAL])
 def test_a_time_limit_ends_it_with_the_estimate_of_then(name, kind):
     """Of a clock on which each step takes a second: three steps in 3.5, or all where there are no more."""
-    problem, seen, now = problem_of(kind, images(1, OPERATORS[kind].is_complex)), [], [0.0]
+    problem, seen, now = (
+        problem_of(kind, images(some(name, 1), OPERATORS[kind].is_complex), name=name),
+        [],
+        [0.0],
+    )
 
     def passing(step: Step) -> None:
         seen.append(step)

@@ -98,9 +98,10 @@ def test_a_misspelt_word_is_answered_with_the_right_one():
 
 @pytest.mark.parametrize("name", [n for n in NAMES if load_sampler(n).prior_kinds])
 def test_a_network_sampler_without_a_prior_is_refused(name):
-    operator = Identity(SHAPE)
+    operator, frames = Identity(SHAPE), load_sampler(name)().least_frames
+    y = torch.zeros(frames, *SHAPE)
     with pytest.raises(ConfigError, match=f"{name} needs a .*prior"):
-        solve(torch.zeros(1, *SHAPE), operator, noise=0.1, prior=None, sampler=name)
+        solve(y, operator, noise=0.1, prior=None, sampler=name, frames=frames)
 
 
 # --- what is served
