@@ -102,7 +102,12 @@ def model_for(sampler: Sampler, channels: int) -> Model | None:
 def quick(name: str, operator: Operator) -> Sampler:
     cls = load_sampler(name)
     fields = {f.name for f in dataclasses.fields(cls)}
-    few = {"n_steps": 2, "cg_iters": 2, "inner_iters": 2, "rank": 2}  # a turn of every loop, and one more
+    few = {
+        "n_steps": 2,
+        "cg_iters": 2,
+        "inner_iters": 2,
+        "rank": 2,
+    }  # a turn of every loop, and one more
     second = {"mri": "herringbone", "ct": "stripes"}.get(operator.kind, "haze")
     told = {"second_prior": second} if cls.separates else {}
     return cls.configured("tuned", operator, {k: v for k, v in few.items() if k in fields} | told)
