@@ -120,6 +120,8 @@ def plan(job: ReconJob) -> Planned:
         raise ConfigError("--adapt serves complex images; leave it out, or --partial-fourier")
     if job.adapt:
         check_adapt(job.adapt, job.prior, sampler)
+    if job.adapt and frames_of(scan) > 1:
+        raise ConfigError("--adapt serves images without frames; leave it out, or --frames 1")
     _check_name(job)
     changed += frames_apart(sampler, frames_of(scan))
     check_over_time(writer_for(job.out), job.out, frames_of(scan))
