@@ -158,9 +158,7 @@ def solve_problem(
     problem, told, said = _with_noise(problem)
     _check_seen(problem)
     named = usual_sampler(samples) if sampler == "auto" else sampler
-    runner = _sampler(named, problem.operator, settings)
-    check_operator(type(runner), problem.operator)
-    check_frames(runner, problem.frames)
+    runner = _fitting(named, problem, settings)
     runner, changed = runner.for_samples(samples)
     said += changed
     asked, lasts, log = demand(runner, problem), [], []
@@ -385,6 +383,14 @@ def _std(stacked: Tensor) -> Tensor | None:
     if stacked.shape[0] == 1:
         return None
     return (stacked.abs() if stacked.is_complex() else stacked).std(0)
+
+
+def _fitting(sampler: Sampler | str, problem: Problem, settings: dict[str, Any]) -> Sampler:
+    """The sampler, which serves this operator and these frames. Raises ConfigError."""
+    runner = _sampler(sampler, problem.operator, settings)
+    check_operator(type(runner), problem.operator)
+    check_frames(runner, problem.frames)
+    return runner
 
 
 def _sampler(sampler: Sampler | str, operator: Operator, settings: dict[str, Any]) -> Sampler:

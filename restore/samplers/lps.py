@@ -38,7 +38,7 @@ class LowRankPlusSparse(Sampler):
     has a unit.
 
     Differs from the paper:
-    - momentum (FISTA; Beck and Teboulle, SIAM J. Imaging Sci. 2009), so that 60 steps do; steps of 1/(2 ||A||^2).
+    - momentum (FISTA; Beck and Teboulle, SIAM J. Imaging Sci. 2009), so that 200 steps do; steps of 1/(2 ||A||^2).
     - any linear operator, CT included; the data weighted by their noise.
     """
 
@@ -48,8 +48,8 @@ class LowRankPlusSparse(Sampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"sparse_weight": (3e-4, 1e-3, 3e-3, 1e-2)}
 
-    n_steps: int = setting(60, "proximal gradient steps", at_least=1)
-    rank_weight: float = setting(0.01, "a over the largest singular value of A^H y", at_least=0)
+    n_steps: int = setting(200, "proximal gradient steps", at_least=1)
+    rank_weight: float = setting(3e-4, "a over the largest singular value of A^H y", at_least=0)
     sparse_weight: float = setting(
         0.01, "b over the largest temporal frequency of A^H y", at_least=0
     )

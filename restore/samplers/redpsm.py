@@ -72,10 +72,10 @@ class RedPSM(Chain):
     }  # fmt: skip
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"rank": (3, 4, 6, 8)}
 
-    n_steps: int = shared(Chain, "n_steps", 15)
+    n_steps: int = shared(Chain, "n_steps", 30)
     schedule: Literal["karras", "ve"] = shared(Chain, "schedule", "ve")
     sigma_start: float = shared(Chain, "sigma_start", 0.1)
-    sigma_end: float = shared(Chain, "sigma_end", 0.02)
+    sigma_end: float = shared(Chain, "sigma_end", 0.01)
     start: Literal["degraded"] = setting("degraded", "not asked: the factors start from the data")
     rank: int = setting(4, "K: images and curves of the product; at most the frames", at_least=1)
     trust: float = setting(

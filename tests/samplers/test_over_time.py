@@ -53,8 +53,8 @@ def measured(truth: Tensor, std: float | None = STD, kept: float = 0.7) -> Probl
     """Frames (T, H, W) by one coil with a mask for each frame; no noise is drawn. std: what is said of it."""
     g = torch.Generator().manual_seed(5)
     masks = torch.rand(truth.shape, generator=g) < kept
-    ones = torch.ones(1, *truth.shape[1:], dtype=torch.complex128)
-    A = BlockDiagonal(tuple(MultiCoilMRI(ones, mask) for mask in masks))
+    ones = torch.ones(len(truth), 1, *truth.shape[1:], dtype=torch.complex128)
+    A = MultiCoilMRI(ones, masks)
     noise = None if std is None else Gaussian(std)
     return Problem(A(truth), A, noise, frames=len(truth))
 
