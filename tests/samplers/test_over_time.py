@@ -31,8 +31,8 @@ from restore.samplers.toolbox.series import (
 
 ROUNDING = 1e-12  # float64: sums of some hundred products of order one; 1e-15 seen
 GRAM = 1e-7  # singular values by squares have half the digits of float64; 1e-9 seen
-LIMIT = 1e-5  # what 150 iterations of ADMM leave of its linear convergence; 1e-7 seen
-RECOVERED = 1e-4  # what 150 rounds of alternating least squares leave, and the ridge; 1e-6 seen
+LIMIT = 3e-5  # the ridge of 1e-6 under the curves' systems, of images of size one; 2e-6 seen
+RECOVERED = 3e-5  # the same ridge; 1.3e-6 seen
 
 SHAPE, STD = (5, 4), 0.1
 
@@ -71,7 +71,7 @@ def test_with_a_linear_denoiser_and_full_rank_the_limit_is_the_least_squares_of_
     sigma, trust = 0.2, 2.0
     problem = measured(draw(3, *SHAPE))
     sampler = RedPSM(
-        n_steps=150, rank=3, trust=trust * gamma, gamma=gamma, sigma_start=sigma, sigma_end=sigma, cg_iters=30,
+        n_steps=60, rank=3, trust=trust * gamma, gamma=gamma, sigma_start=sigma, sigma_end=sigma, cg_iters=8,
         turns=False,
     )  # fmt: skip
     found = run(sampler, problem, Half())
@@ -85,7 +85,7 @@ def test_a_series_of_low_rank_comes_back_from_frames_that_do_not_determine_it_al
     spatial, temporal = draw(1, 20, 2), draw(1, 12, 2, seed=1)
     truth = product(spatial, temporal)[0].reshape(12, *SHAPE)
     problem = measured(truth, std=1e-3)
-    sampler = RedPSM(n_steps=1, rank=2, trust=0.0, first_steps=150, cg_iters=20, gamma=1e6)
+    sampler = RedPSM(n_steps=1, rank=2, trust=0.0, first_steps=40, cg_iters=10, gamma=1e6)
     found = run(sampler, problem, Half())
     assert float((found - truth).norm() / truth.norm()) < RECOVERED
     apart = torch.linalg.svdvals(problem.degraded.flatten(1))
@@ -99,10 +99,10 @@ def test_lps_of_frames_measured_whole_is_one_of_two_proximal_maps():
     problem = Problem(truth, Identity((6, *SHAPE), slices=1), Gaussian(1.0), frames=6)
     flat = truth.flatten(1)
     u, s, v = torch.linalg.svd(flat, full_matrices=False)
-    low = run(LowRankPlusSparse(n_steps=200, rank_weight=0.3, sparse_weight=10.0), problem, None)
+    low = run(LowRankPlusSparse(n_steps=100, rank_weight=0.3, sparse_weight=10.0), problem, None)
     exact = (u * (s - 0.3 * s[0]).clamp(min=0)) @ v
     torch.testing.assert_close(low.flatten(1), exact, rtol=0, atol=GRAM)
-    sparse = run(LowRankPlusSparse(n_steps=200, rank_weight=10.0, sparse_weight=0.3), problem, None)
+    sparse = run(LowRankPlusSparse(n_steps=100, rank_weight=10.0, sparse_weight=0.3), problem, None)
     spectrum = torch.fft.fft(flat, dim=0, norm="ortho")
     size = spectrum.abs()
     shrunk = spectrum * ((size - 0.3 * size.max()).clamp(min=0) / size)
