@@ -152,6 +152,10 @@ def run_verb(
         call(verb, dict(mine[0].options))
     elif listing is None:
         _run_alone(mine, choice)
+    elif choice.split_image:
+        raise ConfigError(
+            f"--split-image is for one input, and there are {len(jobs)}, which --engine does one by one; leave it out"
+        )
     else:
         console.notes(listing.notes)
         run_list(mine, part, options, many.after, choice)
@@ -322,7 +326,7 @@ def _check_engine(choice: Choice) -> None:
     from restore.many.engines.named import engine_named
 
     engine_named(choice.engine, choice.address)
-    if choice.split_image and choice.engine == HERE:
+    if choice.split_image and (choice.engine == HERE or choice.engine.endswith(":1")):
         raise ConfigError("--split-image needs several processes; add --engine processes:2, or ray")
 
 

@@ -45,8 +45,25 @@ def test_two_processes_make_the_image_of_one(photo: Path) -> None:
     assert "images were split among 2 places in 3 of 3 network calls" in notes
 
 
-def test_a_split_needs_several_processes(photo: Path) -> None:
-    words = ["image", str(photo), "-o", "x.png", "--task", "denoise", "--split-image"]
+@pytest.mark.parametrize(
+    ("inputs", "engine", "said"),
+    [
+        (["photo.png"], [], "--split-image needs several processes"),
+        (["photo.png"], ["--engine", "processes:1"], "--split-image needs several processes"),
+        (
+            ["photo.png", "more.png"],
+            ["--engine", "processes:2"],
+            "is for one input, and there are 2",
+        ),
+    ],
+)
+def test_a_split_is_for_one_input_and_several_processes(
+    photo: Path, inputs: list[str], engine: list[str], said: str
+) -> None:
+    photo.with_name("more.png").write_bytes(photo.read_bytes())
+    paths = [str(photo.with_name(name)) for name in inputs]
+    out = str(photo.with_name("out") / "x.png" if len(inputs) == 1 else photo.with_name("out"))
+    words = ["image", *paths, "-o", out, "--task", "denoise", "--split-image", *engine]
     found = CliRunner().invoke(app, words)
     assert found.exit_code == 2
-    assert "--split-image needs several processes" in found.stderr
+    assert said in found.stderr
