@@ -15,6 +15,9 @@ from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.mri import simulate_mri
 from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.volume.volume import Volume
+from restore.priors.edm import build_unet_denoiser
+from restore.priors.store import save_prior
+from restore.priors.unet import UNetConfig
 
 KILLS_IN_ALL = 40
 
@@ -48,8 +51,9 @@ VICTIMS = {
          "--batch", "2", "--crop", "16", "--widths", "8,8", "--blocks", "1,1", "--device", "cpu"), 1,
     ),
     "distill": Victim(
-        ("distill", "{sources}/pictures", "-o", "{out}/a.safetensors", "--prior", "medical", "--task", "inpaint:0.3",
-         "--minutes", "1000", "--steps", "4", "--batch", "2", "--crop", "16", "--device", "cpu"), 1,
+        ("distill", "{sources}/pictures", "-o", "{out}/a.safetensors", "--prior", "{sources}/tiny.safetensors",
+         "--task", "inpaint:0.3", "--minutes", "1000", "--steps", "12", "--batch", "2", "--crop", "16",
+         "--device", "cpu"), 1,
     ),
     "bench": Victim(
         ("bench", "images", "{sources}/pictures", "-o", "{out}/run", "--samplers", "tv", "--tasks", "denoise",
@@ -68,6 +72,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(volume, folder / "volume.nii")
     write_fastmri(
         simulate_mri(volume, coils=2, acceleration=2, center_fraction=0.3), folder / "mri.h5"
+    )
+    save_prior(
+        folder / "tiny.safetensors",
+        build_unet_denoiser(UNetConfig(1, (8, 8), (1, 1), embedding=8)),
+        {},
     )
     (folder / "pictures").mkdir()
     for k in range(3):
