@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.config import setting, shared
+from restore.errors import ConfigError
 from restore.linalg.conjugate_gradients import cg
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
@@ -31,6 +32,7 @@ from restore.samplers.toolbox.reverse import (
     reverse_draw,
     reverse_levels,
 )
+from restore.samplers.toolbox.solved import Solver, SolverName
 
 # What both published samplers share here: R = s^2, their own mean, pictures as they lie
 _PUBLISHED: dict[str, Any] = {
@@ -112,9 +114,17 @@ class Split(Chain):
         "denoiser", "from a noisy image to a clean one: D(x, s), the end of an ODE, or a draw of the reverse SDE"
     )  # fmt: skip
     inner_steps: int = setting(5, "levels of that ODE, or of the SDE's whole grid", at_least=1)
+    inner_solver: SolverName = setting("ddim", "of that ODE; others of order 2 (`toolbox.solved`)")
     kept: Literal["data", "prior"] = setting(
         "data", "the sample is the image drawn with the data, or the prior's answer to it"
     )
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        if self.inner_solver != "ddim" and self.estimate != "ode":
+            raise ConfigError(
+                f"Split: inner_solver={self.inner_solver} solves the ODE of estimate=ode, got estimate={self.estimate}"
+            )
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds x0, a draw. Raises DivergenceError."""
@@ -161,7 +171,7 @@ class Split(Chain):
 
         if self.estimate == "sde":
             return reverse_draw(denoise, x, self._walk(level), lambda: draws.normal_like(x, k))
-        return flow_end(denoise, x, self._walk(level))  # of one level: D(x, s)
+        return flow_end(denoise, x, self._walk(level), Solver(self.inner_solver))
 
     def _power(self, prior: ImagePrior, level: NoiseLevel, like: Tensor) -> Tensor:
         """inflation E by frequency; s^2 where it is not known."""

@@ -25,6 +25,7 @@ from restore.samplers.ddrm import DDRM
 from restore.samplers.dds import DDS
 from restore.samplers.diffpir import DiffPIR
 from restore.samplers.pigdm import PiGDM
+from restore.samplers.split import Split
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.multistep import (
     adams_weights,
@@ -35,12 +36,14 @@ from restore.samplers.toolbox.multistep import (
     step_weights,
     vp_time,
 )
+from restore.samplers.toolbox.reverse import flow_end, flow_levels
 from restore.samplers.toolbox.solved import History, Solver
 
 WEIGHTS = 1e-11  # float64: a quadrature and a solve of at most four unknowns; 2e-14 seen
 ORDER = 0.35  # slopes of errors at 40 and 80 steps, where the next power still counts; 0.2 seen
 CHAINS = 1e-9  # float64: some ten steps, each a sum of a few images of size 1; 1e-14 seen
 LIMIT = 0.25  # of the error of DDIM at as many steps, a statement on discretisation; 0.02 seen
+FEW = 0.5  # the same of twelve levels, that of DEIS a third
 NEAR = 0.1  # of the distance to the prior's mean, left by twenty steps
 SAMPLED = (
     0.05  # a variance over 400 images of 36 pixels of a fixed seed, and what thirty steps leave
@@ -249,6 +252,19 @@ def test_the_released_third_order_of_dpm_solver_is_of_order_two(paths):
     assert math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=ORDER)
 
 
+@pytest.mark.parametrize("name", ["dpm", "unipc", "deis", "plms"])
+def test_the_inner_flow_of_split_ends_nearer_to_its_limit(name):
+    prior, x = gaussian(), first_state()
+    limit = flow_end(prior, x, flow_levels(HIGH, 200), Solver("dpm"))
+    plain, solved = (
+        float((flow_end(prior, x, flow_levels(HIGH, 12), Solver(n)) - limit).norm())
+        for n in ("ddim", name)
+    )
+    assert solved < FEW * plain
+    still = [0.004] * 3  # a grid that stands still below its last level
+    torch.testing.assert_close(flow_end(prior, x, still, Solver(name)), prior(x, 0.004))
+
+
 # --- chains
 
 
@@ -355,6 +371,7 @@ def test_ancestral_steps_of_order_two_keep_the_moments_of_the_posterior_flow():
         (DDS, {"solver": "heun"}, "must be one of"),
         (DDS, {"order": 0}, "order must lie in 1..4"),
         (DiffPIR, {"solver": "dpm", "renoise": False}, "neither noise nor steps"),
+        (Split, {"inner_solver": "dpm"}, "estimate=ode"),
         (PiGDM, {"solver": "dpm", "rule": "published"}, "rule=posterior"),
     ],
 )

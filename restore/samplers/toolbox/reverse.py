@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from restore.samplers.toolbox.levels import karras
+from restore.samplers.toolbox.solved import Solver, flow
 
 Denoise = Callable[[Tensor, float], Tensor]
 """D(x, sigma)."""
@@ -32,12 +33,9 @@ def reverse_levels(sigma: float, count: int) -> list[float]:
     return [sigma, *(s for s in karras(count, *GRID) if s < sigma)]
 
 
-def flow_end(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """The end of dx/ds = (x - D(x, s))/s by one Euler step a level, the last one to zero."""
-    for s, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-        d = denoise(x, s)
-        x = d + (after / s) * (x - d)
-    return x
+def flow_end(denoise: Denoise, x: Tensor, sigmas: Sequence[float], solver: Solver) -> Tensor:
+    """The end of dx/ds = (x - D(x, s))/s by one step of the solver a level, the last one to D(x, s)."""
+    return denoise(flow(denoise, x, sigmas, solver), sigmas[-1])
 
 
 def reverse_draw(

@@ -125,6 +125,8 @@ class History:
 
         kept: the share of the implied noise that stays, sqrt(1 - k^2); 1 for the flow.
         """
+        if after == sigma and kept == 1:  # grids that have reached their end stand still
+            return x
         solver = self.solver
         self._remember((x - x0) / sigma if solver.in_noise else x0, sigma)
         order = min(solver.highest, len(self.sigmas))
