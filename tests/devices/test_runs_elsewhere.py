@@ -34,6 +34,7 @@ from restore.priors.bridge_edm import build_bridge_denoiser
 from restore.priors.choosing import Model
 from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.priors.edm import build_unet_denoiser
+from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.networks import networks_in
 from restore.priors.region import region_denoiser
@@ -160,6 +161,19 @@ def test_every_sampler(name, kind):
     if model is not None:  # the caller's network is where it was
         assert {p.device.type for n in networks_in(model) for p in n.parameters()} == {"cpu"}
         assert not any(isinstance(p, FakeCuda) for n in networks_in(model) for p in n.parameters())
+
+
+@pytest.mark.parametrize("kind", ["mri", "inpaint"])
+@pytest.mark.parametrize("solver", ["unipc", "deis", "plms"])
+def test_solvers_and_the_gaussian_start(kind, solver):
+    operator = OPERATORS[kind]
+    y, model = measured(operator), build_unet_denoiser(network(1 if kind == "mri" else 3))
+    model.image_spectrum = ImageSpectrum(0.4, 0.1, (0.01, 0.5), (20.0, 0.001))
+    settings = {"start": "gaussian", "skip": 0.2, "eta": 0.0, "n_steps": 5, "cg_iters": 2}
+    run = {"noise": 0.05, "prior": model, "sampler": "dds", "solver": solver, **settings}
+    there = solve(y.to(THERE), operator.to(THERE), **run)  # type: ignore[arg-type]
+    assert isinstance(there.image, FakeCuda)
+    torch.testing.assert_close(there.image.cpu(), solve(y, operator, **run).image, **CLOSE)  # type: ignore[arg-type]
 
 
 def convolution(channels: int = 1) -> nn.Module:
