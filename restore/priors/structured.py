@@ -205,7 +205,7 @@ STRUCTURES = {
         "tones: single frequencies of the readout, in all lines and coils", ("mri",), _zipper, Numbers(0.5, rate=0.01)
     ),
     "stripes": Structure(
-        "bins of the detector that err alike in all views", ("ct",), _stripes, Numbers(0.05, rate=0.05)
+        "bins of the detector that err alike in all views", ("ct",), _stripes, Numbers(0.3, rate=0.05)
     ),
     "haze": Structure(
         "a veil that varies slowly", ("image",), _haze, Numbers(0.3, width=20.0)

@@ -7,10 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from docs.pages import blocks, commands, run_python
 from PIL import Image
 
-from restore.datasets.open import read
+from restore.datasets.open import read, write
 from restore.datasets.sidecar import read_sidecar
+from restore.datasets.simulate.phantom import head_phantom
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,20 @@ def test_where_it_has_no_place(scans: Path, verb, tmp_path: Path):
     assert "has no place for" in volume.stderr
     assert {r.exit_code for r in (other, kind, none, volume)} == {2}
     assert not list(tmp_path.iterdir())
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "structured-noise.md"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(verb, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(head_phantom((48, 32, 32)), tmp_path / "volume.nii.gz")
+    Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "photo.png")
+    shell, script = blocks(PAGE)
+    for _, *words in commands(shell):
+        done = verb(*words, *(() if words[0] == "simulate" else ("--steps", 2)))
+        assert done.exit_code == 0, (words, done.stderr)
+    for name in ("image_structured.nii.gz", "other_structured.nii.gz", "clear_structured.png"):
+        assert (tmp_path / name).is_file()
+    run_python(script, {})

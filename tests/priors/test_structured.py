@@ -120,7 +120,7 @@ def test_each_kind_explains_its_own_noise_and_nothing_that_was_not_measured(name
         )
         u = operator.project(u)
     elif name == "stripes":
-        u[..., 4] = 0.4
+        u[..., 4] = 2.0
     else:
         u = u + 0.5
     measured = second.operator(second.prior.estimate(u, 0.005).mean)
