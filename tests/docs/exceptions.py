@@ -59,6 +59,10 @@ NOT_RUN = {
         "restore models convert ddpm-church",
     ): "weights of others; families have small ones in tests",
     (
+        "docs/structured-noise.md",
+        "OMP_NUM_THREADS",
+    ): "a benchmark of minutes on volumes, and a training of 38",
+    (
         "docs/training.md",
         "torchrun",
     ): "several processes; tests/training/test_workers.py starts two",
