@@ -47,10 +47,18 @@ def prior_pages() -> dict[str, str]:
 def _page(name: str) -> str:
     card, traits = read_card(name), card_traits(name)
     low, high = traits.sigma_range
+    known = [
+        ["channels", str(traits.channels)],
+        [
+            "noise that it knows",
+            f"{low:g} to {high:g}, of images in {traits.intensity[0]:g}..{traits.intensity[1]:g}",
+        ],
+    ]
+    if traits.acquisition is not None:
+        known = [["trained for", str(traits.acquisition)]]
     facts = [
         ["kind", traits.kind],
-        ["channels", str(traits.channels)],
-        ["noise that it knows", f"{low:g} to {high:g}, of images in {traits.intensity[0]:g}..{traits.intensity[1]:g}"],
+        *known,
         ["parameters", f"{card['parameters']:,}"],
         ["held out", str(card.get("held_out", ""))],
         ["licence", str(card["licence"])],

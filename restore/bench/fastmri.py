@@ -46,7 +46,7 @@ RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""
 
 SAMPLERS = "zerofilled,cgsense,tv,wavelet,dds,diffpir,reddiff"
-PRIORS = {"denoiser": "medical"}
+PRIORS = {"denoiser": "medical", "cascade": "brain-varnet"}
 
 TARGETS = {
     "reconstruction_rss": "root sum of squares of the full k-space (reconstruction_rss)",

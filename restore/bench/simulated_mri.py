@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from restore.bench.case import Case, Conditions, Figures, ScanCase
 from restore.bench.ct import found_volumes
+from restore.bench.fastmri import PRIORS
 from restore.bench.protocol import Protocol, Setting, item_seed, selected
 from restore.bench.store import place_of
 from restore.datasets.mri.fastmri_files.fastmri_masks import center_fraction_for
@@ -40,7 +41,7 @@ class SimulatedMRI(Protocol):
 
     name: ClassVar[str] = "mri-simulated"
     default_samplers: ClassVar[str] = "zerofilled,cgsense,tv,dds"
-    default_prior: ClassVar[dict[str, str]] = {"denoiser": "medical"}
+    default_prior: ClassVar[dict[str, str]] = PRIORS
 
     root: Path
     accelerations: tuple[int, ...] = (4, 8)

@@ -108,6 +108,11 @@ def why_not(traits: Traits) -> str:
             "is a region one, trained to answer where pixels are known: draw from the prior whose factors it "
             "holds, which its card names, and use it with `restore image --sampler rad`"
         )
+    if traits.kind == "cascade":
+        return (
+            "is a cascade one: its steps begin at a scan and look at its data, so that there is no draw from it alone; "
+            "use it with `restore recon --sampler varnet`"
+        )
     if traits.kind not in CHAINS:
         return (
             f"is a {traits.kind or 'model'} one: it knows pictures only beside a degraded one, so that there is no "

@@ -28,7 +28,7 @@ PATTERNS = {
     "equispaced-fraction": "evenly spaced lines", "random2d": "points", "poisson2d": "points",
 }  # fmt: skip
 """What of a mask the measured samples tell, by its name."""
-OTHER = "samples off a grid"
+OTHER = "off a grid"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,16 +119,16 @@ def seen_in(problem: Problem) -> Seen:
     precision = problem.precision
     noise = None if precision is None else float(torch.as_tensor(precision).min() ** -0.5)
     sampled = operator.project(torch.ones_like(problem.y)) != 0
-    out, plane = tuple(operator.out_shape), tuple(operator.in_shape[-2:])
-    if len(out) < 3 or out[-2:] != plane:
-        per_image = sampled.sum() / problem.items
-        coils = max(1, out[operator.slice_ndim]) if len(out) > 1 else 1
-        values = 2 if not operator.is_complex and out[-1] == 2 else 1
-        found = float(per_image) / (coils * values)
-        return Seen(height * width / max(found, 1.0), OTHER, coils, noise)
-    first = sampled.reshape(-1, height, width)[0].cpu()
-    share = float(first.float().mean())
-    return Seen(1 / share if share else math.inf, _pattern(first), out[-3], noise)
+    out = tuple(operator.out_shape)
+    if not operator.is_complex:  # re and im of every sample
+        sampled, out = sampled[..., 0], out[:-1]
+    if len(out) >= 3 and out[-2:] == (height, width):
+        first = sampled.reshape(-1, height, width)[0].cpu()
+        pattern, coils, samples = _pattern(first), out[-3], int(first.sum())
+    else:
+        coils = out[operator.slice_ndim]
+        pattern, samples = OTHER, int(sampled.sum()) // (problem.items * coils)
+    return Seen(height * width / samples if samples else math.inf, pattern, coils, noise)
 
 
 def _pattern(measured: Tensor) -> str:

@@ -102,6 +102,7 @@ NOT_DRAWN = {
     "natural-restore": "knows pictures only beside a degraded one",
     "natural-inpaint": "its few steps begin at a measurement",
     "natural-rad": "trained to answer where pixels are known",
+    "brain-varnet": "its steps begin at a scan",
 }
 
 

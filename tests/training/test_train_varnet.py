@@ -144,6 +144,7 @@ class Discs:
         return torch.stack([inside, 0 * inside], 1)
 
 
+@pytest.mark.slow
 def test_it_learns_to_beat_its_start(tmp_path):
     """Discs at 4x, which a small network makes better in a few steps."""
     settings = VarNetTraining(
