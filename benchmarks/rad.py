@@ -30,7 +30,7 @@ MASKS = ("box:48", "strokes:6", "random:0.3")
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("biharmonic", {}),
     ("ddrm", {"n_steps": 10}), ("ddrm", {"n_steps": 30}),
-    ("dds", {"n_steps": 10}), ("dds", {"n_steps": 30}),
+    ("dds", {"n_steps": 10}), ("dds", {"n_steps": 30}), ("dds", {"n_steps": 30, "sigma_start": 10.0}),
     ("rad", {"n_steps": 1}), ("rad", {"n_steps": 10}), ("rad", {"n_steps": 30}),
 )  # fmt: skip
 
@@ -55,7 +55,10 @@ def main() -> None:
             inside, whole = (sum(s) / len(s) for s in zip(*scores, strict=True))
             cells.append(f"{inside:.2f} / {whole:.3f}")
         seconds = (time.process_time() - start) / (len(MASKS) * IMAGES)
-        print(f"| {name} | {calls or '-'} | {' | '.join(cells)} | {seconds:.1f} |", flush=True)
+        more = ", ".join(f"{k} {v:g}" for k, v in settings.items() if k != "n_steps")
+        print(
+            f"| {name} {more} | {calls or '-'} | {' | '.join(cells)} | {seconds:.1f} |", flush=True
+        )
 
 
 def middle(image: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ class RAD(Chain):
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest level of a known pixel, or the last one, and the first."""
-        own, chain = _own_noise(problem), self.levels(_most(_own_noise(problem)))
+        own = _own_noise(problem)
+        chain = self.levels(_most(own))
         return min(float(own.min()), chain[-1].sigma), chain[0].sigma
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
