@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -20,7 +21,8 @@ from restore.cli.bench_options import (
     words,
 )
 from restore.cli.config_option import verb
-from restore.cli.options import Device
+from restore.cli.options import Device, Preset, Settings, Steps
+from restore.cli.starts_table import show_starts
 
 if TYPE_CHECKING:
     from restore.bench.protocol import Protocol
@@ -206,22 +208,13 @@ def tune(
     from restore.bench.runner import RunOptions
     from restore.bench.tuning import default_grid, parse_grids
     from restore.bench.tuning import tune as search
-    from restore.errors import ConfigError
     from restore.pipelines.devices import choose_device
 
-    none: frozenset[str] = frozenset()
-    training = dataclasses.replace(kspace, split=kspace.split or "train")
-    makers = {
-        **dict.fromkeys(FASTMRI, lambda: training.protocol(kind, root, volumes, none, True)),
-        "ct-sparse-view": lambda: projections.protocol(root, volumes, none),
-        "images": lambda: pictures.protocol(root, volumes, none),
-    }
-    if kind not in makers:
-        raise ConfigError(f"no protocol '{kind}'; there are {', '.join(makers)}")
     names = words(samplers)
     given = parse_grids(grid or (), names)
     grids = {name: given.get(name) or default_grid(name) for name in names}
-    protocol, options = makers[kind](), RunOptions(choose_device(device), 1, 0, None, 0)
+    protocol = _for_choosing(kind, root, volumes, kspace, projections, pictures)
+    options = RunOptions(choose_device(device), 1, 0, None, 0)
     with console.progress(protocol.name, total=1) as advance:
         chosen = search(protocol, grids, out, options, teller(advance))
     console.table(
@@ -232,6 +225,107 @@ def tune(
         ]
     )
     console.result(f"{out / 'tuned.json'}: use it with --tuned; its volumes are left out there")
+
+
+@app.command("starts")
+@verb("bench starts")
+def starts(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROTOCOL",
+            help="images, ct-sparse-view, mri-simulated, fastmri-volume, inversebench-mri.",
+        ),
+    ],
+    root: Root,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="TABLE", help="JSON; entries of others in it stay as they are."
+        ),
+    ],
+    kspace: KSpace,
+    projections: Projections,
+    pictures: Pictures,
+    sampler: Annotated[str, typer.Option(help="Whose start; one that has noise.")] = "resshift",
+    candidates: Annotated[
+        int, typer.Option(min=2, max=10_000, help="K: how many starts are tried on every image.")
+    ] = 24,
+    tile: Annotated[
+        int,
+        typer.Option(min=1, max=4096, help="Side of the field of noise that is laid over images."),
+    ] = 32,
+    prior: Annotated[str, typer.Option(help="auto (bundled), a bundled name or a weight file.")] = (
+        "auto"
+    ),
+    steps: Steps = None,
+    preset: Preset = "tuned",
+    settings: Settings = None,
+    volumes: Volumes = 8,
+    device: Device = "auto",
+) -> None:
+    """Choose one noise that serves all images, the best of K on some with a known truth; for --start."""
+    from restore.bench.choosing_starts import Trial, Tried, starts_from
+    from restore.bench.method import Method
+    from restore.config import parse_assignments
+    from restore.datasets.atomic import check_writable
+    from restore.pipelines.devices import choose_device
+    from restore.starts import read_starts, replaced, write_starts
+
+    known = read_starts(out) if out.exists() else []
+    check_writable(out.parent)
+    given = {} if steps is None else {"n_steps": str(steps)}
+    method = Method(sampler, sampler, preset, parse_assignments(settings or []) | given, prior)
+    protocol = _for_choosing(kind, root, volumes, kspace, projections, pictures)
+    tried: list[Tried] = []
+    runs = itertools.count(1)
+    total = len(protocol.volumes()) * len(protocol.settings()) * candidates
+    with console.progress(protocol.name, total=total) as advance:
+        trial = Trial(
+            protocol, method, candidates, tile, choose_device(device), lambda: advance(next(runs))
+        )
+        tried.extend(trial.volumes())
+    entries = starts_from(tried, trial)
+    write_starts(out, replaced(known, entries))
+    show_starts(entries)
+    console.notes(
+        f"the start for {e.words} gains nothing on images that had no say in its choice ({gain:+.3f} dB): try more "
+        "images or candidates, or another --tile"
+        for e in entries
+        if (gain := e.found["left_out_gain"]) is not None and gain <= 0
+    )
+    console.result(f"{out}: {len(entries)} new; use it with --start {out}")
+
+
+def _for_choosing(
+    kind: str, root: Path, volumes: int | None, kspace: KSpace, projections: Projections, pictures: Pictures
+) -> Protocol:  # fmt: skip
+    """The protocol on whose volumes something is chosen: of fastMRI those of training. Raises ConfigError."""
+    from restore.errors import ConfigError
+
+    none: frozenset[str] = frozenset()
+    training = dataclasses.replace(kspace, split=kspace.split or "train")
+    makers = {
+        **dict.fromkeys(FASTMRI, lambda: training.protocol(kind, root, volumes, none, True)),
+        "ct-sparse-view": lambda: projections.protocol(root, volumes, none),
+        "images": lambda: pictures.protocol(root, volumes, none),
+        "mri-simulated": lambda: _simulated(root, volumes, kspace, projections),
+    }
+    if kind not in makers:
+        raise ConfigError(f"no protocol '{kind}'; there are {', '.join(makers)}")
+    return makers[kind]()
+
+
+def _simulated(
+    root: Path, volumes: int | None, kspace: KSpace, projections: Projections
+) -> Protocol:
+    """MR volumes measured by simulated coils."""
+    from restore.bench.simulated_mri import SimulatedMRI
+    from restore.datasets.slices import parse_slices
+
+    chosen = None if projections.slices is None else parse_slices(projections.slices)
+    rates = numbers(kspace.acceleration, "--acceleration")
+    return SimulatedMRI(root, rates, slices=chosen, limit=volumes)
 
 
 @app.command("submission")

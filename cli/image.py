@@ -13,7 +13,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import config_file, verb
 from restore.cli.many import Many
-from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating, Start
 from restore.cli.output import check_output
 from restore.cli.picture_list import draw_sheet_of, fingerprint, is_done, mask_of, result_name
 
@@ -79,6 +79,7 @@ def restore_picture(
         ),
     ] = "auto",
     sampling: Separating,
+    start: Start = "drawn",
     intervals: Intervals,
     luma: Annotated[
         bool,
@@ -114,7 +115,7 @@ def restore_picture(
         _tell_done(out, json)
         return False
     beside = _all_beside(out, sampling.samples > 1, simulate, sampler == "joint")
-    inputs = (photo, mask, prior, kernel, intervals.calibration)
+    inputs = (photo, mask, prior, kernel, start, intervals.calibration)
     outputs, old, left = _places(out, beside, inputs, overwrite, mark)
     chosen = choose_device(device)
     work = WorkFolder(out, mark, surroundings(chosen, precision), overwrite)
@@ -130,7 +131,7 @@ def restore_picture(
         sampler=sampler, prior=prior, samples=sampling.samples, seed=seed, device=chosen, alpha=alpha, luma=luma,
         precision=precision, settings={**sampling.values(), "preset": sampling.preset},
         least_noise=0.0 if simulate else jpeg_noise_std(picture.quantisation), quality=sampling.quality,
-        interval=interval, time_limit=sampling.time_limit,
+        interval=interval, time_limit=sampling.time_limit, start=start,
     )  # fmt: skip
     files, told = _replayed(asked, kernel_file, str(chosen))
 
@@ -296,6 +297,8 @@ def _record(
         "set": found["settings"],
         "precision": found["precision"],
     }
+    if "start" in found:
+        options["start"] = found["start"]["noise"]  # whatever becomes of the table
     used = found["prior"] if prior == "auto" else prior
     if found["precision"]:
         found = found | {"precision": record_of(asked, found["precision"])}

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     samplers = "samplers"
     priors = "priors"
     datasets = "datasets"
+    starts = "starts"
 
 
 _CONTRACTS = {"LinearOperator": "linear", "NonlinearOperator": "non-linear"}
@@ -35,7 +36,7 @@ def command(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List operators, samplers, priors or data sets."""
+    """List operators, samplers, priors, data sets or the chosen starts of --start best-of."""
     if name:
         _one(kind, name, json)
         return
@@ -44,6 +45,7 @@ def command(
         Kind.samplers: samplers,
         Kind.priors: priors,
         Kind.datasets: datasets,
+        Kind.starts: starts,
     }[kind]()
     if json:
         console.result_json(records)
@@ -124,14 +126,14 @@ def _sampler_record(name: str, what: str) -> dict[str, Any]:
         sampler = load_sampler(name)
     except ConfigError as error:  # another package's, which cannot be imported
         return {"name": name, "prior": "", "serves": "", "cost": "", "evaluations": None, "gradients": False,
-                "reference": "", "what": str(error), "presets": [], "settings": []}  # fmt: skip
+                "takes_start": False, "reference": "", "what": str(error), "presets": [], "settings": []}  # fmt: skip
     # Those without a network are not made: some need a package that may be missing.
     tuned = sampler.presets.get("tuned", {})
     evaluations = sampler(**tuned).cost() if sampler.prior_kinds else 0
     return {
         "name": name, "prior": " or ".join(sampler.prior_kinds) or "none", "serves": sampler.serves(),
         "cost": (sampler.cost.__doc__ or "").partition("\n")[0].strip(),
-        "evaluations": evaluations, "gradients": sampler.gradients,
+        "evaluations": evaluations, "gradients": sampler.gradients, "takes_start": sampler.takes_start,
         "reference": sampler.reference, "what": what, "presets": list(sampler.presets),
         "settings": settings_of(sampler),
     }  # fmt: skip
@@ -171,6 +173,15 @@ def datasets() -> list[dict[str, Any]]:
     return formats + [{"kind": "public set", **entry} for entry in parse_json(text)]
 
 
+def starts() -> list[dict[str, Any]]:
+    """The starts of the bundled table."""
+    from restore.cli.starts_table import row
+    from restore.starts import bundled_starts, read_starts
+
+    table = bundled_starts()
+    return [row(entry) for entry in read_starts(table)] if table.is_file() else []
+
+
 def _print_datasets(records: list[dict[str, Any]]) -> None:
     console.result("formats")
     console.table(
@@ -191,6 +202,7 @@ def _print_samplers(records: list[dict[str, Any]]) -> None:
         count = r["cost"] if r["evaluations"] is None else f"{r['evaluations']} ({r['cost']})"
         calls = "no network" if r["prior"] == "none" else f"{count} network evaluations"
         slow = ", differentiated" if r["gradients"] else ""
+        slow += "; takes --start" if r["takes_start"] else ""
         console.result(f"{r['name']:{width}s} {r['what']}")
         console.result(
             f"{'':{width}s} prior: {r['prior'] or '-'}; serves: {r['serves'] or '-'}; {calls}{slow}"

@@ -54,6 +54,14 @@ SecondPrior = Annotated[
         "or a weight file; it goes to OUT_structured.",
     ),
 ]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--start", metavar="drawn|best-of|TABLE|SEED:TILE",
+        help="The sampler's noise: drawn by --seed; or one for all images: best-of the bundled table, or of one that "
+        "`restore bench starts` made, or fields of TILE pixels from SEED.",
+    ),
+]  # fmt: skip
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any one setting.")
 ]

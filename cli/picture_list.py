@@ -30,6 +30,7 @@ def result_name(photo: Path, out: Path) -> Path:
 def fingerprint(options: dict[str, Any]) -> str:
     """A mark of everything that shapes a result: options, version, source, mask and weight file by content."""
     from restore.datasets.content_hash import sha256_of
+    from restore.starts import bundled_starts
     from restore.version import __version__
 
     told = {k: v for k, v in options.items() if k not in _NOT_OF_THE_RESULT}
@@ -44,6 +45,11 @@ def fingerprint(options: dict[str, Any]) -> str:
         told["second_prior"] = sha256_of(file) if file.is_file() else second
     if told.get("precision") == "auto":
         del told["precision"]  # likewise
+    if told.get("start") == "drawn":
+        del told["start"]  # likewise
+    elif "start" in told:
+        table = bundled_starts() if told["start"] == "best-of" else Path(told["start"])
+        told["start"] = sha256_of(table) if table.is_file() else told["start"]
     for name in ("photo", "mask", "prior", "kernel"):
         file, mark, more = _file_and_options(name, str(options.get(name) or ""))
         told[name] = sha256_of(file) + mark + more if file.is_file() else str(options.get(name))

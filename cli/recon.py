@@ -10,7 +10,7 @@ import typer
 from restore.cli import console
 from restore.cli.config_option import check_beside, config_file, verb
 from restore.cli.many import Many
-from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating
+from restore.cli.options import Device, Intervals, Overwrite, Precision, Separating, Start
 from restore.cli.output import check_output
 from restore.cli.slice_jobs import done_before, followed
 
@@ -59,6 +59,7 @@ def command(
         ),
     ] = "",
     sampling: Separating,
+    start: Start = "drawn",
     intervals: Intervals,
     trajectory_map: Annotated[
         bool,
@@ -265,7 +266,7 @@ def command(
     samples = sampling.samples
     sampler = sampling.named(sampler)
     named = usual_sampler(samples) if sampler == "auto" else sampler
-    inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, intervals.calibration)
+    inputs = (scan, prior, adapt, like, maps_file, field_map, readout_times, start, intervals.calibration)  # fmt: skip
     beside = (std_path(out), interval_path(out)) if samples > 1 else ()
     made = {"trajectory": trajectory_map, "structured": named == "joint"}
     _check_outputs((out, *beside, *(map_path(out, n) for n in made if made[n])), inputs)
@@ -274,7 +275,7 @@ def command(
         "partial_fourier": partial_fourier, "remove_phase": not keep_phase, "noise_std": noise_std, "samples": samples,
         "seed": seed, "trace": report, "projector": projector, "center": center, "outliers": outliers, "rings": rings,
         "precision": precision, "beam_hardening": read_coefficients(beam_hardening),
-        "time_limit": sampling.time_limit, "trajectory_map": trajectory_map,
+        "time_limit": sampling.time_limit, "trajectory_map": trajectory_map, "start": start,
     })  # fmt: skip
     which = {"series": series, "index": index, "echo": echo}
     job = ReconJob(

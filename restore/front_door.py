@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import numbers
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from restore.precision import word_of
 from restore.priors.acquisition import seen_in
 from restore.priors.base import Denoiser
 from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
+from restore.priors.choosing import name_of as prior_name
 from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
 from restore.registry import (
@@ -43,6 +45,7 @@ from restore.registry import (
 )
 from restore.samplers.base import OperatorTraits, Sampler, traits_of
 from restore.scaling import Scaling
+from restore.starts import DRAWN, ChosenStart, check_laid, start_of
 from restore.time_limit import TimeLimit, limit_notes, limit_record
 from restore.torch_state import plain_torch
 from restore.trajectory import Trajectory, deviation, said_of
@@ -71,6 +74,7 @@ def solve(
     precision: str = "auto",
     time_limit: float | TimeLimit | None = None,
     trajectory_map: bool = False,
+    chosen_start: str = DRAWN,
     **settings: Any,
 ) -> Reconstruction:
     """Reconstruct x from y = A x + noise.
@@ -92,7 +96,9 @@ def solve(
     the bundled ones what the device is quickest at (`restore.precision`); states and data steps keep y's. `provenance`
     holds what it was. time_limit: seconds, or a limit with a clock of its own, shared by the samples: the sampler is
     ended with its best estimate so far where its next step would not be done in time, which a note says; every sample
-    has its first step. trajectory_map: also give `trajectory_std`, how far the last estimates moved.
+    has its first step. trajectory_map: also give `trajectory_std`, how far the last estimates moved. chosen_start:
+    "drawn" from the seed, or one noise for all images (`restore.starts`): "best-of" of those that were tried for this
+    prior, sampler and task, a table's file, or SEED:TILE; the seed then shapes nothing.
 
     Raises ShapeError, ConfigError, WeightsError, DivergenceError. Returns images of shape (*batch, *in_shape), with
     `notes` on what was converted or estimated and on a noise level that result or measurement contradict.
@@ -114,7 +120,7 @@ def solve(
         found = solve_problem(
             problem, prior=prior, sampler=sampler, samples=samples, seed=seed, on_step=on_step, trace=trace,
             precision=precision, time_limit=limit,
-            trajectory_map=trajectory_map, **settings,
+            trajectory_map=trajectory_map, chosen_start=chosen_start, **settings,
         )  # fmt: skip
         kind = (
             load_sampler(found.provenance["sampler"]) if isinstance(sampler, str) else type(sampler)
@@ -144,6 +150,7 @@ def solve_problem(
     precision: str = "auto",
     time_limit: float | TimeLimit | None = None,
     trajectory_map: bool = False,
+    chosen_start: str = DRAWN,
     **settings: Any,
 ) -> Reconstruction:
     """`solve` for a problem that is made already, such as that of a scan's slices; arguments and errors as there.
@@ -162,15 +169,14 @@ def solve_problem(
     runner, changed = runner.for_samples(samples)
     said += changed
     asked, lasts, log = demand(runner, problem), [], []
+    start = _start(chosen_start, runner, prior, asked, problem, samples)
     trails = [Trajectory(problem.operator) for _ in range(samples if trajectory_map else 0)]
     with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
-        said += notes
-        if model is not None:
-            said += _doubts(problem)
+        said += [*notes, *(_doubts(problem) if model is not None else ())]
         centre = _Centre.of(runner, problem, model, samples, dtype)
         runs = samples + (0 if centre is None else centre.runs)
         for k in range(samples):
-            draws = Draws(seed, [f"sample {k}/{name}" for name in problem.ids])
+            draws = _draws(start, seed, [f"sample {k}/{name}" for name in problem.ids])
             last, records = drain(
                 runner, problem, fit(model, asked, dtype), draws,
                 on_step=on_step, trace=trace, limit=limit and limit.share(1, runs - k),
@@ -194,6 +200,7 @@ def solve_problem(
             "scaling": dataclasses.asdict(problem.scaling), "operator": repr(problem.operator),
             "noise": repr(problem.noise), "noise_is": told, "mean_by": None if centre is None else centre.record,
             "precision": word_of(dtype) if model is not None else None,
+            **({} if start is None else {"start": start.record}),
             **({} if limit is None else {"time_limit": limit_record(limit.seconds, ends_of(log))}),
         },
         notes=tuple(said),
@@ -252,6 +259,24 @@ class _Centre:
             record["misfit"] = self.problem.misfit(out[record["sample"]])
             record |= {"centre_ended_after": min(ended)} if ended else {}
         return out
+
+
+def _start(
+    word: str, runner: Sampler, prior: Given, asked: Demand, problem: Problem, samples: int
+) -> ChosenStart | None:
+    """The start that is asked for, where it can be laid over the problem's items. Raises as `starts.start_of`."""
+    if word == DRAWN:
+        return None
+    named = None
+    if asked.kinds and (prior is None or isinstance(prior, str | Path)):
+        named = prior_name(prior, asked)
+    start = start_of(word, runner, named, problem.operator, samples)
+    check_laid(problem)
+    return start
+
+
+def _draws(start: ChosenStart | None, seed: int, names: list[str]) -> Draws:
+    return Draws(seed, names) if start is None else start.draws(names)
 
 
 def _ended(limit: TimeLimit | None, found: Reconstruction) -> list[str]:

@@ -1,4 +1,4 @@
-"""Random numbers of a sampler: one CPU generator per item, seeded from (seed, item id).
+"""Random numbers of a sampler: one CPU generator per item, seeded from (seed, item id), or one noise for all items.
 
 Results therefore do not depend on batch size, slice order, worker count or device. No global generator is touched.
 Lowest layer.
@@ -57,6 +57,32 @@ class Draws:
         if self._r:
             _follow(noise.movedim(self._axis, 0), self._r)
         return noise.to(device=x.device, dtype=x.dtype)
+
+
+class LaidDraws(Draws):
+    """One noise for all items, whatever they are called: every call draws one square field, which is laid over the
+    image from its first pixel on, side by side, and cut at the borders.
+
+    seed: of the fields, one after the other from one generator. tile: their side in pixels. An image of another size
+    sees more or less of the same fields, and so does every item of a batch.
+    """
+
+    def __init__(self, seed: int, ids: Sequence[str], tile: int) -> None:
+        super().__init__(seed, ())
+        self.ids, self.tile = tuple(ids), tile
+        self._generator = torch.Generator().manual_seed(_item_seed(seed, "start"))
+
+    def normal_like(self, x: Tensor, item_ndim: int) -> Tensor:
+        """As of `Draws`, the same for every item, whose last two dimensions are those of the image. Raises ValueError
+        for items that are no images."""
+        if item_ndim < 2:
+            raise ValueError(f"a field of noise is laid over images, not items of {item_ndim} axes")
+        shape = x.shape[x.ndim - item_ndim :]
+        dtype = torch.complex64 if x.is_complex() else torch.float32
+        field = _normal(torch.Size((*shape[:-2], self.tile, self.tile)), dtype, self._generator)
+        rows, columns = (-(-n // self.tile) for n in shape[-2:])
+        laid = field.repeat(*[1] * (item_ndim - 2), rows, columns)[..., : shape[-2], : shape[-1]]
+        return laid.to(device=x.device, dtype=x.dtype).expand(x.shape).contiguous()
 
 
 def _follow(z: Tensor, r: float) -> None:

@@ -24,12 +24,12 @@ from restore.bench.protocol import Protocol, Setting
 from restore.conformal import LEVELS, UNITS, Spread, Unit, conformal_factor, spread_of
 from restore.errors import ConfigError, InputError
 from restore.front_door import demand_of
+from restore.method import Method
 from restore.pipelines.factors import (
     NOISE_ROOM,
     Circumstances,
     Entry,
     Factors,
-    Method,
     alike,
     find,
 )

@@ -26,6 +26,7 @@ from restore.priors.choosing import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import OperatorTraits, Sampler
+from restore.starts import DRAWN
 
 OnProgress = Callable[[float], None]
 """Told how much of the case is done, from 0 to 1."""
@@ -109,8 +110,9 @@ class Case(ABC):
         device: torch.device,
         precision: Word = "auto",
         on_progress: OnProgress | None = None,
+        start: str = DRAWN,
     ) -> Outcome:
-        """Restore it. Raises what `restore.solve` raises."""
+        """Restore it. start: as `chosen_start` of `restore.solve`. Raises what `restore.solve` raises."""
 
     @abstractmethod
     def score(self, image: NDArray[Any]) -> Figures:
@@ -175,6 +177,7 @@ class ScanCase(Case):
         device: torch.device,
         precision: Word = "auto",
         on_progress: OnProgress | None = None,
+        start: str = DRAWN,
     ) -> Outcome:
         """Reconstruct all slices."""
         total = self.scan.n_slices * samples
@@ -193,6 +196,7 @@ class ScanCase(Case):
             noise_std=self.noise_std,
             trace=True,
             precision=precision,
+            start=start,
         )
         result = reconstruct(self.scan, sampler, prior, options, device=device, on_step=on_step)
         # Of the image that is looked at first nobody expects that it explains its data.

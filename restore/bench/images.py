@@ -34,6 +34,7 @@ from restore.precision import Word
 from restore.priors.choosing import Model
 from restore.problem import Problem, Step
 from restore.samplers.base import Sampler
+from restore.starts import DRAWN
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""
@@ -224,6 +225,7 @@ class PhotoCase(Case):
         device: torch.device,
         precision: Word = "auto",
         on_progress: OnProgress | None = None,
+        start: str = DRAWN,
     ) -> Outcome:
         """Restore the photograph."""
         done = 0.0
@@ -237,7 +239,7 @@ class PhotoCase(Case):
         result = solve(
             self.measured.to(device), self.forward.to(device), noise=self.level, prior=prior, sampler=sampler,
             samples=samples, seed=seed, ids=(self.name,), on_step=on_step, trace=True,
-            precision=precision,
+            precision=precision, chosen_start=start,
         )  # fmt: skip
         misfit = np.mean([float(end["misfit"]) ** 2 for end in result.ends]) ** 0.5
         drawn = None if result.samples is None else result.samples.float().cpu().numpy()

@@ -8,8 +8,6 @@ table is read with suspicion: whatever is damaged in it is one InputError.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -19,8 +17,7 @@ from typing import Any
 from restore.conformal import UNITS, Unit
 from restore.datasets.json_text import read_json, write_json
 from restore.errors import InputError
-from restore.registry import name_of
-from restore.samplers.base import Sampler
+from restore.method import Method
 
 FORMAT, KIND = 1, "factors of intervals"
 AGAIN = "make it again with `restore calibrate`"
@@ -52,27 +49,6 @@ class Circumstances:
             f"{k} {v if isinstance(v, str) else f'{v:.3g}'}" for k, v in self.difficulty.items()
         )
         return ", ".join([self.task or self.kind.upper(), *told])
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """What draws the samples: weights' sha256 ("" without a prior) with their name, the sampler, all its settings."""
-
-    prior: str
-    weights: str
-    sampler: str
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, sampler: Sampler, prior: str = "", weights: str = "") -> Method:
-        """Of a configured sampler."""
-        return cls(prior, weights, name_of(type(sampler)), dataclasses.asdict(sampler))
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the sampler and its settings."""
-        text = json.dumps([self.sampler, self.settings], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

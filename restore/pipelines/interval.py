@@ -17,7 +17,8 @@ from restore.config import check_settings, setting
 from restore.conformal import BLOCK, Unit, half_width, nominal_factor
 from restore.datasets.content_hash import sha256_of
 from restore.errors import ConfigError, NotFoundError
-from restore.pipelines.factors import Circumstances, Entry, Method, bundled_table, find, read_table
+from restore.method import Method
+from restore.pipelines.factors import Circumstances, Entry, bundled_table, find, read_table
 from restore.pipelines.pieces import Drawn
 
 CUT_SHORT = " ended by a time limit"

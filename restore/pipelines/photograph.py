@@ -16,6 +16,7 @@ from torch import Tensor
 from restore.datasets.budget import check_work
 from restore.errors import ConfigError
 from restore.front_door import solve
+from restore.method import Method
 from restore.metrics import psnr, ssim
 from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
@@ -26,7 +27,7 @@ from restore.pipelines.degrade import (
     default_sampler,
     reckoned_noise,
 )
-from restore.pipelines.factors import Circumstances, Method
+from restore.pipelines.factors import Circumstances
 from restore.pipelines.interval import CUT_SHORT, Interval, IntervalOptions, interval_of
 from restore.pipelines.lightness import restore_lightness
 from restore.pipelines.quality import quality_record, sampler_of_quality
@@ -36,6 +37,7 @@ from restore.priors.tiles import USUAL
 from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
 from restore.samplers.base import Planned
+from restore.starts import DRAWN
 from restore.time_limit import TimeLimit, was_ended
 
 IMAGES_AT_ONCE = 12
@@ -81,6 +83,7 @@ def restore_image(
     interval: IntervalOptions | None = None,
     quality: str = "standard",
     time_limit: float | TimeLimit | None = None,
+    start: str = DRAWN,
 ) -> ImageResult:
     """Restore `photo` (C, H, W) in [0, 1]; with `simulate` degrade it first and report PSNR and SSIM.
 
@@ -91,7 +94,7 @@ def restore_image(
     dds, or tweedie to denoise. prior "auto": the bundled one of the kind that the sampler needs (`restore.solve`).
     luma: of a colour picture restore the lightness alone, with a prior for grey pictures
     (`restore.pipelines.lightness`). precision: as for `restore.solve`. interval: around the mean of several samples.
-    quality: of `quality.Quality`. time_limit: as for `restore.solve`.
+    quality: of `quality.Quality`. time_limit, start (`chosen_start` there): as for `restore.solve`.
     Raises ConfigError, ShapeError, OutOfMemory (before any work, where the result is too large).
     """
     _check_simulation(simulate, noise, alpha)
@@ -112,7 +115,7 @@ def restore_image(
     level, told, notes = reckoned_noise(stated, least_noise, measured, operator)
     how: dict[str, Any] = {"noise": level, "prior": prior, "sampler": sampler, "samples": samples}
     how |= {"seed": seed, "on_step": on_step, "precision": precision}
-    how |= {"time_limit": time_limit, **asked}
+    how |= {"time_limit": time_limit, "chosen_start": start, **asked}
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}

@@ -27,6 +27,7 @@ from restore.pipelines.results import Results
 from restore.priors.store import read_card
 from restore.registry import load_sampler
 from restore.samplers.base import Sampler
+from restore.starts import DRAWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,7 @@ class ReconJob:
                 "level": self.interval.level, "interval": self.interval.unit, "seed": options.seed,
                 "time-limit": options.time_limit if limited else None,
                 "trajectory-map": options.trajectory_map,
+                "start": "" if options.start == DRAWN else options.start,
                 "readout-times": "" if self.times_file else self.readout_times,
                 "maps": "" if self.maps else options.maps, "maps-sets": options.maps_sets,
                 "partial-fourier": options.partial_fourier,

@@ -11,6 +11,7 @@ from typing import Any
 from restore.config import check_settings, setting
 from restore.datasets.scan import SetupOptions
 from restore.precision import Word
+from restore.starts import DRAWN
 from restore.time_limit import Clock, TimeLimit
 
 
@@ -39,7 +40,7 @@ class DrawOptions:
         """What of them shapes a result, for its fingerprint: what only looks on is left out, no limit is no word."""
         told = dataclasses.asdict(self)
         del told["trace"]
-        for name, default in (("time_limit", None), ("trajectory_map", False)):
+        for name, default in (("time_limit", None), ("trajectory_map", False), ("start", DRAWN)):
             if told.get(name) == default:
                 told.pop(name, None)  # as in records that know of none
         return told
@@ -52,3 +53,4 @@ class ReconOptions(SetupOptions, DrawOptions):
     trajectory_map: bool = setting(
         False, "also give the deviation of each run's last estimates (`restore.trajectory`)"
     )
+    start: str = setting(DRAWN, "where the sampler's noise comes from (`restore.starts`)")

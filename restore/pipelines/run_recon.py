@@ -33,6 +33,7 @@ from restore.datasets.volume.identity import identity_from
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError
 from restore.front_door import demand_of
+from restore.method import Method
 from restore.pipelines.adapting import (
     FIT,
     Adapted,
@@ -42,7 +43,7 @@ from restore.pipelines.adapting import (
     forecast,
     keep_adapter,
 )
-from restore.pipelines.factors import Circumstances, Method
+from restore.pipelines.factors import Circumstances
 from restore.pipelines.interval import CUT_SHORT, Interval, interval_of_slices
 from restore.pipelines.memory_plan import MemoryPlan, planned_memory
 from restore.pipelines.meter import measured
@@ -58,6 +59,7 @@ from restore.priors.choosing import Model, card_traits, check, loaded, name_of
 from restore.priors.store import read_card
 from restore.registry import check_frames, check_operator, frames_apart, load_sampler
 from restore.samplers.base import Sampler
+from restore.starts import ChosenStart, start_of
 from restore.time_limit import was_ended
 
 
@@ -77,6 +79,7 @@ class Planned:
     identity: Volume | None = None
     outdated: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    start: ChosenStart | None = None
 
     @property
     def beside(self) -> dict[str, Any]:
@@ -122,11 +125,15 @@ def plan(job: ReconJob) -> Planned:
         check_adapt(job.adapt, job.prior, sampler)
     if job.adapt and frames_of(scan) > 1:
         raise ConfigError("--adapt serves images without frames; leave it out, or --frames 1")
+    start = _start(job, sampler, scan)
+    if start is not None:
+        job = dataclasses.replace(job, options=dataclasses.replace(job.options, start=start.text))
     _check_name(job)
     changed += frames_apart(sampler, frames_of(scan))
     check_over_time(writer_for(job.out), job.out, frames_of(scan))
     scan.check(job.options)
-    planned = Planned(job, scan, sampler, job.fingerprint(scan.files), False, _identity(job, scan))
+    mark, identity = job.fingerprint(scan.files), _identity(job, scan)
+    planned = Planned(job, scan, sampler, mark, False, identity, start=start)
     done = need_not_run(
         job.overwrite, lambda: is_done(job.out, planned.fingerprint, job.results.files)
     )
@@ -195,6 +202,7 @@ def run(
             **result.record, **quality_record(job.quality),
             **({} if interval is None else {"interval": interval.record}),
             **({} if found is None else {"adaptation": found.record}),
+            **({} if planned.start is None else {"start": planned.start.record}),
         }  # fmt: skip
         told = [
             *(() if interval is None else interval.notes),
@@ -304,6 +312,22 @@ def _prior_that_fits(job: ReconJob, sampler: Sampler, scan: Scan) -> str:
     name = name_of(job.prior, asked)
     check(card_traits(name), asked)
     return name
+
+
+def _start(job: ReconJob, sampler: Sampler, scan: Scan) -> ChosenStart | None:
+    """The chosen start that is asked for. Raises ConfigError, and what reading its table raises."""
+    start = start_of(job.options.start, sampler, job.prior, scan, job.options.samples)
+    if start is not None and start.origin and job.adapt:
+        raise ConfigError(
+            "--adapt changes the prior, and a start is chosen for its weights as they are: leave one of the two out, "
+            f"or give the start itself, --start {start.text}"
+        )
+    if start is not None and (scan.whole or job.options.maps_sets > 1):
+        raise ConfigError(
+            f"a chosen start is laid over slices, and {scan} is solved as a whole or in several components; leave "
+            "--start out"
+        )
+    return start
 
 
 def _check_name(job: ReconJob) -> None:

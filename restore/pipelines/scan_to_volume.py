@@ -131,7 +131,7 @@ def _piece(
     result = solve_problem(
         problem, prior=prior, sampler=sampler, samples=options.samples, seed=options.seed,
         on_step=_told(on_step, which), trace=options.trace, precision=options.precision, time_limit=limit,
-        trajectory_map=options.trajectory_map,
+        trajectory_map=options.trajectory_map, chosen_start=options.start,
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []

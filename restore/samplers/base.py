@@ -56,9 +56,9 @@ class Sampler(ABC):
     where both are empty; `needs`: abilities that an operator must have (`restore.operators.base`); `on`: what else a
     measurement must be, in words.
     `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
-    is used. `fits_data`: whether it looks for an image that explains
-    the measurement, so that a large misfit is a fault. `separates`: whether its steps hold structured noise beside the
-    image. `bridge`, `heads`, `intensity`: of samplers of
+    is used. `takes_start`: whether one chosen noise may serve all of its images (`restore.starts`). `fits_data`:
+    whether it looks for an image that explains the measurement, so that a large misfit is a fault. `separates`: whether
+    its steps hold structured noise beside the image. `bridge`, `heads`, `intensity`: of samplers of
     conditional models: whose schedule a model must have been trained on, if on one alone; what it may predict; the
     range of the chain. `reference` names the paper.
 
@@ -76,6 +76,7 @@ class Sampler(ABC):
     on: ClassVar[str] = ""
     gradients: ClassVar[bool] = False
     error: ClassVar[bool] = False
+    takes_start: ClassVar[bool] = False
     fits_data: ClassVar[bool] = True
     separates: ClassVar[bool] = False
     bridge: ClassVar[str] = ""

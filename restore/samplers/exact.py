@@ -54,6 +54,7 @@ class Exact(Chain):
     """
 
     gradients: ClassVar[bool] = True
+    takes_start: ClassVar[bool] = False
     reference: ClassVar[str] = "Rozet and others: moment matching posterior sampling, NeurIPS 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

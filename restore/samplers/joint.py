@@ -64,6 +64,7 @@ class Joint(Chain):
     reference: ClassVar[str] = (
         "Stevens and others: Removing structured noise with diffusion models, TMLR 2025"
     )
+    takes_start: ClassVar[bool] = False
     separates: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Those of dds

@@ -78,6 +78,7 @@ class Particles(Chain):
     - `inner` has the gamma of its first level throughout where its preset lets that fall (dds for MRI).
     """
 
+    takes_start: ClassVar[bool] = False
     reference: ClassVar[str] = (
         "Wu and others: TDS, NeurIPS 2023; Singhal and others: FK steering, ICML 2025"
     )

@@ -83,6 +83,7 @@ class REDdiff(Chain):
     """  # fmt: skip
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    takes_start: ClassVar[bool] = False
     reference: ClassVar[str] = "Mardani and others: RED-diff, ICLR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

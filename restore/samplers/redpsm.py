@@ -61,6 +61,7 @@ class RedPSM(Chain):
     """
 
     on: ClassVar[str] = "measured over time, in frames"
+    takes_start: ClassVar[bool] = False
     reference: ClassVar[str] = "Iskender, Klasky, Bresler: RED-PSM, IEEE TCI 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

@@ -36,7 +36,16 @@ class ToyCase(Case):
         return self.reference * _mask(self.reference.shape)
 
     def run(
-        self, sampler, prior, *, samples, seed, device, precision="auto", on_progress=None
+        self,
+        sampler,
+        prior,
+        *,
+        samples,
+        seed,
+        device,
+        precision="auto",
+        on_progress=None,
+        start="drawn",
     ) -> Outcome:
         truth = torch.from_numpy(self.reference)
         operator = Inpainting(torch.from_numpy(_mask(truth.shape)[0]), tuple(truth.shape))
@@ -48,6 +57,7 @@ class ToyCase(Case):
             samples=samples,
             seed=seed,
             trace=True,
+            chosen_start=start,
         )
         last = found.log[-1]
         curve = [[float(r["evaluations"]), float(r["misfit"])] for r in found.log]

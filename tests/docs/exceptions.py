@@ -34,6 +34,10 @@ NOT_RUN = {
         "restore train rad",
     ): "a training of minutes, of a prior of the reader's own; tests/training/test_region.py has a short one",
     (
+        "docs/chosen-starts.md",
+        "OMP_NUM_THREADS",
+    ): "a benchmark of minutes on whole photographs",
+    (
         "docs/fetching.md",
         "restore data fetch",
     ): "fetches from the network; test_fetch.py has a server",

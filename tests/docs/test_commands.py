@@ -23,8 +23,9 @@ from restore.datasets.picture.images import write_image
 from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 
 RUN_HERE = (
-    "README.md", "docs/benchmarking.md", "docs/choosing-a-sampler.md", "docs/citing.md", "docs/install.md",
-    "docs/intervals.md", "docs/network-options.md", "docs/priors.md", "docs/training.md", "docs/uncertainty-map.md",
+    "README.md", "docs/benchmarking.md", "docs/choosing-a-sampler.md", "docs/chosen-starts.md", "docs/citing.md",
+    "docs/install.md", "docs/intervals.md", "docs/network-options.md", "docs/priors.md", "docs/training.md",
+    "docs/uncertainty-map.md",
 )  # fmt: skip
 """Pages whose indented blocks are run here; of fenced ones those that no other test runs."""
 
@@ -35,6 +36,7 @@ SHORTER = {
     ("bench", "ct"): ["--samplers", "fbp", "--views", "30"],
     ("bench", "images"): ["--samplers", "tv", "--crop", "32"],
     ("bench", "tune"): ["--samplers", "cgsense", "--volumes", "1", "--acceleration", "2"],
+    ("bench", "starts"): ["--candidates", "2", "--noise", "0.02", "--crop", "32"],
     ("calibrate", "mri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
     ("calibrate", "fastmri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
     ("calibrate", "ct"): ["--samples", "2", "--steps", "2", "--views", "30"],

@@ -356,3 +356,20 @@ def test_a_time_limit_ends_it_with_the_estimate_of_then(name, kind):
     assert torch.equal(result.image, seen[-1].x0)
     assert result.ends[0].get("ended_after") == ([3, seen[0].n] if seen[0].n > 3 else None)
     assert bool(torch.isfinite(result.image.abs()).all())
+
+
+@pytest.mark.parametrize(("name", "kind"), ONE_EACH)
+def test_a_chosen_start_is_all_of_its_noise_or_is_refused(name, kind):
+    sampler, model = tuned(name, kind), gaussian_model(name)
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    how = {"prior": model, "sampler": sampler}
+    if not sampler.takes_start or sampler.couples_slices:
+        with pytest.raises(ConfigError, match="leave --start out"):
+            solve_problem(problem, chosen_start="1:8", **how)
+        return
+    found = [
+        solve_problem(problem, chosen_start=start, seed=seed, **how).image
+        for seed, start in ((1, "1:8"), (2, "1:8"), (1, "2:8"))
+    ]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])

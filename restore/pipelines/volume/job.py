@@ -23,7 +23,8 @@ from restore.datasets.volume.dicom_write import check_sources
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError
 from restore.front_door import demand_of
-from restore.pipelines.factors import Circumstances, Method
+from restore.method import Method
+from restore.pipelines.factors import Circumstances
 from restore.pipelines.interval import CUT_SHORT, IntervalOptions, interval_of
 from restore.pipelines.meter import measured
 from restore.pipelines.quality import quality_record, sampler_of_quality

@@ -6,7 +6,7 @@ Subclassed by samplers of denoising priors. Everything in x = x0 + sigma n, in u
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ NOISE_RULE = (
 @dataclasses.dataclass(frozen=True)
 class Chain(Sampler):
     """Abstract: a sampler that calls a denoiser at descending noise levels. Subclasses narrow the words they serve."""
+
+    takes_start: ClassVar[bool] = True
 
     n_steps: int = setting(
         30, "noise levels, one network evaluation each (grid vp may add some)", at_least=1
