@@ -361,7 +361,7 @@ def test_a_time_limit_ends_it_with_the_estimate_of_then(name, kind):
 @pytest.mark.parametrize(("name", "kind"), ONE_EACH)
 def test_a_chosen_start_is_all_of_its_noise_or_is_refused(name, kind):
     sampler, model = tuned(name, kind), gaussian_model(name)
-    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex))
+    problem = problem_of(kind, images(2, OPERATORS[kind].is_complex), name=name)
     how = {"prior": model, "sampler": sampler}
     if not sampler.takes_start or sampler.couples_slices:
         with pytest.raises(ConfigError, match="leave --start out"):
