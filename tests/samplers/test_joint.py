@@ -16,7 +16,10 @@ from restore.operators.image.clipping import Clipping
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.mri.soft_sense import SoftSenseMRI
 from restore.priors.analytic import GaussianPrior
+from restore.priors.edm import build_unet_denoiser
 from restore.priors.second import Estimate, FromFunction, SecondUnknown, Seen, StructuredNoise
+from restore.priors.store import save_prior
+from restore.priors.unet import UNetConfig
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.joint import Joint, JointWith
@@ -260,3 +263,15 @@ def test_any_function_serves_as_second_prior():
     assert found.structured is not None
     assert found.ends[0]["misfit"] < 2
     assert float(found.structured.mean()) > 0.05
+
+
+def test_a_weight_file_serves_as_second_prior(tmp_path):
+    """An untrained one: what is tried is that it is read, asked at each level and refused numbers that it has not."""
+    network = build_unet_denoiser(UNetConfig(1, (8,), (1,), embedding=8))
+    path = str(save_prior(tmp_path / "veil.safetensors", network, {}))
+    how = {"noise": 0.1, "prior": WHITE, "sampler": "joint", "second_prior": path, "n_steps": 2}
+    found = solve(torch.full(SHAPE, 0.9), Identity(SHAPE), **how)
+    assert found.structured is not None
+    assert bool(torch.isfinite(found.structured).all())
+    with pytest.raises(RestoreError, match="learnt and has no rate; leave out second_rate"):
+        solve(torch.full(SHAPE, 0.9), Identity(SHAPE), **how, second_rate=0.1)
