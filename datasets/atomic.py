@@ -77,6 +77,21 @@ def atomic_folder(path: str | Path, expected_bytes: int = 0) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def hidden_folder(beside: str | Path) -> Iterator[Path]:
+    """Give an empty hidden folder beside a file that is being written, and remove it on leaving.
+
+    For libraries that make files of their own on the way: what a kill leaves of them is swept with the folder. Raises
+    OSError where none can be made.
+    """
+    folder = _hidden_name(Path(beside))
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
 def check_space(folder: Path, nbytes: int) -> None:
     """Refuse a folder that is missing or whose disk has less than `nbytes` free (OutputError)."""
     if not folder.is_dir():

@@ -18,7 +18,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from restore.config import did_you_mean
-from restore.datasets.atomic import atomic_file
+from restore.datasets.atomic import atomic_file, hidden_folder
 from restore.datasets.fetch_table import entries
 from restore.datasets.json_text import read_json
 from restore.errors import ConfigError, InputError, NotFoundError, OutputError, WeightsError
@@ -207,11 +207,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], record: str = "") -> s
     """Write tensors, and a text as the file's metadata "record", atomically; returns the sha256. Raises OutputError."""
     metadata = {"record": record} if record else None
     size = sum(t.numel() * t.element_size() for t in tensors.values())
-    with atomic_file(path, expected_bytes=size) as temporary:
+    with atomic_file(path, expected_bytes=size) as temporary, hidden_folder(path) as folder:
         try:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, folder / "tensors", metadata)
         except SafetensorError as error:  # how that library reports a full or read-only disk
             raise OutputError(f"{path}: could not be written: {error}") from error
+        (folder / "tensors").replace(temporary)
         with Path(temporary).open("rb") as written:
             return hashlib.file_digest(written, "sha256").hexdigest()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from restore.datasets import budget
-from restore.datasets.atomic import atomic_file, atomic_folder
+from restore.datasets.atomic import atomic_file, atomic_folder, hidden_folder, sweep
 from restore.datasets.volume.nifti_write import write
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, OutputError
@@ -94,6 +94,24 @@ def test_failure_in_a_folder(tmp_path):
         half_a_result()
     assert [f.name for f in target.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_library_leaves_in_a_hidden_folder_goes_with_it(tmp_path):
+    target = tmp_path / "weights.safetensors"
+    with hidden_folder(target) as folder:
+        assert folder.parent == tmp_path
+        (folder / ".tmp12ab").write_bytes(b"half")
+        (folder / "whole").write_bytes(b"whole")
+        (folder / "whole").replace(target)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+    # Killed in between: the folder bears a name that `sweep` knows.
+    dead = tmp_path / folder.name.replace(
+        str(os.getpid()), "4194305"
+    )  # beyond the largest process number
+    dead.mkdir()
+    (dead / ".tmp12ab").write_bytes(b"half")
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 def test_memory_budget(monkeypatch):
