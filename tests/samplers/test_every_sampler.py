@@ -238,8 +238,8 @@ def test_an_oracle_recovers_the_truth(name, kind):
     )
     steps = run(tuned(name, kind), problem, model_of(name, truth))
     error = float((steps[-1].x0 - truth).norm() / truth.norm())
-    # An optimiser with a finite step length stops in the neighbourhood.
-    assert error < (NEIGHBOURHOOD if name == "reddiff" else RECOVERED), error
+    # An optimiser with a finite step length, or a dozen iterations of ADMM, stops in the neighbourhood.
+    assert error < (NEIGHBOURHOOD if name in ("reddiff", "redpsm") else RECOVERED), error
 
 
 @pytest.mark.parametrize(("name", "kind"), TWO_EACH)
