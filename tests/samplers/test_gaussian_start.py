@@ -28,8 +28,8 @@ from restore.samplers.diffpir import DiffPIR
 from restore.samplers.pigdm import PiGDM
 from restore.samplers.toolbox.gaussian_start import gaussian_mean
 
-DENSE = 1e-8  # float64: CG to a residual of 1e-12 on a system of condition 100; 1e-11 seen
-SAMPLED = 0.1  # a power by band of forty images of 64 x 64, of a fixed seed; 0.04 seen
+DENSE = 1e-8  # float64: CG to a residual of 1e-12 on a system of condition some 100
+SAMPLED = 0.1  # a power by band of forty images of 64 x 64, of a fixed seed
 PRINTED = 1e-3  # a card keeps four digits
 
 SIDE = 8

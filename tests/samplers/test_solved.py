@@ -39,10 +39,12 @@ from restore.samplers.toolbox.multistep import (
 from restore.samplers.toolbox.reverse import flow_end, flow_levels
 from restore.samplers.toolbox.solved import History, Solver, flow
 
-WEIGHTS = 1e-11  # float64: a quadrature and a solve of at most four unknowns; 2e-14 seen
+WEIGHTS = 1e-11  # float64: a quadrature and a solve of at most four unknowns; 2e-15 seen
 ORDER = 0.35  # slopes of errors at 40 and 80 steps, where the next power still counts; 0.2 seen
-CHAINS = 1e-9  # float64: some ten steps, each a sum of a few images of size 1; 1e-14 seen
-LIMIT = 0.25  # of the error of DDIM at as many steps, a statement on discretisation; 0.02 seen
+CHAINS = 1e-9  # float64: some ten steps, each a sum of a few images of size 1; 1e-15 seen
+LIMIT = (
+    0.25  # of the error of DDIM at as many steps, a statement on discretisation; 0.02 to 0.17 seen
+)
 FEW = 0.5  # the same of twelve levels, that of DEIS a third
 NEAR = 0.1  # of the distance to the prior's mean, left by twenty steps
 SAMPLED = (
