@@ -39,7 +39,7 @@ def configured(name: str, operator: LinearOperator) -> Sampler:
 def test_settings_are_values_and_every_preset_can_be_built(name):
     cls = load_sampler(name)
     assert cls.__doc__
-    kinds = {"denoiser", "conditional", "latent", "distilled", "region"}
+    kinds = {"denoiser", "conditional", "latent", "distilled", "region", "cascade"}
     assert set(cls.prior_kinds) <= kinds
     assert cls() == cls()
     with pytest.raises(dataclasses.FrozenInstanceError):
