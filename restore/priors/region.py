@@ -19,10 +19,10 @@ import dataclasses
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.linalg.push_pull import push_pull
 from restore.priors.base import pad_sides, per_pixel
 from restore.priors.edm import EDMDenoiser, new_unet
 from restore.priors.low_rank import Adapter, adapted
@@ -71,25 +71,6 @@ class RegionDenoiser(EDMDenoiser):
         """c_out(v), by which a training weighs errors. s: levels of at least `sigma_min`."""
         weight = self.spread**2 / (s**2 + self.spread**2)
         return self.preconditioning(s * weight.sqrt())[1]
-
-
-def push_pull(x: Tensor, weight: Tensor) -> Tensor:
-    """weight x + (1 - weight) m, m of the weighted means of squares of 2, 4, ... pixels about a pixel, up to all of x.
-
-    Each size is the answer for what the size below says nothing of, and is interpolated between its squares: Gortler,
-    Grzeszczuk, Szeliski, Cohen, "The lumigraph", SIGGRAPH 1996, section 3.4.2. x: (N, C, H, W); weight: (N, 1, H, W),
-    above 0 and at most 1.
-    """
-    if max(x.shape[-2:]) == 1:
-        return x
-    total = _means(weight)
-    wider = push_pull(_means(weight * x) / total, (4 * total).clamp(max=1))
-    return torch.lerp(F.interpolate(wider, size=x.shape[-2:], mode="bilinear"), x, weight)
-
-
-def _means(x: Tensor) -> Tensor:
-    """Over squares of 2 x 2 pixels, of what of a square lies inside."""
-    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
 def region_denoiser(base: EDMDenoiser, name: str = "") -> RegionDenoiser:

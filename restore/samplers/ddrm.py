@@ -18,7 +18,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.toolbox import levels
-from restore.samplers.toolbox.chain import ETA, Chain, blank
+from restore.samplers.toolbox.chain import ETA, Chain, blank, centre_of
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.solved import SolvedChain
 from restore.solvers.spectral import decompose
@@ -56,7 +56,7 @@ class DDRM(SolvedChain):
     reference: ClassVar[str] = "Kawar and others: Denoising diffusion restoration models, NeurIPS 2022"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "tuned deblur": {"eta": 0.93},
         "tuned superres": {"eta_a": 0.9, "end_at_noise": False},
         "published": {
@@ -66,8 +66,10 @@ class DDRM(SolvedChain):
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise"] = setting(
-        "degraded", "unseen modes begin as pure noise (noise: the paper) or as the degraded image plus noise"
+    start: Literal["degraded", "filled", "noise"] = setting(
+        "degraded",
+        "unseen modes begin as pure noise (noise: the paper), or as the degraded image plus noise; filled: lost pixels "
+        "from their neighbourhood",
     )  # fmt: skip
     eta: float = setting(1.0, ETA, between=(0, 1))
     eta_a: float | None = setting(
@@ -125,12 +127,14 @@ class _Modes:
         noise, largest = _noise_std(problem), float(values.amax())
         self.ybar_std = noise * inverse  # sigma_y/S
         self.noise = 0.0 if isinstance(noise, Tensor) or largest == 0 else noise / largest
-        self.degraded = problem.degraded if settings.start == "degraded" else None
+        self.centre = (
+            None if settings.start == "noise" else self.svd.vh(centre_of(problem, settings.start))
+        )
 
     def first(self, s: float, n: Tensor) -> Tensor:
         """Noise of deviation s about the modes that are seen better than that, and about the degraded image or zero."""
         nbar, known = self.svd.vh(n), self._better_seen(s)
-        centre = 0 * nbar if self.degraded is None else self.svd.vh(self.degraded)
+        centre = 0 * nbar if self.centre is None else self.centre
         added = (s**2 - self.ybar_std**2).clamp(min=0).sqrt()
         x = self.svd.v(torch.where(known, self.ybar + added * nbar, centre + s * nbar))
         return x * ((1 + s**2) ** 0.5 / s) if self.settings.schedule == "vp" else x

@@ -81,7 +81,7 @@ class DDS(SolvedChain):
         "volume": {"tv_weight": 0.003, "tv_rho": 0.1, "z_noise": -0.9},
         "volume mri": _MRI,
         "volume ct": _CT,
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "tuned denoise": {"gamma": 1.0},
         # Eta and gamma for which the spread of the samples is right on a Gaussian prior (gamma = 1 - sqrt(1 - eta^2))
         "posterior": {
@@ -95,7 +95,7 @@ class DDS(SolvedChain):
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise", "gaussian"] = shared(SolvedChain, "start")
+    start: Literal["degraded", "filled", "noise", "gaussian"] = shared(SolvedChain, "start")
     few_data: float = setting(0.0, "power by which few data raise sigma_start", at_least=0)
     eta: float = setting(1.0, ETA, between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
@@ -194,8 +194,8 @@ class DDS(SolvedChain):
 
 def raised_start(problem: Problem, sigma_start: float, few_data: float, start: str) -> float:
     """The first level for the share of unknowns of which nothing was measured, where a chain starts from the degraded
-    image; `few_data` as `DDS` has it."""
-    if not few_data or start != "degraded":
+    image, filled or not; `few_data` as `DDS` has it."""
+    if not few_data or start not in ("degraded", "filled"):
         return sigma_start
     unknowns = math.prod(problem.operator.in_shape) / math.prod(problem.operator.out_shape)
     return sigma_start * max(1.0, unknowns / ENOUGH_DATA) ** few_data

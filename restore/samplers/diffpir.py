@@ -74,7 +74,7 @@ class DiffPIR(SolvedChain):
         "tuned": {},
         "tuned mri": {"n_steps": 60, "sigma_start": 0.25, "lam": 0.5, "cg_iters": 20},
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "tuned denoise": {"lam": 1.0},
         # On a Gaussian prior: means within 5 % of the distance to the prior's, deviations 1 to 5 % small
         "posterior": {
@@ -106,10 +106,10 @@ class DiffPIR(SolvedChain):
     fresh: ClassVar[str] = "zeta"
 
     schedule: Literal["karras", "ve", "quadratic"] = shared(Chain, "schedule")
-    start: Literal["observed", "degraded", "noise", "gaussian"] = setting(
+    start: Literal["observed", "degraded", "filled", "noise", "gaussian"] = setting(
         "degraded", "noise of the first level is added to the measurement as a picture (observed: the paper), to the "
-        "degraded image, to nothing (noise), or to the posterior mean under the Gaussian that the prior's images are "
-        "like (gaussian)",
+        "degraded image, to it with lost pixels filled from their neighbourhood (filled), to nothing (noise), or to "
+        "the posterior mean under the Gaussian that the prior's images are like (gaussian)",
     )  # fmt: skip
     lam: float = setting(0.33, "weight of the prior: below 1 it leans to the data", above=0)
     zeta: float = setting(1.0, "share of fresh noise in the variance of a step", between=(0, 1))

@@ -57,7 +57,7 @@ class DPS(Chain):
     reference: ClassVar[str] = "Chung and others: Diffusion posterior sampling, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "tuned deblur": {"zeta": 1.5},
         # zeta of the released configurations by task
         "published": {**_PUBLISHED, "zeta": 0.3},
@@ -68,7 +68,7 @@ class DPS(Chain):
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     eta: float = setting(1.0, ETA, between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
     guidance: Literal["norm", "square", "likelihood", "relative"] = setting(

@@ -58,7 +58,7 @@ class Exact(Chain):
     reference: ClassVar[str] = "Rozet and others: moment matching posterior sampling, NeurIPS 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0, "cg_iters": 3},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0, "cg_iters": 3},
         "posterior": {
             "n_steps": 15, "sigma_start": 1.0, "noise_rule": "ddim", "reverse": "full", "cg_iters": 4, "turns": False,
         },
@@ -74,7 +74,7 @@ class Exact(Chain):
     }  # fmt: skip
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     covariance: Literal["exact", "isotropic"] = setting(
         "exact", "inside the inverse: P, or its mean variance (tr P / n) I from one random probe an item (no backward "
         "passes in CG)",

@@ -46,7 +46,7 @@ class FlowChef(Chain):
     reference: ClassVar[str] = "Patel and others: FlowChef, steering of rectified flow models, ICCV 2025"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "sigma_start": 1.0},
         "published": {
             "n_steps": 200, "schedule": "flow", "sigma_start": 99999.0, "start": "noise", "step_rule": "fixed",
             "s": 500.0, "eta": 0.0, "turns": False,
@@ -58,7 +58,7 @@ class FlowChef(Chain):
         "karras", "levels: flow (times 1, 1 - 1/N, ..., 1/N, the first lowered to that of sigma_start), karras or ve "
         "(geometric) from sigma_start to sigma_end",
     )  # fmt: skip
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     step_rule: Literal["fixed", "discrepancy"] = setting(
         "discrepancy", "the correction c, see above"
     )

@@ -73,7 +73,7 @@ class Joint(Chain):
             "n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20, "cg_residual": 2e-4,
         },
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "posterior": {
             "n_steps": 300, "sigma_start": 5.0, "sigma_end": 0.003, "eta": 0.5, "gamma": 0.134, "cg_iters": 20,
         },
@@ -82,7 +82,7 @@ class Joint(Chain):
     schedule: Literal["karras", "ve"] = setting(
         "karras", "levels: karras or ve (geometric) from sigma_start to sigma_end"
     )
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     second_prior: str = setting(
         "", "structured noise: herringbone, zipper (MRI), stripes (CT), haze (pictures), or a weight file"
     )  # fmt: skip

@@ -26,7 +26,14 @@ from restore.samplers.diffpir import DiffPIR
 from restore.samplers.dps import DPS
 from restore.samplers.exact import Exact
 from restore.samplers.pigdm import PiGDM
-from restore.samplers.toolbox.chain import NOISE_RULE, Chain, NoiseRule, blank, fresh_share
+from restore.samplers.toolbox.chain import (
+    NOISE_RULE,
+    Chain,
+    NoiseRule,
+    blank,
+    centre_of,
+    fresh_share,
+)
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.likelihood import Likelihood
 from restore.samplers.toolbox.population import ParticleDraws, estimates, repeated
@@ -87,7 +94,7 @@ class Particles(Chain):
         "tuned": {},
         "tuned mri": {"n_steps": 60, "sigma_start": 0.25},
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         # Right weights of the modes where unknowns are few: less bias by more levels, less noise by more particles
         "posterior": {
             "particles": 64, "n_steps": 150, "temperature": 1.0, "sigma_start": 20.0, "sigma_end": 0.01,
@@ -104,7 +111,7 @@ class Particles(Chain):
     schedule: Literal["karras", "ve"] = setting(
         "karras", "levels: karras or ve (geometric) from sigma_start to sigma_end"
     )
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     noise_rule: NoiseRule = setting("ddnm", f"{NOISE_RULE}, with eta 1")
     particles: int = setting(8, "states of an item", at_least=1, at_most=100_000)
     inner: Literal["prior", "dds", "diffpir", "pigdm", "dps", "exact"] = setting(
@@ -210,7 +217,8 @@ class _Walk:
     def first(self, level: NoiseLevel) -> Tensor:
         """Noise of the first level, about the degraded image or nothing."""
         n = level.sigma * self._noise(blank(self.all))
-        return n if self.settings.start == "noise" else self.one.degraded + n
+        start = self.settings.start
+        return n if start == "noise" else centre_of(self.one, start) + n
 
     def estimates(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         """xh and xg."""

@@ -56,14 +56,14 @@ class PiGDM(SolvedChain):
     reference: ClassVar[str] = "Song and others: Pseudoinverse-guided diffusion models, ICLR 2023"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
         "tuned deblur": {"w": 1.5},
         "published": _PUBLISHED,
         "published-inpainting": {**_PUBLISHED, "keep_seen": True},
     }
 
     schedule: Literal["karras", "ve", "vp"] = shared(Chain, "schedule")
-    start: Literal["degraded", "noise", "gaussian"] = shared(SolvedChain, "start")
+    start: Literal["degraded", "filled", "noise", "gaussian"] = shared(SolvedChain, "start")
     eta: float = setting(1.0, f"{ETA} (with ddim the paper's c1)", between=(0, 1))
     noise_rule: NoiseRule = setting("ddnm", NOISE_RULE)
     rule: Literal["published", "posterior"] = setting(

@@ -19,7 +19,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import OperatorTraits, Planned
-from restore.samplers.toolbox.chain import Chain, blank
+from restore.samplers.toolbox.chain import Chain, blank, centre_of
 from restore.samplers.toolbox.consistency import ProximalStep
 from restore.samplers.toolbox.items import item_size
 from restore.samplers.toolbox.levels import NoiseLevel
@@ -87,7 +87,7 @@ class REDdiff(Chain):
     reference: ClassVar[str] = "Mardani and others: RED-diff, ICLR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "sigma_start": 1.0},
         "tuned superres": {"sigma_start": 1.0, "lr": 0.1},
         "tuned mri": {
             "optimiser": "newton", "n_steps": 60, "sigma_start": 0.25, "sigma_end": 0.005, "lam": 0.5, "lr": 0.8,
@@ -113,7 +113,9 @@ class REDdiff(Chain):
     schedule: Literal["karras", "ve", "vp", "continuous"] = shared(Chain, "schedule")
     sigma_end: float = shared(Chain, "sigma_end", 0.01)
     order: Order = setting("descending", "of the levels; random: one order a seed, for all items")
-    start: Literal["degraded", "zeros"] = setting("degraded", "where mu starts")
+    start: Literal["degraded", "filled", "zeros"] = setting(
+        "degraded", "where mu starts; filled: lost pixels from their neighbourhood"
+    )
     weight: Weight = setting("const", "f, the weight of the prior by level")
     lam: float = setting(0.05, "weight of the prior", at_least=0)
     data_weight: DataWeight = setting("annealed", "v, the weight of the data, see above")
@@ -188,7 +190,9 @@ class REDdiff(Chain):
 
     def start_image(self, problem: Problem) -> Tensor:
         """Where mu starts."""
-        return problem.degraded if self.start == "degraded" else torch.zeros_like(blank(problem))
+        if self.start == "zeros":
+            return torch.zeros_like(blank(problem))
+        return centre_of(problem, self.start)
 
     def _visited(self, draws: Draws) -> list[NoiseLevel]:
         """The levels in the order of the run, numbered by it."""

@@ -82,7 +82,7 @@ class Split(Chain):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
         "tuned mri": {"sigma_start": 1.0},
-        "tuned inpaint": {"sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "sigma_start": 1.0},
         # Twice the calls and draws that have converged
         "posterior": {"n_steps": 40, "cg_iters": 30},
         # The right mean and spread on a Gaussian prior
@@ -103,7 +103,7 @@ class Split(Chain):
         "karras", "levels: karras or ve (geometric) from sigma_start to sigma_end, vp, or decay (by 0.9 to sigma_end)"
     )  # fmt: skip
     sigma_end: float = shared(Chain, "sigma_end", 0.003)
-    start: Literal["degraded", "noise"] = shared(Chain, "start")
+    start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
     covariance: Literal["spectrum", "level"] = setting(
         "spectrum", "R before it is matched: E or s^2"
     )

@@ -18,8 +18,9 @@ from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.levels import NoiseLevel, Schedule
+from restore.samplers.toolbox.smooth_start import filled
 
-Start = Literal["degraded", "noise", "observed", "gaussian", "zeros"]
+Start = Literal["degraded", "filled", "noise", "observed", "gaussian", "zeros"]
 NoiseRule = Literal["ddim", "ddnm"]
 
 ETA = "share of fresh noise in a step"
@@ -43,7 +44,9 @@ class Chain(Sampler):
     sigma_start: float = setting(0.3, "first noise level, in unit intensities", above=0)
     sigma_end: float = setting(0.005, "last noise level", above=0)
     start: Start = setting(
-        "degraded", "noise of the first level is added to the degraded image, or to nothing (noise)"
+        "degraded",
+        "noise of the first level is added to the degraded image, to it with lost pixels filled from their "
+        "neighbourhood (filled), or to nothing (noise)",
     )
     turns: bool = setting(
         True, "the network sees the image in another of its eight orientations at every step"
@@ -79,8 +82,14 @@ class Chain(Sampler):
         n = draws.normal_like(blank(problem), problem.item_ndim)
         if self.start == "noise":
             return n * ((1 + level.sigma**2) ** 0.5 if self.schedule == "vp" else level.sigma)
-        centre = problem.degraded if self.start == "degraded" else problem.observed
-        return centre + level.sigma * n
+        return centre_of(problem, self.start) + level.sigma * n
+
+
+def centre_of(problem: Problem, start: str) -> Tensor:
+    """The image of the measurement that a chain starts at, of the words for one, in unit intensities."""
+    if start == "filled":
+        return filled(problem)
+    return problem.observed if start == "observed" else problem.degraded
 
 
 def fresh_share(eta: float, rule: NoiseRule, level: NoiseLevel) -> float:

@@ -195,7 +195,8 @@ class SolvedChain(Chain):
     """The setting that says how much noise is new."""
 
     start: Start = setting(
-        "degraded", "noise of the first level is added to the degraded image, or to nothing (noise), or to the "
+        "degraded", "noise of the first level is added to the degraded image, to it with lost pixels filled from their "
+        "neighbourhood (filled), to nothing (noise), or to the "
         "posterior mean under the Gaussian that the prior's images are like (gaussian)",
     )  # fmt: skip
     skip: float = setting(
