@@ -15,7 +15,11 @@ from restore.datasets.picture.images import write_image
 from restore.datasets.sidecar import read_sidecar
 from restore.datasets.simulate.phantom import head_phantom
 from restore.errors import ConfigError, InputError, NotFoundError
-from restore.pipelines.factors import read_table
+from restore.method import Method
+from restore.pipelines.factors import bundled_table, read_table
+from restore.priors.store import bundled, read_card
+from restore.registry import load_sampler
+from restore.samplers.base import Planned
 
 FAST = ["--sampler", "dds", "--steps", 2, "--samples", 3, "--device", "cpu"]
 
@@ -223,3 +227,16 @@ def test_best_quality_is_the_mean_of_four(data: Path, verb, tmp_path):
     again = verb("image", "--config", tmp_path / "best.json", "-o", tmp_path / "again.tiff")
     assert again.exit_code == 0, again.stderr
     assert (tmp_path / "again.tiff").read_bytes() == best.read_bytes()
+
+
+def test_the_bundled_factors_are_for_the_bundled_weights_and_the_presets_as_they_are():
+    """A setting that is added to sampler or preset makes them void: measure them anew, or say that it stands."""
+    weights = {read_card(name)["sha256"]: name for name in bundled()}
+    entries = read_table(bundled_table())
+    assert {(e.measured.kind, e.measured.task) for e in entries} == {
+        ("mri", ""), ("ct", ""), ("image", "superres"), ("image", "inpaint"),
+    }  # fmt: skip
+    for one in entries:
+        operator = Planned(one.measured.kind, one.measured.task)
+        sampler = load_sampler(one.method.sampler).configured("tuned", operator, {})
+        assert one.method == Method.of(sampler, weights[one.method.weights], one.method.weights)
