@@ -25,6 +25,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.ddrm import DDRM
+from restore.samplers.toolbox.chain import centre_of
 from restore.scaling import Scaling
 
 DOUBLE = 1e-9  # float64: twenty steps of products with a matrix of some hundred entries
@@ -173,9 +174,10 @@ def predict(c: Case, sampler: DDRM) -> tuple[np.ndarray, np.ndarray]:
         [v.sigma for v in sampler.levels(c.std / values.max())],
     )
     top = spread <= sigmas[0] * (1 + 1e-9)
-    start = (
-        vh @ np.linalg.pinv(c.matrix) @ c.y.ravel() if sampler.start == "degraded" else np.zeros(n)
-    )
+    start = np.zeros(n)
+    if sampler.start != "noise":
+        problem = Problem(torch.as_tensor(c.y), c.operator)
+        start = vh @ centre_of(problem, sampler.start).numpy().ravel()
     mean = np.where(top, ybar, start)
     covariance = np.diag(sigmas[0] ** 2 - np.where(top, spread, 0) ** 2)
     if sampler.schedule == "vp":

@@ -30,6 +30,7 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.dds import DDS
 from restore.samplers.diffpir import DiffPIR
+from restore.samplers.toolbox.chain import centre_of
 from restore.scaling import Scaling
 
 MEAN = 1e-3  # the mean needs no samples: float64; 4e-12 seen
@@ -112,8 +113,7 @@ class Antithetic(Draws):
 def beginning(sampler: DiffPIR, problem: Problem) -> np.ndarray:
     if sampler.start == "noise":
         return np.zeros(PIXELS)
-    image = problem.observed if sampler.start == "observed" else problem.degraded
-    return image[0].numpy().ravel()
+    return centre_of(problem, sampler.start)[0].numpy().ravel()
 
 
 SETTINGS = {

@@ -202,16 +202,12 @@ def run(sampler: Sampler, problem: Problem, model: AnyModel, seed: int = 0) -> l
 
 def some(name: str, count: int) -> int:
     """So many items, two at least where they are frames over time."""
-    return max(count, 2) if tuned(name, kind_for(name)).couples_frames else count
-
-
-def kind_for(name: str) -> str:
-    return next(k for n, k in PAIRS if n == name)
+    return max(count, load_sampler(name)().least_frames)
 
 
 def frames_of(name: str, count: int) -> int:
     """How many frames over time so many items are to a sampler."""
-    return count if tuned(name, kind_for(name)).couples_frames else 1
+    return count if load_sampler(name)().couples_frames else 1
 
 
 def problem_of(
