@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.linalg.push_pull import push_pull
+from restore.linalg.pyramid import push_pull
 from restore.priors.base import pad_sides, per_pixel
 from restore.priors.edm import EDMDenoiser, new_unet
 from restore.priors.low_rank import Adapter, adapted

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from restore.front_door import solve
-from restore.linalg.push_pull import push_pull
+from restore.linalg.pyramid import push_pull
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.problem import Problem

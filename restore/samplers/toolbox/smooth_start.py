@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.linalg.conjugate_gradients import cg
-from restore.linalg.push_pull import push_pull
+from restore.linalg.pyramid import push_pull
 from restore.problem import Problem
 
 SMOOTHNESS = 1e-3
