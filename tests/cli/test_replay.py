@@ -45,6 +45,10 @@ IMAGE = [
 ]
 OPTIONAL = {
     "recon": {
+        "frames",
+        "frame-time",
+        "second-prior",
+        "start",
         "like",
         "series",
         "volume",
@@ -70,7 +74,7 @@ OPTIONAL = {
         "beam-hardening",
         "time-limit",
     },
-    "image": {"mask", "noise", "calibration", "time-limit"},
+    "image": {"mask", "noise", "calibration", "time-limit", "second-prior", "start"},
 }
 """What a run may do without; others show below that the record holds the files."""
 
@@ -158,7 +162,8 @@ def test_the_record_holds_every_setting_and_no_folder(made):
     assert record["sources"][0].keys() == {"File", "SHA256", "Option"}
     text = made.with_name("first.json").read_text(encoding="utf-8")
     assert str(made.parent) not in text
-    assert "raw" not in text
+    assert "raw/" not in text
+    assert "/raw" not in text
 
 
 @pytest.mark.parametrize("sampler", ["fbp", "tv", "dps"])
