@@ -106,7 +106,7 @@ def test_the_commands_of_the_page_run(verb, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(head_phantom((48, 32, 32)), tmp_path / "volume.nii.gz")
     Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "photo.png")
-    shell, script = blocks(PAGE)
+    shell, script, *_ = blocks(PAGE)  # what follows is the benchmark
     for _, *words in commands(shell):
         done = verb(*words, *(() if words[0] == "simulate" else ("--steps", 2)))
         assert done.exit_code == 0, (words, done.stderr)
