@@ -7,7 +7,6 @@ all pixels (and regions) give the factors of that number of samples. Nothing is 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 import restore
 from restore.bench.case import Case, OnProgress
+from restore.bench.known_cases import known_cases
 from restore.bench.method import Method as Compared
 from restore.bench.protocol import Protocol, Setting
 from restore.conformal import LEVELS, UNITS, Spread, Unit, conformal_factor, spread_of
@@ -82,16 +82,8 @@ class Drawing:
         Raises ConfigError (a sampler that cannot serve), InputError (a volume without a truth, or where nothing
         counts), and what reconstructing raises.
         """
-        with tempfile.TemporaryDirectory() as caches:
-            for volume, path in self.protocol.volumes().items():
-                for setting in self.protocol.settings():
-                    case = self.protocol.open(volume, setting, Path(caches))
-                    if case is None:
-                        continue
-                    if case.reference is None:
-                        raise InputError(path, "no truth to compare with", "leave it out")
-                    yield self._scored(volume, path, case, setting)
-                    self.protocol.close(volume, setting, Path(caches))
+        for volume, path, setting, case in known_cases(self.protocol):
+            yield self._scored(volume, path, case, setting)
 
     def _scored(self, volume: str, path: Path, case: Case, setting: Setting) -> Scored:
         sampler, prior = self._chosen(case, setting)

@@ -7,10 +7,8 @@ chosen stands in `restore.starts`. Nothing is written here.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,10 @@ from numpy.typing import NDArray
 
 import restore
 from restore.bench.case import Case
+from restore.bench.known_cases import known_cases
 from restore.bench.method import Method as Compared
 from restore.bench.protocol import Protocol, Setting
-from restore.errors import ConfigError, InputError
+from restore.errors import ConfigError
 from restore.front_door import demand_of
 from restore.method import Method
 from restore.pipelines.factors import Circumstances
@@ -75,16 +74,8 @@ class Trial:
         Raises ConfigError (a sampler that takes no start), InputError (a volume without a truth), and what
         reconstructing raises.
         """
-        with tempfile.TemporaryDirectory() as caches:
-            for volume, path in self.protocol.volumes().items():
-                for setting in self.protocol.settings():
-                    case = self.protocol.open(volume, setting, Path(caches))
-                    if case is None:
-                        continue
-                    if case.reference is None:
-                        raise InputError(path, "no truth to compare with", "leave it out")
-                    yield self._tried(volume, case, setting)
-                    self.protocol.close(volume, setting, Path(caches))
+        for volume, _, setting, case in known_cases(self.protocol):
+            yield self._tried(volume, case, setting)
 
     def _tried(self, volume: str, case: Case, setting: Setting) -> Tried:
         sampler = self.compared.sampler_for(setting.name, case.operator)

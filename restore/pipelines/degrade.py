@@ -10,7 +10,9 @@ import hashlib
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
@@ -29,6 +31,8 @@ Task = Literal["inpaint", "deblur", "superres", "denoise"]
 TASKS: tuple[Task, ...] = ("inpaint", "deblur", "superres", "denoise")
 SCATTERED = 2.0
 """Mean distance in pixels of a missing pixel to a known one, below which holes are single pixels rather than areas."""
+FAR = 16
+"""Pixels from the next known one beyond which what fills a hole rests on hardly anything that was seen."""
 QUANTISATION_STD = 1 / 255 / 12**0.5  # rounding to 8 bits: the least noise a stored photograph has
 
 
@@ -108,13 +112,26 @@ class Degradation:
                 "boundary": self.boundary,
             }
         if self.mask is not None:
-            away = distance_transform_edt(self.mask.cpu().numpy() == 0)
+            away = _distances(self.mask)
             far = float(away[away > 0].mean()) if (away > 0).any() else 0.0
             told |= {
                 "kept": round(float((self.mask > 0).float().mean()), 4),
                 "holes": "scattered" if far < SCATTERED else "areas",
             }
         return told
+
+    @property
+    def doubts(self) -> list[str]:
+        """What has to be said of a result: a hole so large that its middle is a guess."""
+        if self.mask is None or not (self.mask > 0).any():
+            return []
+        far = float(_distances(self.mask).max())
+        if far <= FAR:
+            return []
+        return [
+            f"pixels are missing up to {far:.0f} pixels from the next known one: what stands there is a guess that fits "
+            "the surroundings, and was not seen"
+        ]
 
     def fit(self, clean: Tensor) -> Tensor:
         """Crop a clean image so that it can be degraded: sides divisible by the factor. Raises ShapeError."""
@@ -124,6 +141,11 @@ class Degradation:
                 f"the picture has {clean.shape[-1]} x {clean.shape[-2]} pixels, too few to be made {unit} times smaller"
             )
         return clean[..., : clean.shape[-2] // unit * unit, : clean.shape[-1] // unit * unit]
+
+
+def _distances(mask: Tensor) -> NDArray[np.float64]:
+    """Of every pixel the distance to the next known one, 0 where it is known itself."""
+    return np.asarray(distance_transform_edt(mask.cpu().numpy() == 0))
 
 
 def default_sampler(task: Task, settings: dict[str, Any], samples: int) -> str:

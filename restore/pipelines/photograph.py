@@ -119,7 +119,8 @@ def restore_image(
     there = measured.to(device), operator.to(device)
     result = restore_lightness(degradation, *there, **how) if luma else solve(*there, **how)
     record: dict[str, Any] = {"task": degradation.task, **result.provenance, "steps": result.log}
-    record |= {"noise_is": told, "notes": [*notes, *result.notes], **quality_record(quality)}
+    notes += [*degradation.doubts, *result.notes]
+    record |= {"noise_is": told, "notes": notes, **quality_record(quality)}
     classical = None
     if truth is not None:
         baseline = classical_baseline(degradation.task)

@@ -359,3 +359,16 @@ def test_transparency_is_kept_and_serves_as_a_mask(pictures, verb, tmp_path):
     missing = np.broadcast_to(alpha == 0, colour.shape)
     # Single pixels in a smooth head: filled within a few grey levels, where black is 0.5 off.
     assert np.abs(filled.data - colour)[missing].mean() < 0.1
+
+
+@pytest.mark.parametrize(("side", "said"), [(20, False), (40, True)])
+def test_what_fills_a_large_hole_is_called_a_guess(pictures, verb, tmp_path, side, said):
+    mask = f"box:{side}x{side}+4+4"
+    result = verb(
+        "image", pictures / "rgb.png", "-o", tmp_path / "a.png", "--task", "inpaint", "--mask", mask, "--noise", 0,
+        "--sampler", "biharmonic",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert ("is a guess" in result.stderr) == said
+    notes = read_sidecar(tmp_path / "a.json")["notes"]
+    assert any("is a guess" in note for note in notes) == said
