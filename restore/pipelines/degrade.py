@@ -129,8 +129,8 @@ class Degradation:
         if far <= FAR:
             return []
         return [
-            f"pixels are missing up to {far:.0f} pixels from the next known one: what stands there is a guess that fits "
-            "the surroundings, and was not seen"
+            f"pixels are missing up to {far:.0f} pixels from the next known one: what stands there is a guess that "
+            "fits the surroundings, and was not seen"
         ]
 
     def fit(self, clean: Tensor) -> Tensor:
