@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 import restore
 from restore.bench.case import Case, OnProgress
-from restore.bench.known_cases import known_cases
 from restore.bench.method import Method as Compared
 from restore.bench.protocol import Protocol, Setting
+from restore.bench.with_truth import known_cases
 from restore.conformal import LEVELS, UNITS, Spread, Unit, conformal_factor, spread_of
 from restore.errors import ConfigError, InputError
 from restore.front_door import demand_of

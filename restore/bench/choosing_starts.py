@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 import restore
 from restore.bench.case import Case
-from restore.bench.known_cases import known_cases
 from restore.bench.method import Method as Compared
 from restore.bench.protocol import Protocol, Setting
+from restore.bench.with_truth import known_cases
 from restore.errors import ConfigError
 from restore.front_door import demand_of
 from restore.method import Method
