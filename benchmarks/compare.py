@@ -6,8 +6,8 @@
     python benchmarks/compare.py ../shared/data --methods dds,tv --tasks mri4,ct30 --images 2
     python benchmarks/compare_tables.py benchmarks/compare.jsonl      # the tables
 
-A row that is there is not run again, so that an interrupted run goes on with the same command; rows of a bundled prior
-whose weights have changed since count as not there. Each method runs a task in a process of its own, for its peak
+A row that is there is not run again, so that an interrupted run goes on with the same command; rows of a prior whose
+weights, or of a preset that has changed since count as not there. Each method runs a task in a process of its own, for its peak
 memory. Ours take their tuned presets (NAME:PRESET others); deepinv's take as many evaluations as our dds has there.
 With the peers' environment (README.md) deepinv's rows are there too. Seconds are of the processor, one thread.
 """
@@ -33,13 +33,14 @@ from cases import COUNT, TASKS, TRAITS, Case, load
 
 from restore.errors import ConfigError
 from restore.front_door import solve
+from restore.priors.auto import automatic
 from restore.registry import load_sampler, sampler_names
 from restore.samplers.base import Planned, Sampler
 
 PRESETS = ("diffpir:dpir", "split:daps", "split:pnpdm")
-LEFT_OUT = ("sigpy-wavelet", "sigpy-jsense", "joint")
+LEFT_OUT = ("sigpy-wavelet", "sigpy-jsense", "joint", "lps", "redpsm")
 """Of another package; docs/choosing-a-sampler.md has them on a phantom. Of measurements with structured noise:
-benchmarks/joint.py."""
+benchmarks/joint.py. Of frames: benchmarks/dynamic.py."""
 
 ESSENTIAL = (
     "bicubic", "zerofilled", "cgsense", "fbp", "wavelet", "tv", "tweedie", "dds", "split", "reddiff", "mrs", "rddm",
@@ -52,6 +53,9 @@ NOT_FOR = "not for this task"
 # Processor seconds of one evaluation of one image with its data step, and how much more a differentiated one takes
 _SECONDS = {"image": 0.12, "mri": 0.16, "ct": 0.1}
 _GRADIENTS, _CLASSICAL = 2.5, 3.0
+
+SUBJECTS = {"image": "colour", "mri": "mri", "ct": "ct"}
+"""What the bundled priors are asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +73,27 @@ class Job:
 
     @property
     def weights(self) -> str:
-        """What the weights were that it depends on: a few digits, "" for methods without."""
+        """What the weights are that it depends on: a few digits of their file, "" for methods without."""
         name = self.method.partition(":")[0]
-        if name not in deepinv_peers.NAMES and not load_sampler(name).prior_kinds:
+        ours = name not in deepinv_peers.NAMES
+        kinds = load_sampler(name).prior_kinds if ours else ("denoiser",)
+        prior = automatic(kinds, SUBJECTS[TRAITS[self.task][0]])
+        if not prior:
             return ""
-        photographs = TRAITS[self.task][0] == "image"
         folder = Path(str(resources.files("restore") / "priors" / "weights"))
-        digest = hashlib.sha256()
-        for path in sorted(folder.glob("*.safetensors")):
-            if path.name.startswith("natural") == photographs:
-                digest.update(path.read_bytes())
-        return digest.hexdigest()[:8]
+        return hashlib.sha256((folder / f"{prior}.safetensors").read_bytes()).hexdigest()[:8]
+
+    @property
+    def preset(self) -> str:
+        """What the preset says beyond the sampler's defaults: a few digits; "" for peers."""
+        if self.method in deepinv_peers.NAMES:
+            return ""
+        sampler = _configured(self.task, self.method)
+        told = [
+            (f.name, getattr(sampler, f.name)) for f in dataclasses.fields(sampler)
+            if getattr(sampler, f.name) != f.default
+        ]  # fmt: skip
+        return hashlib.sha256(repr(sorted(told)).encode()).hexdigest()[:8]
 
 
 def jobs(tasks: list[str], methods: list[str], *, essential: bool) -> list[Job]:
@@ -153,12 +167,14 @@ def row(case: Case, job: Job) -> dict[str, Any]:
 def perform(data: Path, out: Path, job: Job, images: int | None) -> None:
     """All images of a job that are not in the file yet; a refusal ends it."""
     torch.set_num_threads(1)
-    done, weights = names(out, job), job.weights
+    done = names(out, job)
     for case in islice(load(data, job.task), images):
         if case.name in done:
             continue
         found = row(case, job)
-        head = {"task": job.task, "method": job.method, "image": case.name, "weights": weights}
+        head = {
+            "task": job.task, "method": job.method, "image": case.name, "weights": job.weights, "preset": job.preset
+        }  # fmt: skip
         with out.open("a", encoding="utf-8") as f:
             f.write(json.dumps(head | found) + "\n")
         print(json.dumps(head | found), flush=True)
@@ -167,11 +183,11 @@ def perform(data: Path, out: Path, job: Job, images: int | None) -> None:
 
 
 def names(out: Path, job: Job) -> set[str]:
-    """Images of a job that the file has, with the weights of today; "" where it was refused."""
+    """Images of a job that the file has, with the weights and preset of today; "" where it was refused."""
+    wanted = (job.task, job.method, job.weights, job.preset)
     rows = [
-        r for r in read_rows(out)
-        if (r["task"], r["method"], r["weights"]) == (job.task, job.method, job.weights)
-    ]  # fmt: skip
+        r for r in read_rows(out) if (r["task"], r["method"], r["weights"], r["preset"]) == wanted
+    ]
     return {"" if "refused" in r else r["image"] for r in rows}
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from cases import TASKS, TRAITS
-from compare import NOT_FOR, fits, read_rows
+from compare import NOT_FOR, Job, fits, read_rows
 from deepinv_peers import NAMES as PEERS
 from scipy import stats
 
@@ -40,13 +40,13 @@ Rows = dict[str, dict[str, Any]]
 
 
 class Results:
-    """The rows of a file: the last of each image, of the weights that the file saw last."""
+    """The rows of a file: the last of each image, of the weights and preset that the file saw last."""
 
     def __init__(self, path: Path) -> None:
         self.cells: dict[tuple[str, str], Rows] = {}
         for row in read_rows(path):
             cell = self.cells.setdefault((row["task"], row["method"]), {})
-            if cell and next(iter(cell.values()))["weights"] != row["weights"]:
+            if cell and _of(next(iter(cell.values()))) != _of(row):
                 cell.clear()
             cell[row["image"]] = row
         self.methods = list(dict.fromkeys(method for _, method in self.cells))
@@ -77,13 +77,16 @@ class Results:
             for why, methods in sorted(said.items())
         ]
 
-    def mixed_weights(self) -> list[str]:
-        """Kinds of task whose rows come from more than one set of weights."""
-        seen: dict[str, set[str]] = {}
-        for (task, _), rows in self.cells.items():
-            kind = "photographs" if TRAITS[task][0] == "image" else "scans"
-            seen.setdefault(kind, set()).update(r["weights"] for r in rows.values() if r["weights"])
-        return [kind for kind, found in seen.items() if len(found) > 1]
+    def outdated(self) -> list[str]:
+        """Cells whose weights or preset are no longer those of the package."""
+        return [
+            f"{task} {method}" for (task, method), rows in self.cells.items()
+            if _of(next(iter(rows.values()))) != (Job(task, method, 0).weights, Job(task, method, 0).preset)
+        ]  # fmt: skip
+
+
+def _of(row: dict[str, Any]) -> tuple[str, str]:
+    return row["weights"], row["preset"]
 
 
 def difference(rows: Rows, anchor: Rows, figure: str = "psnr") -> tuple[float, float, int]:
@@ -226,8 +229,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into the two documents")
     args = parser.parse_args()
     found = Results(args.results)
-    for kind in found.mixed_weights():
-        print(f"Beware: rows of {kind} come from more than one set of weights.\n")
+    if old := found.outdated():
+        print(f"Beware: of former weights or presets: {', '.join(old)}.\n")
     texts = {
         Path("benchmarks/RESULTS.md"): f"{head(found)}\n\n{gains(found)}",
         Path("docs/choosing-a-sampler.md"): samplers(found),
