@@ -7,8 +7,8 @@
     python benchmarks/compare_tables.py benchmarks/compare.jsonl      # the tables
 
 A row that is there is not run again, so that an interrupted run goes on with the same command; rows of a prior whose
-weights, or of a preset that has changed since count as not there. Each method runs a task in a process of its own, for its peak
-memory. Ours take their tuned presets (NAME:PRESET others); deepinv's take as many evaluations as our dds has there.
+weights, or of a preset, that has changed since count as not there. Each method runs a task in a process of its own, for
+its peak memory. Ours take their tuned presets (NAME:PRESET others); deepinv's take as many evaluations as our dds does.
 With the peers' environment (README.md) deepinv's rows are there too. Seconds are of the processor, one thread.
 """
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import TASKS, TRAITS
+from cases import TASKS
 from compare import NOT_FOR, Job, fits, read_rows
 from deepinv_peers import NAMES as PEERS
 from scipy import stats
