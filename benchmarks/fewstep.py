@@ -26,8 +26,9 @@ from restore.datasets.open import read_image
 from restore.errors import ConfigError
 from restore.front_door import solve
 from restore.operators.image.inpainting import Inpainting
-from restore.priors.choosing import Given, weights_kept
+from restore.priors.choosing import Given
 from restore.priors.distilled import DistilledModel
+from restore.priors.kept import weights_kept
 from restore.priors.store import load_denoiser, load_prior
 from restore.training.degradations import parse_task
 from restore.training.distillation import Distillation

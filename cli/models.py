@@ -291,8 +291,8 @@ def show(
     """Print the card of a model, and with which command it shows what it draws."""
     from restore.errors import WeightsError
     from restore.pipelines.prior_draws import why_not
-    from restore.priors.choosing import card_traits
     from restore.priors.store import read_card
+    from restore.priors.traits import card_traits
 
     console.result_json(read_card(name))
     try:

@@ -31,8 +31,11 @@ from restore.operators.own import check_own
 from restore.precision import word_of
 from restore.priors.acquisition import seen_in
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Demand, Given, Model, Prior, check, chosen, fit, model_traits
+from restore.priors.choosing import Given, Prior, chosen, fit
 from restore.priors.choosing import name_of as prior_name
+from restore.priors.demand import Demand
+from restore.priors.matching import check
+from restore.priors.traits import Model, model_traits
 from restore.problem import Problem, Reconstruction, Step, ends_of
 from restore.randomness import Draws
 from restore.registry import (

@@ -13,8 +13,8 @@ from typing import Any
 from reference import table
 
 from restore.pipelines.prior_draws import why_not
-from restore.priors.choosing import card_traits
 from restore.priors.store import bundled, kind_of, read_card
+from restore.priors.traits import card_traits
 
 DRAWN = Path(__file__).resolve().parents[1] / "drawn"
 COUNT, SIZE = 4, 96

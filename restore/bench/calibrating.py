@@ -33,8 +33,8 @@ from restore.pipelines.factors import (
     alike,
     find,
 )
-from restore.priors.choosing import Model
 from restore.priors.store import load_prior, read_card
+from restore.priors.traits import Model
 from restore.samplers.base import Sampler
 
 MOST_SCORES = 1 << 14

@@ -22,7 +22,7 @@ from restore.pipelines.factors import Circumstances
 from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.scan_to_volume import reconstruct
 from restore.precision import Word
-from restore.priors.choosing import Model
+from restore.priors.traits import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import OperatorTraits, Sampler

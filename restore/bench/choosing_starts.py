@@ -24,8 +24,8 @@ from restore.errors import ConfigError
 from restore.front_door import demand_of
 from restore.method import Method
 from restore.pipelines.factors import Circumstances
-from restore.priors.choosing import Model
 from restore.priors.store import load_prior, read_card
+from restore.priors.traits import Model
 from restore.starts import ChosenStart, Entry, best, left_out_gain, start_of
 
 DIFFERENT = 1e-6

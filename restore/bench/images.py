@@ -31,7 +31,7 @@ from restore.operators.image.kernels import parse_kernel
 from restore.pipelines.degrade import TASKS, Degradation, add_noise, noise_level
 from restore.pipelines.factors import Circumstances
 from restore.precision import Word
-from restore.priors.choosing import Model
+from restore.priors.traits import Model
 from restore.problem import Problem, Step
 from restore.samplers.base import Sampler
 from restore.starts import DRAWN

@@ -12,8 +12,10 @@ from typing import Any
 
 from restore.config import did_you_mean
 from restore.errors import ConfigError
-from restore.priors.choosing import Demand, card_traits, check
+from restore.priors.demand import Demand
+from restore.priors.matching import check
 from restore.priors.store import read_card
+from restore.priors.traits import card_traits
 from restore.registry import check_operator, load_sampler, sampler_names
 from restore.samplers.base import OperatorTraits, Sampler
 

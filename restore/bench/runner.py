@@ -34,8 +34,8 @@ from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
 from restore.pipelines.recon_options import ReconOptions
 from restore.precision import Word, resolve, word_of
-from restore.priors.choosing import Model
 from restore.priors.store import load_prior
+from restore.priors.traits import Model
 from restore.samplers.base import Sampler
 
 

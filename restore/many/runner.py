@@ -15,7 +15,7 @@ from typing import Any
 
 from restore.errors import ConfigError, PartialFailure, RestoreError, expected
 from restore.many.jobs import Job, Outcome, State
-from restore.priors.choosing import weights_kept
+from restore.priors.kept import weights_kept
 
 Work = Callable[[Job], Any]
 """Does one job; gives False where the same result lay there already, or figures by name. Raises what its verb does."""

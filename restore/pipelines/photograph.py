@@ -31,9 +31,9 @@ from restore.pipelines.factors import Circumstances
 from restore.pipelines.interval import CUT_SHORT, Interval, IntervalOptions, interval_of
 from restore.pipelines.lightness import restore_lightness
 from restore.pipelines.quality import quality_record, sampler_of_quality
-from restore.priors.choosing import card_traits
 from restore.priors.store import read_card
 from restore.priors.tiles import USUAL
+from restore.priors.traits import card_traits
 from restore.problem import Reconstruction, Step
 from restore.registry import load_sampler
 from restore.samplers.base import Planned

@@ -21,8 +21,9 @@ from restore.noise import Exact
 from restore.operators.image.inpainting import Inpainting
 from restore.pipelines.photograph import check_memory
 from restore.priors.base import DROWNED
-from restore.priors.choosing import Model, Traits, card_traits, model_traits, weights_kept
+from restore.priors.kept import weights_kept
 from restore.priors.latent import CODES
+from restore.priors.traits import Model, Traits, card_traits, model_traits
 from restore.problem import Problem
 
 MOST_DRAWS = 10_000

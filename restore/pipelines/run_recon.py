@@ -55,8 +55,11 @@ from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Model, card_traits, check, loaded, name_of
+from restore.priors.choosing import name_of
+from restore.priors.kept import loaded
+from restore.priors.matching import check
 from restore.priors.store import read_card
+from restore.priors.traits import Model, card_traits
 from restore.registry import check_frames, check_operator, frames_apart, load_sampler
 from restore.samplers.base import Sampler
 from restore.starts import ChosenStart, start_of

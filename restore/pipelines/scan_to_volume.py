@@ -25,7 +25,7 @@ from restore.pipelines.factors import Circumstances
 from restore.pipelines.memory_plan import planned_memory
 from restore.pipelines.pieces import Assembly, Drawn, Kept, Piece
 from restore.pipelines.recon_options import ReconOptions
-from restore.priors.choosing import Model
+from restore.priors.traits import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import Sampler

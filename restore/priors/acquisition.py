@@ -1,6 +1,6 @@
 """What measurements a model was trained on, and how the one at hand differs.
 
-The training of cascades draws from an `Acquisition`, cards hold it, `choosing` compares it with what is `seen_in` a
+The training of cascades draws from an `Acquisition`, cards hold it, `matching` compares it with what is `seen_in` a
 problem. Touches no files.
 """
 

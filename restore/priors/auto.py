@@ -1,6 +1,6 @@
 """Which bundled prior "auto" is: the table `weights/auto.yaml`, by kind of prior and by what is measured.
 
-Called by `restore.priors.choosing` alone.
+Called by `restore.priors.demand` alone.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class CascadePrior:
     """A cascade model for items (H, W), complex or real, in any number.
 
     Real items pass as complex ones with an imaginary part of zero, which is dropped from every answer. precision:
-    inside the network. `evaluations` counts steps. Made by `choosing.fit` for a pair that `choosing.check` has passed.
+    inside the network. `evaluations` counts steps. Made by `choosing.fit` for a pair that `matching.check` has passed.
     """
 
     def __init__(self, model: CascadeModel, precision: torch.dtype = torch.float32) -> None:

@@ -59,7 +59,7 @@ class ConditionalPrior:
     sees a grey item as three equal channels and answers with their mean. intensity: the range in which the chain
     runs; a model that predicts x0 may have been trained in another, other heads must have been trained in
     this one. precision: inside the network. `evaluations` counts network calls per item. Made by `choosing.fit` for a
-    pair that `choosing.check` has passed.
+    pair that `matching.check` has passed.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class ImagePrior:
     sees, one after the other with the number of the turn. Complex items go through re and im (`complex_mode`).
     precision: inside the network; planes and what surrounds the network (`EDMDenoiser`'s scaling) keep theirs, as
     autocast leaves sums alone. `evaluations` counts network calls per item. Made by `choosing.fit` for a pair that
-    `choosing.check` has passed.
+    `matching.check` has passed.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ class LatentPrior:
 
     model: a latent model, or the image prior of a pixel denoiser, whose codes are the images themselves. `code_ndim`:
     trailing dimensions of a code. precision: inside the networks. `evaluations` counts calls of the denoiser per item;
-    encoder and decoder are not counted. Made by `choosing.fit` for a pair that `choosing.check` has passed.
+    encoder and decoder are not counted. Made by `choosing.fit` for a pair that `matching.check` has passed.
     """
 
     def __init__(

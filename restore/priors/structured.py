@@ -21,12 +21,15 @@ from restore.operators.diagonal import Diagonal, Identity
 from restore.operators.mri.fourier import fftc, ifftc
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Demand, card_traits, check, loaded
+from restore.priors.demand import Demand
 from restore.priors.group_sparse import GroupSparse
 from restore.priors.image_prior import ImagePrior
+from restore.priors.kept import loaded
+from restore.priors.matching import check
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.second import FromFunction, SecondUnknown
 from restore.priors.smooth_field import SmoothField
+from restore.priors.traits import card_traits
 
 
 @dataclasses.dataclass(frozen=True)

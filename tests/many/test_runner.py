@@ -9,7 +9,7 @@ import pytest
 from restore.errors import ConfigError, InputError, PartialFailure, RestoreError
 from restore.many.jobs import Job
 from restore.many.runner import in_process, raise_failures, run_jobs
-from restore.priors import choosing
+from restore.priors import kept
 
 
 def jobs(*names: str) -> list[Job]:
@@ -75,7 +75,7 @@ def test_weights_are_read_once(monkeypatch):
     )
 
     def work(job: Job) -> bool:
-        choosing.loaded("medical")
+        kept.loaded("medical")
         return True
 
     run_jobs(jobs(*"abc"), work, engine=in_process)

@@ -10,8 +10,8 @@ from restore.errors import ConfigError
 from restore.pipelines.prior_draws import draw_from
 from restore.priors.analytic import GaussianMixture, GaussianPrior
 from restore.priors.base import Denoiser
-from restore.priors.choosing import card_traits, model_traits
 from restore.priors.conditional import FromFunction
+from restore.priors.traits import card_traits, model_traits
 from restore.randomness import Draws
 from restore.samplers.toolbox.levels import karras
 

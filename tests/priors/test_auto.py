@@ -6,7 +6,8 @@ import pytest
 
 from restore.priors import auto
 from restore.priors.auto import automatic, table
-from restore.priors.choosing import Demand, name_of
+from restore.priors.choosing import name_of
+from restore.priors.demand import Demand
 from restore.priors.store import bundled, kind_of
 
 

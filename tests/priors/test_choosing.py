@@ -12,20 +12,14 @@ from restore.errors import ConfigError, WeightsError
 from restore.priors import choosing
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
-from restore.priors.choosing import (
-    Demand,
-    Traits,
-    card_traits,
-    check,
-    chosen,
-    fit,
-    model_traits,
-    name_of,
-)
+from restore.priors.choosing import chosen, fit, name_of
 from restore.priors.conditional import ConditionalPrior, FromFunction
+from restore.priors.demand import Demand
 from restore.priors.image_prior import ImagePrior
 from restore.priors.latent import LatentPrior
+from restore.priors.matching import check
 from restore.priors.store import bundled, load_prior
+from restore.priors.traits import Traits, card_traits, model_traits
 from restore.scaling import PEAK_RULE, PICTURE_RULE, WINDOW_RULE
 
 DENOISER, CHAIN = ("denoiser",), ("conditional",)

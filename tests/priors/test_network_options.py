@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from restore.cli import app
 from restore.errors import ConfigError, WeightsError
-from restore.priors.choosing import card_traits
 from restore.priors.network_options import NetworkOptions, split_options
 from restore.priors.store import load_prior, read_card
+from restore.priors.traits import card_traits
 
 
 def test_a_name_and_its_options() -> None:

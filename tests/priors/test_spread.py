@@ -11,8 +11,8 @@ from torch import Tensor
 
 from restore.precision import autocast
 from restore.priors.base import Denoiser
-from restore.priors.choosing import loaded, models_spread
 from restore.priors.image_prior import ImagePrior
+from restore.priors.kept import loaded, models_spread
 from restore.priors.spread import Planes, SpreadDenoiser
 
 

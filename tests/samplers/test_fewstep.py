@@ -18,10 +18,10 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.pipelines.prior_draws import draw_from
 from restore.priors.analytic import GaussianPrior
-from restore.priors.choosing import card_traits
 from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
 from restore.priors.edm import build_unet_denoiser
 from restore.priors.store import kind_of, load_denoiser, load_prior, read_card, save_prior
+from restore.priors.traits import card_traits
 from restore.priors.unet import UNetConfig
 from restore.problem import Problem
 from restore.samplers.toolbox.smooth_start import SMOOTHNESS, smoothest

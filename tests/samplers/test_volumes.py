@@ -17,8 +17,10 @@ from restore.operators.mri.fourier import fftc
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Demand, Traits, check
+from restore.priors.demand import Demand
 from restore.priors.image_prior import ImagePrior
+from restore.priors.matching import check
+from restore.priors.traits import Traits
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.registry import load_sampler

@@ -19,7 +19,8 @@ from typing import Any, TextIO
 from restore.many import fraction
 from restore.many.engines.plain import Plain, job_of, plain_outcome, work_named
 from restore.many.runner import attempt
-from restore.priors.choosing import Model, Spread, models_spread, weights_kept
+from restore.priors.kept import Spread, models_spread, weights_kept
+from restore.priors.traits import Model
 
 EVERY_S = 0.5
 """Between two words of a member on how far it is."""

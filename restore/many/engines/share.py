@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from restore.precision import autocast, resolve
 from restore.priors.base import Denoiser
-from restore.priors.choosing import Model, Spread, loaded, weights_kept
+from restore.priors.kept import Spread, loaded, weights_kept
 from restore.priors.networks import copied_to
 from restore.priors.split_rows import Borders, SplitDenoiser
 from restore.priors.spread import Helper, SpreadDenoiser
+from restore.priors.traits import Model
 
 Planes = NDArray[Any]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from restore.many.engines.processes import PATIENCE_S, THREADS
 from restore.many.engines.share import Share, sharing
-from restore.priors.choosing import models_spread
+from restore.priors.kept import models_spread
 from restore.priors.split_rows import Borders
 
 Planes = NDArray[Any]

@@ -40,8 +40,11 @@ from restore.pipelines.volume.unmeasured import Unmeasured, without_padding
 from restore.pipelines.vouching import is_done, need_not_run
 from restore.pipelines.work_folder import WorkFolder, surroundings
 from restore.precision import record_of
-from restore.priors.choosing import card_traits, check, loaded, name_of
+from restore.priors.choosing import name_of
+from restore.priors.kept import loaded
+from restore.priors.matching import check
 from restore.priors.store import read_card
+from restore.priors.traits import card_traits
 from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 from restore.time_limit import was_ended

@@ -21,7 +21,7 @@ from restore.pipelines.recon_options import DrawOptions
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, mean_curve, told_of_limit
 from restore.pipelines.volume.blocks import Block, join
 from restore.pipelines.volume.task import Prepared
-from restore.priors.choosing import Model
+from restore.priors.traits import Model
 from restore.problem import Step
 from restore.registry import name_of
 from restore.samplers.base import Sampler

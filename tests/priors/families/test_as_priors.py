@@ -15,7 +15,6 @@ import restore
 from restore.bridges.base import Level
 from restore.errors import ConfigError
 from restore.operators.image.inpainting import Inpainting
-from restore.priors.choosing import model_traits
 from restore.priors.families.base import Family
 from restore.priors.families.drunet import FAMILY as DRUNET
 from restore.priors.families.ffdnet import FAMILY as FFDNET
@@ -34,6 +33,7 @@ from restore.priors.nets.first_stage import DDConfig
 from restore.priors.nets.irsde_unet import UNetConfig
 from restore.priors.nets.ldm_unet import LDMUNetConfig
 from restore.priors.nets.rddm_unet import RDDMConfig
+from restore.priors.traits import model_traits
 
 _SWIN = UNetAlone(
     image_size=16, in_channels=3, model_channels=32, out_channels=3, num_res_blocks=(0, 0), attention_resolutions=(),

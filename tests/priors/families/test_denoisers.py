@@ -16,13 +16,13 @@ import restore
 from restore.errors import ConfigError, WeightsError
 from restore.operators.image.inpainting import Inpainting
 from restore.pipelines.model_files import Conversion, convert, state
-from restore.priors.choosing import card_traits
 from restore.priors.families.diffusers_model import denoiser
 from restore.priors.families.diffusers_scheduler import meaning_of
 from restore.priors.families.known import family_of
 from restore.priors.families.meaning import Meaning, alphas_cumprod, meaning_from
 from restore.priors.nets.diffusers_unet import UNet2DConfig
 from restore.priors.store import load_prior
+from restore.priors.traits import card_traits
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 SAME = 1e-3
