@@ -1,63 +1,171 @@
-"""Make the table of factors for the bundled priors, task by task, and try it on volumes that it was not made on.
+"""Make the table of factors for the bundled priors, and try it on volumes that it was not made on.
 
-    python benchmarks/calibration.py ../shared/data mri4            # mri8, ct60, ct30, superres, inpaint: a task a call
-    python benchmarks/calibration.py ../shared/data mri4 --check    # coverage on other volumes, for docs/intervals.md
+    python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 15 minutes of one thread
+    python benchmarks/calibration.py ../shared/data --runs FOLDER --tasks mri4  # mri8, ct60, ct30, superres, inpaint
 
-Each call adds its task to restore/priors/calibration.json (or --table) and takes 1 to 5 minutes of one thread.
-Of the volumes the abdomen and the brain atlas were seen in training, the others not: there are too few. --sampler: what
-`--samples` is to draw with. A table of more volumes, and of one's own kind, is worth more.
+What was drawn stays in the folder of runs, so that a call goes on where an earlier one ended, and other scales are
+compared in seconds. Factors go to restore/priors/calibration.json (or --table), with what they held of the volumes
+that they were tried on; both are printed, for docs/intervals.md. One slice of 96 x 96 pixels each, the middle of it:
+volumes by where in their depth it lies and by how many pixels are averaged along each side, photographs
+alternately by name. The weights did not learn from what the factors are tried on, nor from the photographs; of MR and
+CT there is nothing else to make factors of than what they learnt from.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
-from restore.cli import app
-from restore.pipelines.factors import bundled_table
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
-SAMPLES = "8"
-TWO = "ct/train/[at]*mm.nii.gz"  # abdomen and thorax
-MADE_ON: dict[str, tuple[str, str, str]] = {
-    "mri4": ("mri", "mr/train/chris_T1.nii.gz", "--acceleration 4 --slices 100:101"),
-    "mri8": ("mri", "mr/train/chris_T1.nii.gz", "--acceleration 8 --slices 100:101"),
-    "ct60": ("ct", TWO, "--views 60 --limited none --slices 30:80:30"),
-    "ct30": ("ct", TWO, "--views 30 --limited none --slices 30:80:30"),
-    "superres": ("images", "images/val/[1-4]*.jpg", "--tasks superres --noise 0 --crop 96"),
-    "inpaint": ("images", "images/val/[1-4]*.jpg", "--tasks inpaint --noise 0 --crop 96"),
-}
-"""Of each task: kind of data, files, options."""
-CHECKED_ON: dict[str, tuple[str, str, str]] = {
-    "mri4": ("mri", "mr/train/chris_PD.nii.gz", "--acceleration 4 --slices 27:28"),
-    "mri8": ("mri", "mr/train/chris_PD.nii.gz", "--acceleration 8 --slices 27:28"),
-    "ct60": ("ct", "ct/train/brain_atlas_1mm.nii.gz", "--views 60 --limited none --slices 80:81"),
-    "ct30": ("ct", "ct/train/brain_atlas_1mm.nii.gz", "--views 30 --limited none --slices 80:81"),
-    "superres": ("images", "images/val/[5-9]*.jpg", "--tasks superres --noise 0 --crop 96"),
-    "inpaint": ("images", "images/val/[5-9]*.jpg", "--tasks inpaint --noise 0 --crop 96"),
-}
+from restore.bench.calibrating import Drawing, Scored, coverage_of, factors_from, with_trial
+from restore.bench.case import Case
+from restore.bench.ct import CTSparseView
+from restore.bench.images import ImageFolder
+from restore.bench.method import Method
+from restore.bench.protocol import Protocol, Setting
+from restore.bench.simulated_mri import SimulatedMRI
+from restore.conformal import UNITS
+from restore.datasets.open import read, write
+from restore.operators.ct.geometry import AIR_HU
+from restore.pipelines.factors import (
+    Circumstances,
+    bundled_table,
+    read_table,
+    replaced,
+    write_table,
+)
+from restore.priors.choosing import Model
+from restore.samplers.base import Sampler
+
+SAMPLES, SIDE = 8, 96
+Slice = tuple[str, float, int]
+"""A file or folder, where in its depth, pixels averaged along each side."""
+T1, T2 = ("mr/train/stroke_T1.nii.gz", 0.45, 1), ("mr/train/stroke_T2.nii.gz", 0.45, 1)
+MR: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
+    (T1, T2, ("mr/train/seg3d_T1.nii.gz", 0.45, 1), ("mr/train/mr_gd_T1c.nii.gz", 0.45, 1)),
+    (
+        ("mr/train/chris_T1.nii.gz", 0.45, 1),
+        ("mr/train/chris_PD.nii.gz", 0.45, 1),
+        ("mr/dicom_t1", 0.45, 2),
+    ),
+)
+"""What factors are made of, and what they are tried on."""
+CT: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
+    (
+        ("ct/train/abdomen_3mm.nii.gz", 0.35, 1),
+        ("ct/train/brain_atlas_1mm.nii.gz", 0.5, 1),
+        ("ct/dicom_phantom_5mm", 0.5, 2),
+    ),
+    (("ct/train/thorax_1p5mm.nii.gz", 0.35, 1), ("ct/train/iguana_microct.nii.gz", 0.35, 2)),
+)
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mri4": ("mri", {"accelerations": (4,)}), "mri8": ("mri", {"accelerations": (8,)}),
+    "ct60": ("ct", {"views": (60,), "limited": ()}), "ct30": ("ct", {"views": (30,), "limited": ()}),
+    "superres": ("images", {"tasks": ("superres",), "noises": (0.0,), "crop": SIDE}),
+    "inpaint": ("images", {"tasks": ("inpaint",), "noises": (0.0,), "crop": SIDE}),
+}  # fmt: skip
 
 
 def main() -> None:
-    """One task from the command line."""
+    """The tasks that were asked for, one after another."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("data", type=Path, help="folder with mr, ct and images")
-    parser.add_argument("task", choices=MADE_ON)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--sampler", default="auto")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for what is drawn")
+    parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--table", type=Path, default=bundled_table())
-    parser.add_argument("--volumes", default="8", help="photographs, at most")
+    parser.add_argument("--photographs", type=int, default=12, help="to make factors of")
     asked = parser.parse_args()
-    kind, pattern, options = (CHECKED_ON if asked.check else MADE_ON)[asked.task]
-    files = sorted(asked.data.resolve().glob(pattern))
-    with tempfile.TemporaryDirectory() as folder:
-        for file in files:  # a folder of just these
-            (Path(folder) / file.name).symlink_to(file)
-        where = ["--check" if asked.check else "-o", str(asked.table)]
-        how = ["--sampler", asked.sampler, "--samples", SAMPLES, "--volumes", asked.volumes]
-        app(["calibrate", kind, folder, *options.split(), *how, *where])
+    for task in asked.tasks.split(","):
+        made, tried = inputs(asked.data.resolve(), asked.runs, task, asked.photographs)
+        known = read_table(asked.table) if asked.table.exists() else []
+        scored = drawn(task, made, asked.runs)
+        entries = factors_from(scored, protocol_of(task, made[0]), Drawing.seed)
+        others = drawn(task, tried, asked.runs)
+        entries = with_trial(entries, others)
+        write_table(asked.table, replaced(known, entries))
+        for entry in entries:
+            for unit in UNITS:
+                factors = entry.factors[SAMPLES][unit]
+                print(task, unit, entry.scale(unit).words, factors, "tried", entry.tried[unit])
+        for one in others:
+            print(task, one.name, coverage_of(one, entries))
+
+
+def inputs(data: Path, runs: Path, task: str, most: int) -> tuple[list[Path], list[Path]]:
+    """Files of a task: those that factors are made of, and those that they are tried on."""
+    kind = TASKS[task][0]
+    if kind == "images":
+        photographs = sorted((data / "images" / "val").glob("*.jpg"))
+        return photographs[: 2 * most : 2], photographs[1 : 2 * most - 2 : 2]
+    made, tried = MR if kind == "mri" else CT
+    return [cut(data, runs, s, kind) for s in made], [cut(data, runs, s, kind) for s in tried]
+
+
+def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
+    """The middle of a slice as a volume of its own, made once. CT that knows no air has grey levels of 10 HU."""
+    name, depth, binned = chosen
+    out = runs / "slices" / f"{Path(name).name.split('.')[0]}_{100 * depth:.0f}.nii.gz"
+    if out.exists():
+        return out
+    volume = read(data / name, modality="CT") if kind == "ct" else read(data / name)
+    image = np.asarray(volume.data[int(depth * (len(volume.data) - 1))], np.float32)
+    h, w = (n // binned for n in image.shape)
+    image = image[: h * binned, : w * binned].reshape(h, binned, w, binned).mean((1, 3))
+    top, left = (max(0, (n - SIDE) // 2) for n in image.shape)
+    h, w = (min(n, SIDE) // 2 * 2 for n in image.shape)
+    image = np.ascontiguousarray(image[top : top + h, left : left + w])
+    if kind == "ct" and image.min() >= 0:
+        image = AIR_HU + 10 * image
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(dataclasses.replace(volume, data=image[None]), out)
+    return out
+
+
+def protocol_of(task: str, path: Path) -> Protocol:
+    """How a task measures one file."""
+    kind, how = TASKS[task]
+    if kind == "images":
+        return ImageFolder(path, **how)
+    return SimulatedMRI(path, **how) if kind == "mri" else CTSparseView(path, **how)
+
+
+def drawn(task: str, files: list[Path], runs: Path) -> list[Scored]:
+    """Scores of the samples of every file, drawn where they do not lie in the folder of runs."""
+    method = Method("split", "split", "tuned", {}, "auto")
+    found: list[Scored] = []
+    for path in files:
+        kept = KeptDrawing(protocol_of(task, path), method, SAMPLES, torch.device("cpu"), runs=runs)
+        found += kept.volumes()
+    return found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptDrawing(Drawing):
+    """A drawing whose samples are kept in a folder, by protocol, setting and volume."""
+
+    runs: Path = Path()
+
+    def drawn(
+        self, volume: str, setting: Setting, case: Case, sampler: Sampler, model: Model | None
+    ) -> tuple[NDArray[Any] | None, Circumstances]:
+        """From the folder, or drawn and put there."""
+        path = self.runs / f"{self.protocol.name}_{setting.name}_{volume}.npz"
+        if path.exists():
+            with np.load(path) as there:
+                return there["samples"], Circumstances(**json.loads(str(there["circumstances"])))
+        samples, measured = super().drawn(volume, setting, case, sampler, model)
+        if samples is not None:
+            told = json.dumps(dataclasses.asdict(measured))
+            np.savez(path, samples=samples.astype(np.float32), circumstances=told)
+        return samples, measured
 
 
 if __name__ == "__main__":

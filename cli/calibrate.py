@@ -36,7 +36,10 @@ class Calibrating:
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", metavar="TABLE", help="JSON; entries of others in it stay as they are."
+            "-o",
+            "--out",
+            metavar="TABLE",
+            help="JSON; entries of others in it stay as they are. With --check: the table tried, with what was found.",
         ),
     ] = None
     check: Annotated[
@@ -60,16 +63,17 @@ class Calibrating:
 
     def carry_out(self, protocol: Protocol) -> None:
         """Draw, score, and write or check a table. Raises ConfigError, and what drawing raises."""
-        from restore.bench.calibrating import Drawing
+        from restore.bench.calibrating import Drawing, with_trial
         from restore.bench.method import Method
         from restore.config import parse_assignments
+        from restore.conformal import SCALES
         from restore.datasets.atomic import check_writable
         from restore.errors import ConfigError
         from restore.pipelines.devices import choose_device
-        from restore.pipelines.factors import read_table
+        from restore.pipelines.factors import read_table, scales_of, write_table
         from restore.registry import usual_sampler
 
-        if (self.out is None) == (self.check is None):
+        if self.out is None and self.check is None:
             raise ConfigError("give -o TABLE to write a table, or --check TABLE to try one out")
         table = self.check or self.out
         known: list[Entry] = []
@@ -88,13 +92,16 @@ class Calibrating:
             drawing = Drawing(
                 protocol, method, self.samples, choose_device(self.device), self.seed,
                 lambda part: advance(len(scored) + part),
+                scales=SCALES if self.check is None else scales_of(known),
             )  # fmt: skip
             for one in drawing.volumes():
                 scored.append(one)
                 lines(len(scored), total)
-        if self.out is None:
+        if self.check is not None:
             _show_coverage(scored, known)
-        else:
+            if self.out is not None:
+                write_table(self.out, with_trial(known, scored))
+        elif self.out is not None:
             _write(self.out, scored, protocol, self.seed, known)
 
 
@@ -166,6 +173,7 @@ def _show_factors(entries: list[Entry]) -> None:
         (
             "measured",
             "of",
+            "scale",
             "samples",
             *(f"{level:.0%}" for level in LEVELS),
             "held-out volumes at 90%",
@@ -177,7 +185,8 @@ def _show_factors(entries: list[Entry]) -> None:
             held = entry.held_out.get(unit, {}).get(0.9)
             told = "one volume: not known" if held is None else f"{held[0]:.3f} to {held[1]:.3f}"
             factors = (f"{entry.factors[most][unit][level]:.3f}" for level in LEVELS)
-            rows.append((entry.measured.words(), unit, str(most), *factors, told))
+            scale = entry.scale(unit).words
+            rows.append((entry.measured.words(), unit, scale, str(most), *factors, told))
     console.table(rows)
 
 

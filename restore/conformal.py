@@ -3,7 +3,9 @@
 Split conformal prediction (Vovk, Gammerman, Shafer 2005; Lei and others, JASA 2018): of images with a known truth the
 score of every pixel is |truth - mean| / deviation; the factor of a level is the score below which that part of them
 lies. The next image's pixels then lie within factor * deviation with that probability if the images are exchangeable
-with those: the same kind of anatomy, measured in the same way. Used by the pipelines and the benchmarks. Numpy only.
+with those: the same kind of anatomy, measured in the same way. A deviation that knows more of where errors are
+(`Scale`) makes images more alike in their scores and changes nothing about that. Used by the pipelines and the
+benchmarks. Touches nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +33,51 @@ FOREGROUND = 0.05
 """Part of the mean's maximum above which a magnitude is an object's: below it the noise floor rules."""
 
 
+POOLED, NEAR = 5, 3
+"""Sides of the squares over which variances are pooled, and in which contrast is looked for."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the truth's distance from the mean is measured in: s^2 = (1 - p) v + p v' + (c k)^2, plane by plane.
+
+    v: the variance of the samples; v': its mean over 5 x 5 pixels, since that of K samples errs by (2/(K - 1))^1/2;
+    k: the deviation of the mean itself over 3 x 3 pixels, large at edges, where networks err alike in all samples (of
+    regions likewise, over their means). pooled p in 0..1, contrast c of 0 or more; 0 and 0 are the deviation itself.
+    Raises ConfigError.
+    """
+
+    pooled: float = 0.0
+    contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.pooled <= 1 and 0 <= self.contrast < math.inf):
+            raise ConfigError(
+                f"a scale has a share in 0..1 and a contrast of 0 or more, got {self.pooled:g}, {self.contrast:g}"
+            )
+
+    @property
+    def words(self) -> str:
+        """For tables and records."""
+        pooled = f", {self.pooled:g} of it pooled" if self.pooled else ""
+        return f"deviation{pooled}" + (f", {self.contrast:g} contrast" if self.contrast else "")
+
+    def of(self, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """s of (..., H, W), in the units of both."""
+        if self == PLAIN:
+            return deviation
+        variance = (1 - self.pooled) * deviation**2 + self.pooled * _squares(deviation**2, POOLED)
+        level = mean - mean.mean((-2, -1), keepdims=True)  # against roundings of the difference
+        contrast = _squares(level**2, NEAR) - _squares(level, NEAR) ** 2
+        found: NDArray[np.float64] = np.sqrt(variance + self.contrast**2 * np.maximum(contrast, 0))
+        return found
+
+
+PLAIN = Scale()
+SCALES = tuple(Scale(p, c) for c in (0.0, 0.05, 0.1, 0.2, 0.4) for p in (0.0, 0.5, 1.0))
+"""Those that a calibration tries, the plain one first."""
+
+
 @dataclass(frozen=True, eq=False)
 class Spread:
     """Mean and deviation of samples, and which values count in a coverage. All (..., H, W), of regions (..., h, w).
@@ -44,14 +91,15 @@ class Spread:
     counted: NDArray[np.bool_]
     unit: Unit
 
-    def scores(self, truth: NDArray[Any]) -> NDArray[np.float64]:
-        """|truth - mean| / deviation of what counts, (n,). truth: (..., H, W) like the samples. Raises ShapeError."""
+    def scores(self, truth: NDArray[Any], scale: Scale = PLAIN) -> NDArray[np.float64]:
+        """|truth - mean| / s of what counts, (n,). truth: (..., H, W) like the samples. Raises ShapeError."""
         known = np.asarray(truth, np.float64)
         known = known if self.unit == "pixel" else block_means(known)
         if known.shape != self.mean.shape:
             raise ShapeError(f"the truth is {np.shape(truth)}, the samples' mean {self.mean.shape}")
         chosen = self.counted
-        found: NDArray[np.float64] = np.abs(known - self.mean)[chosen] / self.deviation[chosen]
+        size = scale.of(self.mean, self.deviation)
+        found: NDArray[np.float64] = np.abs(known - self.mean)[chosen] / size[chosen]
         return found
 
 
@@ -87,12 +135,14 @@ def half_width(
     unit: Unit = "pixel",
     magnitudes: bool = False,
     span: float | None = None,
+    scale: Scale = PLAIN,
 ) -> NDArray[np.float32]:
-    """factor * deviation at every pixel, (..., H, W): of its region for the unit "region". span: see `spread_of`.
+    """factor * s at every pixel, (..., H, W): of its region for the unit "region". span: see `spread_of`.
 
     Raises ConfigError.
     """
-    width = factor * spread_of(samples, unit, magnitudes, span).deviation
+    spread = spread_of(samples, unit, magnitudes, span)
+    width = factor * scale.of(spread.mean, spread.deviation)
     if unit == "region":
         rows, columns = np.shape(samples)[-2:]
         width = width.repeat(BLOCK, -2).repeat(BLOCK, -1)[..., :rows, :columns]
@@ -144,3 +194,12 @@ def block_means(image: NDArray[Any]) -> NDArray[np.float64]:
         sums = np.add.reduceat(values, starts, axis=axis)
         values = sums / (sizes[:, None] if axis == -2 else sizes)
     return values
+
+
+def _squares(planes: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Means over squares around every pixel of (..., H, W), the border repeated."""
+    from scipy.ndimage import uniform_filter
+
+    size = (1,) * (planes.ndim - 2) + (side, side)
+    found: NDArray[np.float64] = uniform_filter(planes, size=size, mode="nearest")
+    return found

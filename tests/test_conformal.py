@@ -11,6 +11,8 @@ from scipy.stats import norm, t
 from restore.conformal import (
     BLOCK,
     LEVELS,
+    PLAIN,
+    Scale,
     Spread,
     block_means,
     conformal_factor,
@@ -129,3 +131,43 @@ def test_one_sample_and_other_truths_are_refused():
     spread: Spread = spread_of(np.random.default_rng(0).standard_normal((3, 8, 8)))
     with pytest.raises(ShapeError, match="truth"):
         spread.scores(np.ones((8, 9)))
+
+
+def test_a_scale_pools_the_variance_and_adds_the_contrast():
+    rows, columns = np.mgrid[:20, :20].astype(np.float64)
+    ramp = 100 + 0.5 * columns + 0 * rows
+    even = np.full((20, 20), 0.25)
+    assert Scale(0.5, 0).of(ramp, even) == pytest.approx(
+        even
+    )  # pooling what is the same everywhere
+    inner = (slice(1, -1), slice(1, -1))
+    # The variance of slope * {-1, 0, 1} is 2/3 slope^2; double precision, 25 sums of numbers near 100.
+    expected = np.sqrt(0.25**2 + 0.2**2 * 2 / 3 * 0.5**2)
+    assert Scale(0, 0.2).of(ramp, even)[inner] == pytest.approx(expected, rel=1e-9)
+    one = np.zeros((20, 20))
+    one[10, 10] = 5.0
+    pooled = Scale(1, 0).of(np.zeros((20, 20)), one)
+    assert pooled[8:13, 8:13] == pytest.approx(1.0)  # 25 / 25
+    assert pooled[10, 13] == pytest.approx(0, abs=1e-9)
+    assert PLAIN.of(ramp, one) is one
+
+
+def test_scores_and_widths_are_of_the_same_scale():
+    rng = np.random.default_rng(7)
+    samples = rng.standard_normal((5, 2, 16, 16)) + np.linspace(0, 30, 16)
+    truth = samples.mean(0) + rng.standard_normal((2, 16, 16))
+    for unit in ("pixel", "region"):
+        scale, spread = Scale(0.5, 0.1), spread_of(samples, unit)
+        width = half_width(samples, 1.0, unit, scale=scale)
+        known = truth if unit == "pixel" else block_means(truth)
+        per = width if unit == "pixel" else width[:, ::BLOCK, ::BLOCK]
+        # Single precision of the widths: 6e-8; ten times that and more.
+        assert spread.scores(truth, scale) == pytest.approx(
+            (np.abs(known - spread.mean) / per)[spread.counted], rel=1e-5
+        )
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 0), (1.1, 0), (0, -1), (0, math.inf), (math.nan, 0)])
+def test_scales_out_of_range_are_refused(wrong: tuple[float, float]):
+    with pytest.raises(ConfigError, match="a scale has"):
+        Scale(*wrong)

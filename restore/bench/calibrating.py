@@ -7,7 +7,7 @@ all pixels (and regions) give the factors of that number of samples. Nothing is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,17 @@ from restore.bench.case import Case, OnProgress
 from restore.bench.method import Method as Compared
 from restore.bench.protocol import Protocol, Setting
 from restore.bench.with_truth import known_cases
-from restore.conformal import LEVELS, UNITS, Spread, Unit, conformal_factor, spread_of
+from restore.conformal import (
+    LEVELS,
+    PLAIN,
+    SCALES,
+    UNITS,
+    Scale,
+    Spread,
+    Unit,
+    conformal_factor,
+    spread_of,
+)
 from restore.errors import ConfigError, InputError
 from restore.front_door import demand_of
 from restore.method import Method
@@ -39,7 +49,13 @@ from restore.samplers.base import Sampler
 
 MOST_SCORES = 1 << 14
 """Of one slice, evenly chosen: neighbours are alike, and every slice of every volume counts the same."""
-Scores = dict[Unit, NDArray[np.float64]]
+Scores = dict[Unit, dict[Scale, NDArray[np.float64]]]
+WORTH = 0.005
+"""Half a point of coverage, by which another scale must be nearer to its levels than the plain deviation."""
+JUDGED = (0.8, 0.9)
+"""The levels by which scales are compared."""
+ENOUGH = 3
+"""Volumes, below which nothing tells scales apart."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,8 +74,8 @@ class Scored:
 class Drawing:
     """Draws samples of every volume of a protocol under every setting, and scores them.
 
-    samples: K; seed: of their noise. on_progress: hears how much of the running volume is done. Raises ConfigError for
-    fewer than 2 samples.
+    samples: K; seed: of their noise. on_progress: hears how much of the running volume is done. scales: those that
+    scores are wanted for. Raises ConfigError for fewer than 2 samples.
     """
 
     protocol: Protocol
@@ -68,6 +84,7 @@ class Drawing:
     device: torch.device
     seed: int = 0
     on_progress: OnProgress | None = None
+    scales: Sequence[Scale] = SCALES
     models: dict[str, Model] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,20 +107,26 @@ class Drawing:
         if prior and prior not in self.models:
             self.models[prior] = load_prior(prior)
         card = read_card(prior) if prior else {"name": "", "sha256": ""}
-        outcome = case.run(
-            sampler, self.models.get(prior), samples=self.samples, seed=self.seed, device=self.device,
-            on_progress=self.on_progress,
-        )  # fmt: skip
-        drawn, truth = outcome.samples, case.reference
+        drawn, measured = self.drawn(volume, setting, case, sampler, self.models.get(prior))
+        truth = case.reference
         if drawn is None or truth is None:
             raise ConfigError(f"{volume}: there is one image and no samples of it")
-        magnitudes = outcome.circumstances.kind == "mri"
-        scores = scores_of(drawn, truth, magnitudes)
-        if not all(found.size for found in scores.values()):
+        magnitudes = measured.kind == "mri"
+        scores = scores_of(drawn, truth, magnitudes, self.scales)
+        if not all(found.size for by_scale in scores.values() for found in by_scale.values()):
             raise InputError(path, "all samples agree everywhere: there is nothing to calibrate")
         method = Method.of(sampler, str(card["name"]), str(card["sha256"]))
         images = 1 if case.place.modality == "photograph" else len(drawn[0])
-        return Scored(volume, method, outcome.circumstances, self.samples, scores, images)
+        return Scored(volume, method, measured, self.samples, scores, images)
+
+    def drawn(
+        self, volume: str, setting: Setting, case: Case, sampler: Sampler, model: Model | None
+    ) -> tuple[NDArray[Any] | None, Circumstances]:
+        """The samples of a case, (K, slices or channels, H, W), and how it was measured. Raises what running raises."""
+        outcome = case.run(
+            sampler, model, samples=self.samples, seed=self.seed, device=self.device, on_progress=self.on_progress
+        )  # fmt: skip
+        return outcome.samples, outcome.circumstances
 
     def _chosen(self, case: Case, setting: Setting) -> tuple[Sampler, str]:
         """The configured sampler, and the name of its prior."""
@@ -114,17 +137,20 @@ class Drawing:
         return sampler, self.compared.prior_for(demand_of(sampler, case.operator), default)
 
 
-def scores_of(drawn: NDArray[Any], truth: NDArray[Any], magnitudes: bool) -> Scores:
-    """Scores of samples (K, slices, H, W) by unit, those of each slice thinned to `MOST_SCORES`."""
+def scores_of(
+    drawn: NDArray[Any], truth: NDArray[Any], magnitudes: bool, scales: Sequence[Scale] = SCALES
+) -> Scores:
+    """Scores of samples (K, slices, H, W) by unit and scale, those of each slice thinned to `MOST_SCORES`."""
     found: Scores = {}
     for unit in UNITS:
         spread = spread_of(drawn, unit, magnitudes)
-        parts = []
+        parts: dict[Scale, list[NDArray[np.float64]]] = {scale: [] for scale in scales}
         for i in range(len(truth)):
             one = Spread(spread.mean[i], spread.deviation[i], spread.counted[i], unit)
-            scores = one.scores(truth[i])
-            parts.append(scores[:: max(1, -(-scores.size // MOST_SCORES))])
-        found[unit] = np.concatenate(parts)
+            for scale, of_slices in parts.items():
+                scores = one.scores(truth[i], scale)
+                of_slices.append(scores[:: max(1, -(-scores.size // MOST_SCORES))])
+        found[unit] = {scale: np.concatenate(of_slices) for scale, of_slices in parts.items()}
     return found
 
 
@@ -136,7 +162,8 @@ def factors_from(scored: Sequence[Scored], protocol: Protocol, seed: int) -> lis
     entries = []
     for group in _groups(scored):
         noise = [s.measured.noise for s in group]
-        together = {unit: [s.scores[unit] for s in group] for unit in UNITS}
+        scales = {unit: chosen_scale([s.scores[unit] for s in group]) for unit in UNITS}
+        together = {unit: [s.scores[unit][scales[unit]] for s in group] for unit in UNITS}
         factors: Factors = {group[0].samples: {u: _factors(of) for u, of in together.items()}}
         several = len(group) > 1
         held_out = {unit: _held_out(of) for unit, of in together.items()} if several else {}
@@ -145,10 +172,28 @@ def factors_from(scored: Sequence[Scored], protocol: Protocol, seed: int) -> lis
             held_out, {
                 "protocol": protocol.name, "volumes": [s.name for s in group], "images": sum(s.images for s in group),
                 "options": protocol.describe(), "seed": seed, "version": restore.__version__,
-                "date": datetime.now(UTC).date().isoformat(),
-            },
+                "date": today(),
+            }, scales,
         ))  # fmt: skip
     return entries
+
+
+def chosen_scale(scores: Sequence[Mapping[Scale, NDArray[np.float64]]]) -> Scale:
+    """Of the scales that all volumes have scores for, the one whose factors hold best on a volume left out.
+
+    Judged by the mean distance of its coverage from the level; the plain deviation unless another is better by `WORTH`,
+    and of fewer than `ENOUGH` volumes.
+    """
+    if len(scores) < ENOUGH:
+        return PLAIN
+    off = {scale: _mean_distance([of_volume[scale] for of_volume in scores]) for scale in scores[0]}
+    best = min(off, key=lambda scale: off[scale])
+    return best if off[best] < off.get(PLAIN, np.inf) - WORTH else PLAIN
+
+
+def _mean_distance(scores: Sequence[NDArray[np.float64]]) -> float:
+    covered = _each_left_out(scores, JUDGED)
+    return float(np.mean([np.abs(np.array(c) - level).mean() for level, c in covered.items()]))
 
 
 def coverage_of(scored: Scored, entries: Sequence[Entry]) -> dict[Unit, dict[float, float]]:
@@ -160,11 +205,47 @@ def coverage_of(scored: Scored, entries: Sequence[Entry]) -> dict[Unit, dict[flo
     for unit in UNITS:
         for level in LEVELS:
             factor = find(entries, scored.method, scored.measured, scored.samples, unit, level)
-            if factor.factor is None:
+            if factor.factor is None or factor.entry is None:
                 raise ConfigError(f"{scored.name}: the table serves it not: {factor.why}")
-            within = scored.scores[unit] <= factor.factor
+            within = scored.scores[unit][factor.entry.scale(unit)] <= factor.factor
             found.setdefault(unit, {})[level] = float(within.mean())
     return found
+
+
+def with_trial(entries: Sequence[Entry], scored: Sequence[Scored]) -> list[Entry]:
+    """The entries, those that serve these volumes with what their intervals held of them.
+
+    Raises ConfigError where the table has no factor for a volume.
+    """
+    covered = [coverage_of(one, entries) for one in scored]
+    serving = [
+        find(entries, one.method, one.measured, one.samples, UNITS[0], LEVELS[0]).entry
+        for one in scored
+    ]
+    found = []
+    for entry in entries:
+        on = [i for i, there in enumerate(serving) if there is entry]
+        if not on:
+            found.append(entry)
+            continue
+        tried = {
+            unit: {level: _summary([covered[i][unit][level] for i in on]) for level in LEVELS}
+            for unit in UNITS
+        }
+        about = {
+            "volumes": [scored[i].name for i in on], "images": sum(scored[i].images for i in on), "date": today(),
+        }  # fmt: skip
+        found.append(dataclasses.replace(entry, tried=tried, tried_on=about))
+    return found
+
+
+def _summary(covered: Sequence[float]) -> tuple[float, float, float]:
+    return round(float(np.mean(covered)), 4), round(min(covered), 4), round(max(covered), 4)
+
+
+def today() -> str:
+    """The date, as tables have it."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def _groups(scored: Sequence[Scored]) -> list[list[Scored]]:
@@ -191,9 +272,17 @@ def _factors(scores: Sequence[NDArray[np.float64]]) -> dict[float, float]:
 
 def _held_out(scores: Sequence[NDArray[np.float64]]) -> dict[float, tuple[float, float]]:
     """Lowest and highest coverage of one volume by the factors of the others."""
-    found = {level: list[float]() for level in LEVELS}
+    covered = _each_left_out(scores, LEVELS)
+    return {level: (round(min(c), 4), round(max(c), 4)) for level, c in covered.items()}
+
+
+def _each_left_out(
+    scores: Sequence[NDArray[np.float64]], levels: Sequence[float]
+) -> dict[float, list[float]]:
+    """By level how much of each volume the factors of the others cover."""
+    found = {level: list[float]() for level in levels}
     for i, own in enumerate(scores):
         others = np.concatenate([s for j, s in enumerate(scores) if j != i])
         for level, covered in found.items():
             covered.append(float((own <= conformal_factor(others, level)).mean()))
-    return {level: (round(min(c), 4), round(max(c), 4)) for level, c in found.items()}
+    return found

@@ -14,12 +14,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from restore.conformal import UNITS, Unit
+from restore.conformal import PLAIN, UNITS, Scale, Unit
 from restore.datasets.json_text import read_json, write_json
 from restore.errors import InputError
 from restore.method import Method
 
-FORMAT, KIND = 1, "factors of intervals"
+FORMAT, KIND = 2, "factors of intervals"
+READ = (1, FORMAT)
+"""Tables of format 1 know no scale but the deviation."""
 AGAIN = "make it again with `restore calibrate`"
 NEAR = 0.1
 """Part by which numbers of a difficulty may differ: an acceleration of 3.9 is one of 4."""
@@ -56,7 +58,8 @@ class Entry:
     """Factors of one method under one set of circumstances. noise: lowest and highest that they are for.
 
     held_out: with two volumes or more, the lowest and highest coverage of one by the factors of the others, by unit and
-    level. measured_on: names and counts, date, seed.
+    level. measured_on: names and counts, date, seed. scales: what the factors are of, by unit. tried: on volumes that
+    it was not measured on, the mean, lowest and highest coverage, and tried_on: names and counts, date.
     """
 
     method: Method
@@ -65,6 +68,15 @@ class Entry:
     factors: Factors
     held_out: dict[Unit, dict[float, tuple[float, float]]]
     measured_on: dict[str, Any]
+    scales: dict[Unit, Scale] = dataclasses.field(default_factory=dict)
+    tried: dict[Unit, dict[float, tuple[float, float, float]]] = dataclasses.field(
+        default_factory=dict
+    )
+    tried_on: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def scale(self, unit: Unit) -> Scale:
+        """What its factors are of."""
+        return self.scales.get(unit, PLAIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +123,11 @@ def find(
     return Found(factor, entry=left[-1])
 
 
+def scales_of(entries: Sequence[Entry]) -> tuple[Scale, ...]:
+    """All scales that a table's factors are of, each once."""
+    return tuple(dict.fromkeys(entry.scale(unit) for entry in entries for unit in UNITS))
+
+
 def alike(a: Circumstances, b: Circumstances) -> bool:
     """Whether two things were measured in the same way but for noise: words equal, numbers within `NEAR`."""
     if (a.kind, a.task) != (b.kind, b.task) or a.difficulty.keys() != b.difficulty.keys():
@@ -143,7 +160,7 @@ def write_table(path: Path, entries: Sequence[Entry]) -> None:
 def read_table(path: Path) -> list[Entry]:
     """The entries of a table. Raises NotFoundError, InputError for anything but a whole table."""
     record = read_json(path)
-    if record.get("kind") != KIND or record.get("format") != FORMAT:
+    if record.get("kind") != KIND or record.get("format") not in READ:
         raise InputError(
             path, "is no table of factors", f"expected what `restore calibrate` writes, format {FORMAT}"
         )  # fmt: skip
@@ -168,7 +185,8 @@ def _record(entry: Entry) -> dict[str, Any]:
         "sampler": {"name": method.sampler, "settings": method.settings, "fingerprint": method.fingerprint},
         "kind": measured.kind, "task": measured.task, "difficulty": measured.difficulty, "noise": list(entry.noise),
         "measured_noise": measured.noise, "factors": entry.factors, "held_out": entry.held_out,
-        "measured_on": entry.measured_on,
+        "measured_on": entry.measured_on, "scales": {u: dataclasses.asdict(s) for u, s in entry.scales.items()},
+        **({"tried": entry.tried, "tried_on": entry.tried_on} if entry.tried else {}),
     }  # fmt: skip
 
 
@@ -186,20 +204,34 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     measured = Circumstances(str(record["kind"]), str(record["task"]), difficulty, noise)
     factors = {int(k): _by_level(v, _number) for k, v in record["factors"].items()}
     held_out = _by_level(record["held_out"], _pair)
+    scales = _by_unit(record.get("scales", {}), _scale)
+    tried, tried_on = _by_level(record.get("tried", {}), _three), dict(record.get("tried_on", {}))
     if not factors or not low <= high:
         raise ValueError("no factors, or a noise range that is none")
-    return Entry(method, measured, (low, high), factors, held_out, dict(record["measured_on"]))
+    about = dict(record["measured_on"])
+    return Entry(method, measured, (low, high), factors, held_out, about, scales, tried, tried_on)
 
 
-def _by_level(record: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[Unit, Any]:
+def _by_unit(record: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[Unit, Any]:
     unknown = set(record) - set(UNITS)
     if unknown:
         raise ValueError(f"'{min(unknown)[:40]}' is neither {' nor '.join(UNITS)}")
-    return {
-        unit: {_probability(level): value(v) for level, v in record[unit].items()}
-        for unit in UNITS
-        if unit in record
-    }
+    return {unit: value(record[unit]) for unit in UNITS if unit in record}
+
+
+def _by_level(record: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[Unit, Any]:
+    return _by_unit(
+        record, lambda levels: {_probability(level): value(v) for level, v in levels.items()}
+    )
+
+
+def _scale(record: Mapping[str, Any]) -> Scale:
+    if set(record) != {"pooled", "contrast"}:
+        raise ValueError("a scale has a pooled share and a contrast")
+    pooled, contrast = _number(record["pooled"]), _number(record["contrast"])
+    if pooled > 1:
+        raise ValueError(f"the pooled share {pooled:g} does not lie in 0..1")
+    return Scale(pooled, contrast)
 
 
 def _number(value: Any) -> float:
@@ -211,6 +243,11 @@ def _number(value: Any) -> float:
 def _pair(value: Any) -> tuple[float, float]:
     low, high = (_number(v) for v in value)
     return low, high
+
+
+def _three(value: Any) -> tuple[float, float, float]:
+    mean, low, high = (_number(v) for v in value)
+    return mean, low, high
 
 
 def _probability(text: str) -> float:

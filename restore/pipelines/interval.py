@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.config import check_settings, setting
-from restore.conformal import BLOCK, Unit, half_width, nominal_factor
+from restore.conformal import BLOCK, PLAIN, Scale, Unit, half_width, nominal_factor
 from restore.datasets.content_hash import sha256_of
 from restore.errors import ConfigError, NotFoundError
 from restore.method import Method
@@ -23,6 +23,8 @@ from restore.pipelines.pieces import Drawn
 
 CUT_SHORT = " ended by a time limit"
 """Behind the weights' mark of such runs, which no table was measured with."""
+OFF, SINGLE = 0.05, 0.1
+"""Distances of a coverage from its level that a note tells: of the mean over volumes, and of a single one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +79,10 @@ def interval_of(
 
     span: the range of the whole image's mean, where these are a part of it. Raises InputError, NotFoundError.
     """
-    factor, record, notes = _factor(samples.shape[0], options, method, measured)
-    width = half_width(samples, factor, options.unit, measured.kind == "mri", span)
-    return Interval(width, record, notes)
+    found = _factor(samples.shape[0], options, method, measured)
+    magnitudes = measured.kind == "mri"
+    width = half_width(samples, found.factor, options.unit, magnitudes, span, found.scale)
+    return Interval(width, found.record, found.notes)
 
 
 def interval_of_slices(
@@ -94,45 +97,82 @@ def interval_of_slices(
     Raises InputError, NotFoundError, OutputError.
     """
     width, span = np.empty(mean.shape, np.float32), float(np.ptp(mean)) if mean.size else 0.0
-    found: tuple[float, dict[str, Any], tuple[str, ...]] | None = None
+    magnitudes, found = measured.kind == "mri", None
     for index, samples in drawn.slices():
         found = found or _factor(len(samples), options, method, measured)
-        width[index] = half_width(samples, found[0], options.unit, measured.kind == "mri", span)
-    _, record, notes = found or _factor(0, options, method, measured)
-    return Interval(width, record, notes)
+        width[index] = half_width(
+            samples, found.factor, options.unit, magnitudes, span, found.scale
+        )
+    found = found or _factor(0, options, method, measured)
+    return Interval(width, found.record, found.notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Factor:
+    """Half-widths are factor times what `scale` makes of the samples; record and notes as of `Interval`."""
+
+    factor: float
+    scale: Scale
+    record: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def _factor(
     count: int, options: IntervalOptions, method: Method, measured: Circumstances
-) -> tuple[float, dict[str, Any], tuple[str, ...]]:
+) -> _Factor:
     """The factor of the deviation of so many samples, what the record says of it, and notes."""
     if count < 2:
         raise ConfigError("an interval needs 2 samples or more: --samples 8")
     found = find(options.entries(), method, measured, count, options.unit, options.level)
     of = f"means over {BLOCK} x {BLOCK} pixels" if options.unit == "region" else "pixels"
     record = {"level": options.level, "of": of, "calibrated": found.factor is not None}
-    notes: tuple[str, ...] = ()
-    factor = found.factor
-    if factor is None or found.entry is None:
-        factor = nominal_factor(options.level, count)
-        table = (options.calibration or bundled_table()).name
-        record["factor_is"] = "Student's, nominal: right if the samples are spread as the truth is"
-        notes = (
-            f"the interval of {options.level:.3g} is nominal, not calibrated: the table {table} has no factor for this "
-            f"run ({found.why}); `restore calibrate` measures one",
-        )
-    else:
-        record |= _origin(found.entry, options)
-    return factor, record | {"factor": factor}, notes
+    if found.factor is not None and found.entry is not None:
+        record |= _origin(found.entry, options) | {"factor": found.factor}
+        scale = found.entry.scale(options.unit)
+        return _Factor(found.factor, scale, record, _doubts(found.entry, options, measured))
+    factor = nominal_factor(options.level, count)
+    table = (options.calibration or bundled_table()).name
+    record["factor_is"] = "Student's, nominal: right if the samples are spread as the truth is"
+    note = (
+        f"the interval of {options.level:.3g} is nominal, not calibrated: the table {table} has no factor for this "
+        f"run ({found.why}); `restore calibrate` measures one"
+    )
+    return _Factor(factor, PLAIN, record | {"factor": factor}, (note,))
 
 
 def _origin(entry: Entry, options: IntervalOptions) -> dict[str, Any]:
-    """What a calibrated factor was measured on, and how well it did on volumes left out."""
+    """What a calibrated factor was measured on, what it is of, and how well it did on other volumes."""
     on = entry.measured_on
     volumes = ", ".join(map(str, on.get("volumes", ())))
     told: dict[str, Any] = {
         "factor_is": f"conformal, measured on {on.get('images', '?')} images of {volumes}; it holds for the same kind "
-        "of anatomy, measured in the same way"
+        "of anatomy, measured in the same way",
+        "factor_of": entry.scale(options.unit).words,
     }
     held = entry.held_out.get(options.unit, {}).get(options.level)
-    return told if held is None else told | {"coverage_of_held_out_volumes": list(held)}
+    told |= {} if held is None else {"coverage_of_held_out_volumes": list(held)}
+    tried = entry.tried.get(options.unit, {}).get(options.level)
+    return (
+        told
+        if tried is None
+        else told | {"coverage_when_tried": list(tried), "tried_on": entry.tried_on}
+    )
+
+
+def _doubts(entry: Entry, options: IntervalOptions, measured: Circumstances) -> tuple[str, ...]:
+    """A note where the factor was seen to miss its level by more than `OFF` on other volumes, or was not tried."""
+    level = options.level
+    tried = entry.tried.get(options.unit, {}).get(level)
+    held = entry.held_out.get(options.unit, {}).get(level)
+    if tried is None and held is None:
+        said = "was measured on one volume, and how it does on another is not known"
+    elif tried is not None and abs(tried[0] - level) > OFF:
+        mean, low, high = tried
+        said = f"held for {mean:.2f} of them ({low:.2f} to {high:.2f}) on volumes that it was not measured on"
+    else:
+        low, high = tried[1:] if tried is not None else held or (level, level)
+        if max(level - low, high - level) <= SINGLE:
+            return ()
+        said = f"held for {low:.2f} to {high:.2f} of them on single volumes that it was not measured on"
+    what = f"{measured.words()}, {'regions' if options.unit == 'region' else 'pixels'}"
+    return (f"the calibrated interval of {level:.3g} ({what}) {said}: calibrate on your own kind",)

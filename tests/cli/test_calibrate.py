@@ -135,7 +135,8 @@ def test_pictures_have_intervals_of_regions(data: Path, table: Path, verb, tmp_p
     assert width[8, 16] > 0
 
 
-def test_a_table_is_tried_on_other_data(data: Path, table: Path, verb):
+def test_a_table_is_tried_on_other_data(data: Path, table: Path, verb, tmp_path):
+    tried = tmp_path / "tried.json"
     command = [
         "calibrate",
         "mri",
@@ -147,12 +148,19 @@ def test_a_table_is_tried_on_other_data(data: Path, table: Path, verb):
         "--slices",
         "1:2",
     ]
-    result = verb(*command, *FAST, "--check", table)
+    result = verb(*command, *FAST, "--check", table, "-o", tried)
     assert result.exit_code == 0, result.stderr
     line = next(x for x in result.stdout.splitlines() if "pixel" in x)
     shares = [float(word) for word in line.split()[-len(LEVELS) :]]
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] <= 1
+    (mri, other_kind), (before, _) = read_table(tried), read_table(table)
+    assert mri.factors == before.factors
+    assert mri.tried["pixel"][0.9] == pytest.approx(
+        (shares[3],) * 3, abs=1e-3
+    )  # printed with three digits
+    assert mri.tried_on["volumes"] == ["head2.nii.gz"]
+    assert other_kind.tried == {}
     other = verb(*command, *FAST, "--set", "eta=0.5", "--check", table)
     assert other.exit_code == ConfigError.exit_code
     assert "the table serves it not: it has none for these settings of dds" in other.stderr
@@ -186,7 +194,6 @@ def test_what_makes_no_table_is_refused(data: Path, table: Path, verb, tmp_path)
     for more, said in (
         ([*FAST[:4], "--samples", 1, "-o", out], "a calibration needs 2 samples or more, got 1"),
         (FAST, "give -o TABLE to write a table, or --check TABLE"),
-        ([*FAST, "-o", out, "--check", table], "give -o TABLE to write a table, or --check TABLE"),
         (["--sampler", "zerofilled", "-o", out], "all samples agree everywhere"),
         (["--sampler", "dss", "-o", out], "no sampler 'dss'"),
     ):

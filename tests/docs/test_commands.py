@@ -39,7 +39,7 @@ SHORTER = {
     ("bench", "starts"): ["--candidates", "2", "--noise", "0.02", "--crop", "32"],
     ("calibrate", "mri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
     ("calibrate", "fastmri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
-    ("calibrate", "ct"): ["--samples", "2", "--steps", "2", "--views", "30"],
+    ("calibrate", "ct"): ["--samples", "2", "--steps", "2", "--views", "30", "--slices", "40:41"],
     ("calibrate", "images"): ["--samples", "2", "--steps", "2", "--tasks", "superres", "--crop", "32"],
     ("train", "denoiser"): ["--steps", "3", "--batch", "2", "--crop", "16"],
 }  # fmt: skip

@@ -1,0 +1,88 @@
+"""Which scale a calibration takes, what a trial adds to a table, and what is said with an interval of such an entry."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore.bench.calibrating import Scored, chosen_scale, with_trial
+from restore.conformal import LEVELS, PLAIN, UNITS, Scale
+from restore.errors import InputError
+from restore.method import Method
+from restore.pipelines.factors import Circumstances, Entry, read_table, write_table
+from restore.pipelines.interval import IntervalOptions, interval_of
+
+METHOD = Method("medical", "abc", "split", {"n_steps": 20})
+CT = Circumstances("ct", "", {"views": 60.0}, 0.01)
+EDGES = Scale(0.5, 0.1)
+
+
+def entry(**changes) -> Entry:
+    """Factors that are the level times ten, of the scale EDGES for pixels."""
+    by_level = {level: 10 * level for level in LEVELS}
+    made = Entry(
+        METHOD, CT, (0.005, 0.02), {4: {unit: dict(by_level) for unit in UNITS}},
+        {unit: {level: (level, level) for level in LEVELS} for unit in UNITS}, {"volumes": ["a"], "images": 1},
+        {"pixel": EDGES},
+    )  # fmt: skip
+    return dataclasses.replace(made, **changes)
+
+
+def test_the_scale_is_the_one_under_which_volumes_are_alike():
+    rng = np.random.default_rng(3)
+    scores = [np.abs(rng.standard_normal(2000)) for _ in range(4)]
+    apart = [{PLAIN: s * (1 + i), EDGES: s} for i, s in enumerate(scores)]
+    assert chosen_scale(apart) == EDGES
+    assert chosen_scale(apart[:2]) == PLAIN  # two volumes tell nothing
+    assert chosen_scale([{PLAIN: s, EDGES: s * 1.001} for s in scores]) == PLAIN  # no gain worth it
+
+
+def test_a_trial_is_kept_with_the_entry_and_comes_back_from_the_file(tmp_path: Path):
+    other = dataclasses.replace(CT, difficulty={"views": 30.0})
+    entries = [entry(), entry(measured=other)]
+    nine = np.linspace(0, 10, 1001)  # so that 10 * level covers the part level of them
+    wide = {"pixel": {EDGES: nine}, "region": {PLAIN: nine / 2}}
+    narrow = {"pixel": {EDGES: nine * 2}, "region": {PLAIN: nine / 2}}
+    scored = [Scored(n, METHOD, CT, 4, s, 1) for n, s in (("x", wide), ("y", narrow))]
+    first, second = with_trial(entries, scored)
+    assert second == entries[1]
+    # One of 1001 scores: 0.001.
+    assert first.tried["pixel"][0.8] == pytest.approx((0.6, 0.4, 0.8), abs=0.002)
+    assert first.tried_on["volumes"] == ["x", "y"]
+    write_table(tmp_path / "t.json", [first, second])
+    assert read_table(tmp_path / "t.json") == [first, second]
+    old = (tmp_path / "t.json").read_text().replace('"format": 2', '"format": 1')
+    (tmp_path / "old.json").write_text(old)
+    assert read_table(tmp_path / "old.json")
+    bad = old.replace('"pooled": 0.5', '"pooled": 1.5')
+    (tmp_path / "bad.json").write_text(bad)
+    with pytest.raises(InputError, match=r"the pooled share 1\.5"):
+        read_table(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tried": {"pixel": {0.9: (0.88, 0.85, 0.93)}}}, ""),
+        ({"tried": {"pixel": {0.9: (0.8, 0.7, 0.9)}}}, "held for 0.80 of them (0.70 to 0.90) on volumes"),
+        ({"tried": {"pixel": {0.9: (0.88, 0.76, 0.99)}}}, "held for 0.76 to 0.99 of them on single volumes"),
+        ({"held_out": {"pixel": {0.9: (0.7, 0.97)}}}, "held for 0.70 to 0.97 of them on single volumes"),
+        ({"held_out": {}}, "was measured on one volume"),
+    ],
+    ids=["right", "mean off", "single off", "left out", "one"],
+)  # fmt: skip
+def test_a_factor_that_was_seen_to_miss_says_so(tmp_path: Path, changes, said: str):
+    write_table(tmp_path / "t.json", [entry(**changes)])
+    samples = np.random.default_rng(0).standard_normal((4, 1, 16, 16))
+    found = interval_of(samples, IntervalOptions(calibration=tmp_path / "t.json"), METHOD, CT)
+    assert found.record["calibrated"] is True
+    assert found.record["factor_of"] == "deviation, 0.5 of it pooled, 0.1 contrast"
+    if not said:
+        assert found.notes == ()
+    else:
+        (note,) = found.notes
+        assert "the calibrated interval of 0.9 (CT, views 60, pixels)" in note
+        assert said in note
