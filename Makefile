@@ -116,8 +116,7 @@ package: $(READY)
 	$(ONE_THREAD) $(BIN) tests/docs/first_commands.py build/package/empty/bin
 
 calibration: $(READY)
-	@for task in mri4 mri8 ct60 ct30 superres inpaint; do \
-	  $(ONE_THREAD) $(BIN) benchmarks/calibration.py $(DATA) $$task || exit 1; done
+	$(ONE_THREAD) $(BIN) benchmarks/calibration.py $(DATA) --runs build/calibration
 
 test: lint
 	$(ONE_THREAD) $(BIN) -m pytest -n $(WORKERS) --dist worksteal
