@@ -134,8 +134,14 @@ class ImageFolder(Protocol):
             difficulty=degradation.difficulty(shape),
             level=noise_level(noise), conditions=self._conditions(degradation, noise, seed, picture, shape),
             place=Place("photograph"), reference=truth.numpy(),
-            prior_names=GREY_PRIORS if shape[0] == 1 else None,
+            prior_names=self._priors(shape[0], task),
         )  # fmt: skip
+
+    def _priors(self, channels: int, task: str) -> dict[str, str] | None:
+        """Bundled priors by their kind, where they are not the protocol's: distilled ones are for one task each."""
+        if channels == 1:
+            return GREY_PRIORS
+        return {**self.default_prior, "distilled": "natural-x4"} if task == "superres" else None
 
     @cached_property
     def _found(self) -> dict[str, Path]:

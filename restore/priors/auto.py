@@ -18,16 +18,16 @@ DEFAULT = "default"
 TABLE = "weights/auto.yaml"
 
 
-def automatic(kinds: Sequence[str], subject: str) -> str:
+def automatic(kinds: Sequence[str], subject: str, task: str = "") -> str:
     """The bundled prior of the first of the kinds that there is one of, or "".
 
-    kinds: "denoiser", "conditional", "latent", "cascade", "region", the usual one first. subject: "mri", "ct", "grey",
-    "colour", or anything else, which is served by a section's default. Raises InputError for a table that is no table.
+    kinds: "denoiser", "conditional", "latent", "cascade", "region", "distilled", the usual one first. subject: "mri",
+    "ct", "grey", "colour", or anything else, which is served by a section's default. task: of the operator; a prior for
+    it alone comes first. Raises InputError for a table that is no table.
     """
+    names = f"{subject} {task}", subject, DEFAULT
     sections = [table().get(kind, {}) for kind in kinds]
-    return next(
-        (s.get(subject) or s[DEFAULT] for s in sections if subject in s or DEFAULT in s), ""
-    )
+    return next((section[name] for section in sections for name in names if name in section), "")
 
 
 @cache

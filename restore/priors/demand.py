@@ -62,4 +62,4 @@ def bundled_for(demand: Demand) -> str:
     if demand.kind == "image" and not demand.is_complex:
         colour = len(demand.item_shape) == 3 and demand.item_shape[0] == 3
         subject = "colour" if colour else "grey"
-    return automatic(demand.kinds, subject)
+    return automatic(demand.kinds, subject, demand.task)

@@ -101,6 +101,7 @@ def test_every_sampler_and_operator_has_a_page() -> None:
 NOT_DRAWN = {
     "natural-restore": "knows pictures only beside a degraded one",
     "natural-inpaint": "its few steps begin at a measurement",
+    "natural-x4": "its few steps begin at a measurement",
     "natural-rad": "trained to answer where pixels are known",
     "brain-varnet": "its steps begin at a scan",
 }

@@ -176,6 +176,7 @@ def test_pairs_that_cannot_work_are_refused(traits, changes, words):
         (COLOUR, "natural"),
         (asking(COLOUR, kinds=CHAIN), "natural-restore"), (asking(GREY, kinds=("latent",)), "natural-latent"),
         (asking(COLOUR, kinds=("distilled",)), "natural-inpaint"),
+        (asking(COLOUR, kinds=("distilled",), task="superres"), "natural-x4"),
         (asking(COLOUR, kinds=("denoiser", "latent")), "natural"),
         (asking(GREY, item_shape=(8, 8), kinds=CHAIN), "natural-restore"),
     ],
