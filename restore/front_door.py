@@ -194,7 +194,7 @@ def solve_problem(
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(_ALIKE.format(samples, name_of(type(runner))))
-    said += said_of(trails) if trails else []
+    said += [*runner.said_by(ends_of(log)), *(said_of(trails) if trails else ())]
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log,
         provenance={
@@ -360,7 +360,7 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
     known = traits_of(operator)
     return Demand(
         name_of(type(sampler)), sampler.prior_kinds, known.kind, known.task, known.task or known.kind.upper(),
-        is_complex=known.kind == "mri", gradients=sampler.gradients, error=sampler.error,
+        is_complex=known.kind == "mri", gradients=sampler.differentiates, error=sampler.error,
         images=sampler.begins_with_images, bridge=sampler.bridge,
         heads=sampler.heads, intensity=sampler.intensity,
         evaluations=sampler.cost() if _is_distilled(sampler) else 0,

@@ -113,7 +113,7 @@ def free_for_work(device: torch.device) -> int:
 
 def network_bytes(pixels: int, sampler: Sampler, precision: str, device: torch.device) -> int:
     """What a bundled network holds while so many pixels go through it, at most `PIXELS_PER_CALL` at once."""
-    numbers = WITH_GRADIENTS if sampler.gradients else NETWORK_NUMBERS
+    numbers = WITH_GRADIENTS if sampler.differentiates else NETWORK_NUMBERS
     return numbers * resolve(precision, device).itemsize * min(pixels, PIXELS_PER_CALL)
 
 

@@ -196,7 +196,7 @@ def check_memory(
     if "latent" in kind.prior_kinds and _is_latent(prior):
         at_once, each = height * width, OF_CODES
         hint += f"; '{prior}' sees pictures whole, priors of pixels such as 'natural' in tiles"
-    elif kind.gradients:
+    elif kind.differentiates:
         each = WITH_GRADIENTS
         hint += f"; {sampler} follows gradients through the network, dds does not"
     network = each * at_once if kind.prior_kinds else 0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import LinearOperator
+from restore.priors.veil import Veil
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,14 +63,25 @@ class FromFunction(StructuredNoise):
         return Estimate(self.denoiser(u, sigma))
 
 
+class Known(StructuredNoise):
+    """What was found before the chain: u itself, which nothing moves any more."""
+
+    def __init__(self, noise: Tensor) -> None:
+        self.noise = noise
+
+    def estimate(self, u: Tensor, sigma: float, seen: Seen | None = None) -> Estimate:
+        """The noise, without error."""
+        return Estimate(self.noise.to(u).expand_as(u), torch.zeros_like)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SecondUnknown:
     """u of y = A x + B u + e, for the measurements of one operator A.
 
     operator: B, whose measurements have the shape of A's, and images of the same kind of number. prior: of u, shape
-    (*batch, *B.in_shape). name: in words.
+    (*batch, *B.in_shape); a `Veil` is sought before the chain. name: in words.
     """
 
     operator: LinearOperator
-    prior: StructuredNoise
+    prior: StructuredNoise | Veil
     name: str = "structured noise"

@@ -17,7 +17,7 @@ from torch import Tensor
 from restore.config import did_you_mean
 from restore.errors import ConfigError
 from restore.operators.base import LinearOperator
-from restore.operators.diagonal import Diagonal, Identity
+from restore.operators.diagonal import Identity
 from restore.operators.mri.fourier import fftc, ifftc
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.base import Denoiser
@@ -28,14 +28,14 @@ from restore.priors.kept import loaded
 from restore.priors.matching import check
 from restore.priors.networks import copied_to, in_eval_mode
 from restore.priors.second import FromFunction, SecondUnknown
-from restore.priors.smooth_field import SmoothField
 from restore.priors.traits import card_traits
+from restore.priors.veil import Veil
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
     """std: deviation of the noise where it is, as it looks in the image, in unit intensities. rate: the share of places
-    that are hit. width: over how many pixels it varies. None: the kind's own."""
+    that are hit. width: over which it varies, a share of the height. None: the kind's own."""
 
     std: float | None = None
     rate: float | None = None
@@ -147,15 +147,12 @@ def _stripes(operator: LinearOperator, std: float, rate: float) -> SecondUnknown
 
 
 def _haze(operator: LinearOperator, std: float, width: float) -> SecondUnknown:
-    if len(operator.out_shape) < 2:
+    if "identity" not in operator.abilities or len(operator.out_shape) < 2:
         raise ConfigError(
-            f"{operator}: haze lies over pictures (H, W), and a measurement is {operator.out_shape}"
+            f"{operator}: haze is told by the brightness of pictures (H, W) as they are; take it off by --task denoise "
+            "first, then do what else there is"
         )
-    field, there = SmoothField(operator.out_shape[-2:], std, width), _taken(operator)
-    measured: LinearOperator = _as_measured(operator)
-    if bool((there == 0).any()):  # of pixels that are missing nobody knows the haze
-        measured = Diagonal(there, operator.out_shape, measured.slice_ndim)
-    return SecondUnknown(measured, field, "haze")
+    return SecondUnknown(_as_measured(operator), Veil(operator.out_shape[-2:], std, width), "haze")
 
 
 def _learnt(name: str, operator: LinearOperator, levels: tuple[float, float]) -> SecondUnknown:
@@ -211,6 +208,6 @@ STRUCTURES = {
         "bins of the detector that err alike in all views", ("ct",), _stripes, Numbers(0.3, rate=0.05)
     ),
     "haze": Structure(
-        "a veil that varies slowly", ("image",), _haze, Numbers(0.3, width=20.0)
+        "a veil that falls off with depth", ("image",), _haze, Numbers(0.2, width=0.15)
     ),
 }  # fmt: skip

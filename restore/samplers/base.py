@@ -109,6 +109,12 @@ class Sampler(ABC):
         return int(getattr(self, "n_steps", 1)) if self.prior_kinds else 0
 
     @property
+    def differentiates(self) -> bool:
+        """Whether this one follows gradients through the denoiser; its kind's `gradients` where settings change
+        nothing."""
+        return self.gradients
+
+    @property
     def couples_slices(self) -> bool:
         """Whether the slices of a volume depend on each other, so that it has to be given whole."""
         return False
@@ -136,6 +142,10 @@ class Sampler(ABC):
     def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
         """Itself as so many samples of one measurement need it, and notes on what had to change."""
         return self, ()
+
+    def said_by(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
+        """Notes on what its runs found, from the last record of each sample's log."""
+        return ()
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""

@@ -19,8 +19,9 @@ from restore.errors import ConfigError, ShapeError
 from restore.operators.base import LinearOperator, SameShape
 from restore.operators.superposition import Superposition
 from restore.priors.image_prior import ImagePrior
-from restore.priors.second import SecondUnknown, Seen
+from restore.priors.second import Known, SecondUnknown, Seen, StructuredNoise
 from restore.priors.structured import Numbers, check_name, second_unknown
+from restore.priors.veil import Veil
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import OperatorTraits, traits_of
@@ -28,13 +29,18 @@ from restore.samplers.dds import DDS, noise_weights, raised_start
 from restore.samplers.toolbox.chain import Chain, renoised
 from restore.samplers.toolbox.consistency import weighted_term
 from restore.samplers.toolbox.levels import NoiseLevel
+from restore.samplers.toolbox.unveiling import ODDS, SEARCH_COST, level_range, unveil
 from restore.solvers.proximal import DataTerm, data_step
 
-SMOOTH = (
-    "haze and slow changes of the picture's own brightness are told apart by the prior of the picture alone: where it "
-    "is not of such pictures, or there is no haze, brightness is lost; look at the structured noise beside the result"
+FOUND = (
+    "haze: a veil was taken off ({} of {} pictures; without it they are likelier by {:.0f} to {:.0f} nats): what is "
+    "haze and what is bright tissue only a prior of such pictures without haze can tell; look at OUT_structured"
 )
-"""On a second prior that is not told by its form (docs/structured-noise.md)."""
+NOT_FOUND = (
+    "haze: none is shown, and none was taken off: the prior finds pictures without a veil likelier by {:.0f} nats at "
+    "most, and " + f"{ODDS:g} are asked"
+)
+"""On a veil that was sought, and what it rests on (docs/structured-noise.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Joint(Chain):
         },
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2},
         "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned denoise": {"gamma": 1.0},
         "posterior": {
             "n_steps": 300, "sigma_start": 5.0, "sigma_end": 0.003, "eta": 0.5, "gamma": 0.134, "cg_iters": 20,
         },
@@ -93,7 +100,7 @@ class Joint(Chain):
         None, "share of samples, tones or bins that are hit; none: the kind's own", above=0, below=1
     )
     second_width: float | None = setting(
-        None, "pixels over which haze varies; none: the kind's own", above=0
+        None, "share of the height over which haze varies; none: the kind's own", above=0
     )
     few_data: float = shared(DDS, "few_data")
     eta: float = shared(DDS, "eta")
@@ -113,10 +120,26 @@ class Joint(Chain):
         return made
 
     def for_samples(self, samples: int) -> tuple[Self, tuple[str, ...]]:
-        """Itself, and what must be known of a second prior that may take what is the image's. Raises ConfigError where
-        there is none."""
+        """Itself. Raises ConfigError without a second prior."""
         self._check_told()
-        return self, ((SMOOTH,) if self.second_prior == "haze" else ())
+        return self, ()
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether a veil is sought."""
+        return self.second_prior == "haze"
+
+    def cost(self, problem: Problem | None = None) -> int:
+        """n_steps; haze: 336 more, 240 of them with gradients"""
+        return super().cost(problem) + (SEARCH_COST if self.differentiates else 0)
+
+    def said_by(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
+        """Whether a veil was found."""
+        nats = [n for end in ends for n in end.get("veil_nats", ())]
+        there = [n for n in nats if n > ODDS]
+        if there:
+            return (FOUND.format(len(there), len(nats), min(there), max(there)),)
+        return (NOT_FOUND.format(max(nats)),) if nats else ()
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh and `structured`.
@@ -124,7 +147,7 @@ class Joint(Chain):
         Raises ConfigError (no second prior, or one that does not fit), ShapeError, DivergenceError.
         """
         levels = self._raised(problem).levels()
-        walk = _Walk(self, problem, self.second_unknown(problem), draws)
+        walk = _Walk(self, problem, self.second_unknown(problem), prior, draws)
         x, u = self.first(problem, draws, levels[0]), walk.first(levels[0])
         for level, weight in zip(
             levels, noise_weights(levels, self.gamma, self.gamma_end), strict=True
@@ -132,7 +155,7 @@ class Joint(Chain):
             x0 = self.denoised(prior, x, level)
             xh, u0, uh = walk.data_step(x0, u, level, weight)
             structured = self.finite(walk.second.operator(uh), level)
-            step = self.step(level, xh, prior.evaluations, cg=walk.result)
+            step = self.step(level, xh, prior.evaluations, cg=walk.result, **walk.told)
             yield dataclasses.replace(step, structured=structured)
             if level.next:
                 n = draws.normal_like(xh, problem.item_ndim)
@@ -141,7 +164,11 @@ class Joint(Chain):
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""
-        return super(Joint, self._raised(problem)).noise_range(problem)
+        asked = super(Joint, self._raised(problem)).noise_range(problem)
+        if asked is None or not self.differentiates:
+            return asked
+        low, high = level_range(_deviation(problem))
+        return min(low, asked[0]), max(high, asked[1])
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
         """The structured noise of a problem's measurements. Raises ConfigError, ShapeError (does not fit)."""
@@ -188,6 +215,11 @@ class JointWith(Joint):
             )
         return given
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether a veil is sought."""
+        return isinstance(self.second, SecondUnknown) and isinstance(self.second.prior, Veil)
+
     def _check_told(self) -> None:
         self._given()
 
@@ -201,15 +233,27 @@ class JointWith(Joint):
 
 
 class _Walk:
-    """One run: its second unknown, and what is done to both."""
+    """One run: its second unknown, and what is done to both. told: of a veil that was sought, for the log."""
 
     def __init__(
-        self, settings: Joint, problem: Problem, second: SecondUnknown, draws: Draws
+        self,
+        settings: Joint,
+        problem: Problem,
+        second: SecondUnknown,
+        prior: ImagePrior,
+        draws: Draws,
     ) -> None:
         self.settings, self.problem, self.second = settings, problem, second
         # Own draws, so that those of the image are those of dds.
         self.draws = Draws(draws.seed, [f"{name}/structured" for name in draws.ids])
-        self.result = 0
+        self.result, self.told = 0, dict[str, list[float]]()
+        if isinstance(second.prior, Veil):
+            noise = _deviation(problem)
+            found = unveil(second.prior, problem.unit_y, noise, prior, self.draws)
+            self.noise_prior: StructuredNoise = Known(found.veil)
+            self.told = {"veil_nats": [round(float(n), 1) for n in found.nats]}
+        else:
+            self.noise_prior = second.prior
 
     def first(self, level: NoiseLevel) -> Tensor:
         """u at the first level: noise alone."""
@@ -228,7 +272,7 @@ class _Walk:
         p, B = self.problem, self.second.operator
         base = weighted_term(p, level.sigma)
         seen = u + B.adjoint(p.operator.project(p.unit_y - p.linear(x0)) - B(u))
-        found = self.second.prior.estimate(
+        found = self.noise_prior.estimate(
             u, level.sigma, Seen(seen, (level.sigma**2 + self._variance(base, u)) ** 0.5)
         )
         both = Superposition(
@@ -252,6 +296,14 @@ class _Walk:
         each = torch.where(known > 0, 1 / known, 0).broadcast_to(term.y.shape)
         lead = each.shape[: each.ndim - self.problem.operator.measured_ndim]
         return each.flatten(len(lead)).amax(-1).reshape(*lead, *[1] * (u.ndim - len(lead)))
+
+
+def _deviation(problem: Problem) -> float:
+    """Of the measurement's noise, the largest, in unit intensities; 0 where it is unknown or none."""
+    known = problem.precision
+    if not isinstance(known, Tensor):
+        return 0.0 if known is None else known**-0.5
+    return float(known[known > 0].min()) ** -0.5 if bool((known > 0).any()) else 0.0
 
 
 @final

@@ -127,6 +127,8 @@ PAIRS = [
     (name, kind)
     for name, kind in itertools.product(NAMES, OPERATORS)
     if load_sampler(name).fits(OPERATORS[kind])
+    # of these no structured noise has a name
+    and not (load_sampler(name).separates and kind in ("inpaint", "superres", "deblur", "valid"))
 ]
 
 
