@@ -13,6 +13,9 @@ from PIL import Image
 from restore.datasets.open import read, write
 from restore.datasets.sidecar import read_sidecar
 from restore.datasets.simulate.phantom import head_phantom
+from restore.priors.edm import build_unet_denoiser
+from restore.priors.store import save_prior
+from restore.priors.unet import UNetConfig
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "structured-noise.md"
 def test_the_commands_of_the_page_run(verb, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(head_phantom((48, 32, 32)), tmp_path / "volume.nii.gz")
-    Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "bmode.png")
+    network = build_unet_denoiser(UNetConfig(1, (8,), (1,), embedding=8))  # untrained
+    save_prior(tmp_path / "bmode.safetensors", network, {})
     shell, script, *_ = blocks(PAGE)  # what follows is the benchmark
     for _, *words in commands(shell):
         done = verb(*words, *(() if words[0] == "simulate" else ("--steps", 2)))
