@@ -56,6 +56,11 @@ def test_structured_noise_beside_the_result(spiked: Path, verb, tmp_path: Path, 
     assert "o_structured.nii.gz, of the earlier job, was removed" in without.stderr
 
 
+def untrained(path: Path) -> None:
+    """A prior that knows nothing."""
+    save_prior(path, build_unet_denoiser(UNetConfig(1, (8,), (1,), embedding=8)), {})
+
+
 def test_haze_beside_a_picture(verb, tmp_path: Path, monkeypatch):
     grey = np.zeros((32, 32), np.uint8)
     grey[8:24, 8:24] = 120
@@ -70,6 +75,11 @@ def test_haze_beside_a_picture(verb, tmp_path: Path, monkeypatch):
         "--noise",
         0.02,
     )
+    done = verb(*how, "--second-prior", "haze", "--steps", 2)
+    assert done.exit_code == 2
+    assert "of pictures of any brightness" in done.stderr
+    untrained(tmp_path / "bmode.safetensors")
+    how = (*how, "--prior", tmp_path / "bmode.safetensors")
     done = verb(*how, "--second-prior", "haze", "--steps", 2)
     assert done.exit_code == 0, done.stderr
     assert "haze: " in done.stderr
@@ -109,8 +119,7 @@ def test_the_commands_of_the_page_run(verb, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(head_phantom((48, 32, 32)), tmp_path / "volume.nii.gz")
     Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "bmode.png")
-    network = build_unet_denoiser(UNetConfig(1, (8,), (1,), embedding=8))  # untrained
-    save_prior(tmp_path / "bmode.safetensors", network, {})
+    untrained(tmp_path / "bmode.safetensors")
     shell, script, *_ = blocks(PAGE)  # what follows is the benchmark
     for _, *words in commands(shell):
         done = verb(*words, *(() if words[0] == "simulate" else ("--steps", 2)))
