@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from restore.many.inputs import Input
     from restore.many.jobs import Outcome
     from restore.pipelines.evaluate import Alignment, Evaluation
+    from restore.pipelines.evaluate_series import SeriesEvaluation
 
 
 def _with_reference(entry: Input, options: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def _which(
     }  # fmt: skip
 
 
+ONE_OUT = "give OUT as a file of one volume: --volume and --echo choose in REF"
 FIGURES = ("psnr", "ssim", "nmse")
 MANY = Many("out", "result", suffix=None, each=_with_reference, job=_figures, after=_table)
 
@@ -147,16 +149,34 @@ def command(
         record = {"out": str(out), "reference": str(reference), **found.to_dict()}
         console.result_json(record)
         return
-    console.result(f"PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}   NMSE {found.nmse:.6f}")
-    console.result(f"data range {found.data_range:.6g}: {found.data_range_rule}")
-    if found.slices is not None:
-        console.result(f"slices {', '.join(map(str, found.slices))} of {reference.name}")
-    console.result(f"modality {found.modality or 'unknown'}: {found.modality_rule}")
-    console.result(f"SSIM: {found.ssim_variant}")
-    if found.alignment is not None:
-        console.result(_shift_line(found.alignment))
-    for note in found.notes:
+    first, notes = _printed(found)
+    console.result(f"data range {first.data_range:.6g}: {first.data_range_rule}")
+    if first.slices is not None:
+        console.result(f"slices {', '.join(map(str, first.slices))} of {reference.name}")
+    console.result(f"modality {first.modality or 'unknown'}: {first.modality_rule}")
+    console.result(f"SSIM: {first.ssim_variant}")
+    if first.alignment is not None:
+        console.result(_shift_line(first.alignment))
+    for note in notes:
         console.result(note)
+
+
+def _printed(found: Evaluation | SeriesEvaluation) -> tuple[Evaluation, tuple[str, ...]]:
+    """Print the figures, of a series those of each frame; what describes them, and all notes."""
+    from restore.pipelines.evaluate import Evaluation
+
+    if isinstance(found, Evaluation):
+        console.result(f"PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}   NMSE {found.nmse:.6f}")
+        return found, found.notes
+    told = found.to_dict()
+    rows = [(f"frame {t}", frame) for t, frame in enumerate(told["frames"])]
+    rows += [
+        (f"mean of {len(rows)}", told),
+        (f"worst ({told['worst_frame']})", rows[found.worst][1]),
+    ]
+    lines = [(name, *(_number(n, row[n]) for n in FIGURES)) for name, row in rows]
+    console.table([("", "PSNR", "SSIM", "NMSE"), *lines])
+    return found.frames[0], told["notes"]
 
 
 def _shift_line(found: Alignment) -> str:
@@ -184,27 +204,49 @@ def _said_of(*pictures: Picture) -> list[str]:
     return said
 
 
-def _only_volume(out: Path) -> Volume:
-    """The volume of OUT. Raises InputError for several: the options that choose are those of REF."""
+def _result(out: Path) -> Volume:
+    """The volume of OUT, or its series over time. Raises InputError for others of several: the options that choose are
+    those of REF."""
     from restore.datasets.open import read
     from restore.errors import InputError
 
     try:
-        return read(out)
+        return read(out, **_as_series(out))
     except InputError as error:
         if "--volume" not in str(error):
             raise
-        todo = "give OUT as a file of one volume: --volume and --echo choose in REF"
-        raise InputError(out, "holds several volumes", todo) from error
+        raise InputError(out, "holds several volumes", ONE_OUT) from error
+
+
+def _as_series(path: Path) -> dict[str, bool]:
+    """The option that reads all frames of a file, where its format has them."""
+    from restore.datasets.open import format_of
+
+    form = format_of(path)
+    return {"frames": True} if form is not None and "frames" in form.options else {}
+
+
+def _volumes(out: Path, reference: Path, which: dict[str, Any]) -> tuple[Volume, Volume]:
+    """OUT and REF: both a series over time, or both a volume. Raises InputError."""
+    from restore.datasets.open import read
+    from restore.errors import InputError
+
+    result = _result(out)
+    over_time = result.frames > 1 and which["index"] is None
+    truth = read(reference, **which, **(_as_series(reference) if over_time else {}))
+    if result.frames > 1 and truth.frames == 1:
+        raise InputError(out, "holds several volumes", ONE_OUT)
+    return result, truth
 
 
 def _compare(
     out: Path, reference: Path, which: dict[str, Any], slices: str | None, **how: Any
-) -> Evaluation:
-    from restore.datasets.open import format_of, read, read_image
+) -> Evaluation | SeriesEvaluation:
+    from restore.datasets.open import format_of, read_image
     from restore.datasets.slices import parse_slices
     from restore.errors import ConfigError
     from restore.pipelines.evaluate import evaluate_photograph, evaluate_volume
+    from restore.pipelines.evaluate_series import evaluate_series
 
     chosen = None if slices is None else parse_slices(slices)
     if any((form := format_of(path)) and form.holds == "picture" for path in (out, reference)):
@@ -213,7 +255,10 @@ def _compare(
         pair = read_image(out), read_image(reference)
         found = evaluate_photograph(*(p.data for p in pair), **how)
         return replace(found, notes=(*found.notes, *_said_of(*pair)))
-    volumes = _only_volume(out), read(reference, **which)
-    found = evaluate_volume(*volumes, slices=chosen, **how)
+    volumes = _volumes(out, reference, which)
     said = [f"{v.source.name}: {note}" for v in volumes if v.source for note in v.notes]
+    if volumes[0].frames > 1:
+        series = evaluate_series(*volumes, slices=chosen, **how)
+        return replace(series, notes=tuple(said))
+    found = evaluate_volume(*volumes, slices=chosen, **how)
     return replace(found, notes=(*found.notes, *said))

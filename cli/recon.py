@@ -17,6 +17,7 @@ from restore.cli.slice_jobs import done_before, followed
 if TYPE_CHECKING:
     import torch
 
+    from restore.datasets.scan import Scan
     from restore.pipelines.run_recon import Planned
 
 
@@ -306,13 +307,19 @@ def command(
 
 def _show(planned: Planned, sampler: str, record: dict[str, Any]) -> None:
     misfit = max(chunk["misfit"] for chunk in record["chunks"])
-    frames = record.get("frames", 1)
-    over_time = f"{frames} frames of " if frames > 1 else ""
-    count = f"{over_time}{planned.scan.n_slices // frames} slices"
     console.result(
-        f"{planned.job.out}: {count} by {sampler} in {record['seconds']:.0f} s, largest data "
+        f"{planned.job.out}: {_count(planned.scan)} by {sampler} in {record['seconds']:.0f} s, largest data "
         f"misfit {misfit:.2f}"
     )
+
+
+def _count(scan: Scan) -> str:
+    """Slices, or frames of slices, in words."""
+    from restore.datasets.over_time import frames_of
+
+    frames = frames_of(scan)
+    over_time = f"{frames} frames of " if frames > 1 else ""
+    return f"{over_time}{scan.n_slices // frames} slices"
 
 
 def _check_outputs(outputs: tuple[Path, ...], inputs: tuple[str | Path | None, ...]) -> None:
@@ -345,17 +352,19 @@ def _rehearsed(planned: Planned, device: torch.device) -> None:
     for line in held.lines():
         console.say(line)
     console.result(
-        f"{planned.job.out}: {scan.n_slices} slices of {planned.job.scan.name} {scan.shape}, {planned.sampler}, on "
+        f"{planned.job.out}: {_count(scan)} of {planned.job.scan.name} {scan.shape}, {planned.sampler}, on "
         f"{device}"
     )
 
 
 def _done(planned: Planned, device: torch.device) -> dict[str, Any]:
     """Do the job and tell how far it is; its record."""
+    from restore.datasets.over_time import frames_of
     from restore.pipelines.run_recon import run
 
-    samples = planned.job.options.samples
-    with followed(planned.scan.path.name, planned.scan.n_slices, samples) as (on_step, on_piece):
+    samples, scan = planned.job.options.samples, planned.scan
+    pieces = "slices" if frames_of(scan) == 1 else "images (slices of frames)"
+    with followed(scan.path.name, scan.n_slices, samples, pieces) as (on_step, on_piece):
         return run(planned, device, on_step, on_piece)
 
 

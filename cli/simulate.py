@@ -102,9 +102,12 @@ def mri(
         "encoding": None if encoding is Encoding.two else encoding,
     }  # fmt: skip
     other = {"trajectory": trajectory, "as": None if layout is Layout.scan else layout}
-    if over_time.wanted({**given, "as": other["as"], "policy": by_policy.policy}):
+    pattern = {"acceleration": acceleration, "center_fraction": center_fraction, "mask": mask}
+    told = {name: value for name, value in pattern.items() if value is not None}
+    elsewhere = {name: given[name] for name in ("test", "oversampling", "columns", "encoding")}
+    if over_time.wanted({**elsewhere, "as": other["as"], "policy": by_policy.policy}):
         return measure_mri_frames(
-            simulation, over_time, trajectory=trajectory, coils=coils, noise=noise
+            simulation, over_time, trajectory=trajectory, lines=told, coils=coils, noise=noise
         )
     if by_policy.wanted({**given, **other}):
         return measure_mri(simulation, by_policy, coils=coils, noise=noise)
@@ -131,8 +134,6 @@ def mri(
     for name, value in {"oversampling": oversampling, "columns": columns, "test": test}.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} needs --as fastmri")
-    pattern = {"acceleration": acceleration, "center_fraction": center_fraction, "mask": mask}
-    told = {name: value for name, value in pattern.items() if value is not None}
     return _on_a_grid(simulation, encoding, layout, coils=coils, noise=noise, **told)
 
 

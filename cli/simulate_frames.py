@@ -51,20 +51,29 @@ class FrameOptions:
 
 
 def measure_mri_frames(
-    simulation: Simulation, options: FrameOptions, *, trajectory: str | None, coils: int, noise: float
-) -> bool:  # fmt: skip
-    """Simulate spokes of a volume in motion and write them."""
+    simulation: Simulation,
+    options: FrameOptions,
+    *,
+    trajectory: str | None,
+    lines: dict[str, Any],
+    coils: int,
+    noise: float,
+) -> bool:
+    """Simulate spokes or lines of a volume in motion and write them. lines: what is told of `Lines`, by its names."""
     from restore.datasets.mri.files.trajectory_file import write_trajectory_file
+    from restore.datasets.simulate.frame_readouts import Lines
     from restore.datasets.simulate.frames import simulate_mri_frames
 
-    if trajectory is None:
+    if (trajectory is None) == (not lines):
         raise typer.BadParameter(
-            "--frames needs --trajectory, such as radial:8 for eight golden-angle spokes a frame"
+            "--frames needs --trajectory, such as radial:8 for eight golden-angle spokes a frame, or --acceleration "
+            "(with --mask, --center-fraction) for Cartesian lines; not both"
         )
+    readouts = Lines(**lines) if trajectory is None else trajectory
 
     def make(volume: Volume, slices: slice, frames: int) -> SeriesScan:
         return simulate_mri_frames(
-            volume, frames, trajectory, frame_s=options.frame_time, coils=coils, noise=noise, slices=slices,
+            volume, frames, readouts, frame_s=options.frame_time, coils=coils, noise=noise, slices=slices,
             seed=simulation.seed,
         )  # fmt: skip
 
@@ -111,7 +120,14 @@ def _measured(
         made,
         scan.notes,
         f"{scan.frames} frames of {scan.measured.n_slices} slices, {rows} x {columns}, {scan.per_frame} "
-        f"{'spokes' if scan.kind == 'mri' else 'views'} a frame of {scan.frame_s:g} s",
+        f"{_readouts(scan)} a frame of {scan.frame_s:g} s",
         kind=scan.kind, slices=list(scan.measured.slice_indices), frames=scan.frames, frame_s=scan.frame_s,
         shape=list(scan.measured.shape), noise_std=scan.noise_std, settings=scan.settings,
     )  # fmt: skip
+
+
+def _readouts(scan: SeriesScan) -> str:
+    """What a frame consists of."""
+    if scan.kind == "ct":
+        return "views"
+    return "lines" if "mask" in scan.settings else "spokes"

@@ -20,9 +20,14 @@ OnPiece = Callable[[int, int], None]
 
 
 @contextmanager
-def followed(name: str, n_slices: int, samples: int) -> Iterator[tuple[OnStep, OnPiece]]:
-    """A bar or lines about the slices of `name`; gives what hears of steps and of finished pieces."""
-    lines = console.progress_lines(name, "slices")
+def followed(
+    name: str, n_slices: int, samples: int, pieces: str = "slices"
+) -> Iterator[tuple[OnStep, OnPiece]]:
+    """A bar or lines about the slices of `name`; gives what hears of steps and of finished pieces.
+
+    pieces: what is counted, in words.
+    """
+    lines = console.progress_lines(name, pieces)
     with console.progress(name, total=n_slices * samples) as advance:
         done = 0.0
 

@@ -1,4 +1,5 @@
-"""K-space along a trajectory as a scan: radial, spiral, or any other, of slices or of a volume.
+"""K-space along a trajectory as a scan: radial, spiral, Cartesian lines over time, or any other, of slices or of a
+volume.
 
 Made by the readers and the simulator; what is done with it stands in `encoded`.
 """
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.mri.encoded import EncodedScan
+from restore.datasets.mri.pattern.grid_lines import columns_of_points
 from restore.errors import ConfigError
 from restore.operators.mri.trajectories import Trajectory
 
@@ -64,8 +66,27 @@ class NonCartesianScan(EncodedScan):
             raise ConfigError(
                 f"{self.path}: a field map is for images without frames; leave it out"
             )
+        columns = self._columns(run, problem)
+        if columns is not None:
+            return _in_place(problem, operator.maps[0], run, columns)
         some = NonCartesianMRI(operator.maps[0], self._part(run.start, run.stop))
         return dataclasses.replace(problem, y=problem.y[:, :, run], operator=some)
+
+    def _columns(self, run: slice, problem: Problem) -> NDArray[np.intp] | None:
+        """Those of the grid that a run of readouts measures, where every run of its length is of columns, none twice:
+        an FFT serves them. Else None."""
+        from restore.noise import Gaussian
+
+        every = self._grid_columns
+        if every is None or (isinstance(problem.noise, Gaussian) and np.ndim(problem.noise.std)):
+            return None  # a level of each readout has no place on the grid
+        runs = np.sort(every.reshape(-1, run.stop - run.start), axis=1)
+        return every[run] if bool((np.diff(runs, axis=1) > 0).all()) else None
+
+    @cached_property
+    def _grid_columns(self) -> NDArray[np.intp] | None:
+        """Of Cartesian lines: the column of each readout."""
+        return columns_of_points(self.points, self.matrix)
 
     def _part(self, start: int, stop: int) -> Trajectory:
         """Of some readouts, one object for all slices."""
@@ -114,3 +135,17 @@ class NonCartesianScan(EncodedScan):
     def radius(self) -> NDArray[np.float64]:
         """Root sum of squares of the coordinates over half the matrix."""
         return np.asarray(np.sqrt(np.square(self.points / (np.array(self.matrix) / 2)).sum(-1)))
+
+
+def _in_place(problem: Problem, maps: Tensor, run: slice, columns: NDArray[np.intp]) -> Problem:
+    """A run of readouts of a slice in its columns of the grid. maps: (coils, H, W)."""
+    import torch
+
+    from restore.operators.mri.multicoil import MultiCoilMRI
+
+    there = torch.from_numpy(columns).to(maps.device)
+    mask = torch.zeros(maps.shape[-1], dtype=torch.bool, device=maps.device)
+    mask[there] = True
+    y = problem.y.new_zeros((1, *maps.shape))
+    y[..., there] = problem.y[:, :, run].mT
+    return dataclasses.replace(problem, y=y, operator=MultiCoilMRI(maps, mask))

@@ -82,6 +82,28 @@ def simulate_ct(
         intensity = project(attenuation(volume, padding, index, mu_water))
         return counted(intensity, photons, [seed, index])
 
+    return made_scan(
+        volume, indices, geometry, acquire, photons=photons, mu_water=mu_water,
+        reference=LazyStack(
+            (len(indices), height, width), lambda i: volume.data[indices[i]].astype(np.float32)
+        ),
+        settings={"views": views, "arc": arc, "photons": float(photons), "seed": seed}, notes=notes,
+    )  # fmt: skip
+
+
+def made_scan(
+    volume: Volume,
+    indices: range,
+    geometry: ParallelBeam,
+    acquire: Callable[[int], NDArray[Any]],
+    *,
+    photons: float,
+    mu_water: float,
+    settings: dict[str, Any],
+    notes: list[str],
+    reference: LazyStack | None = None,
+) -> CTScan:
+    """A scan of chosen slices by parallel rays. acquire: line integrals of the n-th of them, (views, detectors)."""
     return CTScan(
         path=Path("simulated"),
         sinogram=LazyStack((len(indices), *geometry.sinogram_shape), acquire),
@@ -90,12 +112,10 @@ def simulate_ct(
         slice_indices=tuple(indices),
         photons=float(photons),
         noise_std=float(photons) ** -0.5,
-        affine=affine,
-        reference=LazyStack(
-            (len(indices), height, width), lambda i: volume.data[indices[i]].astype(np.float32)
-        ),
+        affine=volume_affine(volume, indices),
+        reference=reference,
         source=geometry_record(volume),
-        settings={"views": views, "arc": arc, "photons": float(photons), "seed": seed},
+        settings=settings,
         notes=notes,
     )
 

@@ -1,4 +1,4 @@
-"""Simulate scans over time: a volume that beats and breathes, or the frames of a series, a few spokes or views each.
+"""Simulate scans over time: a volume that beats and breathes, or the frames of a series, a few readouts or views each.
 
 May be called by the command line, benchmarks and tests; writes nothing. The models are those of `simulate.noncartesian`
 and `simulate.ct`, frame by frame; spokes and views follow each other by the golden angle, over all frames, so that any
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore.datasets.ct.scan import CTScan
 from restore.datasets.mri.noncartesian import NonCartesianScan
 from restore.datasets.over_time import DEFAULT_S, FRAME_S, FRAMES, SeriesScan, series_of
 from restore.datasets.simulate.coils import birdcage, smooth_phase
@@ -25,11 +24,12 @@ from restore.datasets.simulate.ct import (
     check_settings,
     counted,
     fine_projector,
+    made_scan,
     remarks,
 )
+from restore.datasets.simulate.frame_readouts import Lines, readouts_of_frames
 from restore.datasets.simulate.motion import Motion
 from restore.datasets.simulate.mri import NOISE_STREAM, PHASE_STREAM, volume_peak
-from restore.datasets.simulate.noncartesian import made_points
 from restore.datasets.simulate.source import chosen_slices, volume_affine
 from restore.datasets.stack import LazyStack
 from restore.datasets.volume.identity import geometry_record
@@ -77,9 +77,7 @@ class Moving:
     @property
     def first(self) -> Volume:
         """The volume of one frame: its place, and at rest what is moved."""
-        depth = self.volume.n_slices // self.volume.frames
-        data = self.volume.data[:depth]
-        return dataclasses.replace(self.volume, data=data, frames=1, frame_s=None)
+        return self.volume.frame(0)
 
     def frame(
         self, still: Callable[[int], NDArray[np.float64]], index: int, t: int
@@ -99,7 +97,7 @@ class Moving:
 def simulate_mri_frames(
     volume: Volume,
     frames: int,
-    trajectory: str = "radial:8",
+    trajectory: str | Lines = "radial:8",
     *,
     frame_s: float | None = None,
     coils: int = 8,
@@ -107,12 +105,13 @@ def simulate_mri_frames(
     slices: slice | None = None,
     seed: int = 7,
 ) -> SeriesScan:
-    """Frames of k-space along spokes, computed lazily.
+    """Frames of k-space along spokes or Cartesian lines, computed lazily.
 
     volume: one that is set in motion (`Motion.of_seed`), or a series over time. trajectory: "radial:N" for N
-    golden-angle spokes a frame, or a file of all readouts' points in the order of time. noise: relative to the maximum
-    of the volume, per real channel. Raises ConfigError for settings out of range, other trajectories or no finufft,
-    InputError for a volume that has no positive finite maximum and for a file of other points.
+    golden-angle spokes a frame, lines of the grid, or a file of all readouts' points in the order of
+    time. noise: relative to the maximum of the volume, per real channel. Raises ConfigError for settings out of range,
+    other trajectories or no finufft, InputError for a volume that has no positive finite maximum and for a file of
+    other points.
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise ConfigError(f"noise must be a number >= 0, got {noise}")
@@ -121,7 +120,9 @@ def simulate_mri_frames(
     first, notes = moving.first, list(volume.notes)
     indices = chosen_slices(first, slices, seed)
     height, width = first.data.shape[1:]
-    points = _spokes(trajectory, frames, (len(indices), height, width), notes)
+    points, told = readouts_of_frames(
+        trajectory, frames, (len(indices), height, width), seed, notes
+    )
     std = noise * volume_peak(volume, notes)
     maps = birdcage((height, width), coils)
 
@@ -156,8 +157,8 @@ def simulate_mri_frames(
         affine=volume_affine(first, indices),
         source=geometry_record(volume),
         settings={
-            "acquisition": "SIMULATED", "coils": coils, "trajectory": Path(trajectory).name,
-            "noise": noise, "seed": seed, **moving.settings,
+            "acquisition": "SIMULATED", "coils": coils, **told, "noise": noise,
+            "seed": seed, **moving.settings,
         },
         notes=notes,
     )  # fmt: skip
@@ -209,45 +210,15 @@ def simulate_ct_frames(
         ]
         return counted(np.concatenate(seen), photons, [seed, index])
 
-    measured = CTScan(
-        path=Path("simulated"),
-        sinogram=LazyStack((len(indices), *geometry.sinogram_shape), acquire),
-        geometry=geometry,
-        mu_water=mu_water,
-        slice_indices=tuple(indices),
-        photons=float(photons),
-        noise_std=float(photons) ** -0.5,
-        affine=affine,
-        source=geometry_record(volume),
-        settings={
-            "views": views, "photons": float(photons), "seed": seed, **moving.settings,
-        },
+    measured = made_scan(
+        volume, indices, geometry, acquire, photons=photons, mu_water=mu_water,
+        settings={"views": views, "photons": float(photons), "seed": seed, **moving.settings},
         notes=notes,
     )  # fmt: skip
     reference = _reference(
         lambda index, t: mu_to_hu(truth(index, t), mu_water), indices, frames, (height, width)
     )
     return series_of(measured, frames, moving.frame_s, reference)
-
-
-def _spokes(
-    trajectory: str, frames: int, shape: tuple[int, int, int], notes: list[str]
-) -> NDArray[np.float64]:
-    """Points of all frames, (readouts, samples, 2). Raises ConfigError, InputError."""
-    kind, colon, number = trajectory.partition(":")
-    if colon and kind != "radial" and number.isdecimal():
-        raise ConfigError(
-            f"trajectory {trajectory!r}: frames are along radial:N, N golden-angle spokes each, or a file of points"
-        )
-    if kind == "radial" and number.isdecimal():
-        trajectory = f"radial:{int(number) * frames}"
-    points = made_points(trajectory, shape, 1.0, notes)
-    if points.shape[-1] != 2 or len(points) % frames:
-        raise ConfigError(
-            f"trajectory {trajectory!r}: {len(points)} readouts in {points.shape[-1]} dimensions; {frames} frames of "
-            "slices have as many each, in two"
-        )
-    return points
 
 
 def _reference(

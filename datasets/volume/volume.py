@@ -126,6 +126,12 @@ class Volume:
             header = header.select(indices)
         return replace(self, data=self.data[indices], affine=affine, header=header)
 
+    def frame(self, t: int) -> Volume:
+        """The volume of frame t of a series over time; itself where there is one."""
+        depth = self.n_slices // self.frames
+        data = self.data[t * depth : (t + 1) * depth]
+        return replace(self, data=data, frames=1, frame_s=None)
+
     def with_data(self, data: NDArray[Any]) -> Volume:
         """Return other intensities, (z, y, x) of the same shape, in the same place."""
         if np.shape(data) != self.data.shape:

@@ -94,6 +94,57 @@ def evaluate_volume(
     Raises GeometryError (positions do not match), ConfigError (slices that are not there, no
     range, no convincing shift), InputError (NaN or infinite voxels).
     """
+    pair = compared_pair(image, reference, slices)
+    found, rule = pair.data_range if data_range is None else (data_range, "given")
+    x, y, where, compared, alignment = pair.x, pair.y, pair.where, pair.slices, None
+    if align:
+        steps = np.diff(compared)
+        registered = register(x, y, (bool((np.abs(steps) == 1).all()), True, True))
+        alignment = _alignment(registered, image, pair.axis, pair.picks)
+        x, y = registered.image[registered.inside], y[registered.inside]
+        where = None if where is None else where[registered.inside]
+        compared = compared[registered.inside[0]]
+    return figures(
+        x, y, found, rule, rescale, pair.notes, where=where, ssim_variant=pair.ssim_variant, slices=compared,
+        modality=pair.modality, modality_rule=pair.modality_rule, alignment=alignment,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """The voxels of two volumes at the same places, float64 (slices, rows, columns), CT as HU + 1000.
+
+    where: those that count, None for all. slices: in the reference's numbering. axis, picks: along which axis of the
+    image they lie, and where.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    where: NDArray[np.bool_] | None
+    slices: tuple[int, ...]
+    axis: int
+    picks: list[int]
+    modality: str
+    modality_rule: str
+    ssim_variant: str
+    notes: list[str]
+
+    @property
+    def told(self) -> NDArray[np.float64]:
+        """The reference's voxels that count."""
+        return self.y if self.where is None else self.y[self.where]
+
+    @property
+    def data_range(self) -> tuple[float, str]:
+        """By default, with its rule."""
+        if self.modality == "CT":
+            rule = "reference's maximum minus minimum over the compared slices"
+            return float(np.ptp(self.told)), rule
+        return float(self.told.max()), "reference's maximum over the compared slices"
+
+
+def compared_pair(image: Volume, reference: Volume, slices: slice | None = None) -> Compared:
+    """What of two volumes is compared. Raises as `evaluate_volume`."""
     notes: list[str] = []
     aligned = align_to(image, reference)
     axis, indices = _reference_slices(image, reference)
@@ -109,26 +160,8 @@ def evaluate_volume(
         x, y, variant = x - AIR_HU, y - AIR_HU, f"{SSIM_VARIANT}, on HU + 1000"
     if where is not None and not ssim_counts(where):
         raise ConfigError(f"{_name(reference, 'reference')}: the compared slices hold padding only")
-    told = y if where is None else y[where]
-    if data_range is not None:
-        found, rule = data_range, "given"
-    elif modality == "CT":
-        found = float(np.ptp(told))
-        rule = "reference's maximum minus minimum over the compared slices"
-    else:
-        found, rule = float(told.max()), "reference's maximum over the compared slices"
-    compared, alignment = tuple(indices[p] for p in picks), None
-    if align:
-        steps = np.diff(compared)
-        registered = register(x, y, (bool((np.abs(steps) == 1).all()), True, True))
-        alignment = _alignment(registered, image, axis, picks)
-        x, y = registered.image[registered.inside], y[registered.inside]
-        where = None if where is None else where[registered.inside]
-        compared = compared[registered.inside[0]]
-    return _figures(
-        x, y, found, rule, rescale, notes, where=where, ssim_variant=variant, slices=compared,
-        modality=modality, modality_rule=modality_rule, alignment=alignment,
-    )  # fmt: skip
+    compared = tuple(indices[p] for p in picks)
+    return Compared(x, y, where, compared, axis, picks, modality, modality_rule, variant, notes)
 
 
 def evaluate_photograph(
@@ -159,7 +192,7 @@ def evaluate_photograph(
         registered = register(x, y, (False, True, True))
         alignment = _alignment(registered)
         x, y = registered.image[registered.inside], y[registered.inside]
-    return _figures(
+    return figures(
         x, y, found, rule, rescale, notes, slices=None, modality="photograph",
         modality_rule="the files are photographs", alignment=alignment,
     )  # fmt: skip
@@ -189,7 +222,7 @@ def _alignment(
     )  # fmt: skip
 
 
-def _figures(
+def figures(
     x: NDArray[Any],
     y: NDArray[Any],
     data_range: float,
@@ -200,7 +233,8 @@ def _figures(
     where: NDArray[np.bool_] | None = None,
     **described: Any,
 ) -> Evaluation:
-    """where: the samples that count, all by default."""
+    """The figures of two arrays of samples. where: those that count, all by default. described: the other fields of
+    `Evaluation`. Raises ConfigError."""
     if not 0 < data_range <= LARGEST_RANGE:
         raise ConfigError(
             f"the data range is {data_range:g} ({rule}), expected a positive number of at most {LARGEST_RANGE:g}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -218,6 +219,33 @@ def test_several_volumes_in_out(pair, tmp_path):
     assert result.exit_code == 4
     assert "holds several volumes (give OUT as a file of one volume" in result.stderr
     assert judge(ref, "--reference", several, "--volume", 1).exit_code == 0
+
+
+def test_series_are_compared_frame_by_frame_by_one_range(pair, tmp_path):
+    _, ref, _, _ = pair
+    one = np.asarray(nibabel.load(ref).dataobj)
+    truth = save(tmp_path / "truth.nii", np.stack([one, 2 * one], -1))
+    wrong = save(tmp_path / "wrong.nii", np.stack([one + 1, 2 * one + 10], -1))
+    found = figures(wrong, "--reference", truth)
+    peak = 2 * float(one.max())
+    each = [20 * np.log10(peak / error) for error in (1, 10)]
+    assert [f["psnr"] for f in found["frames"]] == pytest.approx(each, rel=1e-5)  # float32 files
+    assert found["psnr"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert (found["worst_frame"], found["data_range"]) == (1, pytest.approx(peak))
+    text = judge(wrong, "--reference", truth).output
+    assert re.search(rf"mean of 2 +{found['psnr']:.2f}", text)
+    assert re.search(rf"worst \(1\) +{each[1]:.2f}", text)
+    scaled = save(tmp_path / "scaled.nii", np.stack([one / 4, one / 2], -1))
+    fit = figures(scaled, "--reference", truth, "--rescale")
+    assert fit["rescale_factor"] == pytest.approx(4)
+    longer = save(tmp_path / "longer.nii", np.stack([one] * 3, -1))
+    for words, said in (
+        ((longer,), "3 frames, and the reference"),
+        ((wrong, "--align"), "moves volumes"),
+    ):
+        refused = judge(*words, "--reference", truth)
+        assert refused.exit_code == 2
+        assert said in " ".join(refused.stderr.split())
 
 
 def test_other_units_are_said(pair, tmp_path):

@@ -85,6 +85,28 @@ def test_frames_that_do_not_fit_are_refused(words, said, verb, series, tmp_path)
     assert said in " ".join(done.stderr.split())
 
 
+def test_lines_of_their_own_are_measured_in_every_frame(verb, series, tmp_path):
+    scan, out = tmp_path / "lines.h5", tmp_path / "out.nii.gz"
+    words = (
+        "--slices",
+        2,
+        "--frames",
+        FRAMES,
+        "--acceleration",
+        4,
+        "--center-fraction",
+        0.125,
+        "--coils",
+        2,
+    )
+    done = verb("simulate", "mri", series / "head.nii.gz", "-o", scan, *words)
+    assert done.exit_code == 0, done.stderr
+    assert "4 lines a frame of 0.1 s" in done.output
+    done = verb("recon", scan, "-o", out, "--sampler", "lps", "--steps", 2)
+    assert done.exit_code == 0, done.stderr
+    assert nibabel.load(out).shape == (16, 20, 1, FRAMES)
+
+
 def test_a_series_is_written_as_nifti_alone_and_read_by_what_takes_it(verb, series, tmp_path):
     done = verb("recon", series / "ct.h5", "-o", tmp_path / "out.tif", "--sampler", "fbp")
     assert done.exit_code == 2
@@ -105,7 +127,9 @@ def test_a_series_is_written_as_nifti_alone_and_read_by_what_takes_it(verb, seri
     ("kind", "words", "said"),
     [
         ("mri", "--frames 4", "--frames needs --trajectory"),
-        ("mri", "--frames 4 --acceleration 2", "--acceleration cannot be told with --frames"),
+        ("mri", "--frames 4 --acceleration 2 --trajectory radial:2", "not both"),
+        ("mri", "--frames 4 --mask poisson2d", "is of points, and frames have lines"),
+        ("mri", "--frames 4 --columns 8", "--columns cannot be told with --frames"),
         ("ct", "--frames 4 --geometry fan", "--geometry cannot be told with --frames"),
         ("ct", "--frame-time 1", "--frame-time needs --frames"),
     ],

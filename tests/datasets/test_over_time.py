@@ -13,14 +13,18 @@ import torch
 
 from restore.datasets.ct.files.measurement import write_ct_measurement
 from restore.datasets.mri.files.trajectory_file import write_trajectory_file
+from restore.datasets.mri.pattern.grid_lines import columns_of_points, points_of_columns
 from restore.datasets.open import open_scan, read, write
 from restore.datasets.over_time import REFERENCE, SeriesScan, in_frames, write_series
 from restore.datasets.scan import SetupOptions
+from restore.datasets.simulate.coils import birdcage, smooth_phase
+from restore.datasets.simulate.frame_readouts import Lines
 from restore.datasets.simulate.frames import simulate_ct_frames, simulate_mri_frames
 from restore.datasets.simulate.motion import Motion
-from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.mri import PHASE_STREAM, simulate_mri
 from restore.datasets.volume.volume import Volume
 from restore.errors import ConfigError, InputError, ShapeError
+from restore.operators.mri.fourier import fft2c
 
 CPU = torch.device("cpu")
 SINGLE = 1e-4  # float32 sums of a few hundred products, and the transform's 1e-5
@@ -86,6 +90,52 @@ def test_frames_are_parts_of_all_samples_and_have_their_adjoint(kind, files):
     left = torch.vdot(problem.linear(x).flatten(), y.flatten())
     right = torch.vdot(x.flatten(), problem.linear.adjoint(y).flatten())
     assert abs(complex(left - right)) < SINGLE * float(problem.linear(x).norm() * y.norm())
+
+
+def test_cartesian_lines_go_through_the_file_and_each_frame_has_its_own(tmp_path):
+    """Sound samples: the FFT of what moved, in the columns of the frame; re-cut frames that meet a line twice too."""
+    made = simulate_mri_frames(head(), FRAMES, Lines("random", 2, 0.25), coils=2, noise=0.0)
+    path = tmp_path / "lines.h5"
+    write_series(made, path, write_trajectory_file)
+    scan = open_scan(path)
+    assert isinstance(scan, SeriesScan)
+    assert scan.reference is not None
+    setup = scan.setup(SetupOptions(remove_phase=False))
+    problem = setup.problem(range(scan.n_slices), CPU)
+    assert scan.per_frame == SIDE // 2
+    masks = [block.mask for block in problem.linear.operators]
+    assert {int(mask.sum()) for mask in masks} == {SIDE // 2}
+    assert torch.equal(masks[0], masks[1])  # two slices of a frame
+    assert not torch.equal(masks[0], masks[2])
+    assert all(bool(mask[6:10].all()) for mask in masks)  # the centre in each
+    rng = np.random.default_rng([7, PHASE_STREAM])
+    phase = torch.from_numpy(np.exp(1j * smooth_phase((SIDE, SIDE), 0.0, rng)))
+    first = torch.from_numpy(scan.reference[0]) * phase
+    maps = torch.from_numpy(birdcage((SIDE, SIDE), 2))
+    exact = torch.where(masks[0], fft2c(maps * first), 0)
+    torch.testing.assert_close(problem.y[0], exact.to(torch.complex64), rtol=0, atol=SINGLE)
+    halves = open_scan(path, frames=2).setup(SetupOptions(remove_phase=False))
+    twice = halves.problem(range(4), CPU)  # the centre twice in each: along points
+    assert twice.y.shape == (4, 2, SIDE, SIDE)
+    still = torch.ones(4, SIDE, SIDE, dtype=torch.complex64)
+    both = problem.operator(torch.ones(problem.image_shape, dtype=torch.complex64))
+    there = twice.operator(still)[0, :, : SIDE // 2].mT  # the readouts of the first frame
+    large = SINGLE * float(both.abs().max())
+    torch.testing.assert_close(there, both[0][..., masks[0]], rtol=0, atol=large)
+
+
+def test_lines_that_cannot_be_as_many_in_every_frame_are_refused():
+    columns = Lines("gaussian1d", 4, 0.0).columns(6, (8, 16), seed=1)
+    assert columns.shape == (6, 4)
+    assert len({tuple(row) for row in columns}) > 1
+    with pytest.raises(ConfigError, match="is of points, and frames have lines"):
+        Lines("poisson2d").columns(2, (16, 16), seed=1)
+    with pytest.raises(ConfigError, match=r"frames of 5 to 6 lines"):
+        Lines("equispaced", 3, 0.0).columns(9, (16, 16), seed=1)
+    off = points_of_columns(np.arange(4), (8, 16))
+    assert np.array_equal(columns_of_points(off, (8, 16)), np.arange(4))
+    assert columns_of_points(off + 0.01, (8, 16)) is None
+    assert columns_of_points(off[:, :-1], (8, 16)) is None
 
 
 def test_a_piece_of_a_series_has_the_operators_of_its_items(files):
