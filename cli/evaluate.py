@@ -218,7 +218,7 @@ def _result(out: Path) -> Volume:
         raise InputError(out, "holds several volumes", ONE_OUT) from error
 
 
-def _as_series(path: Path) -> dict[str, bool]:
+def _as_series(path: Path) -> dict[str, Any]:
     """The option that reads all frames of a file, where its format has them."""
     from restore.datasets.open import format_of
 
