@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from restore.many.inputs import Input
     from restore.many.jobs import Outcome
     from restore.pipelines.evaluate import Alignment, Evaluation
-    from restore.pipelines.evaluate_series import SeriesEvaluation
+    from restore.pipelines.evaluate_frames import SeriesEvaluation
 
 
 def _with_reference(entry: Input, options: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def _compare(
     from restore.datasets.slices import parse_slices
     from restore.errors import ConfigError
     from restore.pipelines.evaluate import evaluate_photograph, evaluate_volume
-    from restore.pipelines.evaluate_series import evaluate_series
+    from restore.pipelines.evaluate_frames import evaluate_series
 
     chosen = None if slices is None else parse_slices(slices)
     if any((form := format_of(path)) and form.holds == "picture" for path in (out, reference)):
