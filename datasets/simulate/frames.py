@@ -120,9 +120,8 @@ def simulate_mri_frames(
     first, notes = moving.first, list(volume.notes)
     indices = chosen_slices(first, slices, seed)
     height, width = first.data.shape[1:]
-    points, told = readouts_of_frames(
-        trajectory, frames, (len(indices), height, width), seed, notes
-    )
+    sizes = len(indices), height, width
+    points, told = readouts_of_frames(trajectory, frames, sizes, seed, notes)
     std = noise * volume_peak(volume, notes)
     maps = birdcage((height, width), coils)
 
