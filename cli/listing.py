@@ -80,7 +80,8 @@ def _one(kind: Kind, name: str, json: bool) -> None:
 def _values(setting: dict[str, Any]) -> str:
     """Words, or type and range, of a setting."""
     kind = "true, false" if setting["type"] == "bool" else setting["type"]
-    values = ", ".join(setting["words"]) or f"{kind} {setting['range']}".strip()
+    number = "" if kind == "word" else f"{kind} {setting['range']}".strip()
+    values = ", ".join([*setting["words"], *filter(None, [number])])
     return f"{values}, or none" if setting["none"] else values
 
 

@@ -98,9 +98,10 @@ def shared(owner: type, name: str, default: Any = dataclasses.MISSING) -> Any:
 def check_settings(owner: Any) -> None:
     """Hold every field of a dataclass's instance to its declaration, in its `__post_init__`.
 
-    Fields of the types int, float, bool, str and Literal, or one of them and None, are checked; others are the
-    owner's own matter. Numbers of other libraries become Python's, whole numbers become floats where floats are
-    meant. Raises ConfigError naming class, field, value, and what would do.
+    Fields of the types int, float, bool, str and Literal, or one of them and None, or a number and words for it
+    (`int | Literal["auto"]`), are checked; others are the owner's own matter. Numbers of other libraries become
+    Python's, whole numbers become floats where floats are meant. Raises ConfigError naming class, field, value, and
+    what would do.
     """
     cls = type(owner)
     for name, kind in _kinds(cls).items():
@@ -158,7 +159,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """The type of one field (int, float, bool or str), its words, whether it may be None, and its range."""
+    """The type of one field (int, float, bool or str), its words, whether it may be None, and its range.
+
+    Words of a str are all that it may be; of another type they may stand in the place of its values.
+    """
 
     type: type
     words: tuple[str, ...]
@@ -167,38 +171,41 @@ class _Kind:
 
     @property
     def type_name(self) -> str:
-        return "word" if self.words else self.type.__name__
+        return "word" if self.words and self.type is str else self.type.__name__
 
     def parsed(self, where: str, value: Any) -> Any:
         """The value of a text; other values are checked. Raises ConfigError."""
         if self.optional and value == "none" and value not in self.words:
             return None
-        if isinstance(value, str) and not self.words and self.type is not str:
+        if isinstance(value, str) and value not in self.words and self.type is not str:
             try:
                 value = _PARSERS[self.type](value)
             except ValueError as error:
-                raise ConfigError(
-                    f"{where} must be of type {self.type_name}, got '{value}'"
-                ) from error
+                raise ConfigError(f"{where} must be {self._wanted}, got '{value}'") from error
         return self.checked(where, value)
 
     def checked(self, where: str, value: Any) -> Any:
         """The value, of the field's own type. Raises ConfigError."""
         if value is None and self.optional:
             return value
-        if self.words:
-            if isinstance(value, str) and value in self.words:
-                return value
+        if isinstance(value, str) and value in self.words:
+            return value
+        if self.words and self.type is str:
             known = ", ".join(map(repr, self.words))
             hint = did_you_mean(str(value), self.words)
             raise ConfigError(f"{where} must be one of {known}, got {value!r}{hint}")
         number = self._number(value)
         if number is None:
-            raise ConfigError(f"{where} must be of type {self.type_name}, got {value!r}")
+            raise ConfigError(f"{where} must be {self._wanted}, got {value!r}")
         fault = self.range.fault(number) if self.type in (int, float) else ""
         if fault:
             raise ConfigError(f"{where} {fault}, got {number!r}")
         return number
+
+    @property
+    def _wanted(self) -> str:
+        words = f" or {', '.join(map(repr, self.words))}" if self.words else ""
+        return f"of type {self.type_name}{words}"
 
     def _number(self, value: Any) -> Any:
         """The value as int, float, bool or str where it is one without loss, else None."""
@@ -231,18 +238,19 @@ def _kinds(cls: type) -> dict[str, _Kind]:
 def _kind(hint: Any, declared: Range | None) -> _Kind | None:
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     options = typing.get_args(hint) if union else (hint,)
-    targets = [o for o in options if o is not type(None)]
-    if len(targets) != 1:
+    named = [o for o in options if typing.get_origin(o) is typing.Literal]
+    plain = [o for o in options if o is not type(None) and o not in named]
+    if len(named) > 1 or len(plain) + len(named) == 0 or len(plain) > 1:
         return None
-    words = typing.get_args(targets[0]) if typing.get_origin(targets[0]) is typing.Literal else ()
-    target = str if words else targets[0]
+    words = typing.get_args(named[0]) if named else ()
+    target = plain[0] if plain else str
     if target not in _PARSERS:
         return None
     if declared is None:
         declared = Range()
     elif target is int and declared.at_most is None and declared.below is None:
         declared = dataclasses.replace(declared, at_most=LARGEST_COUNT)
-    return _Kind(target, words, len(options) > 1, declared)
+    return _Kind(target, words, type(None) in options, declared)
 
 
 def _boolean(text: str) -> bool:

@@ -191,6 +191,7 @@ def solve_problem(
         if centre is not None:
             unit = centre.moved(unit, log, seed, limit)
         said += model.remarks() if isinstance(model, Denoiser) else ()
+        said += runner.remarks(ends_of(log))
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(_ALIKE.format(samples, name_of(type(runner))))

@@ -34,6 +34,7 @@ class Example:
     mode: Literal["a", "b"] = "a"
     limit: float | None = None
     rule: Literal["none", "some"] | None = None
+    size: int | Literal["auto"] = "auto"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,9 @@ class Example:
         ({"limit": None}, {"limit": None}),
         ({"rule": "none"}, {"rule": "none"}),
         ({"rule": None}, {"rule": None}),
+        ({"size": "auto"}, {"size": "auto"}),
+        ({"size": "12"}, {"size": 12}),
+        ({"size": 12}, {"size": 12}),
     ],
 )
 def test_values_get_their_type(given, expected):
@@ -82,6 +86,8 @@ def test_values_get_their_type(given, expected):
         ({"fast": 1}, "Example: fast"),
         ({"mode": "c"}, "Example: mode must be one of 'a', 'b', got 'c'"),
         ({"rule": "other"}, "one of 'none', 'some'"),
+        ({"size": "many"}, "size must be of type int or 'auto', got 'many'"),
+        ({"size": 2.5}, "size must be of type int or 'auto', got 2.5"),
     ],
 )
 def test_wrong_values_are_named(given, words):

@@ -75,7 +75,8 @@ def _settings(settings: list[dict[str, Any]]) -> str:
         return "None: it runs as it is."
     rows = []
     for s in settings:
-        values = ", ".join(s["words"]) or f"{s['type']} {s['range']}".strip()
+        number = "" if s["type"] == "word" else f"{s['type']} {s['range']}".strip()
+        values = ", ".join([*s["words"], *filter(None, [number])])
         default = "none" if s["default"] is None else f"`{s['default']}`"
         rows.append(
             [f"`{s['name']}`", default, values + (", or none" if s["none"] else ""), s["what"]]

@@ -158,6 +158,10 @@ class Sampler(ABC):
         """
         return None
 
+    def remarks(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
+        """What a user must know of runs that are done. ends: the last record of each."""
+        return ()
+
     def step(self, level: NoiseLevel, x0: Tensor, evaluations: int = 0, **info: Any) -> Step:
         """The step of a level with its estimate, which is checked. Raises DivergenceError."""
         return Step(level.i, level.n, level.sigma, self.finite(x0, level), evaluations, info)

@@ -16,9 +16,9 @@ from restore.config import setting
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
-from restore.samplers.base import Sampler
 from restore.samplers.toolbox.levels import place
 from restore.samplers.toolbox.series import (
+    OfFrames,
     as_images,
     as_series,
     shrunk_frequencies,
@@ -29,7 +29,7 @@ _STEP = 0.5  # of 1/||A||^2: (L, S) -> A(L + S) has twice the square of A's norm
 
 
 @dataclasses.dataclass(frozen=True)
-class LowRankPlusSparse(Sampler):
+class LowRankPlusSparse(OfFrames):
     """min over L, S of 1/2 ||A(L + S) - y||^2 + a ||L||_* + b ||F S||_1, F the Fourier transform over time.
 
     Frames of one measurement (`Problem.frames`) are the rows of L and S; the image is L + S. Proximal gradient steps,
@@ -43,7 +43,6 @@ class LowRankPlusSparse(Sampler):
     """
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
-    on: ClassVar[str] = "of several frames"
     reference: ClassVar[str] = "Otazo, Candes, Sodickson: low-rank plus sparse, MRM 73:1125, 2015"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"sparse_weight": (3e-4, 1e-3, 3e-3, 1e-2)}
@@ -53,16 +52,6 @@ class LowRankPlusSparse(Sampler):
     sparse_weight: float = setting(
         0.01, "b over the largest temporal frequency of A^H y", at_least=0
     )
-
-    @property
-    def couples_slices(self) -> bool:
-        """The frames."""
-        return True
-
-    @property
-    def couples_frames(self) -> bool:
-        """Yes."""
-        return True
 
     def steps(self, problem: Problem, prior: ImagePrior | None, draws: Draws) -> Iterator[Step]:
         """One step per proximal gradient step. Raises DivergenceError."""

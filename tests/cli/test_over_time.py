@@ -73,7 +73,7 @@ def test_a_sampler_of_images_says_that_it_takes_frames_one_by_one(verb, series, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--sampler redpsm", "a rank of 4 for 3 frames"),
+        ("--sampler redpsm --set rank=4", "a rank of 4 for 3 frames"),
         ("--sampler lps --frames 1", "lps joins the frames"),
         ("--sampler lps --frames 7", "7 frames of 24 readouts or views"),
     ],

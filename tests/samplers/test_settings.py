@@ -38,7 +38,7 @@ def named(pair: tuple[str, dict[str, Any]]) -> str:
 
 def wrong_values(record: dict[str, Any]) -> list[Any]:
     """What no setting of this kind may be."""
-    if record["words"]:
+    if record["type"] == "word":
         return [
             record["words"][0] + "s",
             record["words"][0].upper(),

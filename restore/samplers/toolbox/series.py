@@ -5,13 +5,34 @@ Called by samplers that join the frames of a measurement over time. Pure functio
 
 from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from restore.problem import Problem
+from restore.samplers.base import Sampler
 
 SOLVED = 1e-6
 """Of the mean diagonal of a small matrix, added to it before it is inverted: factors that vanish stay finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfFrames(Sampler):
+    """Abstract: a sampler that finds the frames of a measurement over time together."""
+
+    on: ClassVar[str] = "measured over time, in frames"
+
+    @property
+    def couples_slices(self) -> bool:
+        """The frames."""
+        return True
+
+    @property
+    def couples_frames(self) -> bool:
+        """Yes."""
+        return True
 
 
 def as_series(x: Tensor, problem: Problem) -> Tensor:
@@ -45,6 +66,37 @@ def cosines(frames: int, rank: int) -> Tensor:
     t = (torch.arange(frames, dtype=torch.float64) + 0.5) / frames
     waves = torch.cos(torch.pi * t[:, None] * torch.arange(rank))
     return waves / torch.linalg.vector_norm(waves, dim=0)
+
+
+def roughness(series: Tensor) -> Tensor:
+    """D^T D f of (series, frames, ...), D the difference of each frame and the next."""
+    steps = series.diff(dim=1)
+    out = torch.zeros_like(series)
+    out[:, 1:] += steps
+    out[:, :-1] -= steps
+    return out
+
+
+def joined_curves(gram: Tensor, goal: Tensor, coupling: Tensor) -> Tensor:
+    """Psi of (G_t Psi_t) + C (D^T D Psi)_t = goal_t, exactly, by elimination of one frame after the other.
+
+    gram: G (series, frames, K, K), goal: (series, frames, K), coupling: C (series, K, K), Hermitian, positive.
+    """
+    frames = goal.shape[1]
+    neighbours = torch.full((frames,), 2.0)
+    neighbours[0] = neighbours[-1] = 1.0
+    solved: list[tuple[Tensor, Tensor]] = []  # Psi_t = a + B Psi_(t+1)
+    for t in range(frames):
+        system, told = gram[:, t] + float(neighbours[t]) * coupling, goal[:, t, :, None]
+        if solved:
+            before, share = solved[-1]
+            system, told = system - coupling @ share, told + coupling @ before
+        both = torch.linalg.solve(system, torch.cat([told, coupling], -1))
+        solved.append((both[..., :1], both[..., 1:]))
+    curves = [solved[-1][0]]
+    for before, share in reversed(solved[:-1]):
+        curves.append(before + share @ curves[-1])
+    return torch.stack([c[..., 0] for c in reversed(curves)], 1)
 
 
 def shrunk_rank(series: Tensor, threshold: Tensor) -> Tensor:
