@@ -44,7 +44,10 @@ class LowRankPlusSparse(OfFrames):
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = "Otazo, Candes, Sodickson: low-rank plus sparse, MRM 73:1125, 2015"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tuned": {},
+        "tuned ct": {"rank_weight": 1e-3, "sparse_weight": 3e-3},
+    }
     tunable: ClassVar[dict[str, tuple[float, ...]]] = {"sparse_weight": (3e-4, 1e-3, 3e-3, 1e-2)}
 
     n_steps: int = setting(200, "proximal gradient steps", at_least=1)

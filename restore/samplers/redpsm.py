@@ -78,6 +78,7 @@ class RedPSM(OfFrames, Chain):
     reference: ClassVar[str] = "Iskender, Klasky, Bresler: RED-PSM, IEEE TCI 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
+        "tuned ct": {"gamma": 30.0},
         # lambda = beta for one denoiser, as published, with our bilinear step
         "published": {
             "n_steps": 100, "rank": 6, "change": 0.0, "trust": 1.0, "gamma": 1.0, "turns": False,
