@@ -58,7 +58,8 @@ class SeriesScan(Scan):
         if axis is None:
             raise ConfigError(
                 f"{self.path}: {self.holds} of this kind does not say what was measured after what; frames are cut "
-                "from k-space along a trajectory of slices and from views of parallel rays"
+                "from k-space along a trajectory of slices (Cartesian lines too, as `restore simulate mri --frames "
+                "--acceleration` writes them) and from views of parallel rays"
             )
         count = self.measured.shape[axis]
         if not 2 <= self.frames <= count or count % self.frames:
