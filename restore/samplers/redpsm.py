@@ -79,6 +79,7 @@ class RedPSM(OfFrames, Chain):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
         "tuned ct": {"gamma": 30.0},
+        "tuned mri": {"change": 0.03},
         # lambda = beta for one denoiser, as published, with our bilinear step
         "published": {
             "n_steps": 100, "rank": 6, "change": 0.0, "trust": 1.0, "gamma": 1.0, "turns": False,
