@@ -61,10 +61,12 @@ class Draws:
 
 class LaidDraws(Draws):
     """One noise for all items, whatever they are called: every call draws one square field, which is laid over the
-    image from its first pixel on, side by side, and cut at the borders.
+    image from its first pixel on, side by side, each time with a sign of its own, and cut at the borders.
 
     seed: of the fields, one after the other from one generator. tile: their side in pixels. An image of another size
-    sees more or less of the same fields, and so does every item of a batch.
+    sees more or less of the same fields, and so does every item of a batch. The sign of the field in row i and column
+    j is r(i) r(j), r the sequence of Rudin and Shapiro: neither the noise nor an error that follows it repeats at any
+    distance, and a field with the sign turned is as good a noise as itself.
     """
 
     def __init__(self, seed: int, ids: Sequence[str], tile: int) -> None:
@@ -80,9 +82,20 @@ class LaidDraws(Draws):
         shape = x.shape[x.ndim - item_ndim :]
         dtype = torch.complex64 if x.is_complex() else torch.float32
         field = _normal(torch.Size((*shape[:-2], self.tile, self.tile)), dtype, self._generator)
-        rows, columns = (-(-n // self.tile) for n in shape[-2:])
-        laid = field.repeat(*[1] * (item_ndim - 2), rows, columns)[..., : shape[-2], : shape[-1]]
+        whole = field.repeat(*[1] * (item_ndim - 2), *(-(-n // self.tile) for n in shape[-2:]))
+        down, across = (self._signs(n) for n in shape[-2:])
+        laid = whole[..., : shape[-2], : shape[-1]] * down[:, None] * across
         return laid.to(device=x.device, dtype=x.dtype).expand(x.shape).contiguous()
+
+    def _signs(self, n: int) -> Tensor:
+        """Of n pixels along an axis, (n,): those of the fields they lie in.
+
+        r(k) = (-1)^(how often 11 stands in k, written in binary), whose correlations vanish: Rudin, "Some theorems on
+        Fourier coefficients", Proceedings of the AMS, 1959.
+        """
+        fields = range(-(-n // self.tile))
+        signs = torch.tensor([1.0 - 2 * ((k & k >> 1).bit_count() % 2) for k in fields])
+        return signs.repeat_interleave(self.tile)[:n]
 
 
 def _follow(z: Tensor, r: float) -> None:

@@ -135,6 +135,11 @@ def start_of(
             f"the start is '{asked}'; it is {DRAWN}, {BEST}, a table of `restore bench starts` (TABLE.json) or "
             "SEED:TILE"
         )
+    if not sampler.draws_noise:
+        raise ConfigError(
+            f"{name} draws no noise with these settings: it gives the same image whatever the seed, and there is no "
+            "start to choose; leave --start out"
+        )
     if not sampler.takes_start:
         raise ConfigError(
             f"{name} takes no chosen start: it draws nothing, or what it draws is to differ; leave --start out"

@@ -150,10 +150,11 @@ def test_a_start_is_the_same_whatever_the_seed_the_batch_and_the_name():
 
 def test_a_field_is_laid_over_images_of_any_size():
     ids = ("a", "b")
-    small, large = (LaidDraws(3, ids, 4).normal_like(torch.empty(2, *s), 2) for s in ((3, 5), (9, 8)))  # fmt: skip
+    small, large = (LaidDraws(3, ids, 4).normal_like(torch.empty(2, *s), 2) for s in ((3, 5), (9, 16)))  # fmt: skip
     assert torch.equal(small[0], small[1])
     assert torch.equal(small, large[:, :3, :5])
-    assert torch.equal(large[:, :4, :4], large[:, 4:8, 4:])
+    assert torch.equal(large[:, :4, :4], large[:, 4:8, 8:12])
+    assert torch.equal(large[:, :4, :4], -large[:, 4:8, 12:])  # the first sign of the sequence that is turned
     draws = LaidDraws(3, ids, 4)
     first, second = (draws.normal_like(torch.empty(2, 3, 8, 8), 3) for _ in range(2))
     assert not torch.equal(first, second)
@@ -165,6 +166,16 @@ def test_a_field_is_laid_over_images_of_any_size():
     assert float(pair[0].imag.std()) == pytest.approx(1, abs=0.06)
     with pytest.raises(ValueError, match="laid over images"):
         draws.normal_like(torch.empty(2, 8), 1)
+
+
+def test_the_fields_repeat_at_no_distance():
+    """The sum of products of r with itself at a distance d stays far below their number, other than of a period."""
+    count, tile = 64, 2
+    column = LaidDraws(3, ("a",), tile).normal_like(torch.empty(1, count * tile, 1), 2)[0, ::tile, 0]  # fmt: skip
+    signs = (column / column[0]).round()
+    assert set(signs.tolist()) == {1.0, -1.0}
+    together = [float((signs[d:] * signs[: count - d]).mean()) for d in range(1, count // 2)]
+    assert max(map(abs, together)) < 0.4  # 0.22 seen; 1 where the same field comes again at that distance
 
 
 def test_no_generator_but_its_own_is_touched():
@@ -187,6 +198,7 @@ def test_a_result_says_what_its_start_was():
     [
         ("5:4", {"samples": 3}, "3 samples with it would be the same image 3 times"),
         ("5:4", {"sampler": "split"}, "split takes no chosen start"),
+        ("5:4", {"sampler": "diffpir", "preset": "dpir"}, "diffpir draws no noise with these settings"),
         ("5:4", {"sampler": "tv", "prior": None}, "tv takes no chosen start"),
         ("5:4", {"z_noise": -0.5}, "dds couples slices"),
         ("best", {}, "it is drawn, best-of, a table"),

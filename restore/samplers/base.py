@@ -115,6 +115,11 @@ class Sampler(ABC):
         return self.gradients
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether noise is drawn with these settings, so that another seed gives another image."""
+        return True
+
+    @property
     def couples_slices(self) -> bool:
         """Whether the slices of a volume depend on each other, so that it has to be given whole."""
         return False

@@ -172,6 +172,11 @@ class DiffPIR(SolvedChain):
                 else:
                     x = renoised(x0, (x - x0) / level.sigma, n, level.next, k)
 
+    @property
+    def draws_noise(self) -> bool:
+        """Half-quadratic splitting draws none."""
+        return self.renoise
+
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""
         return super(DiffPIR, self._to_noise(problem)).noise_range(problem)

@@ -55,6 +55,11 @@ class FewStep(Sampler):
         3, "evaluations, as many as the model was distilled for", between=(1, 100)
     )
 
+    @property
+    def draws_noise(self) -> bool:
+        """None is: the answer is one image."""
+        return False
+
     def steps(self, problem: Problem, prior: DistilledPrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the estimate after its data step."""
         chain = prior.steps

@@ -38,6 +38,11 @@ class Tweedie(Sampler):
         levels = _levels_of(problem)
         return min(levels), max(levels)
 
+    @property
+    def draws_noise(self) -> bool:
+        """None is: the answer is one image."""
+        return False
+
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """One step. Raises ConfigError for noise that is unknown or not uniform."""
         y, levels, k = problem.data.y, _levels_of(problem), problem.item_ndim

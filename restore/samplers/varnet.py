@@ -46,6 +46,11 @@ class Unrolled(Sampler):
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}
 
+    @property
+    def draws_noise(self) -> bool:
+        """None is: the answer is one image."""
+        return False
+
     def steps(self, problem: Problem, prior: CascadePrior, draws: Draws) -> Iterator[Step]:
         """One step a cascade."""
         count = prior.model.cascades
