@@ -154,7 +154,9 @@ def test_a_field_is_laid_over_images_of_any_size():
     assert torch.equal(small[0], small[1])
     assert torch.equal(small, large[:, :3, :5])
     assert torch.equal(large[:, :4, :4], large[:, 4:8, 8:12])
-    assert torch.equal(large[:, :4, :4], -large[:, 4:8, 12:])  # the first sign of the sequence that is turned
+    assert torch.equal(
+        large[:, :4, :4], -large[:, 4:8, 12:]
+    )  # the first sign of the sequence that is turned
     draws = LaidDraws(3, ids, 4)
     first, second = (draws.normal_like(torch.empty(2, 3, 8, 8), 3) for _ in range(2))
     assert not torch.equal(first, second)
@@ -175,7 +177,9 @@ def test_the_fields_repeat_at_no_distance():
     signs = (column / column[0]).round()
     assert set(signs.tolist()) == {1.0, -1.0}
     together = [float((signs[d:] * signs[: count - d]).mean()) for d in range(1, count // 2)]
-    assert max(map(abs, together)) < 0.4  # 0.22 seen; 1 where the same field comes again at that distance
+    assert (
+        max(map(abs, together)) < 0.4
+    )  # 0.22 seen; 1 where the same field comes again at that distance
 
 
 def test_no_generator_but_its_own_is_touched():
@@ -198,7 +202,11 @@ def test_a_result_says_what_its_start_was():
     [
         ("5:4", {"samples": 3}, "3 samples with it would be the same image 3 times"),
         ("5:4", {"sampler": "split"}, "split takes no chosen start"),
-        ("5:4", {"sampler": "diffpir", "preset": "dpir"}, "diffpir draws no noise with these settings"),
+        (
+            "5:4",
+            {"sampler": "diffpir", "preset": "dpir"},
+            "diffpir draws no noise with these settings",
+        ),
         ("5:4", {"sampler": "tv", "prior": None}, "tv takes no chosen start"),
         ("5:4", {"z_noise": -0.5}, "dds couples slices"),
         ("best", {}, "it is drawn, best-of, a table"),
