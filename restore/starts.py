@@ -10,8 +10,9 @@ Differs from the paper:
 - all noise of a run is chosen, not the first alone: later noise of a stochastic sampler comes from the same generator,
   so that every sampler is a function of its measurement. A chosen x_T under fresh noise does nothing that could be
   measured (docs/chosen-starts.md); where nothing is drawn later it is the paper's.
-- the noise is a square field that is laid side by side over an image of any size, where the paper's is of one size.
-  Its side is chosen with it: the smaller, the more the candidates differ, until its period is seen by the network.
+- the noise is a square field that is laid side by side over an image of any size, each time with a sign of its own so
+  that nothing repeats, where the paper's is of one size. Its side is chosen with it: the smaller, the more the
+  candidates differ, until the network sees that they are alike.
 - the error is minus PSNR, so that every image counts alike; the paper's is LPIPS and PSNR.
 - what was found is for one set of weights, sampler, all its settings and task, and for no other.
 """
