@@ -42,8 +42,11 @@ class Scale:
     """What the truth's distance from the mean is measured in: s^2 = (1 - p) v + p v' + (c k)^2, plane by plane.
 
     v: the variance of the samples; v': its mean over 5 x 5 pixels, since that of K samples errs by (2/(K - 1))^1/2;
-    k: the deviation of the mean itself over 3 x 3 pixels, large at edges, where networks err alike in all samples (of
-    regions likewise, over their means). pooled p in 0..1, contrast c of 0 or more; 0 and 0 are the deviation itself.
+    k: the deviation of the mean itself within 3 x 3 pixels, one number a plane (the square of the mean root, which a
+    few strong edges move less than a mean): what all samples miss alike, edges and fine structure, grows with the
+    image's own. Of regions likewise, over their means. pooled p in 0..1, contrast c of 0 or more; 0 and 0 are the
+    deviation itself.
+
     Raises ConfigError.
     """
 
@@ -68,13 +71,14 @@ class Scale:
             return deviation
         variance = (1 - self.pooled) * deviation**2 + self.pooled * _squares(deviation**2, POOLED)
         level = mean - mean.mean((-2, -1), keepdims=True)  # against roundings of the difference
-        contrast = _squares(level**2, NEAR) - _squares(level, NEAR) ** 2
-        found: NDArray[np.float64] = np.sqrt(variance + self.contrast**2 * np.maximum(contrast, 0))
+        contrast = np.maximum(_squares(level**2, NEAR) - _squares(level, NEAR) ** 2, 0)
+        whole = (contrast**0.25).mean((-2, -1), keepdims=True) ** 2
+        found: NDArray[np.float64] = np.sqrt(variance + (self.contrast * whole) ** 2)
         return found
 
 
 PLAIN = Scale()
-SCALES = tuple(Scale(p, c) for c in (0.0, 0.05, 0.1, 0.2, 0.4) for p in (0.0, 0.5, 1.0))
+SCALES = tuple(Scale(p, c) for c in (0.0, 0.25, 0.5, 1.0, 2.0) for p in (0.0, 0.5, 1.0))
 """Those that a calibration tries, the plain one first."""
 
 

@@ -140,10 +140,12 @@ def test_a_scale_pools_the_variance_and_adds_the_contrast():
     assert Scale(0.5, 0).of(ramp, even) == pytest.approx(
         even
     )  # pooling what is the same everywhere
-    inner = (slice(1, -1), slice(1, -1))
-    # The variance of slope * {-1, 0, 1} is 2/3 slope^2; double precision, 25 sums of numbers near 100.
-    expected = np.sqrt(0.25**2 + 0.2**2 * 2 / 3 * 0.5**2)
-    assert Scale(0, 0.2).of(ramp, even)[inner] == pytest.approx(expected, rel=1e-9)
+    # The variance of slope * {-1, 0, 1} is 2/3 slope^2, of slope * {0, 0, 1} in the first and last column 2/9 slope^2.
+    k = 0.5 * ((18 * (2 / 3) ** 0.25 + 2 * (2 / 9) ** 0.25) / 20) ** 2
+    # Double precision, 9 sums of numbers near 10^2 of squares near 10^1.
+    assert Scale(0, 0.2).of(ramp, even) == pytest.approx(math.hypot(0.25, 0.2 * k), rel=1e-9)
+    both = Scale(0, 0.2).of(np.stack([ramp, 0 * ramp]), np.stack([even, even]))
+    assert both[1] == pytest.approx(even)  # planes by themselves
     one = np.zeros((20, 20))
     one[10, 10] = 5.0
     pooled = Scale(1, 0).of(np.zeros((20, 20)), one)

@@ -192,7 +192,7 @@ def chosen_scale(scores: Sequence[Mapping[Scale, NDArray[np.float64]]]) -> Scale
 
 
 def _mean_distance(scores: Sequence[NDArray[np.float64]]) -> float:
-    covered = _each_left_out(scores, JUDGED)
+    covered = each_left_out(scores, JUDGED)
     return float(np.mean([np.abs(np.array(c) - level).mean() for level, c in covered.items()]))
 
 
@@ -272,11 +272,11 @@ def _factors(scores: Sequence[NDArray[np.float64]]) -> dict[float, float]:
 
 def _held_out(scores: Sequence[NDArray[np.float64]]) -> dict[float, tuple[float, float]]:
     """Lowest and highest coverage of one volume by the factors of the others."""
-    covered = _each_left_out(scores, LEVELS)
+    covered = each_left_out(scores, LEVELS)
     return {level: (round(min(c), 4), round(max(c), 4)) for level, c in covered.items()}
 
 
-def _each_left_out(
+def each_left_out(
     scores: Sequence[NDArray[np.float64]], levels: Sequence[float]
 ) -> dict[float, list[float]]:
     """By level how much of each volume the factors of the others cover."""
