@@ -57,6 +57,8 @@ Slice = tuple[str, float, int]
 MR: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
     (
         ("mr/train/stroke_T1.nii.gz", 0.45, 1),
+        ("mr/train/stroke_T2.nii.gz", 0.45, 1),
+        ("mr/train/stroke_FLAIR.nii.gz", 0.45, 1),
         ("mr/train/seg3d_T1.nii.gz", 0.45, 1),
         ("mr/train/mr_gd_T1c.nii.gz", 0.45, 1),
     ),

@@ -50,8 +50,8 @@ from restore.samplers.base import Sampler
 MOST_SCORES = 1 << 14
 """Of one slice, evenly chosen: neighbours are alike, and every slice of every volume counts the same."""
 Scores = dict[Unit, dict[Scale, NDArray[np.float64]]]
-WORTH = 0.005
-"""Half a point of coverage, by which another scale must be nearer to its levels than the plain deviation."""
+WORTH = 0.0025
+"""A quarter of a point of coverage, by which another scale must be nearer to its levels than the plain deviation."""
 JUDGED = (0.8, 0.9)
 """The levels by which scales are compared."""
 ENOUGH = 3

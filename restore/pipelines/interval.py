@@ -23,7 +23,7 @@ from restore.pipelines.pieces import Drawn
 
 CUT_SHORT = " ended by a time limit"
 """Behind the weights' mark of such runs, which no table was measured with."""
-OFF, SINGLE = 0.05, 0.1
+OFF, SINGLE = 0.05, 0.08
 """Distances of a coverage from its level that a note tells: of the mean over volumes, and of a single one."""
 
 
@@ -170,7 +170,8 @@ def _doubts(entry: Entry, options: IntervalOptions, measured: Circumstances) -> 
         mean, low, high = tried
         said = f"held for {mean:.2f} of them ({low:.2f} to {high:.2f}) on volumes that it was not measured on"
     else:
-        low, high = tried[1:] if tried is not None else held or (level, level)
+        seen = [*(tried or ()), *(held or ())]
+        low, high = min(seen), max(seen)
         if max(level - low, high - level) <= SINGLE:
             return ()
         said = f"held for {low:.2f} to {high:.2f} of them on single volumes that it was not measured on"

@@ -70,9 +70,13 @@ def test_a_trial_is_kept_with_the_entry_and_comes_back_from_the_file(tmp_path: P
         ({"tried": {"pixel": {0.9: (0.8, 0.7, 0.9)}}}, "held for 0.80 of them (0.70 to 0.90) on volumes"),
         ({"tried": {"pixel": {0.9: (0.88, 0.76, 0.99)}}}, "held for 0.76 to 0.99 of them on single volumes"),
         ({"held_out": {"pixel": {0.9: (0.7, 0.97)}}}, "held for 0.70 to 0.97 of them on single volumes"),
+        (
+            {"tried": {"pixel": {0.9: (0.9, 0.88, 0.92)}}, "held_out": {"pixel": {0.9: (0.75, 0.95)}}},
+            "held for 0.75 to 0.95 of them on single volumes",
+        ),
         ({"held_out": {}}, "was measured on one volume"),
     ],
-    ids=["right", "mean off", "single off", "left out", "one"],
+    ids=["right", "mean off", "single off", "left out", "both", "one"],
 )  # fmt: skip
 def test_a_factor_that_was_seen_to_miss_says_so(tmp_path: Path, changes, said: str):
     write_table(tmp_path / "t.json", [entry(**changes)])

@@ -37,16 +37,21 @@ SHORTER = {
     ("bench", "images"): ["--samplers", "tv", "--crop", "32"],
     ("bench", "tune"): ["--samplers", "cgsense", "--volumes", "1", "--acceleration", "2"],
     ("bench", "starts"): ["--candidates", "2", "--noise", "0.02", "--crop", "32"],
-    ("calibrate", "mri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
-    ("calibrate", "fastmri"): ["--samples", "2", "--steps", "2", "--acceleration", "2"],
-    ("calibrate", "ct"): ["--samples", "2", "--steps", "2", "--views", "30", "--slices", "40:41"],
-    ("calibrate", "images"): ["--samples", "2", "--steps", "2", "--tasks", "superres", "--crop", "32"],
+    ("calibrate", "mri"): ["--samples", "2", "--steps", "2", "--acceleration", "2", "--set", "centre=none"],
+    ("calibrate", "fastmri"): ["--samples", "2", "--steps", "2", "--acceleration", "2", "--set", "centre=none"],
+    ("calibrate", "ct"): [
+        "--samples", "2", "--steps", "2", "--views", "30", "--slices", "40:43", "--set", "centre=none",
+    ],
+    ("calibrate", "images"): [
+        "--samples", "2", "--steps", "2", "--tasks", "superres", "--crop", "32", "--set", "centre=none",
+    ],
     ("train", "denoiser"): ["--steps", "3", "--batch", "2", "--crop", "16"],
 }  # fmt: skip
 """What is added to commands that would take long: fewer methods, samples and steps. The last of an option counts."""
 
 FEW_STEPS = ["--steps", "6"]
-"""Added to reconstructions of several samples, and to draws from a prior."""
+FEW_SAMPLES = [*FEW_STEPS, "--samples", "2", "--set", "centre=none"]
+"""Added to draws from a prior, and to reconstructions of several samples."""
 
 
 def parsed(words: list[str]) -> None:
@@ -105,10 +110,8 @@ def test_commands_run(page: str, inputs: Path) -> None:
         if block.language == "python":
             run_python(block, {})
         for words in commands(block):
-            more = SHORTER.get(
-                tuple(words[1:3]),
-                FEW_STEPS if {"recon", "--samples"} <= {*words} or words[1] == "sample" else [],
-            )
+            few = FEW_SAMPLES if {"recon", "--samples"} <= {*words} else []
+            more = SHORTER.get(tuple(words[1:3]), FEW_STEPS if words[1] == "sample" else few)
             result = runner.invoke(app, [*words[1:], *more], env=dict(os.environ))
             assert result.exit_code == 0, f"{block}: {' '.join(words)}\n{result.stderr}"
             done += 1
