@@ -43,7 +43,7 @@ class SpreadDenoiser(Denoiser):
     """
 
     def __init__(self, inner: Denoiser, helpers: Sequence[Helper]) -> None:
-        self.inner, self.helpers = inner, list(helpers)
+        self.inner, self.helpers, self._given = inner, list(helpers), len(helpers)
         for name in SAID:
             setattr(self, name, getattr(inner, name))
 
@@ -91,8 +91,10 @@ class SpreadDenoiser(Denoiser):
         return self.inner.image_law(shape, centred=centred)
 
     def remarks(self) -> tuple[str, ...]:
-        """Those of the one inside."""
-        return self.inner.remarks()
+        """How many helpers were lost, and those of the one inside."""
+        lost = self._given - len(self.helpers)
+        said = f"{lost} of {self._given} helpers of the prior were lost on the way: their share was done here"
+        return (*((said,) if lost else ()), *self.inner.remarks())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpreadDenoiser:
         """With a copy of the one inside, and the same helpers."""

@@ -44,6 +44,7 @@ def test_shares_make_the_whole(generator: torch.Generator) -> None:
     assert torch.equal(spread(x, 0.5), Shrinking()(x, 0.5))
     assert near.sizes == far.sizes == [2]
     assert spread.helpers == [near]  # the lost one is left out from then on
+    assert "1 of 2 helpers" in spread.remarks()[0]
     assert torch.equal(spread(x, 0.5), Shrinking()(x, 0.5))
     assert near.sizes == [2, 3]
     assert (spread.name, spread.turnable, spread.foreign) == ("shrinking", True, False)
