@@ -326,12 +326,12 @@ def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
     """Its name in the card says nothing of where it lies: it is found as the scan is."""
     import restore.priors.store as store
 
-    weights = tmp_path / "mine.safetensors"
+    weights = tmp_path / "of_the_replay.safetensors"
     for source in (store.bundled()["medical"], store.bundled()["medical"].with_suffix(".json")):
         shutil.copy(source, weights.with_suffix(source.suffix))
     out = tmp_path / "first.nii.gz"
     assert verb("recon", raw / "ct.h5", "-o", out, "--prior", weights, *FEW).exit_code == 0
-    assert [s["File"] for s in read_sidecar(out)["sources"]] == ["ct.h5", "mine.safetensors"]
+    assert [s["File"] for s in read_sidecar(out)["sources"]] == ["ct.h5", "of_the_replay.safetensors"]
     again = tmp_path / "again.nii.gz"
     result = replayed(verb, out, again)
     assert result.exit_code == 0, result.stderr
@@ -339,7 +339,7 @@ def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
     weights.unlink()
     result = replayed(verb, out, tmp_path / "third.nii.gz")
     assert result.exit_code == 3
-    assert "was made from mine.safetensors" in result.stderr
+    assert "was made from of_the_replay.safetensors" in result.stderr
 
 
 SHAPE_NOTHING = {"out", "overwrite", "report", "dry-run", "json", "config", "steps", "help"}
