@@ -331,7 +331,10 @@ def test_a_prior_of_ones_own_is_a_file_of_the_record(raw, verb, tmp_path):
         shutil.copy(source, weights.with_suffix(source.suffix))
     out = tmp_path / "first.nii.gz"
     assert verb("recon", raw / "ct.h5", "-o", out, "--prior", weights, *FEW).exit_code == 0
-    assert [s["File"] for s in read_sidecar(out)["sources"]] == ["ct.h5", "of_the_replay.safetensors"]
+    assert [s["File"] for s in read_sidecar(out)["sources"]] == [
+        "ct.h5",
+        "of_the_replay.safetensors",
+    ]
     again = tmp_path / "again.nii.gz"
     result = replayed(verb, out, again)
     assert result.exit_code == 0, result.stderr

@@ -48,7 +48,9 @@ def test_the_list_of_priors_says_so(tmp_path):
 
 def test_the_licence_file_and_the_wheel_name_both():
     page = ROOT / "restore" / "priors" / "weights" / "LICENCE.md"
-    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", page.read_text("utf-8"), re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", page.read_text("utf-8"), re.MULTILINE)
+    )
     assert set(rows) == set(bundled())
     assert all(rows[name] == "research and education only" for name in BSDS)
     assert all("research" not in rows[name] for name in set(rows) - set(BSDS))
