@@ -30,13 +30,12 @@ from restore.datasets.atomic import check_writable, make_folder, sweep
 from restore.datasets.locks import one_at_a_time
 from restore.errors import ConfigError, DivergenceError, OutputError, RestoreError
 from restore.front_door import demand_of
-from restore.operators.base import LinearOperator
 from restore.pipelines.meter import measured
 from restore.pipelines.recon_options import ReconOptions
 from restore.precision import Word, resolve, word_of
 from restore.priors.store import load_prior
 from restore.priors.traits import Model
-from restore.samplers.base import Sampler
+from restore.samplers.base import Planned, Sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +86,7 @@ def run_benchmark(
     """
     for setting in protocol.settings():
         for method in methods:  # slips in names and values are found before any work
-            method.sampler_for(setting.name, LinearOperator, check=False)
+            method.sampler_for(setting.name, Planned(""), check=False)
     work = _Work(protocol, tuple(methods), run, options, told, protocol.volumes())
     if not work.mine:
         k, n = options.part or (1, 1)

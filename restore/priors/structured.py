@@ -55,7 +55,7 @@ class Structure:
 
 def check_name(name: str, kind: str, numbers: Numbers) -> None:
     """Refuse, before there are data, a kind of structured noise that does not exist, that measurements of this kind do
-    not have, or that has no such numbers; a weight file that is no denoiser. Raises ConfigError, WeightsError."""
+    not have ("": that is not known yet), or that has no such numbers; a weight file that is no denoiser. Raises ConfigError, WeightsError."""
     given = {k: v for k, v in dataclasses.asdict(numbers).items() if v is not None}
     if is_file(name):
         found = card_traits(name)
@@ -74,7 +74,7 @@ def check_name(name: str, kind: str, numbers: Numbers) -> None:
             f"{', '.join(STRUCTURES)}, or a weight file NAME.safetensors"
         )
     found_kind = STRUCTURES[name]
-    if kind not in found_kind.kinds:
+    if kind and kind not in found_kind.kinds:
         fit_in = [n for n, s in STRUCTURES.items() if kind in s.kinds]
         raise ConfigError(
             f"second_prior: '{name}' is of measurements of the kind {' or '.join(found_kind.kinds)}, and this one is "

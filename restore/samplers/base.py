@@ -40,7 +40,8 @@ class OperatorTraits(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """Traits of an operator that is not there yet: a scan whose data have not been read."""
+    """Traits of an operator that is not there yet: a scan whose data have not been read. kind: "" where even that is
+    not known, so that only slips in names and values are found."""
 
     kind: str
     task: str = ""

@@ -34,11 +34,11 @@ def fastmri(verb, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fastmri_from_stand_ins_to_a_table(verb, fastmri: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    names = "zerofilled,cgsense,tv,dds"
+    names = "zerofilled,cgsense,tv,dds,joint:second_prior=herringbone:n_steps=2"
     call = ("bench", "fastmri", fastmri, "--acceleration", 4, "--samplers", names, *FEW, "-o", run)
     result = verb(*call)
     assert result.exit_code == 0, result.stderr
-    assert len(result.stderr.splitlines()) == 9  # one line a row, and the end
+    assert len(result.stderr.splitlines()) == 11  # one line a row, and the end
     for words in (
         "4x",
         "psnr",
@@ -52,9 +52,9 @@ def test_fastmri_from_stand_ins_to_a_table(verb, fastmri: Path, tmp_path: Path) 
         assert words in result.stdout
     again = verb(*call, "--json")
     assert again.exit_code == 0
-    assert "0 rows made, 8 were there already" in again.stderr
+    assert "0 rows made, 10 were there already" in again.stderr
     lines = json.loads(again.stdout)
-    assert {line["method"] for line in lines} == {"zerofilled", "cgsense", "tv", "dds"}
+    assert {line["method"] for line in lines} == {"zerofilled", "cgsense", "tv", "dds", "joint"}
 
     # The evaluation of the fastMRI package, written out: it accepts the files and gives the same figures.
     for row in load(run):
