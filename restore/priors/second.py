@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import LinearOperator
-from restore.priors.veil import Veil
+from restore.priors.sought import Sought
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,9 +79,9 @@ class SecondUnknown:
     """u of y = A x + B u + e, for the measurements of one operator A.
 
     operator: B, whose measurements have the shape of A's, and images of the same kind of number. prior: of u, shape
-    (*batch, *B.in_shape); a `Veil` is sought before the chain. name: in words.
+    (*batch, *B.in_shape); a `Sought` is sought before the chain. name: in words.
     """
 
     operator: LinearOperator
-    prior: StructuredNoise | Veil
+    prior: StructuredNoise | Sought
     name: str = "structured noise"

@@ -1,7 +1,7 @@
 """Kinds of structured noise by name: what people write as `second_prior`, made for the measurements of one operator.
 
-Called by `restore.samplers.joint`. Every kind here is analytic: its denoiser is a closed formula. A weight file is a
-learnt one, of pictures of the noise itself; it is read here.
+Called by `restore.samplers.joint`. Every kind here is analytic: its denoiser is a closed formula, or
+it is sought before the chain. A weight file is a learnt one, of pictures of the noise itself; it is read here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from restore.priors.image_prior import ImagePrior
 from restore.priors.kept import loaded
 from restore.priors.matching import check
 from restore.priors.networks import copied_to, in_eval_mode
+from restore.priors.off_bins import OffBins
 from restore.priors.second import FromFunction, SecondUnknown
+from restore.priors.sought import Sought
 from restore.priors.traits import card_traits
 from restore.priors.veil import Veil
 
@@ -49,13 +51,15 @@ class Structure:
 
     what: str
     kinds: tuple[str, ...]
-    make: Callable[[LinearOperator, float, float], SecondUnknown]
+    make: Callable[..., SecondUnknown]
     usual: Numbers
+    sought: type[Sought] | None = None
 
 
 def check_name(name: str, kind: str, numbers: Numbers) -> None:
     """Refuse, before there are data, a kind of structured noise that does not exist, that measurements of this kind do
-    not have ("": that is not known yet), or that has no such numbers; a weight file that is no denoiser. Raises ConfigError, WeightsError."""
+    not have ("": not known
+    yet), or that has no such numbers; a weight file that is no denoiser. Raises ConfigError, WeightsError."""
     given = {k: v for k, v in dataclasses.asdict(numbers).items() if v is not None}
     if is_file(name):
         found = card_traits(name)
@@ -131,19 +135,13 @@ def _zipper(operator: LinearOperator, std: float, rate: float) -> SecondUnknown:
     return SecondUnknown(_as_measured(operator), sparse, "zipper")
 
 
-def _stripes(operator: LinearOperator, std: float, rate: float) -> SecondUnknown:
+def _stripes(operator: LinearOperator, std: float) -> SecondUnknown:
     """A bin of the detector that errs alike in all views."""
     if operator.measured_ndim != 2:
         raise ConfigError(
             f"{operator}: second_prior=stripes is of sinograms (views, bins), and a measurement is {operator.out_shape}"
         )
-    views = operator.out_shape[-2]
-    sparse = GroupSparse(
-        std * views**0.5, rate, (), torch.ones(()),
-        transform=lambda u: u.sum(-2, keepdim=True) / views**0.5,
-        inverse=lambda c: (c / views**0.5).expand(*c.shape[:-2], views, c.shape[-1]),
-    )  # fmt: skip
-    return SecondUnknown(_as_measured(operator), sparse, "stripes")
+    return SecondUnknown(_as_measured(operator), OffBins(operator, std), "stripes")
 
 
 def _haze(operator: LinearOperator, std: float, width: float) -> SecondUnknown:
@@ -205,9 +203,9 @@ STRUCTURES = {
         "tones: single frequencies of the readout, in all lines and coils", ("mri",), _zipper, Numbers(0.5, rate=0.01)
     ),
     "stripes": Structure(
-        "bins of the detector that err alike in all views", ("ct",), _stripes, Numbers(0.3, rate=0.05)
+        "bins of the detector that err alike in all views", ("ct",), _stripes, Numbers(0.01), OffBins
     ),
     "haze": Structure(
-        "a veil that falls off with depth", ("image",), _haze, Numbers(0.2, width=0.15)
+        "a veil that falls off with depth", ("image",), _haze, Numbers(0.2, width=0.15), Veil
     ),
 }  # fmt: skip

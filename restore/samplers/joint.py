@@ -21,9 +21,9 @@ from restore.operators.superposition import Superposition
 from restore.priors.image_prior import ImagePrior
 from restore.priors.network_options import split_options
 from restore.priors.second import Known, SecondUnknown, Seen, StructuredNoise
+from restore.priors.sought import Sought
 from restore.priors.store import bundled
-from restore.priors.structured import Numbers, check_name, second_unknown
-from restore.priors.veil import Veil
+from restore.priors.structured import STRUCTURES, Numbers, check_name, second_unknown
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.samplers.base import OperatorTraits, traits_of
@@ -31,18 +31,18 @@ from restore.samplers.dds import DDS, noise_weights, raised_start
 from restore.samplers.toolbox.chain import Chain, renoised
 from restore.samplers.toolbox.consistency import weighted_term
 from restore.samplers.toolbox.levels import NoiseLevel
-from restore.samplers.toolbox.unveiling import ODDS, SEARCH_COST, level_range, unveil
+from restore.samplers.toolbox.seeking import level_range, search_cost, seek
 from restore.solvers.proximal import DataTerm, data_step
 
 FOUND = (
-    "haze: a veil was taken off ({} of {} pictures; without it they are likelier by {:.0f} to {:.0f} nats): what is "
-    "haze and what is bright tissue only a prior of such pictures without haze can tell; look at OUT_structured"
+    "{}: found in {} of {} measurements and taken off; without it they are likelier by {:.0f} to {:.0f} nats; {}; look "
+    "at OUT_structured"
 )
 NOT_FOUND = (
-    "haze: none is shown, and none was taken off: the prior finds pictures without a veil likelier by {:.0f} nats at "
-    "most, and " + f"{ODDS:g} are asked"
+    "{}: none is shown, and none was taken off: the prior finds what was measured likelier without any by {:.0f} nats "
+    "at most, and {:g} are asked"
 )
-"""On a veil that was sought, and what it rests on (docs/structured-noise.md)."""
+"""On what was sought, and what finding it rests on (docs/structured-noise.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,20 +128,23 @@ class Joint(Chain):
 
     @property
     def differentiates(self) -> bool:
-        """Whether a veil is sought."""
-        return self.second_prior == "haze"
+        """Whether something is sought before the chain."""
+        return self._sought is not None
 
     def cost(self, problem: Problem | None = None) -> int:
-        """n_steps; haze: 336 more, 240 of them with gradients"""
-        return super().cost(problem) + (SEARCH_COST if self.differentiates else 0)
+        """n_steps; haze and stripes: about 300 more, 240 of them with gradients"""
+        return super().cost(problem) + (search_cost(self._sought) if self._sought else 0)
 
     def said_by(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
-        """Whether a veil was found."""
-        nats = [n for end in ends for n in end.get("veil_nats", ())]
-        there = [n for n in nats if n > ODDS]
-        if there:
-            return (FOUND.format(len(there), len(nats), min(there), max(there)),)
-        return (NOT_FOUND.format(max(nats)),) if nats else ()
+        """Whether what was sought was found."""
+        nats = [n for end in ends for n in end.get("found_nats", ())]
+        if self._sought is None or not nats:
+            return ()
+        there, name = [n for n in nats if n > self._sought.odds], self._sought.name
+        if not there:
+            return (NOT_FOUND.format(name, max(nats), self._sought.odds),)
+        counts = len(there), len(nats), min(there), max(there)
+        return (FOUND.format(name, *counts, self._sought.caution),)
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh and `structured`.
@@ -167,9 +170,9 @@ class Joint(Chain):
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""
         asked = super(Joint, self._raised(problem)).noise_range(problem)
-        if asked is None or not self.differentiates:
+        if asked is None or self._sought is None:
             return asked
-        low, high = level_range(_deviation(problem))
+        low, high = level_range(self._sought, _deviation(problem))
         return min(low, asked[0]), max(high, asked[1])
 
     def second_unknown(self, problem: Problem) -> SecondUnknown:
@@ -190,6 +193,11 @@ class Joint(Chain):
     def _raised(self, problem: Problem) -> Self:
         start = raised_start(problem, self.sigma_start, self.few_data, self.start)
         return dataclasses.replace(self, sigma_start=start)
+
+    @property
+    def _sought(self) -> type[Sought] | None:
+        known = STRUCTURES.get(self.second_prior)
+        return None if known is None else known.sought
 
     @property
     def _numbers(self) -> Numbers:
@@ -218,9 +226,9 @@ class JointWith(Joint):
         return given
 
     @property
-    def differentiates(self) -> bool:
-        """Whether a veil is sought."""
-        return isinstance(self.second, SecondUnknown) and isinstance(self.second.prior, Veil)
+    def _sought(self) -> type[Sought] | None:
+        prior = self.second.prior if isinstance(self.second, SecondUnknown) else None
+        return type(prior) if isinstance(prior, Sought) else None
 
     def _check_told(self) -> None:
         self._given()
@@ -235,7 +243,7 @@ class JointWith(Joint):
 
 
 class _Walk:
-    """One run: its second unknown, and what is done to both. told: of a veil that was sought, for the log."""
+    """One run: its second unknown, and what is done to both. told: of what was sought, for the log."""
 
     def __init__(
         self,
@@ -249,12 +257,13 @@ class _Walk:
         # Own draws, so that those of the image are those of dds.
         self.draws = Draws(draws.seed, [f"{name}/structured" for name in draws.ids])
         self.result, self.told = 0, dict[str, list[float]]()
-        if isinstance(second.prior, Veil):
-            _check_knows_brightness(prior)
+        if isinstance(second.prior, Sought):
+            if not second.prior.any_brightness:
+                _check_knows_brightness(prior, second.prior.name)
             noise = _deviation(problem)
-            found = unveil(second.prior, problem.unit_y, noise, prior, self.draws)
-            self.noise_prior: StructuredNoise = Known(found.veil)
-            self.told = {"veil_nats": [round(float(n), 1) for n in found.nats]}
+            found = seek(second.prior, problem.unit_y, noise, prior, self.draws)
+            self.noise_prior: StructuredNoise = Known(found.noise)
+            self.told = {"found_nats": [round(float(n), 1) for n in found.nats]}
         else:
             self.noise_prior = second.prior
 
@@ -301,15 +310,15 @@ class _Walk:
         return each.flatten(len(lead)).amax(-1).reshape(*lead, *[1] * (u.ndim - len(lead)))
 
 
-def _check_knows_brightness(prior: ImagePrior) -> None:
+def _check_knows_brightness(prior: ImagePrior, what: str) -> None:
     """Refuse the bundled priors, whose pictures may have any brightness: of a photograph without haze `natural` is sure
     that it has some, by 26 nats, and 15 dB are lost. Raises ConfigError."""
     name, _ = split_options(prior.prior.name)
     if name in bundled():
         raise ConfigError(
-            f"joint: the bundled prior '{name}' is of pictures of any brightness, and haze is told by the brightness "
-            "that pictures have without it; name a prior of such pictures (--prior FILE), made by `restore train "
-            "denoiser` from pictures without haze"
+            f"joint: the bundled prior '{name}' is of pictures of any brightness, and {what} is told by the "
+            "brightness that pictures have without it; name a prior of such pictures (--prior FILE), made by `restore "
+            f"train denoiser` from pictures without {what}"
         )
 
 

@@ -127,8 +127,10 @@ PAIRS = [
     (name, kind)
     for name, kind in itertools.product(NAMES, OPERATORS)
     if load_sampler(name).fits(OPERATORS[kind])
-    # of these no structured noise has a name
-    and not (load_sampler(name).separates and kind in ("inpaint", "superres", "deblur", "valid"))
+    # stripes ask for more views, and of the others no structured noise has a name
+    and not (
+        load_sampler(name).separates and kind in ("ct", "inpaint", "superres", "deblur", "valid")
+    )
 ]
 
 

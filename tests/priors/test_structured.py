@@ -14,6 +14,7 @@ from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.priors.group_sparse import GroupSparse
+from restore.priors.off_bins import OffBins
 from restore.priors.second import Seen
 from restore.priors.structured import STRUCTURES, Numbers, second_unknown
 from restore.priors.veil import Veil
@@ -88,11 +89,23 @@ def test_a_veil_has_the_gradient_that_differences_give():
         d[k] = step
         off = (g * (veil.field(theta + d) - veil.field(theta - d))).sum((1, 2))
         slopes.append(off / (2 * step))
-    found = veil.pulled(veil.field(theta), g)
+    found = -veil.pulled(theta, g)
     torch.testing.assert_close(found, torch.stack(slopes, -1), rtol=SLOPE, atol=SLOPE)
     modes = torch.eye(veil.unknowns).double()[2:]
     patches = (veil.field(modes) / veil.field(torch.zeros_like(modes))).log().square().sum(0)
     assert float(patches.mean()) == pytest.approx(0.16, rel=DENSE)
+
+
+def test_off_bins_are_followed_nearly_along_their_rings():
+    """Against the rings of single bins: by the adjoint of projection and filter alone, without the weights of views."""
+    operator = ParallelBeamCT(ParallelBeam.covering(shape=(16, 16), views=24))
+    bins, g = OffBins(operator, 0.01), numbers(1, 16, 16).float()
+    units = torch.eye(bins.bins)[:, None, :]
+    rings = operator.pinv(bins.field(units))
+    exact = -(rings * g).sum((1, 2))  # none at the ends
+    found = bins.pulled(units[:1], g).flatten()
+    assert float(torch.cosine_similarity(exact, found, dim=0)) > 0.95  # 0.98 seen
+    assert float(found.norm() / exact.norm()) == pytest.approx(1, abs=0.2)  # 0.05 seen
 
 
 def scan() -> MultiCoilMRI:
@@ -106,7 +119,6 @@ def scan() -> MultiCoilMRI:
     [
         ("herringbone", scan()),
         ("zipper", scan()),
-        ("stripes", ParallelBeamCT(ParallelBeam.covering(shape=(8, 8), views=5))),
     ],
 )
 def test_each_kind_explains_its_own_noise_and_nothing_that_was_not_measured(name, operator):
@@ -116,13 +128,11 @@ def test_each_kind_explains_its_own_noise_and_nothing_that_was_not_measured(name
     u = torch.zeros(shape, dtype=torch.complex64 if operator.is_complex else torch.float32)
     if name == "herringbone":
         u[..., 3, 4] = 6.0
-    elif name == "zipper":
+    else:
         u = (torch.exp(2j * torch.pi * torch.arange(8) * 3 / 8)[:, None] * torch.ones(8)).expand(
             shape
         )
         u = operator.project(u)
-    else:
-        u[..., 4] = 2.0
     measured = second.operator(second.prior.estimate(u, 0.005).mean)
     torch.testing.assert_close(measured, operator.project(u), rtol=0.02, atol=1e-4)  # Wiener gains
     unknown = second.operator(second.prior.estimate(torch.full_like(u, 3.0), 0.3).mean)
@@ -133,7 +143,7 @@ def test_every_kind_says_what_it_is():
     for name, kind in STRUCTURES.items():
         assert kind.what
         assert kind.usual.std
-        assert (kind.usual.rate is None) != (kind.usual.width is None), name
+        assert (kind.usual.rate is None) == (kind.sought is not None), name
 
 
 def test_numbers_out_of_range_are_refused():

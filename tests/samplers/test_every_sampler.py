@@ -68,8 +68,8 @@ NAMES = [n for n in sorted(sampler_names()) if load_sampler(n).prior_kinds]
 
 
 def serves(name: str, kind: str) -> bool:
-    if load_sampler(name).separates and kind in ("inpaint", "superres", "deblur"):
-        return False  # of these no structured noise has a name
+    if load_sampler(name).separates and kind in ("ct", "inpaint", "superres", "deblur"):
+        return False  # stripes ask for more views, and of the others no structured noise has a name
     try:
         check_operator(load_sampler(name), OPERATORS[kind])
     except ConfigError:
