@@ -44,7 +44,8 @@ from restore.starts import ChosenStart, Entry, bundled_starts, read_starts
 
 COUNT, SIDE, SEED = 8, 64, 7
 NOISE = 0.02
-SCANS = {"mri": "mri4", "ct": "ct30"}
+SCANS = {"mri": ("mri4", 0), "ct": ("ct30", 1)}
+"""The task of `cases.py`, and the first of its slices: every third is taken."""
 
 
 class FirstChosen(Draws):
@@ -137,7 +138,8 @@ def photograph_rows(entry: Entry, data: Path, draws: int) -> Iterator[tuple[str,
 
 def scan_rows(entry: Entry, data: Path, draws: int) -> Iterator[tuple[str, str]]:
     """What was done, and its cells."""
-    cases = list(load(data, SCANS[entry.kind]))[::3]
+    task, first = SCANS[entry.kind]
+    cases = list(load(data, task))[first::3]
     sampler = load_sampler(entry.method.sampler)(**entry.method.settings)
     start = entry.start.text
     rows = {
