@@ -60,8 +60,8 @@ class Joint(Chain):
 
     On Gaussian priors many small steps give the joint posterior mean at gamma = 1 - sqrt(1 - eta^2), and nearly its
     covariance at small eta (preset "posterior"), as dds does for one unknown.
-    Where the second prior finds nothing, R is zero: every step is that of dds, with the same noise. Haze and stripes are
-    sought before the chain (`toolbox.seeking`) and then known: R is zero, and u0 is what was found.
+    Where the second prior finds nothing, R is zero: every step is that of dds, with the same noise. Haze and stripes
+    are sought before the chain (`toolbox.seeking`) and then known: R is zero, and u0 is what was found.
 
     Differs from the papers:
     - the data step of dds with the levels of dds, for their guidance by a gradient at noised measurements.
