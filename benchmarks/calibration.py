@@ -1,13 +1,13 @@
 """Make the table of factors for the bundled priors, and try it on volumes that it was not made on.
 
-    python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 15 minutes of one thread
+    python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 45 minutes of one thread
     python benchmarks/calibration.py ../shared/data --runs FOLDER --tasks mri4  # mri8, ct60, ct30, superres, inpaint
 
 What was drawn stays in the folder of runs, so that a call goes on where an earlier one ended, and other scales are
 compared in seconds. Factors go to restore/priors/calibration.json (or --table), with what they held of the volumes
-that they were tried on; both are printed, for docs/intervals.md. One slice of 96 x 96 pixels each, the middle of it (of
-MR its middle 48 rows, with all lines: few lines in the centre make worse maps): volumes by where in their depth it lies
-and by how many pixels are averaged along each side, photographs alternately by name. The weights did not learn from
+that they were tried on; both are printed, for docs/intervals.md. One slice each: of MR the whole, as people have it, of
+the others its middle 96 x 96 pixels; volumes by where in their depth it lies and by how many pixels are averaged along
+each side, photographs alternately by name. The weights did not learn from
 what MR factors are tried on, nor from thorax, iguana and the photographs; there is nothing else to make factors of.
 """
 
@@ -131,9 +131,9 @@ def inputs(data: Path, runs: Path, task: str, most: int) -> tuple[list[Path], li
 
 
 def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
-    """The middle of a slice as a volume of its own, made once. CT that knows no air has grey levels of 10 HU."""
+    """The middle of a slice, of MR all of it, as a volume made once. CT without air: grey levels of 10 HU."""
     name, depth, binned = chosen
-    rows, columns, kept = (SIDE // 2, 512, "_strip") if kind == "mri" else (SIDE, SIDE, "")
+    most, kept = (512, "_whole") if kind == "mri" else (SIDE, "")
     out = runs / "slices" / f"{Path(name).name.split('.')[0]}_{100 * depth:.0f}{kept}.nii.gz"
     if out.exists():
         return out
@@ -142,8 +142,8 @@ def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
     image = np.asarray(volume.data[int(depth * (len(volume.data) - 1))], np.float32)
     h, w = (n // binned for n in image.shape)
     image = image[: h * binned, : w * binned].reshape(h, binned, w, binned).mean((1, 3))
-    top, left = max(0, (h - rows) // 2), max(0, (w - columns) // 2)
-    h, w = min(h, rows) // 2 * 2, min(w, columns) // 2 * 2
+    top, left = max(0, (h - most) // 2), max(0, (w - most) // 2)
+    h, w = min(h, most) // 2 * 2, min(w, most) // 2 * 2
     image = np.ascontiguousarray(image[top : top + h, left : left + w])
     if kind == "ct" and image.min() >= 0:
         image = AIR_HU + 10 * image
