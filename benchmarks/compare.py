@@ -77,7 +77,7 @@ class Job:
         name = self.method.partition(":")[0]
         ours = name not in deepinv_peers.NAMES
         kinds = load_sampler(name).prior_kinds if ours else ("denoiser",)
-        prior = automatic(kinds, SUBJECTS[TRAITS[self.task][0]])
+        prior = automatic(kinds, SUBJECTS[TRAITS[self.task][0]], TRAITS[self.task][1])
         if not prior:
             return ""
         folder = Path(str(resources.files("restore") / "priors" / "weights"))
