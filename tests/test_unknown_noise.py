@@ -48,7 +48,10 @@ def psnr(x: Tensor) -> float:
 BLUR = Blur(gaussian(1.6), SHAPE, boundary="reflect")
 
 
-@pytest.mark.parametrize("sampler", ["dds", "diffpir", "ddrm", "pigdm"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["dds", *(pytest.param(s, marks=pytest.mark.slow) for s in ("diffpir", "ddrm", "pigdm"))],
+)
 def test_noise_that_is_left_out_is_estimated_and_said(sampler):
     """0.5 dB: the estimate errs by a few per cent; taken for exact these samplers lost 9 to 36 dB."""
     y = noisy(blurred())[None]

@@ -55,7 +55,13 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("sampler", "task"), CONDITIONAL + OTHERS)
+SLOW = [(s, "deblur") for s in ("resshift", "rddm", "mrs")]  # their inpainting does not differ
+
+
+@pytest.mark.parametrize(
+    ("sampler", "task"),
+    [pytest.param(*p, marks=[pytest.mark.slow] if p in SLOW else []) for p in CONDITIONAL + OTHERS],
+)
 def test_every_sampler_runs_with_the_bundled_prior_of_its_kind(
     pictures, verb, tmp_path, sampler, task
 ):
@@ -134,7 +140,7 @@ def test_a_task_that_a_conditional_prior_never_saw_is_refused(pictures, verb, tm
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgb"])
+@pytest.mark.parametrize("kind", [pytest.param("grey", marks=pytest.mark.slow), "rgb"])
 @pytest.mark.parametrize("task", TASKS)
 def test_simulation_says_how_well_it_came_back(pictures, verb, tmp_path, task, kind):
     out = tmp_path / "out.png"

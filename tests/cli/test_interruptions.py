@@ -164,7 +164,13 @@ def test_a_record_vouches_for_its_own_results_only(scan, verb, tmp_path):
     assert read_sidecar(a)["seconds"] > 0
 
 
-@pytest.mark.parametrize("more", [[], ["--sampler", "dds", "--steps", 2, "--samples", 2]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["--sampler", "dds", "--steps", 2, "--samples", 2],
+    ],
+)
 def test_a_cut_piece_is_done_again(long_scan, verb, tmp_path, solved, monkeypatch, more):
     scan, out = long_scan, tmp_path / "out.nii"
     with monkeypatch.context() as patch:

@@ -79,7 +79,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("sampler", ["fbp", "tv"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] if "other way" in c else []) for c in CASES],
+)
 def test_hounsfield_units_are_right(case: str, sampler: str, tmp_path: Path, verb):
     scan, within, said = CASES[case]
     out = tmp_path / "out.nii.gz"

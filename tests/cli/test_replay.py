@@ -277,8 +277,13 @@ def test_records_of_other_things_are_refused(made, raw, verb, tmp_path):
     assert "does not hold the options of its run" in result.stderr
 
 
-@pytest.mark.parametrize("task", ["inpaint", "deblur", "denoise"])
-@pytest.mark.parametrize("simulate", [False, True])
+@pytest.mark.parametrize(
+    ("simulate", "task"),
+    [
+        (False, "inpaint"), (False, "denoise"), (True, "inpaint"), (True, "denoise"), (False, "deblur"),
+        pytest.param(True, "deblur", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_photograph_repeats_too(verb, tmp_path, task, simulate):
     head = head_phantom((8, 96, 96)).data[:3, 28:68, 28:68] / 1200
     write_image(0.2 + 0.7 * head, tmp_path / "photo.png")

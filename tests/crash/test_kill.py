@@ -121,7 +121,10 @@ def _kill_and_go_on(name: str, moments: list[float], sources: Path, whole, folde
         assert done_twice(log) <= again * hit
 
 
-@pytest.mark.parametrize("name", QUICK)
+# tests/cli/test_interruptions.py kills `recon` as well
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "recon" else []) for n in QUICK]
+)
 def test_a_killed_run_goes_on(name: str, sources: Path, whole, tmp_path: Path) -> None:
     moment = float(np.random.default_rng([0, len(name)]).uniform(0.3, 0.8))
     _kill_and_go_on(name, [moment], sources, whole, tmp_path / "killed")

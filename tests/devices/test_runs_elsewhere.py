@@ -139,7 +139,17 @@ def test_every_sampler_and_every_kind_of_measurement_is_tried():
     assert {kind for _, kind in PAIRS} == set(OPERATORS)
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
+# Seconds each; what these samplers do on a device does not depend on the task
+TAKING_LONG = [
+    ("joint", "denoise"), *(("redpsm", k) for k in ("inpaint", "denoise", "valid", "deblur", "superres")),
+    *(("fewstep", k) for k in ("valid", "superres", "deblur")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(*p, marks=[pytest.mark.slow] if p in TAKING_LONG else []) for p in PAIRS],
+)
 def test_every_sampler(name, kind):
     if (name, kind) == ("unsupervised-wiener", "valid"):
         pytest.skip("it refuses measurements smaller than the image, on every device")
@@ -275,7 +285,7 @@ def test_a_sampler_and_a_prior_that_forget_the_device_are_caught():
 
 
 @pytest.mark.parametrize("kind", ["mri", "ct"])
-@pytest.mark.parametrize("sampler", ["dds", "tv"])
+@pytest.mark.parametrize("sampler", ["dds", pytest.param("tv", marks=pytest.mark.slow)])
 def test_a_scan_becomes_a_volume_on_the_device_that_is_asked_for(kind, sampler, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**33, 2**34))
     volume = head_phantom()

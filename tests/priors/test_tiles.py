@@ -24,7 +24,8 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(tiles, "SIDE", 448)
 
 
-@pytest.mark.parametrize("sigma", [pytest.param(0.1, marks=pytest.mark.slow), 5.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [0.1, 5.0])
 def test_no_seam_shows_in_a_noisy_photograph(small_tiles, sigma):
     data = pytest.importorskip("skimage.data")
     clean = torch.from_numpy(data.camera()).float()[None] / 255

@@ -63,7 +63,7 @@ class Case:
         return GaussianPrior(mean, covariance=torch.as_tensor(self.covariance))
 
 
-@pytest.fixture(params=["inpaint", "sr2"])
+@pytest.fixture(params=["inpaint", pytest.param("sr2", marks=pytest.mark.slow)])
 def case(request, arrays) -> Case:
     p, g = arrays("gaussian_posterior/prior"), arrays(f"gaussian_posterior/op_{request.param}")
     if request.param == "inpaint":

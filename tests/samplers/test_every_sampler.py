@@ -255,7 +255,13 @@ def test_steps_are_numbered_and_cost_what_is_said(name, kind):
     assert steps[-1].evaluations == sampler.cost(problem)
 
 
-@pytest.mark.parametrize(("name", "kind"), TWO_EACH)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(*p, marks=[pytest.mark.slow] if p == ("reddiff", "ct") else [])
+        for p in TWO_EACH
+    ],
+)
 def test_a_batch_gives_what_its_items_give(name, kind):
     x = images(3, OPERATORS[kind].is_complex)
     sampler, model = tuned(name, kind), gaussian_model(name)

@@ -101,8 +101,11 @@ class PulledPlug(Exception):
 
 @pytest.mark.usefixtures("saved_every_step")
 @pytest.mark.parametrize(
-    ("config", "precision"), [(TINY, "float32"), (TINY, "bfloat16"), (PAIRS, "float32")]
-)
+    ("config", "precision"),
+    [
+        pytest.param(TINY, "float32", marks=pytest.mark.slow), (TINY, "bfloat16"), (PAIRS, "float32"),
+    ],
+)  # fmt: skip
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, config, precision):
     chosen = settings(precision=precision)
     whole, _ = train(tmp_path / "whole.safetensors", chosen, config=config)

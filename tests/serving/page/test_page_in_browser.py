@@ -25,6 +25,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield session
 
 
+@pytest.mark.slow
 def test_a_volume_dropped_on_the_page_is_compared(
     browser: Browser, volumes: Path, serve: Callable
 ) -> None:
