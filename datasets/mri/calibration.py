@@ -31,6 +31,13 @@ def calibration_lines(mask: NDArray[np.bool_], shape: tuple[int, int]) -> Region
     return slice(*rows.indices(shape[0])[:2]), slice(*columns.indices(shape[1])[:2])
 
 
+def centre_lines(mask: NDArray[np.bool_], shape: tuple[int, int]) -> int:
+    """The shorter side of that rectangle, 0 where the zero frequency was not measured. As `calibration_lines`."""
+    if not np.broadcast_to(mask, shape)[shape[0] // 2, shape[1] // 2]:
+        return 0
+    return min(part.stop - part.start for part in calibration_lines(mask, shape))
+
+
 def is_enough(region: Region) -> bool:
     """Whether maps and phase can be seen from a region: four lines along each axis."""
     return min(part.stop - part.start for part in region) >= FEWEST_LINES

@@ -128,14 +128,18 @@ class MRIScan(Scan):
 
     @property
     def difficulty(self) -> dict[str, float | str]:
-        """Acceleration, what is left out (whole columns, rows or points), and whether coils tell places apart."""
+        """Acceleration, what is left out (whole columns, rows or points), whether coils tell places apart, and how many
+        lines in the centre of k-space were all measured."""
+        from restore.datasets.mri.calibration import centre_lines
+
         mask = slice_mask(self.mask, 0)
         lines = "columns" if mask.ndim == 1 or bool((mask == mask[:1]).all()) else "points"
         if lines == "points" and bool((mask == mask[:, :1]).all()):
             lines = "rows"
         coils = "one" if self.shape[1] == 1 else "several"
         rate = self.mask.size / max(int(np.count_nonzero(self.mask)), 1)
-        return {"acceleration": round(rate, 3), "lines": lines, "coils": coils}
+        centre = centre_lines(mask, self.shape[2:])
+        return {"acceleration": round(rate, 3), "lines": lines, "coils": coils, "centre": centre}
 
     def image_of(self, index: int) -> NDArray[np.float32]:
         """The reference, else the root sum of squares over the coils, (H, W)."""

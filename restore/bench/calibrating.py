@@ -168,8 +168,8 @@ def factors_from(scored: Sequence[Scored], protocol: Protocol, seed: int) -> lis
         several = len(group) > 1
         held_out = {unit: _held_out(of) for unit, of in together.items()} if several else {}
         entries.append(Entry(
-            group[0].method, group[0].measured, (min(noise) / NOISE_ROOM, max(noise) * NOISE_ROOM), factors,
-            held_out, {
+            group[0].method, _least([s.measured for s in group]), (min(noise) / NOISE_ROOM, max(noise) * NOISE_ROOM),
+            factors, held_out, {
                 "protocol": protocol.name, "volumes": [s.name for s in group], "images": sum(s.images for s in group),
                 "options": protocol.describe(), "seed": seed, "version": restore.__version__,
                 "date": today(),
@@ -246,6 +246,11 @@ def _summary(covered: Sequence[float]) -> tuple[float, float, float]:
 def today() -> str:
     """The date, as tables have it."""
     return datetime.now(UTC).date().isoformat()
+
+
+def _least(measured: Sequence[Circumstances]) -> Circumstances:
+    """Those with the fewest lines in the centre."""
+    return min(measured, key=lambda one: one.centre)
 
 
 def _groups(scored: Sequence[Scored]) -> list[list[Scored]]:

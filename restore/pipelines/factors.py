@@ -25,6 +25,9 @@ READ = (1, FORMAT)
 AGAIN = "make it again with `restore calibrate`"
 NEAR = 0.1
 """Part by which numbers of a difficulty may differ: an acceleration of 3.9 is one of 4."""
+AT_LEAST = "centre"
+"""The number of a difficulty that may be larger than a factor's: maps of more lines are better, and its interval is
+then rather too wide."""
 NOISE_ROOM = 1.5
 """Times the noise that a factor was measured at, up and down, at which it still is for."""
 
@@ -44,6 +47,11 @@ class Circumstances:
     task: str
     difficulty: Mapping[str, float | str]
     noise: float
+
+    @property
+    def centre(self) -> float:
+        """Lines in the centre of k-space that were all measured, 0 where that is not asked."""
+        return float(self.difficulty.get(AT_LEAST, 0))
 
     def words(self) -> str:
         """In one line."""
@@ -107,6 +115,7 @@ def find(
         (lambda e: e.method.sampler == method.sampler, f"for the sampler {method.sampler}"),
         (lambda e: e.method.fingerprint == method.fingerprint, f"for these settings of {method.sampler}"),
         (lambda e: alike(e.measured, measured), f"for {measured.words()}"),
+        (lambda e: e.measured.centre <= measured.centre, f"for only {measured.centre:g} lines in the centre"),
         (lambda e: e.noise[0] <= measured.noise <= e.noise[1], f"for noise of {measured.noise:.3g} (unit intensities)"),
         (lambda e: samples in e.factors, f"for {samples} samples"),
     )  # fmt: skip
@@ -129,10 +138,11 @@ def scales_of(entries: Sequence[Entry]) -> tuple[Scale, ...]:
 
 
 def alike(a: Circumstances, b: Circumstances) -> bool:
-    """Whether two things were measured in the same way but for noise: words equal, numbers within `NEAR`."""
-    if (a.kind, a.task) != (b.kind, b.task) or a.difficulty.keys() != b.difficulty.keys():
+    """Whether two things were measured alike but for noise and the centre: words equal, numbers within `NEAR`."""
+    one, other = ({k: v for k, v in c.difficulty.items() if k != AT_LEAST} for c in (a, b))
+    if (a.kind, a.task) != (b.kind, b.task) or one.keys() != other.keys():
         return False
-    return all(_near(value, b.difficulty[name]) for name, value in a.difficulty.items())
+    return all(_near(value, other[name]) for name, value in one.items())
 
 
 def _near(a: float | str, b: float | str) -> bool:
