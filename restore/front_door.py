@@ -195,7 +195,7 @@ def solve_problem(
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(_ALIKE.format(samples, name_of(type(runner))))
-    said += [*runner.said_by(ends_of(log)), *(said_of(trails) if trails else ())]
+    said += said_of(trails) if trails else []
     return Reconstruction(
         image=stacked.mean(0), std=_std(stacked), samples=stacked if samples > 1 else None, log=log,
         provenance={

@@ -149,10 +149,6 @@ class Sampler(ABC):
         """Itself as so many samples of one measurement need it, and notes on what had to change."""
         return self, ()
 
-    def said_by(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
-        """Notes on what its runs found, from the last record of each sample's log."""
-        return ()
-
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""
         return None
@@ -165,7 +161,7 @@ class Sampler(ABC):
         return None
 
     def remarks(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
-        """What a user must know of runs that are done. ends: the last record of each."""
+        """What a user must know of runs that are done. ends: the last record of each sample's log."""
         return ()
 
     def step(self, level: NoiseLevel, x0: Tensor, evaluations: int = 0, **info: Any) -> Step:

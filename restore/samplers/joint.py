@@ -136,7 +136,7 @@ class Joint(Chain):
         """n_steps; haze and stripes: about 300 more, 240 of them with gradients"""
         return super().cost(problem) + (search_cost(self._sought) if self._sought else 0)
 
-    def said_by(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
+    def remarks(self, ends: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether what was sought was found."""
         nats = [n for end in ends for n in end.get("found_nats", ())]
         if self._sought is None or not nats:
