@@ -18,7 +18,14 @@ from torch import Tensor
 
 from restore.errors import ConfigError, ShapeError
 from restore.linalg.singular import SVD, ProximalPoint
-from restore.operators.combining import finite_number, gain, no_operand, shared_kind, shared_task
+from restore.operators.combining import (
+    finite_number,
+    gain,
+    no_operand,
+    shared_kind,
+    shared_periodicity,
+    shared_task,
+)
 from restore.operators.contract import ABILITIES, KINDS, TASKS, Operator, SameShape, lasting
 from restore.operators.linear import LinearContract, dense, least_squares
 from restore.operators.nonlinear import NonlinearOperator
@@ -145,8 +152,8 @@ class Scale(LinearOperator):
     @property
     def abilities(self) -> frozenset[str]:
         """Those of the scaled operator but for those that say what a sample is."""
-        kept = {"interpolates", "backprojects", "convolves", "subsets"} if self.factor else set()
-        return super().abilities | (self.operator.abilities & kept)
+        kept = {"interpolates", "backprojects", "periodic", "convolves", "subsets"}
+        return super().abilities | (self.operator.abilities & kept if self.factor else set())
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """That of the operator for its own measurement, y / factor."""
@@ -242,6 +249,11 @@ class Adjoint(LinearOperator):
         """The original operator, not a copy."""
         return self.operator
 
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Those that every operator has; "periodic" where the original is."""
+        return super().abilities | shared_periodicity((self.operator,))
+
     def unit_scale(self, y: Tensor) -> Scaling:
         """One for real operators: what A^H sees as its image is a measurement, which no prior knows."""
         return Operator.unit_scale(self, y)
@@ -322,8 +334,10 @@ class Compose(LinearOperator):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """Those of the only factor that is no identity, else those that every product has."""
-        return super().abilities if self.bare is None else self.bare.abilities
+        """Those of the only factor that is no identity, else those of every product; "periodic" where both are."""
+        if self.bare is not None:
+            return self.bare.abilities
+        return super().abilities | shared_periodicity((self.outer, self.inner))
 
     def unit_scale(self, y: Tensor) -> Scaling:
         """By the factor that says the kind: its own measurement, or the image that the inner one makes for it."""
@@ -401,6 +415,11 @@ class Several(LinearOperator):
     @abstractmethod
     def _check_shapes(self) -> None:
         """Raise ShapeError where the operators do not go together."""
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Those that every combination has; "periodic" where all operators are."""
+        return super().abilities | shared_periodicity(self.operators)
 
     @property
     def kind(self) -> str:

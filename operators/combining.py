@@ -57,6 +57,11 @@ def shared_task(operators: Iterable[Operator]) -> str:
     return tasks.pop() if len(tasks) == 1 else ""
 
 
+def shared_periodicity(operators: Iterable[Operator]) -> frozenset[str]:
+    """The ability "periodic" where all parts have it, else none."""
+    return frozenset({"periodic"} if all("periodic" in op.abilities for op in operators) else ())
+
+
 def gain(operator: Operator) -> float:
     """What becomes of a flat image of one: the median magnitude of what is not zero; 1 where all is."""
     flat = torch.ones(operator.in_shape, dtype=operator._number, device=operator.device)

@@ -33,6 +33,7 @@ ABILITIES = {
     "interpolates": "interpolate(y) enlarges a small measurement to the image's size",
     "backprojects": "backproject(y, filter) is filtered backprojection",
     "subsets": "subset(which) is the operator of some views, which lead a measurement's own dimensions",
+    "periodic": "x goes on at its opposite border, and so does y: what leaves on one side comes in on the other",
     "convolves": "A^H A answers a point by nearly the same wherever it lies, and costs more than FFTs of the image",
 }
 """What a sampler can demand of an operator, word by word, and what the word promises."""

@@ -364,7 +364,7 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
         is_complex=known.kind == "mri", gradients=sampler.differentiates, error=sampler.error,
         images=sampler.begins_with_images, bridge=sampler.bridge,
         heads=sampler.heads, intensity=sampler.intensity,
-        evaluations=sampler.cost() if _is_distilled(sampler) else 0,
+        evaluations=sampler.cost() if _is_distilled(sampler) else 0, wrap=sampler.wrapped_pixels(known),
     )  # fmt: skip
 
 

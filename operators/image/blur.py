@@ -75,6 +75,11 @@ class Blur(LinearOperator):
         return cls(torch.rand(3, 4, generator=generator), (2, 6, 7), "reflect")
 
     @property
+    def abilities(self) -> frozenset[str]:
+        """ "periodic" for `circular`."""
+        return super().abilities | ({"periodic"} if self.boundary == "circular" else set())
+
+    @property
     def strength(self) -> Mapping[str, float | str]:
         """The width of the kernel, in pixels: the root of its second moment about its mean, both axes together."""
         weight = self.kernel.double().abs().cpu()

@@ -78,6 +78,11 @@ class VaryingBlur(LinearOperator):
         return cls(torch.rand(2, 3, 3, 2, generator=generator), (2, 6, 7), "reflect")
 
     @property
+    def abilities(self) -> frozenset[str]:
+        """ "periodic" for `circular`."""
+        return super().abilities | ({"periodic"} if self.boundary == "circular" else set())
+
+    @property
     def in_shape(self) -> tuple[int, ...]:
         """Shape of an image."""
         return tuple(self.shape)

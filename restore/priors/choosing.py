@@ -86,7 +86,9 @@ def fit(
     if isinstance(model, CodedConditional):
         return CodedConditionalPrior(model, demand.item_shape, demand.intensity, precision)
     if isinstance(model, ConditionalModel):
-        return ConditionalPrior(model, demand.item_shape, demand.intensity, precision)
+        return ConditionalPrior(
+            model, demand.item_shape, demand.intensity, precision, wrap=demand.wrap
+        )
     if isinstance(model, CascadeModel):
         return CascadePrior(model, precision)
     if isinstance(model, LatentModel):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restore.bridges.base import Head, Level
@@ -58,8 +59,9 @@ class ConditionalPrior:
     item_shape: (H, W) or (C, H, W). A one-channel model treats the channels of an item one by one; a colour model
     sees a grey item as three equal channels and answers with their mean. intensity: the range in which the chain
     runs; a model that predicts x0 may have been trained in another, other heads must have been trained in
-    this one. precision: inside the network. `evaluations` counts network calls per item. Made by `choosing.fit` for a
-    pair that `matching.check` has passed.
+    this one. precision: inside the network. wrap: pixels by which the network is shown state and degraded image beyond
+    each border, taken from the opposite one; at most as many as there are. `evaluations` counts network calls per item.
+    Made by `choosing.fit` for a pair that `matching.check` has passed.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class ConditionalPrior:
         item_shape: tuple[int, ...],
         intensity: tuple[float, float] = (0.0, 1.0),
         precision: torch.dtype = torch.float32,
+        wrap: int = 0,
     ) -> None:
         self.model, self.item_shape, self.intensity = model, item_shape, intensity
         self.precision = precision
+        self._wrap = (min(wrap, item_shape[-2]), min(wrap, item_shape[-1]))
         self.evaluations, self._chunk = 0, PIXELS_PER_CALL
         channels = item_shape[0] if len(item_shape) == 3 else 1
         self._grow = model.channels if channels == 1 else 1
@@ -99,11 +103,11 @@ class ConditionalPrior:
         """The head's tensors, each (*batch, *item_shape). x, degraded: (*batch, *item_shape), in the chain's range."""
         self.evaluations += 1
         told = dataclasses.replace(level, c=level.c * self._gain)
-        planes = [self._planes(x), self._planes(degraded)]
+        planes = [self._wrapped(self._planes(x)), self._wrapped(self._planes(degraded))]
         out, self._chunk = chunked(
             tiled(lambda p, y: self._answers(p, told, y)), planes, self._chunk, self._where(x)
         )
-        return tuple(self._images(o, x) for o in out)
+        return tuple(self._images(self._unwrapped(o), x) for o in out)
 
     def _answers(self, p: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
         with autocast(self.precision, p.device):
@@ -118,6 +122,19 @@ class ConditionalPrior:
         if self._grow > 1:
             return both.reshape(-1, 1, *x.shape[-2:]).expand(-1, self._grow, -1, -1)
         return both.reshape(-1, self.model.channels, *x.shape[-2:])
+
+    def _wrapped(self, planes: Tensor) -> Tensor:
+        """The planes of a periodic image with a margin on each side, as they go on there."""
+        down, across = self._wrap
+        if not (down or across):
+            return planes
+        return F.pad(planes, (across, across, down, down), mode="circular")
+
+    def _unwrapped(self, planes: Tensor) -> Tensor:
+        """Planes without that margin."""
+        down, across = self._wrap
+        height, width = planes.shape[-2:]
+        return planes[..., down : height - down, across : width - across]
 
     def _images(self, planes: Tensor, like: Tensor) -> Tensor:
         if self._grow > 1:

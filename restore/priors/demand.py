@@ -26,6 +26,7 @@ class Demand:
     bridge, heads, intensity: of conditional samplers: the chain, what the model may predict (any where empty), and the
     range in which it runs. strength, noise: of the measurement, as `Operator.strength` has it and in unit intensities
     (None: unknown), and evaluations: of the sampler; for distilled models, which know one of each.
+    wrap: of conditional samplers: pixels that the network is shown beyond each border, from the opposite one.
     measured: of samplers of cascades: how the data were, None where that is not known yet.
     """
 
@@ -48,6 +49,7 @@ class Demand:
     strength: Strength = dataclasses.field(default_factory=dict)
     noise: float | None = None
     evaluations: int = 0
+    wrap: int = 0
     measured: Seen | None = None
 
     @property

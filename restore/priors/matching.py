@@ -161,7 +161,7 @@ def _check_channels(model: Traits, demand: Demand) -> tuple[str, ...]:
 
 
 def _on_tiles(model: Traits, demand: Demand) -> tuple[str, ...]:
-    height, width = demand.item_shape[-2:]
+    height, width = (n + 2 * min(demand.wrap, n) for n in demand.item_shape[-2:])
     whole = model.kind == "latent" or model.coded or not model.local
     return () if whole else model.tiling.remarks(model.name, height, width)
 

@@ -120,6 +120,10 @@ class Sampler(ABC):
         """Whether noise is drawn with these settings, so that another seed gives another image."""
         return True
 
+    def wrapped_pixels(self, operator: OperatorTraits) -> int:
+        """Pixels that a conditional model is shown beyond each border, from the opposite one: of periodic operators."""
+        return 0
+
     @property
     def couples_slices(self) -> bool:
         """Whether the slices of a volume depend on each other, so that it has to be given whole."""

@@ -25,7 +25,7 @@ from restore.randomness import Draws
 from restore.samplers.toolbox.bridge import BridgeSampler
 from restore.samplers.toolbox.levels import place
 
-_RELEASED: dict[str, Any] = {"n_steps": 100, "roundings": "float32", "data_consistency": False}
+_RELEASED: dict[str, Any] = {"n_steps": 100, "roundings": "float32", "data_consistency": False, "wrap": 0}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,7 @@ class IRSDE(BridgeSampler):
     - x0 is taken from any kind of network; the paper's predicts the noise.
     - coefficients in float64; the float32 ones of the released code (roundings) move the last two states of the
       posterior rule by 5e-5.
+    - of a periodic operator the network is shown what lies beyond each border (`wrap`).
     - data consistency is ours. It acts on the estimate of x0, and noise and state follow from the corrected one.
     - no clip; rule "sde" adds noise on its last step as the released code does, and the result keeps it.
     """

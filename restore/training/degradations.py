@@ -20,8 +20,9 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import parse_kernel
 from restore.problem import Problem
 
-BOUNDARIES: tuple[str, ...] = ("reflect", "circular")
-"""Of blur: a network that saw one of them alone makes mistakes along the borders of the other."""
+BOUNDARIES: tuple[str, ...] = ("reflect",)
+"""Of blur. Circular borders need no training: a periodic picture has no border once the network is shown it wrapped
+(`ConditionalPrior`, `wrap`), and a crop that was blurred so and is shown as it is teaches an edge that is nowhere."""
 TASKS = ("superres", "deblur", "inpaint", "denoise")
 """Tasks of operators (`Operator.task`) that can be trained on."""
 

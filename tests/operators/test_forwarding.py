@@ -24,6 +24,7 @@ from restore.operators import (
     Scale,
     Stack,
     Sum,
+    VaryingBlur,
 )
 from restore.operators.base import LinearOperator
 from restore.scaling import Scaling
@@ -49,7 +50,11 @@ def test_kinds_tasks_and_abilities(generator):
     table = {
         Identity(SHAPE): ("image", "denoise", {"linear", "svd", "identity"}),
         Inpainting.random(SHAPE, 0.5, g): ("image", "inpaint", {"linear", "svd", "selects"}),
-        Blur(torch.rand(3, 3, generator=g), SHAPE): ("image", "deblur", {"linear", "svd"}),
+        Blur(torch.rand(3, 3, generator=g), SHAPE): (
+            "image",
+            "deblur",
+            {"linear", "svd", "periodic"},
+        ),
         small: ("image", "superres", {"linear", "svd", "interpolates"}),
         Clipping(SHAPE): ("image", "declip", set()),
         BeerLambert(scan(), 1e4): ("ct", "counts", set()),
@@ -58,6 +63,22 @@ def test_kinds_tasks_and_abilities(generator):
     }
     for operator, (kind, task, abilities) in table.items():
         assert (operator.kind, operator.task, set(operator.abilities)) == (kind, task, abilities)
+
+
+def test_what_is_made_of_periodic_operators_alone_is_periodic(generator):
+    kernel = torch.rand(3, 3, generator=generator)
+    ring, mirrored = Blur(kernel, SHAPE), Blur(kernel, SHAPE, "reflect")
+    periodic = (
+        ring, VaryingBlur(kernel.expand(2, 1, 3, 3), SHAPE), 2 * ring, -ring, ring.H, ring @ ring, ring + ring,
+        ring @ Identity(SHAPE), Stack((ring, ring)), BlockDiagonal((ring, ring)),
+    )  # fmt: skip
+    others = (
+        mirrored, Blur(kernel, SHAPE, "valid"), VaryingBlur(kernel.expand(2, 1, 3, 3), SHAPE, "reflect"),
+        0 * ring, mirrored.H, ring @ mirrored, mirrored @ ring, ring + Identity(SHAPE), Stack((ring, mirrored)),
+        BlockDiagonal((ring, mirrored)), Inpainting.random(SHAPE, 0.5, generator) @ ring,
+    )  # fmt: skip
+    assert [op for op in periodic if "periodic" not in op.abilities] == []
+    assert [op for op in others if "periodic" in op.abilities] == []
 
 
 def test_no_decomposition_where_the_matrix_is_large(generator):

@@ -18,7 +18,7 @@ from restore.errors import ConfigError
 from restore.priors.conditional import ConditionalPrior
 from restore.problem import Problem
 from restore.randomness import Draws
-from restore.samplers.base import Sampler
+from restore.samplers.base import OperatorTraits, Sampler
 from restore.samplers.toolbox.consistency import ProximalStep
 
 TRAINED = "as the network was trained"
@@ -41,6 +41,15 @@ class BridgeSampler(Sampler):
     cg_iters: int = setting(
         10, "CG steps of the data step (unknown noise, or no closed form)", at_least=1
     )
+
+    wrap: int = setting(
+        16, "pixels of the opposite border that the network is shown beyond each, where the operator is periodic "
+        "(circular blur); 0: none, as published", at_least=0,
+    )  # fmt: skip
+
+    def wrapped_pixels(self, operator: OperatorTraits) -> int:
+        """`wrap` where the operator is known to be periodic."""
+        return self.wrap if "periodic" in (operator.abilities or ()) else 0
 
     def consistency(self, problem: Problem, prior: ConditionalPrior) -> BridgeConsistency | None:
         """The data step of a run, None without."""
