@@ -27,7 +27,9 @@ NEAR = 0.1
 """Part by which numbers of a difficulty may differ: an acceleration of 3.9 is one of 4."""
 AT_LEAST = "centre"
 """The number of a difficulty that may be larger than a factor's: maps of more lines are better, and its interval is
-then rather too wide."""
+then rather too wide. Of entries that differ in it alone, a run takes the one that comes nearest from below."""
+SAME_CENTRE = 0.25
+"""Part by which such numbers may differ where a new entry takes an older one's place."""
 NOISE_ROOM = 1.5
 """Times the noise that a factor was measured at, up and down, at which it still is for."""
 
@@ -124,12 +126,14 @@ def find(
         left = [entry for entry in left if fits(entry)]
         if not left:
             return Found(None, f"it has none {words}")
-    levels = left[-1].factors[samples].get(unit, {})  # of several, the one measured last
+    # Of several the one with the most lines in the centre, of those the one measured last
+    best = max(reversed(left), key=lambda e: e.measured.centre)
+    levels = best.factors[samples].get(unit, {})
     factor = next((f for at, f in levels.items() if math.isclose(at, level)), None)
     if factor is None:
         there = ", ".join(f"{at:g}" for at in levels)
         return Found(None, f"it has the levels {there or 'of no ' + unit}")
-    return Found(factor, entry=left[-1])
+    return Found(factor, entry=best)
 
 
 def scales_of(entries: Sequence[Entry]) -> tuple[Scale, ...]:
@@ -145,19 +149,23 @@ def alike(a: Circumstances, b: Circumstances) -> bool:
     return all(_near(value, other[name]) for name, value in one.items())
 
 
-def _near(a: float | str, b: float | str) -> bool:
+def _near(a: float | str, b: float | str, part: float = NEAR) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
-    return abs(a - b) <= NEAR * max(abs(a), abs(b))
+    return abs(a - b) <= part * max(abs(a), abs(b))
 
 
 def replaced(entries: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
-    """A table with new entries, without the older ones of the same prior's name, sampler, samples and circumstances."""
+    """A table with new entries, without the older ones of the same prior's name, sampler, samples and circumstances.
+
+    Older ones whose number of lines in the centre is another by more than `SAME_CENTRE` stay: they serve other scans.
+    """
 
     def same(a: Entry, b: Entry) -> bool:
         names = (a.method.prior, a.method.sampler), (b.method.prior, b.method.sampler)
         counted = a.factors.keys() == b.factors.keys()
-        return names[0] == names[1] and counted and alike(a.measured, b.measured)
+        near = _near(a.measured.centre, b.measured.centre, SAME_CENTRE)
+        return names[0] == names[1] and counted and near and alike(a.measured, b.measured)
 
     return [e for e in entries if not any(same(e, n) for n in new)] + list(new)
 

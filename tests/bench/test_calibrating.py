@@ -12,7 +12,14 @@ from restore.bench.calibrating import Scored, chosen_scale, with_trial
 from restore.conformal import LEVELS, PLAIN, UNITS, Scale
 from restore.errors import InputError
 from restore.method import Method
-from restore.pipelines.factors import Circumstances, Entry, find, read_table, write_table
+from restore.pipelines.factors import (
+    Circumstances,
+    Entry,
+    find,
+    read_table,
+    replaced,
+    write_table,
+)
 from restore.pipelines.interval import IntervalOptions, interval_of
 
 METHOD = Method("medical", "abc", "split", {"n_steps": 20})
@@ -40,14 +47,21 @@ def test_the_scale_is_the_one_under_which_volumes_are_alike():
     assert chosen_scale([{PLAIN: s, EDGES: s * 1.001} for s in scores]) == PLAIN  # no gain worth it
 
 
-@pytest.mark.parametrize(("lines", "served"), [(8, False), (10, True), (26, True)])
-def test_a_factor_is_for_no_fewer_lines_in_the_centre(lines, served):
-    mri = Circumstances("mri", "", {"acceleration": 4.0, "centre": 10}, 0.005)
-    run = dataclasses.replace(mri, difficulty={"acceleration": 4.1, "centre": lines})
-    table = [entry(measured=mri, noise=(0.001, 0.01), factors={4: {"pixel": {0.9: 2.0}}})]
-    found = find(table, METHOD, run, 4, "pixel", 0.9)
-    assert (found.factor == 2.0) == served
-    assert served or "only 8 lines in the centre" in found.why
+@pytest.mark.parametrize(("lines", "factor"), [(4, None), (5, 5.0), (7, 5.0), (8, 2.0), (26, 2.0)])
+def test_a_factor_is_for_no_fewer_lines_in_the_centre(lines, factor):
+    """Of two entries the one with more lines that the scan has too, wherever in the table it stands."""
+
+    def of(centre: int, factor: float) -> Entry:
+        mri = Circumstances("mri", "", {"acceleration": 8.0, "centre": centre}, 0.005)
+        return entry(measured=mri, noise=(0.001, 0.01), factors={4: {"pixel": {0.9: factor}}})
+
+    table = replaced([of(5, 5.0), of(9, 3.0)], [of(8, 2.0)])  # 9 lines and 8: one is made again
+    assert len(table) == 2
+    run = dataclasses.replace(table[0].measured, difficulty={"acceleration": 8.1, "centre": lines})
+    for order in (table, table[::-1]):
+        found = find(order, METHOD, run, 4, "pixel", 0.9)
+        assert found.factor == factor
+        assert factor or "only 4 lines in the centre" in found.why
 
 
 def test_a_trial_is_kept_with_the_entry_and_comes_back_from_the_file(tmp_path: Path):
