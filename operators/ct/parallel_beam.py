@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.ct import astra_projection, projection
+from restore.operators.ct import astra_projection, projection, whole_matrix
 from restore.operators.ct.filtering import fbp
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.line_integrals import LineIntegrals
@@ -95,6 +95,8 @@ class ParallelBeamCT(LineIntegrals):
         return fbp(self._measured(y), self.geometry, filter)
 
     def _apply(self, x: Tensor) -> Tensor:
+        if (one := self._whole(x)) is not None:
+            return self._each(one.forward, x, 2, self.out_shape)
         lines = self._each(self._forward, x, 2, self._rays.sinogram_shape)
         return (
             lines
@@ -103,6 +105,8 @@ class ParallelBeamCT(LineIntegrals):
         )
 
     def _adjoint(self, y: Tensor) -> Tensor:
+        if (one := self._whole(y)) is not None:
+            return self._each(one.adjoint, y, 2, self.in_shape)
         if self.rays_per_bin > 1:
             y = (y / self.rays_per_bin).repeat_interleave(self.rays_per_bin, -1)
         return self._each(self._transpose, y, 2, self.in_shape)
@@ -125,13 +129,17 @@ class ParallelBeamCT(LineIntegrals):
     @property
     def stored_bytes(self) -> int:
         """Of the matrix and its transpose, in this operator's precision."""
-        return projection.matrix_bytes(self._rays, self.dtype) if self._stores(self.dtype) else 0
+        return self._bytes(self.dtype) if self._stores(self.dtype) else 0
+
+    def _bytes(self, dtype: torch.dtype) -> int:
+        if whole_matrix.serves(self._rays, self.device):
+            return whole_matrix.most_bytes(self._rays, dtype)
+        return projection.matrix_bytes(self._rays, dtype)
 
     def _stores(self, dtype: torch.dtype) -> bool:
         if self.method != "auto" or self.projector == "astra":
             return self.method == "sparse"
-        size = projection.matrix_bytes(self._rays, dtype)
-        return size <= self.memory_budget and self._indexable
+        return self._bytes(dtype) <= self.memory_budget and self._indexable
 
     def _matrices(self, like: Tensor) -> projection.Matrices | None:
         if not self._stores(like.dtype):
@@ -141,9 +149,23 @@ class ParallelBeamCT(LineIntegrals):
             self._held[key] = projection.sparse_matrices(self._rays, *key)
         return self._held[key]
 
+    def _whole(self, like: Tensor) -> whole_matrix.Whole | None:
+        """One matrix in the precision of a tensor's real numbers, None where blocks or no matrices are quicker."""
+        number = like.real.dtype
+        if not whole_matrix.serves(self._rays, like.device) or not self._stores(number):
+            return None
+        if number not in self._held_whole:
+            self._held_whole[number] = whole_matrix.whole(self.geometry, self._rays, number)
+        return self._held_whole[number]
+
     @cached_property
     def _held(self) -> dict[tuple[torch.dtype, torch.device], projection.Matrices]:
         """Stored matrices that are in use here; they go with the last operator of this geometry."""
+        return {}
+
+    @cached_property
+    def _held_whole(self) -> dict[torch.dtype, whole_matrix.Whole]:
+        """Likewise."""
         return {}
 
     def _forward(self, x: Tensor) -> Tensor:

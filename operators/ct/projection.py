@@ -152,14 +152,15 @@ def sparse_matrices(geometry: ParallelBeam, dtype: torch.dtype, device: torch.de
         like = torch.empty(0, dtype=dtype, device=device)
         with torch.inference_mode(False):  # others may use them in another mode
             found = Matrices(
-                (_stored_rays(b, geometry, like), _stored_pixels(b, geometry, like))
+                (stored_rays(b, geometry, like), _stored_pixels(b, geometry, like))
                 for b in blocks(geometry)
             )
         _STORED[key] = found
     return found
 
 
-def _stored_rays(block: Block, geometry: ParallelBeam, like: Tensor) -> Tensor:
+def stored_rays(block: Block, geometry: ParallelBeam, like: Tensor) -> Tensor:
+    """The weights of a block's views, (sets * detectors, rows * padded columns) in CSR, in the precision of `like`."""
     rows, width = block.shape[0], block.shape[1] + 2 * PAD
     counts, columns, values = [], [], []
     for views in _chunks(len(block.cos), geometry.n_det * rows):

@@ -14,7 +14,7 @@ import torch
 from skimage.transform import radon
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.ct import projection
+from restore.operators.ct import projection, whole_matrix
 from restore.operators.ct.filtering import fbp, view_weights
 from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam, equispaced
 from restore.operators.ct.parallel_beam import ParallelBeamCT
@@ -95,9 +95,12 @@ def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @every_scan
-@pytest.mark.parametrize("method", ["sparse", "matrix-free"])
-def test_matrix_is_joseph_s_and_adjoint_its_transpose(scan, method):
+@pytest.mark.parametrize("method", ["sparse", "blocks", "matrix-free"])
+def test_matrix_is_joseph_s_and_adjoint_its_transpose(scan, method, monkeypatch):
     wanted = torch.from_numpy(joseph_by_hand(scan))
+    if method == "blocks":  # of scans too large for one matrix
+        monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", 0)
+        method = "sparse"
     operator = ParallelBeamCT(scan, method=method, dtype=DOUBLE)
     pixels = torch.eye(wanted.shape[1], dtype=DOUBLE).view(-1, *scan.shape)
     bins = torch.eye(wanted.shape[0], dtype=DOUBLE).view(-1, *scan.sinogram_shape)
@@ -250,10 +253,14 @@ def test_batches_precisions_and_complex_images(generator):
 
 def stored(scan: ParallelBeam) -> int:
     """How many sets of matrices of a scan are held by anybody."""
-    return sum(key[0] == scan for key in projection._STORED)
+    return sum(
+        key[0] == scan for known in (projection._STORED, whole_matrix._STORED) for key in known
+    )
 
 
-def test_auto_keeps_matrices_within_the_budget():
+@pytest.mark.parametrize("most", [0, whole_matrix.MOST_ENTRIES])
+def test_auto_keeps_matrices_within_the_budget(most, monkeypatch):
+    monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", most)
     scan = SCANS["rectangular"]
     image = torch.ones(scan.shape)
     frugal, sparse = ParallelBeamCT(scan, memory_budget=1e3), ParallelBeamCT(scan)
@@ -262,16 +269,21 @@ def test_auto_keeps_matrices_within_the_budget():
     torch.testing.assert_close(sparse(image), wanted)
     assert stored(scan) == 1
     assert frugal._matrices(image) is None
+    assert frugal._whole(image) is None
+    assert (sparse._whole(image) is None) == (most == 0)
 
 
-def test_matrices_are_shared_and_freed_with_the_last_operator():
+@pytest.mark.parametrize("most", [0, whole_matrix.MOST_ENTRIES])
+def test_matrices_are_shared_and_freed_with_the_last_operator(most, monkeypatch):
+    monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", most)
     scan = dataclasses.replace(SCANS["rectangular"], det_offset_mm=0.25)
     image = torch.ones(scan.shape)
     one, two = ParallelBeamCT(scan), ParallelBeamCT(scan, method="sparse").H
     one(image)
     two.operator(image)
     assert stored(scan) == 1
-    assert one._matrices(image) is two.operator._matrices(image)
+    kept = "_whole" if most else "_matrices"
+    assert getattr(one, kept)(image) is getattr(two.operator, kept)(image)
     one.to(DOUBLE)(image.double())  # the copy's own, gone with it
     assert len(pickle.dumps(one)) < 10_000  # copies carry no matrices
     del one
@@ -290,6 +302,22 @@ def test_size_of_the_matrices_is_known_beforehand(scan):
         assert sum(t.nbytes for t in stored) <= projection.matrix_bytes(scan, dtype)
         largest = max(m.values().numel() for pair in pairs for m in pair)
         assert largest <= projection.largest_matrix(scan)
+
+
+@every_scan
+def test_one_matrix_of_bins_is_the_mean_over_their_rays(scan, monkeypatch):
+    x = torch.rand(3, *scan.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+    one = ParallelBeamCT(scan, rays_per_bin=3)
+    y, back = one(x), one.adjoint(one(x))
+    matrix = one._whole(x)
+    assert matrix is not None
+    held = matrix.bins_first, matrix.pixels_first
+    bytes_ = sum(t.nbytes for m in held for t in (m.values(), m.col_indices()))
+    assert bytes_ <= whole_matrix.most_bytes(one._rays, DOUBLE)
+    monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", 0)
+    blocks = ParallelBeamCT(scan, rays_per_bin=3)
+    assert relative(y, blocks(x)) < ROUNDED
+    assert relative(back, blocks.adjoint(y)) < ROUNDED
 
 
 def test_symmetric_views_share_their_weights():

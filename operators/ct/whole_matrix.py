@@ -1,0 +1,123 @@
+"""The weights of a small parallel-beam scan as one sparse matrix and its transpose: quicker for few images.
+
+Called by the CT operator. Blocks of views that share weights (`projection`) hold a half to an eighth of the entries,
+but take a dozen small operations a product; while both matrices stay in the processor's cache, a product with one image
+is two to three times as quick. Pure functions; matrices are shared while in use.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn.functional import pad
+
+from restore.operators.ct import projection
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.joseph import PAD
+from restore.operators.ct.view_symmetry import Block, blocks, orient
+
+MOST_ENTRIES = 5_000_000
+"""Weights of thin rays, at most, up to which one matrix is quicker than blocks, for one image and for many: 60 views of
+two rays a bin of a slice of 128 x 128 (benchmarks/PERFORMANCE.md)."""
+
+_TAPS = 2  # pixels that a ray takes in a row or column
+_INDEX_BYTES = 4
+_ONE_BY_ONE = (
+    2  # images up to which as many products with vectors are quicker than one with a matrix
+)
+
+
+class Whole:
+    """A (views * bins, pixels) and its transpose in CSR: an object, since tuples cannot be referred to weakly."""
+
+    def __init__(self, bins_first: Tensor, pixels_first: Tensor, geometry: ParallelBeam) -> None:
+        self.bins_first, self.pixels_first, self.geometry = bins_first, pixels_first, geometry
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (n, ny, nx) in 1/mm. Returns (n, views, bins), without unit."""
+        return _products(self.bins_first, x, self.geometry.sinogram_shape)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """y: (n, views, bins). Returns (n, ny, nx)."""
+        return _products(self.pixels_first, y, self.geometry.shape)
+
+
+_STORED: weakref.WeakValueDictionary[tuple[ParallelBeam, int, torch.dtype], Whole] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def serves(rays: ParallelBeam, device: torch.device) -> bool:
+    """Whether the scan is small enough, on a processor whose torch multiplies sparse matrices by vectors (MKL)."""
+    few = _most_entries(rays) <= MOST_ENTRIES
+    return few and device.type == "cpu" and torch.backends.mkl.is_available()
+
+
+def most_bytes(rays: ParallelBeam, dtype: torch.dtype) -> int:
+    """What both matrices take at most."""
+    return 2 * _most_entries(rays) * (dtype.itemsize + _INDEX_BYTES)
+
+
+def _most_entries(rays: ParallelBeam) -> int:
+    return math.prod(rays.sinogram_shape) * _TAPS * max(rays.shape)
+
+
+def whole(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -> Whole:
+    """The matrices of a scan; operators of one geometry share them as long as one holds them.
+
+    rays: the same scan with a bin for each of the rays whose mean a bin of `geometry` measures. Neighbours share
+    pixels, so that the mean has fewer weights than they have.
+    """
+    key = geometry, rays.n_det // geometry.n_det, dtype
+    found = _STORED.get(key)
+    if found is None:
+        with torch.inference_mode(False):  # others may use them in another mode
+            found = _STORED[key] = _made(geometry, rays, torch.empty(0, dtype=dtype))
+    return found
+
+
+def _made(geometry: ParallelBeam, rays: ParallelBeam, like: Tensor) -> Whole:
+    per_bin = rays.n_det // geometry.n_det
+    counts, columns, values, bins = [], [], [], []
+    for block in blocks(rays):
+        weights = projection.stored_rays(block, rays, like)
+        for views, pixels in zip(block.views.T, _pixels(block, rays), strict=True):
+            counts.append(weights.crow_indices().diff())
+            columns.append(pixels[weights.col_indices().long()])
+            values.append(weights.values() / per_bin)
+            ray = views[:, None] * rays.n_det + torch.arange(rays.n_det)
+            bins.append(torch.div(ray.flatten(), per_bin, rounding_mode="floor"))
+    row = torch.cat(bins).int().repeat_interleave(torch.cat(counts))
+    size = math.prod(geometry.sinogram_shape), math.prod(geometry.shape)
+    entries = torch.cat(values).numpy(), (row.numpy(), torch.cat(columns).numpy())
+    matrix = sparse.coo_matrix(entries, size).tocsr()  # adds up what neighbouring rays share
+    return Whole(_tensor(matrix), _tensor(matrix.T.tocsr()), geometry)
+
+
+def _pixels(block: Block, rays: ParallelBeam) -> list[Tensor]:
+    """For every orientation of a block, which pixel a column of its padded matrix is; -1 beside the image."""
+    numbers = torch.arange(math.prod(rays.shape), dtype=torch.int32).view(rays.shape)
+    return [pad(orient(numbers, o), (PAD, PAD), value=-1).flatten() for o in block.orientations]
+
+
+def _tensor(matrix: sparse.csr_matrix) -> Tensor:
+    starts, columns = (
+        torch.from_numpy(a.astype(np.int32)) for a in (matrix.indptr, matrix.indices)
+    )
+    return projection.csr(starts, columns, torch.from_numpy(matrix.data), matrix.shape)
+
+
+def _products(matrix: Tensor, arrays: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The matrix times every array of a batch: one after the other where they are few."""
+    columns = arrays.flatten(1)
+    if len(arrays) > _ONE_BY_ONE:
+        return (matrix @ columns.T).T.reshape(-1, *shape)
+    out = arrays.new_empty(len(arrays), *shape)
+    for one, answer in zip(columns, out.flatten(1), strict=True):
+        torch.mv(matrix, one, out=answer)
+    return out
