@@ -173,6 +173,8 @@ def solve_problem(
     said += changed
     asked, lasts, log = demand(runner, problem), [], []
     start = _start(chosen_start, runner, prior, asked, problem, samples)
+    runner, found = runner.for_problem(problem)  # starts are kept by what was asked for
+    said += found
     trails = [Trajectory(problem.operator) for _ in range(samples if trajectory_map else 0)]
     with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
         said += [*notes, *(_doubts(problem) if model is not None else ())]

@@ -56,7 +56,7 @@ class DDRM(SolvedChain):
     reference: ClassVar[str] = "Kawar and others: Denoising diffusion restoration models, NeurIPS 2022"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": "auto"},
         "tuned deblur": {"eta": 0.93},
         "tuned superres": {"eta_a": 0.9, "end_at_noise": False},
         "published": {
@@ -89,18 +89,20 @@ class DDRM(SolvedChain):
     def levels(self, noise: float = 0.0) -> list[NoiseLevel]:
         """The steps of a run. noise: of the best seen mode."""
         last = max(self.sigma_end, noise) if self.end_at_noise else self.sigma_end
-        return levels.descent(levels.grid(self.schedule, self.n_steps, max(self.sigma_start, last), last))  # fmt: skip
+        return levels.descent(levels.grid(self.schedule, self.n_steps, max(self.highest, last), last))  # fmt: skip
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""
         std, size = _noise_std(problem), problem.linear.norm()
-        chain = self.levels(0.0 if isinstance(std, Tensor) or size == 0 else std / size)
+        chain = self.for_problem(problem)[0].levels(
+            0.0 if isinstance(std, Tensor) or size == 0 else std / size
+        )
         return chain[-1].sigma, chain[0].sigma
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh, the last one the final state. Raises ConfigError, DivergenceError."""
         k, modes = problem.item_ndim, _Modes(self, problem)
-        levels = self.levels(modes.noise)
+        levels = self.for_problem(problem)[0].levels(modes.noise)
         x = modes.first(levels[0].sigma, draws.normal_like(blank(problem), k))
         history = self.history()
         for level in levels:

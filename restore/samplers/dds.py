@@ -81,7 +81,7 @@ class DDS(SolvedChain):
         "volume": {"tv_weight": 0.003, "tv_rho": 0.1, "z_noise": -0.9},
         "volume mri": _MRI,
         "volume ct": _CT,
-        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": "auto"},
         "tuned denoise": {"gamma": 1.0},
         # Eta and gamma for which the spread of the samples is right on a Gaussian prior (gamma = 1 - sqrt(1 - eta^2))
         "posterior": {
@@ -166,7 +166,8 @@ class DDS(SolvedChain):
 
     def _raised(self, problem: Problem) -> DDS:
         """With the sigma_start for the share of unknowns that nothing was measured of."""
-        start = raised_start(problem, self.sigma_start, self.few_data, self.start)
+        first = self.for_problem(problem)[0].highest
+        start = raised_start(problem, first, self.few_data, self.start)
         return dataclasses.replace(self, sigma_start=start)
 
     def _landing_scale(self, level: NoiseLevel) -> float:

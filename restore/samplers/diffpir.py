@@ -74,7 +74,7 @@ class DiffPIR(SolvedChain):
         "tuned": {},
         "tuned mri": {"n_steps": 60, "sigma_start": 0.25, "lam": 0.5, "cg_iters": 20},
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "cg_iters": 15},
-        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": "auto"},
         "tuned denoise": {"lam": 1.0},
         # On a Gaussian prior: means within 5 % of the distance to the prior's, deviations 1 to 5 % small
         "posterior": {
@@ -138,6 +138,11 @@ class DiffPIR(SolvedChain):
             raise ConfigError(
                 "DiffPIR: renoise=False has neither noise nor steps for a solver; leave solver, momentum and "
                 "compensation as they are, and take another start than gaussian"
+            )
+        if self.in_noise and self.sigma_start == "auto":
+            raise ConfigError(
+                "DiffPIR: in_noise=True counts in deviations of the noise, sigma_start=auto in intensities; give a "
+                "number"
             )
         if self.renoise and self.planes == "mean":
             raise ConfigError(
@@ -208,8 +213,10 @@ class DiffPIR(SolvedChain):
     def _to_noise(self, problem: Problem) -> DiffPIR:
         """With levels in unit intensities, and the last one at the noise of the measurement where that is asked for.
 
-        Raises ConfigError for levels in deviations of a noise that is not known.
+        Raises ConfigError for levels in deviations of a noise that is not known, and of `for_problem`.
         """
+        if self.sigma_start == "auto":
+            return self.for_problem(problem)[0]._to_noise(problem)
         if not (self.follow_noise or self.in_noise):
             return self
         if problem.precision is None:

@@ -87,7 +87,7 @@ class DPS(Chain):
             )
         if self.clip_x0 and problem.operator.is_complex:
             raise ConfigError("DPS: clip_x0 is for real images; set clip_x0=false")
-        levels = self.levels()
+        levels = self.levels_for(problem)
         x = self.first(problem, draws, levels[0])
         for level in levels:
             xh, push = self._push(problem, prior, x, level)

@@ -94,7 +94,7 @@ class Exact(Chain):
 
         Raises DivergenceError.
         """
-        levels, item_ndim = self.levels(), problem.item_ndim
+        levels, item_ndim = self.levels_for(problem), problem.item_ndim
         x = self.first(problem, draws, levels[0])
         for level in levels:
             moments = posterior_moments(prior, x, level.sigma, turn=self.turn(level))

@@ -67,7 +67,7 @@ class FlowChef(Chain):
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the steered estimate. Raises DivergenceError."""
-        levels = self.levels()
+        levels = self.levels_for(problem)
         z = self.first(problem, draws, levels[0]) / (1 + levels[0].sigma)
         for level in levels:
             t, t_next = (sigma / (1 + sigma) for sigma in (level.sigma, level.next))

@@ -82,7 +82,7 @@ class Joint(Chain):
             "n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20, "cg_residual": 2e-4,
         },
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1, "few_data": 1.2},
-        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": "auto"},
         "tuned denoise": {"gamma": 1.0},
         "posterior": {
             "n_steps": 300, "sigma_start": 5.0, "sigma_end": 0.003, "eta": 0.5, "gamma": 0.134, "cg_iters": 20,
@@ -192,7 +192,8 @@ class Joint(Chain):
             )
 
     def _raised(self, problem: Problem) -> Self:
-        start = raised_start(problem, self.sigma_start, self.few_data, self.start)
+        first = self.for_problem(problem)[0].highest
+        start = raised_start(problem, first, self.few_data, self.start)
         return dataclasses.replace(self, sigma_start=start)
 
     @property

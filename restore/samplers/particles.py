@@ -94,7 +94,7 @@ class Particles(Chain):
         "tuned": {},
         "tuned mri": {"n_steps": 60, "sigma_start": 0.25},
         "tuned ct": {"n_steps": 60, "sigma_start": 0.1},
-        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "n_steps": 60, "sigma_start": "auto"},
         # Right weights of the modes where unknowns are few: less bias by more levels, less noise by more particles
         "posterior": {
             "particles": 64, "n_steps": 150, "temperature": 1.0, "sigma_start": 20.0, "sigma_end": 0.01,
@@ -173,7 +173,7 @@ class Particles(Chain):
 
         Raises ConfigError, DivergenceError.
         """
-        levels, walk = self.levels(), _Walk(self, problem, prior, draws)
+        levels, walk = self.levels_for(problem), _Walk(self, problem, prior, draws)
         x = walk.first(levels[0])
         log_weights = last = torch.zeros(x.shape[: x.ndim - walk.k], dtype=torch.float64)
         for level in levels:

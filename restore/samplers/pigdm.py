@@ -85,7 +85,7 @@ class PiGDM(SolvedChain):
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds the guided estimate. Raises ConfigError, DivergenceError."""
-        levels, guidance = self.levels(), _Guidance(self, problem)
+        levels, guidance = self.levels_for(problem), _Guidance(self, problem)
         x, history = self.begun(problem, draws, levels[0], prior), self.history()
         for level in levels:
             s, s_next = level.sigma, level.next

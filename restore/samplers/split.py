@@ -129,7 +129,7 @@ class Split(Chain):
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds x0, a draw. Raises DivergenceError."""
-        levels, k = self.levels(), problem.item_ndim
+        levels, k = self.levels_for(problem), problem.item_ndim
         x = self.first(problem, draws, levels[0])
         matched = Matched(x, k) if self.matched else None
         for level in levels:
@@ -152,7 +152,7 @@ class Split(Chain):
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level that a denoiser hears."""
-        heard = [s for level in self.levels() for s in self._walk(level)]
+        heard = [s for level in self.levels_for(problem) for s in self._walk(level)]
         return min(heard), max(heard)
 
     def mean_by(self, operator: OperatorTraits) -> Sampler | None:

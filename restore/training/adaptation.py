@@ -158,7 +158,7 @@ def _chain(model: Denoiser, problem: Problem, settings: Adaptation, seed: int) -
     split = hold_out(problem, settings.held_out, seed)
     part = split.problem
     dds = DDS.configured("tuned", part.operator, {"n_steps": settings.levels})
-    highest = max(dds.noise_range(part) or (dds.sigma_start,))  # with what few data add to it
+    highest = max(dds.noise_range(part) or (dds.highest,))  # with what few data add to it
     dds = dataclasses.replace(dds, sigma_start=highest, few_data=0.0)
     levels, draws = dds.levels(), Draws(seed, [f"adapt/{name}" for name in problem.ids])
     x, cases = dds.first(part, draws, levels[0]), list[_Case]()

@@ -170,7 +170,7 @@ def test_samplers_serve_kinds_tasks_and_abilities(name, operator, served):
         (Diagonal(torch.ones(ct().out_shape), ct().out_shape) @ ct(), {"few_data": 1.2}),
         (mri(), {"gamma_end": 1.5, "cg_iters": 20, "cg_tol": 0.0, "cg_residual": 2e-4}),
         (Identity(SHAPE), {"gamma": 1.0, "n_steps": 30}),
-        (Inpainting(torch.ones(SHAPE), SHAPE), {"sigma_start": 1.0}),
+        (Inpainting(torch.ones(SHAPE), SHAPE), {"sigma_start": "auto"}),
         (Blur(gaussian(1.0), SHAPE), {"sigma_start": 0.3, "gamma_end": None}),
         (Planned("ct"), {"few_data": 1.2}),
         (MultiCoilMRI, {"gamma_end": 1.5}),

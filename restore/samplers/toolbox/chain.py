@@ -6,7 +6,7 @@ Subclassed by samplers of denoising priors. Everything in x = x0 + sigma n, in u
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.samplers.toolbox import levels
+from restore.samplers.toolbox.hole_depth import DEEP, first_level
 from restore.samplers.toolbox.levels import NoiseLevel, Schedule
 from restore.samplers.toolbox.smooth_start import filled
 
@@ -41,7 +42,9 @@ class Chain(Sampler):
     schedule: Schedule = setting(
         "karras", "levels: karras or ve (geometric) from sigma_start to sigma_end; others are published grids"
     )  # fmt: skip
-    sigma_start: float = setting(0.3, "first noise level, in unit intensities", above=0)
+    sigma_start: float | Literal["auto"] = setting(
+        0.3, "first noise level, in unit intensities; auto: by the depth of the holes that are filled", above=0
+    )  # fmt: skip
     sigma_end: float = setting(0.005, "last noise level", above=0)
     start: Start = setting(
         "degraded",
@@ -57,16 +60,33 @@ class Chain(Sampler):
 
     def levels(self) -> list[NoiseLevel]:
         """The steps of a run. Raises ConfigError for a grid that cannot be."""
-        ends = self.n_steps, self.sigma_start, self.sigma_end
+        ends = self.n_steps, self.highest, self.sigma_end
         return levels.descent(levels.grid(self.schedule, *ends))
+
+    @property
+    def highest(self) -> float:
+        """sigma_start; of `auto` the highest that it can be, as long as no problem is known."""
+        return DEEP if self.sigma_start == "auto" else self.sigma_start
+
+    def for_problem(self, problem: Problem) -> tuple[Self, tuple[str, ...]]:
+        """With the first level that its holes need, and that in words, where sigma_start is `auto`. Raises
+        ConfigError."""
+        if self.sigma_start != "auto":
+            return self, ()
+        found, note = first_level(problem, self.start)
+        return dataclasses.replace(self, sigma_start=found), (note,)
+
+    def levels_for(self, problem: Problem) -> list[NoiseLevel]:
+        """The steps of a run on this problem. Raises ConfigError."""
+        return self.for_problem(problem)[0].levels()
 
     def cost(self, problem: Problem | None = None) -> int:
         """n_steps"""
         return len(self.levels())
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
-        """The lowest and the highest level."""
-        heard = [level.told for level in self.levels()]
+        """The lowest and the highest level of this problem."""
+        heard = [level.told for level in self.levels_for(problem)]
         return min(heard), max(heard)
 
     def denoised(self, prior: ImagePrior, x: Tensor, level: NoiseLevel) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from restore.config import setting
+from restore.config import setting, shared
 from restore.priors.latent import LatentPrior
 from restore.problem import Problem
 from restore.randomness import Draws
@@ -36,6 +36,7 @@ class SurrogateChain(Chain):
     "bound" (a lower bound of the likelihood at eta 1 for lam = 1/(2 sigma_y^2) in mode "square").
     """
 
+    sigma_start: float = shared(Chain, "sigma_start")  # nothing is filled among codes
     mode: Literal["norm", "square"] = setting("norm", "the misfit, or its square")
     lam: float = setting(0.0, "weight of the misfit", at_least=0)
     second_order: bool = setting(True, "the trace term; twice the network evaluations")
