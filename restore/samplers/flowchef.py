@@ -46,7 +46,7 @@ class FlowChef(Chain):
     reference: ClassVar[str] = "Patel and others: FlowChef, steering of rectified flow models, ICCV 2025"  # fmt: skip
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
-        "tuned inpaint": {"start": "filled", "sigma_start": 1.0},
+        "tuned inpaint": {"start": "filled", "sigma_start": "auto"},
         "published": {
             "n_steps": 200, "schedule": "flow", "sigma_start": 99999.0, "start": "noise", "step_rule": "fixed",
             "s": 500.0, "eta": 0.0, "turns": False,
