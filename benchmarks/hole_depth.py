@@ -29,7 +29,7 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.masks import parse_mask
 from restore.pipelines.degrade import noise_level
 from restore.problem import Problem
-from restore.samplers.toolbox.hole_depth import hole_depth
+from restore.samplers.toolbox.hole_depth import depth_of
 
 SIDE, SEED = 96, 7
 TUNING, JUDGED = slice(20, 22), slice(14, 17)
@@ -60,7 +60,7 @@ def main() -> None:
     print(f"| mask | depth | {' | '.join(heads)} |\n{'| --- ' * (len(heads) + 2)}|")
     for word in given.masks.split(","):
         masks = [mask(word, SEED + i) for i in range(len(images))]
-        depths = [hole_depth(problem(*pair)) for pair in zip(images, masks, strict=True)]
+        depths = [depth_of(problem(*pair)) for pair in zip(images, masks, strict=True)]
         cells = []
         for settings in columns:
             pairs = zip(images, masks, strict=True)

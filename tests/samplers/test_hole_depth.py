@@ -22,8 +22,8 @@ from restore.samplers.toolbox.hole_depth import (
     DEEP,
     NOISES,
     SHALLOW,
+    depth_of,
     first_level,
-    hole_depth,
     level_at,
 )
 
@@ -42,18 +42,18 @@ def test_the_depth_is_that_of_every_pair_of_pixels(shape):
     known = (torch.rand(shape, generator=torch.Generator().manual_seed(5)) < 0.1).float()
     planes = (0, 1, 2) if len(shape) == 3 else ()
     # both are roots of the same whole numbers
-    assert hole_depth(masked(known, shape, planes=planes)) == pytest.approx(brute(known), rel=1e-12)
+    assert depth_of(masked(known, shape, planes=planes)) == pytest.approx(brute(known), rel=1e-12)
 
 
 def test_the_deepest_of_several_masks_counts_and_slices_of_pictures_are_apart():
     known = torch.ones(3, 12, 12)
     known[0, 4:6, 4:6] = known[2, 2:9, 2:9] = 0
-    assert hole_depth(masked(known, (3, 12, 12))) == 4
-    assert hole_depth(masked(torch.ones(12, 12), (3, 12, 12))) == 0
-    assert hole_depth(masked(torch.zeros(12, 12), (3, 12, 12))) == math.inf
+    assert depth_of(masked(known, (3, 12, 12))) == 4
+    assert depth_of(masked(torch.ones(12, 12), (3, 12, 12))) == 0
+    assert depth_of(masked(torch.zeros(12, 12), (3, 12, 12))) == math.inf
     lost = torch.ones(5, 12, 12)
     lost[2] = 0  # a whole slice: its neighbours know
-    assert hole_depth(masked(lost, (5, 12, 12), planes=(0, 1, 2))) == 1
+    assert depth_of(masked(lost, (5, 12, 12), planes=(0, 1, 2))) == 1
 
 
 def test_the_level_rises_with_the_depth_from_single_pixels_to_boxes():

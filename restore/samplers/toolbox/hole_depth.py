@@ -39,7 +39,7 @@ def first_level(problem: Problem, start: str) -> tuple[float, str]:
         )
     if not selects or start != "filled" or problem.degraded.is_complex():
         return DEEP, f"holes are not filled before the chain, which begins at a noise of {DEEP:g}"
-    depth = hole_depth(problem)
+    depth = depth_of(problem)
     level = max(level_at(depth), NOISES * _noise(problem))
     return level, (
         f"holes are up to {depth:.3g} pixels deep: the chain begins at a noise of {level:.3g}, sigma_start=S sets it"
@@ -51,7 +51,7 @@ def level_at(depth: float) -> float:
     return min(max(SHALLOW, DEEP * depth / DEEPEST), DEEP)
 
 
-def hole_depth(problem: Problem) -> float:
+def depth_of(problem: Problem) -> float:
     """The largest distance of a lost pixel to a known one, in pixels: in the plane, of volumes in space.
 
     0 where nothing is lost, infinite where nothing is known. Of several masks (channels, frames) that of the deepest.
