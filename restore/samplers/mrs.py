@@ -67,9 +67,10 @@ class MRSampler(BridgeSampler):
     heads: ClassVar[tuple[str, ...]] = HEADS
     reference: ClassVar[str] = "Li and others: MRS, ICLR 2025"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # on the two photographs of tuning: with the bundled network, which is small, more
-        # steps trade PSNR for texture, up to 2 dB at ten
-        "tuned": {"n_steps": 3, "order": 1, "kind": "sde"},
+        # The first call restores, the second refines at sigma = 0.03. On eight crops of the two photographs of
+        # tuning 0.1 dB above three calls with the noise of training, whose second one, at 1.5, hardly sees its state;
+        # with the bundled network, which is small, more steps trade PSNR for texture, up to 2 dB at ten.
+        "tuned": {"n_steps": 2, "order": 1, "kind": "sde", "s_inf": 0.02},
         "published": {**_OFFICIAL, "kind": "ode", "grid": "linspace"},
         "published-sde": {**_OFFICIAL, "kind": "sde", "grid": "linear-lambda"},
     }

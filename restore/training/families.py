@@ -49,8 +49,8 @@ class Family(Protocol):
 class AnyBridge:
     """Every level: sigma log-normal for half of the crops, log-uniform over the whole range for the others.
 
-    Two thirds of the draws lie above 0.3, where the degraded image alone says anything: of the two or three levels at
-    which the tuned samplers ask (`mrs`: 39, 1.5 and 0.06), all but the last are there.
+    Two thirds of the draws lie above 0.3, where the degraded image alone says anything: of the two levels at which the
+    tuned samplers ask, the first, which restores, is there; the second, at 0.03, refines.
     Errors are weighed by EDM's unit weight on the network's own output (Karras and others, NeurIPS 2022).
     """
 
