@@ -53,7 +53,7 @@ def methods(model: DistilledModel) -> dict[str, Method]:
         "dds, tuned preset": ("dds", START, {}),
         f"fewstep, {count}, not distilled": ("fewstep", untrained, {"n_steps": count}),
         f"fewstep, {count}, distilled": ("fewstep", model, {"n_steps": count}),
-        f"rddm, {count}, `natural-restore`": ("rddm", "natural-restore", {"n_steps": count}),
+        "rddm, tuned preset (2), `natural-restore`": ("rddm", "natural-restore", {}),
     }
 
 
