@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from restore.bridges.base import Level
 from restore.errors import ConfigError, DivergenceError
 from restore.front_door import prior_for, solve, solve_problem
 from restore.noise import Gaussian
@@ -176,7 +178,12 @@ def model_of(name: str, truth: Tensor) -> AnyModel:
         return Answering(sampler().cost(), lambda x: both.to(x))
     if sampler.prior_kinds[0] != "conditional":
         return of_kind(name, Oracle(truth))
-    return FromFunction(lambda x, level, y: (planes(truth).to(x),), channels=1, name="oracle")
+
+    def answer(x: Tensor, level: Level, y: Tensor) -> tuple[Tensor, ...]:
+        beyond = (x.shape[-1] - SIDE) // 2  # what a periodic operator shows of the opposite border
+        return (F.pad(planes(truth), 4 * (beyond,), mode="circular").to(x),)
+
+    return FromFunction(answer, channels=1, name="oracle")
 
 
 def gaussian_model(name: str) -> AnyModel:
