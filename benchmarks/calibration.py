@@ -1,6 +1,6 @@
 """Make the table of factors for the bundled priors, and try it on volumes that it was not made on.
 
-    python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 45 minutes of one thread
+    python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 55 minutes of one thread
     python benchmarks/calibration.py ../shared/data --runs FOLDER --tasks mri4  # mri8, mri8-few, ct60, ...
 
 What was drawn stays in the folder of runs, so that a call goes on where an earlier one ended, and other scales are
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ MR: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
     (("mr/train/chris_PD.nii.gz", 0.45, 1), ("mr/train/chris_T1.nii.gz", 0.45, 1)),
 )
 """What factors are made of, and what they are tried on."""
+SECOND: dict[str, tuple[Slice, ...]] = {
+    "mri8": (("mr/train/seg3d_T1.nii.gz", 0.6, 1), ("mr/train/mr_gd_T1c.nii.gz", 0.6, 1)),
+}
+"""Further slices of what factors are made of, with masks of their own: of the first head there are three contrasts."""
 CT: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
     (
         ("ct/train/abdomen_3mm.nii.gz", 0.35, 1),
@@ -105,7 +110,7 @@ def main() -> None:
     for task in asked.tasks.split(","):
         made, tried = inputs(asked.data.resolve(), asked.runs, task, asked.photographs)
         known = read_table(asked.table) if asked.table.exists() else []
-        scored, others = drawn(task, made, asked.runs), drawn(task, tried, asked.runs)
+        scored, others = joined(drawn(task, made, asked.runs)), drawn(task, tried, asked.runs)
         entries = with_trial(factors_from(scored, protocol_of(task, made[0]), Drawing.seed), others)
         write_table(asked.table, replaced(known, entries))
         show(task, entries, scored, others)
@@ -134,6 +139,7 @@ def inputs(data: Path, runs: Path, task: str, most: int) -> tuple[list[Path], li
         photographs = sorted((data / "images" / "val").glob("*.jpg"))
         return photographs[: 2 * most : 2], photographs[1 : 2 * most - 2 : 2]
     made, tried = MR if kind == "mri" else CT
+    made += SECOND.get(task, ())
     wide = [in_field(cut(data, runs, s, kind), FIELD.get(task, 0)) for s in made]
     return wide, [] if task in UNTRIED else [cut(data, runs, s, kind) for s in tried]
 
@@ -189,6 +195,28 @@ def drawn(task: str, files: list[Path], runs: Path) -> list[Scored]:
         kept = KeptDrawing(protocol_of(task, path), method, SAMPLES, torch.device("cpu"), runs=runs)
         found += kept.volumes()
     return found
+
+
+def joined(scored: list[Scored]) -> list[Scored]:
+    """Slices of one volume as one, so that they are left out together."""
+    heads: dict[str, list[Scored]] = {}
+    for one in scored:
+        heads.setdefault(re.sub(r"_\d+_w\d+", "", one.name), []).append(one)
+    return [
+        dataclasses.replace(
+            parts[0],
+            name=" and ".join(part.name for part in parts),
+            images=sum(part.images for part in parts),
+            scores={
+                unit: {
+                    scale: np.concatenate([part.scores[unit][scale] for part in parts])
+                    for scale in by_scale
+                }
+                for unit, by_scale in parts[0].scores.items()
+            },
+        )
+        for parts in heads.values()
+    ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
