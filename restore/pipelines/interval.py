@@ -25,6 +25,9 @@ CUT_SHORT = " ended by a time limit"
 """Behind the weights' mark of such runs, which no table was measured with."""
 OFF, SINGLE = 0.05, 0.08
 """Distances of a coverage from its level that a note tells: of the mean over volumes, and of a single one."""
+MORE_LINES = 1.5
+"""Times the lines in the centre that a factor was measured with, above which its interval may be too wide: factors of
+5 lines were so by 7 points on heads of 8 and 9 (8x), those of 10 by 2 points on heads of 15 and 16 (4x)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +132,8 @@ def _factor(
     if found.factor is not None and found.entry is not None:
         record |= _origin(found.entry, options) | {"factor": found.factor}
         scale = found.entry.scale(options.unit)
-        return _Factor(found.factor, scale, record, _doubts(found.entry, options, measured))
+        notes = _doubts(found.entry, options, measured) + _more_lines(found.entry, measured)
+        return _Factor(found.factor, scale, record, notes)
     factor = nominal_factor(options.level, count)
     table = (options.calibration or bundled_table()).name
     record["factor_is"] = "Student's, nominal: right if the samples are spread as the truth is"
@@ -177,3 +181,15 @@ def _doubts(entry: Entry, options: IntervalOptions, measured: Circumstances) -> 
         said = f"held for {low:.2f} to {high:.2f} of them on single volumes that it was not measured on"
     what = f"{measured.words()}, {'regions' if options.unit == 'region' else 'pixels'}"
     return (f"the calibrated interval of {level:.3g} ({what}) {said}: calibrate on your own kind",)
+
+
+def _more_lines(entry: Entry, measured: Circumstances) -> tuple[str, ...]:
+    """A note where a scan has many more lines in the centre of k-space than the factor was measured with, if that is
+    told."""
+    there, here = entry.measured.centre, measured.centre
+    if not there or here <= MORE_LINES * there:
+        return ()
+    return (
+        f"the factor of the interval was measured with {there:g} lines in the centre of k-space and this scan has "
+        f"{here:g}, from which coil maps are better: the interval may be too wide",
+    )
