@@ -65,7 +65,11 @@ MR: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
         ("mr/train/seg3d_T1.nii.gz", 0.45, 1),
         ("mr/train/mr_gd_T1c.nii.gz", 0.45, 1),
     ),
-    (("mr/train/chris_PD.nii.gz", 0.45, 1), ("mr/train/chris_T1.nii.gz", 0.45, 1)),
+    (
+        ("mr/train/chris_PD.nii.gz", 0.45, 1),
+        ("mr/train/chris_T1.nii.gz", 0.45, 1),
+        ("mr/dicom_t1", 0.45, 2),
+    ),
 )
 """What factors are made of, and what they are tried on."""
 SECOND: dict[str, tuple[Slice, ...]] = {

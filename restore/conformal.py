@@ -30,7 +30,8 @@ AGREED = 1 / 512
 sees. There the score would be a ratio of roundings (air, pixels that were measured), so that the deviation is taken for
 this one, and such pixels are not counted: they are always covered, and would lend that to those in doubt."""
 FOREGROUND = 0.05
-"""Part of the mean's maximum above which a magnitude is an object's: below it the noise floor rules."""
+"""Part of the truth's maximum above which a magnitude is an object's: below it the noise floor rules, and what folds
+over into the air, which all samples share."""
 
 
 POOLED, NEAR = 5, 3
@@ -110,11 +111,12 @@ class Spread:
 def spread_of(
     samples: NDArray[Any],
     unit: Unit = "pixel",
-    magnitudes: bool = False,
     span: float | None = None,
 ) -> Spread:
-    """The spread of real samples (K, ..., H, W). magnitudes: of MRI, whose air does not count. span: the range of the
-    mean, where these are a part of what it is of. Raises ConfigError."""
+    """The spread of real samples (K, ..., H, W). span: the range of the mean, where these are a part of what it is of.
+
+    Raises ConfigError.
+    """
     drawn = np.asarray(samples, np.float64)
     if drawn.ndim < 3 or drawn.shape[0] < 2:
         raise ConfigError(
@@ -128,16 +130,20 @@ def spread_of(
         mean = drawn.mean(0)
     raw = drawn.std(0, ddof=1)
     counted = raw >= max(floor, np.finfo(np.float64).tiny)
-    if magnitudes and mean.size:
-        counted &= mean > FOREGROUND * mean.max()
     return Spread(mean, np.maximum(raw, max(floor, np.finfo(np.float64).tiny)), counted, unit)
+
+
+def of_object(truth: NDArray[Any], unit: Unit = "pixel") -> NDArray[np.bool_]:
+    """Where a true magnitude (..., H, W), of MRI, is no air: whose pixels, or regions (..., h, w), count."""
+    known = np.asarray(truth, np.float64)
+    known = known if unit == "pixel" else block_means(known)
+    return np.asarray(known > FOREGROUND * known.max())
 
 
 def half_width(
     samples: NDArray[Any],
     factor: float,
     unit: Unit = "pixel",
-    magnitudes: bool = False,
     span: float | None = None,
     scale: Scale = PLAIN,
 ) -> NDArray[np.float32]:
@@ -145,7 +151,7 @@ def half_width(
 
     Raises ConfigError.
     """
-    spread = spread_of(samples, unit, magnitudes, span)
+    spread = spread_of(samples, unit, span)
     width = factor * scale.of(spread.mean, spread.deviation)
     if unit == "region":
         rows, columns = np.shape(samples)[-2:]

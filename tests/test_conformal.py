@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
+from restore.bench.calibrating import scores_of
 from restore.conformal import (
     BLOCK,
     LEVELS,
@@ -18,6 +19,7 @@ from restore.conformal import (
     conformal_factor,
     half_width,
     nominal_factor,
+    of_object,
     spread_of,
 )
 from restore.errors import ConfigError, ShapeError
@@ -78,15 +80,19 @@ def test_agreement_and_air_do_not_count():
     truth[:, 4:12, 4:12] = 1.0
     samples = truth + 0.05 * rng.standard_normal((6, 2, 16, 16))
     samples[:, :, 4:6] = truth[:, 4:6]  # measured: all samples are the same there
-    spread = spread_of(samples, magnitudes=True)
+    samples[:, :, 8, :4] += 0.5  # folded over into the air: bright, and air all the same
+    spread = spread_of(samples)
+    assert not spread.counted[:, 4:6].any()  # agreed
     inside = np.zeros_like(truth, bool)
     inside[:, 6:12, 4:12] = True
-    assert spread.counted[inside].all()
-    assert not spread.counted[:, 4:6].any()  # agreed
-    assert spread.counted.sum() < inside.sum() + 10  # air lies below the foreground
-    assert spread_of(samples).counted.sum() > inside.sum() + 100
+    np.testing.assert_array_equal(spread.counted & of_object(truth), inside)
+    assert spread.counted.sum() > inside.sum() + 100
     assert spread.deviation.min() > 0
     assert spread.scores(truth).size == spread.counted.sum()
+    assert of_object(truth, "region").all()  # a corner of 4 x 4 pixels in each of 8 x 8
+    scored = scores_of(samples, truth, magnitudes=True)
+    assert scored["pixel"][PLAIN].size == inside.sum()
+    assert scores_of(samples, truth, magnitudes=False)["pixel"][PLAIN].size == spread.counted.sum()
 
 
 def test_regions_are_means_over_blocks_smaller_at_the_border():

@@ -30,6 +30,7 @@ from restore.conformal import (
     Spread,
     Unit,
     conformal_factor,
+    of_object,
     spread_of,
 )
 from restore.errors import ConfigError, InputError
@@ -140,13 +141,17 @@ class Drawing:
 def scores_of(
     drawn: NDArray[Any], truth: NDArray[Any], magnitudes: bool, scales: Sequence[Scale] = SCALES
 ) -> Scores:
-    """Scores of samples (K, slices, H, W) by unit and scale, those of each slice thinned to `MOST_SCORES`."""
+    """Scores of samples (K, slices, H, W) by unit and scale, those of each slice thinned to `MOST_SCORES`.
+
+    magnitudes: of MRI, of whose truth the air does not count.
+    """
     found: Scores = {}
     for unit in UNITS:
-        spread = spread_of(drawn, unit, magnitudes)
+        spread = spread_of(drawn, unit)
+        counted = spread.counted & of_object(truth, unit) if magnitudes else spread.counted
         parts: dict[Scale, list[NDArray[np.float64]]] = {scale: [] for scale in scales}
         for i in range(len(truth)):
-            one = Spread(spread.mean[i], spread.deviation[i], spread.counted[i], unit)
+            one = Spread(spread.mean[i], spread.deviation[i], counted[i], unit)
             for scale, of_slices in parts.items():
                 scores = one.scores(truth[i], scale)
                 of_slices.append(scores[:: max(1, -(-scores.size // MOST_SCORES))])

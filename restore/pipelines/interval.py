@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.config import check_settings, setting
-from restore.conformal import BLOCK, PLAIN, Scale, Unit, half_width, nominal_factor
+from restore.conformal import (
+    BLOCK,
+    FOREGROUND,
+    PLAIN,
+    Scale,
+    Unit,
+    half_width,
+    nominal_factor,
+)
 from restore.datasets.content_hash import sha256_of
 from restore.errors import ConfigError, NotFoundError
 from restore.method import Method
@@ -83,8 +91,7 @@ def interval_of(
     span: the range of the whole image's mean, where these are a part of it. Raises InputError, NotFoundError.
     """
     found = _factor(samples.shape[0], options, method, measured)
-    magnitudes = measured.kind == "mri"
-    width = half_width(samples, found.factor, options.unit, magnitudes, span, found.scale)
+    width = half_width(samples, found.factor, options.unit, span, found.scale)
     return Interval(width, found.record, found.notes)
 
 
@@ -100,12 +107,10 @@ def interval_of_slices(
     Raises InputError, NotFoundError, OutputError.
     """
     width, span = np.empty(mean.shape, np.float32), float(np.ptp(mean)) if mean.size else 0.0
-    magnitudes, found = measured.kind == "mri", None
+    found = None
     for index, samples in drawn.slices():
         found = found or _factor(len(samples), options, method, measured)
-        width[index] = half_width(
-            samples, found.factor, options.unit, magnitudes, span, found.scale
-        )
+        width[index] = half_width(samples, found.factor, options.unit, span, found.scale)
     found = found or _factor(0, options, method, measured)
     return Interval(width, found.record, found.notes)
 
@@ -128,6 +133,8 @@ def _factor(
         raise ConfigError("an interval needs 2 samples or more: --samples 8")
     found = find(options.entries(), method, measured, count, options.unit, options.level)
     of = f"means over {BLOCK} x {BLOCK} pixels" if options.unit == "region" else "pixels"
+    if measured.kind == "mri":
+        of += f" of the object; air, below {FOREGROUND:.0%} of the maximum, is not promised"
     record = {"level": options.level, "of": of, "calibrated": found.factor is not None}
     if found.factor is not None and found.entry is not None:
         record |= _origin(found.entry, options) | {"factor": found.factor}
