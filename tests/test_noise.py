@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from restore.errors import ConfigError
-from restore.noise import Gaussian, PostLogPoisson, PreLogPoisson
+from restore.noise import EdgeError, Exact, Gaussian, PostLogPoisson, PreLogPoisson
 
 SAMPLED = 0.02  # a deviation over 40,000 draws is 0.35 % uncertain
 MEAN = 5e-3  # logarithms of 1,800 counts and more are 3e-4 biased
@@ -63,6 +63,29 @@ def test_dead_rays_stay_finite():
 def test_photons_must_be_positive(photons):
     with pytest.raises(ConfigError, match="photons"):
         PostLogPoisson(photons)
+
+
+def test_an_edge_that_lies_beside_its_place_adds_the_error_it_makes():
+    slope, bins = 4.0, 0.05
+    ramp = slope * torch.arange(6, dtype=torch.float64)
+    error = ramp - slope * (torch.arange(6, dtype=torch.float64) - bins)
+    for noise in (Gaussian(0.3), PostLogPoisson(1e5)):
+        summed = 1 / (1 / torch.as_tensor(noise.precision(ramp)) + error**2)
+        torch.testing.assert_close(EdgeError(noise, bins).precision(ramp), summed)
+    step = torch.tensor([0.0, 0.0, 1.0, 1.0, math.nan], dtype=torch.float64)
+    beside, plain = EdgeError(Gaussian(1.0), 1.0).precision(step), torch.ones(5).double()
+    # One of two neighbours differs by 1: a variance of 1/2 more; what was not measured is no edge.
+    plain[1:3] = 1 / 1.5
+    torch.testing.assert_close(beside, plain)
+
+
+def test_an_edge_error_changes_neither_draws_nor_what_is_exact():
+    clean = torch.linspace(0, 3, 9)
+    noise = PostLogPoisson(50.0)
+    assert torch.equal(EdgeError(noise, 0.1).sample(clean, seeded()), noise.sample(clean, seeded()))
+    assert EdgeError(Exact(), 0.1).precision(clean) is None
+    with pytest.raises(ConfigError, match="bins"):
+        EdgeError(noise, 0.0)
 
 
 def test_counts():

@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from restore.front_door import solve_problem
-from restore.noise import Gaussian
+from restore.noise import EdgeError, Exact, Gaussian, PostLogPoisson
 from restore.operators import MultiCoilMRI
+from restore.operators.ct.geometry import ParallelBeam
+from restore.operators.ct.parallel_beam import ParallelBeamCT
 from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.samplers.dds import DDS
-from restore.samplers.toolbox.consistency import ProximalStep, SliceTV, VolumeStep
+from restore.samplers.toolbox.consistency import (
+    ProximalStep,
+    SliceTV,
+    VolumeStep,
+    edge_weighted,
+)
+from restore.scaling import Scaling
 
 SIGMA, TOL = 0.1, 0.1
 
@@ -106,3 +114,24 @@ def test_dds_with_fewer_steps_of_cg_draws_the_same_image(problem, monkeypatch):
 def test_published_settings_make_every_step():
     published = [DDS(**DDS.presets[p]) for p in DDS.presets if p.startswith("published")]
     assert all(dds.cg_tol == dds.cg_residual == 0 for dds in published)
+
+
+def test_rays_beside_edges_count_less_and_nothing_else_does(problem):
+    rays = ParallelBeamCT(ParallelBeam.covering(shape=(12, 12), views=6))
+    image = torch.zeros(1, 12, 12)
+    image[0, 3:9, 3:9] = 1.0
+    scan = Problem(rays(image), rays, PostLogPoisson(1e4), Scaling(2.0))
+    term = edge_weighted(scan, 0.05)
+    noise = EdgeError(PostLogPoisson(1e4), 0.05)
+    told = dataclasses.replace(scan, noise=noise)
+    assert torch.equal(term.precision, told.precision)
+    assert bool((term.precision <= scan.precision).all())
+    assert bool((term.precision < scan.precision / 2).any())
+    x0 = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(1))
+    by_setting = DDS(edge_error=0.05)._consistency(scan)(x0, SIGMA**2)
+    assert torch.equal(by_setting, ProximalStep(told, cg_iters=10)(x0, SIGMA**2))
+    assert not torch.equal(by_setting, DDS()._consistency(scan)(x0, SIGMA**2))
+    # Told twice, exact, off, or no line integrals: nothing changes.
+    exact = dataclasses.replace(scan, noise=Exact())
+    for same, bins in ((told, 0.05), (exact, 0.05), (scan, 0.0), (problem, 0.05)):
+        assert edge_weighted(same, bins) is None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.linalg.conjugate_gradients import Result, Solution
+from restore.noise import EdgeError
 from restore.problem import Problem
 from restore.solvers.admm import AdmmTV
 from restore.solvers.exact_step import ProximalPoint, closed_form
@@ -30,6 +31,21 @@ def weighted_term(problem: Problem, sigma: float) -> DataTerm:
         return problem.data
     deviation = _NOISELESS * sigma * problem.linear.norm()
     return DataTerm(problem.linear, problem.unit_y, deviation**-2)
+
+
+def edge_weighted(problem: Problem, bins: float) -> DataTerm | None:
+    """The data term of line integrals whose edges the operator puts `bins` beside where they are (`noise.EdgeError`).
+
+    None where that changes nothing: bins 0, noise that is unknown or none, or knows of it already, and measurements
+    that are no line integrals but images.
+    """
+    rays = problem.operator.kind == "ct" and not problem.operator.task
+    if not (bins and rays) or problem.noise is None or isinstance(problem.noise, EdgeError):
+        return None
+    found = EdgeError(problem.noise, bins).precision(problem.y)
+    if found is None:
+        return None
+    return DataTerm(problem.linear, problem.unit_y, found * problem.scaling.scale**2)
 
 
 def least_step(problem: Problem, item_ndim: int, cg_tol: float, cover: float) -> float:
