@@ -48,7 +48,7 @@ _CT: dict[str, Any] = {
     "few_data": 1.2,
     "cg_iters": 10,
     "cg_tol": 0.1,
-    "edge_error": 0.045,
+    "edge_error": 0.05,
 }
 
 
