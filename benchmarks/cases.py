@@ -106,7 +106,7 @@ def load(data: Path, task: str) -> Iterator[Case]:
         yield from _photographs(data, task)
         return
     for name, scan in _scans(data, task):
-        yield from _slices(name, scan)
+        yield from slices_of(name, scan)
 
 
 def _photographs(data: Path, task: str) -> Iterator[Case]:
@@ -163,18 +163,23 @@ def _means(v: NDArray[Any], factor: int) -> NDArray[np.float32]:
 
 
 def phantom_scan(seed: int, views: int) -> CTScan:
-    """A head made by rule on a grid `FINER` times finer than the one it is reconstructed on, and measured there."""
+    """Slices of a head made by rule on a grid `FINER` times finer than the one it is reconstructed on."""
     fine = ct_phantom(PHANTOM, seed)
-    fine = dataclasses.replace(fine, data=fine.data[PHANTOM_SLICES])
+    return finer_scan(dataclasses.replace(fine, data=fine.data[PHANTOM_SLICES]), views, seed)
+
+
+def finer_scan(fine: Volume, views: int, seed: int) -> CTScan:
+    """Slices measured on their own grid, to be reconstructed on pixels `FINER` times larger. seed: of the counts."""
     coarse = _means(fine.data, FINER)
     affine = fine.affine.copy()
     affine[:3, :2] *= FINER
-    volume = dataclasses.replace(fine, data=coarse, affine=affine)
+    volume = dataclasses.replace(fine, data=coarse, affine=affine, header=None)
     scan = simulate_ct(volume, seed=SEED, views=views, photons=PHOTONS)
     project = ParallelBeamCT(finer(scan.geometry))
+    rows, columns = (FINER * n for n in coarse.shape[1:])
 
     def acquire(i: int) -> NDArray[np.float32]:
-        padded = np.pad(fine.data[i], FINER * BORDER, constant_values=AIR_HU)
+        padded = np.pad(fine.data[i, :rows, :columns], FINER * BORDER, constant_values=AIR_HU)
         mu = torch.from_numpy(hu_to_mu(padded, MU_WATER_PER_MM).astype(np.float32))
         halves = np.exp(-project(mu).numpy().astype(np.float64))
         passed = halves.reshape(views, scan.geometry.n_det, FINER).mean(-1)
@@ -184,7 +189,8 @@ def phantom_scan(seed: int, views: int) -> CTScan:
     return dataclasses.replace(scan, sinogram=LazyStack(scan.shape, acquire))
 
 
-def _slices(name: str, scan: Scan) -> Iterator[Case]:
+def slices_of(name: str, scan: Scan) -> Iterator[Case]:
+    """A case for every slice of a scan with a reference."""
     setup = scan.setup()
     for i in range(scan.n_slices):
         problem: Problem = setup.problem(range(i, i + 1), torch.device("cpu"))
