@@ -75,7 +75,7 @@ class DDS(SolvedChain):
     - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code
       has neither and converges to (1 + i) times the image.
     - the weights of rays beside steep edges of the projections know that the operator is no scanner (edge_error, CT):
-      2 to 3.5 dB where bone is measured finer than the pixels, at most 0.04 dB lost elsewhere (benchmarks/RESULTS.md).
+      3 dB where bone is measured finer than the pixels, nothing on a smooth thorax (benchmarks/RESULTS.md).
     - 3-D (preset "volume"): neighbouring slices get noise of opposite signs, z_noise, which cancels where TV averages.
     - 3-D: the published data step has no proximal term; the "noise" weight keeps it.
     """
