@@ -137,6 +137,7 @@ def data_step(
     least_step: float = 0.0,
     item_ndim: int | None = None,
     preconditioned: bool = True,
+    start: Tensor | None = None,
 ) -> Solution:
     """Minimise 1/2 ||v - x0||^2 + weight f(v): the proximal point of the data term at x0.
 
@@ -146,6 +147,7 @@ def data_step(
     before the item), zero or more. item_ndim: trailing dimensions with common CG scalars, by
     default those of the operator; the whole volume's rank gives one scalar for a volume.
     preconditioned: by `DataTerm.spectrum` where the operator has one, which changes the number of steps alone.
+    start: of the iteration, in the place of x0 (`recycling.Corrections`).
     Noisy data consistency of DDS (Chung et al., ICLR 2024), gamma = weight. Raises ShapeError.
     """
     rank = term.item_ndim if item_ndim is None else item_ndim
@@ -157,8 +159,9 @@ def data_step(
         return torch.add(v, term.normal(v), alpha=w)
 
     near = term.spectrum if preconditioned and rank == term.item_ndim else None
+    begin = x0 if start is None else start
     return cg(
-        system, x0 + w * term.rhs, x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
+        system, x0 + w * term.rhs, begin, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
         precond=None if near is None else inverse(1 + w * near, rank),
     )  # fmt: skip
 

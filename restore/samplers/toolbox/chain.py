@@ -18,6 +18,7 @@ from restore.randomness import Draws
 from restore.samplers.base import Sampler
 from restore.samplers.toolbox import levels
 from restore.samplers.toolbox.hole_depth import DEEP, first_level
+from restore.samplers.toolbox.imaginary import SparedImaginary
 from restore.samplers.toolbox.levels import NoiseLevel, Schedule
 from restore.samplers.toolbox.smooth_start import filled
 
@@ -89,7 +90,7 @@ class Chain(Sampler):
         heard = [level.told for level in self.levels_for(problem)]
         return min(heard), max(heard)
 
-    def denoised(self, prior: ImagePrior, x: Tensor, level: NoiseLevel) -> Tensor:
+    def denoised(self, prior: ImagePrior | SparedImaginary, x: Tensor, level: NoiseLevel) -> Tensor:
         """D(x, sigma), the Tweedie estimate at a level."""
         return prior(x, level.told, turn=self.turn(level))
 

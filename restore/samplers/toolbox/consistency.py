@@ -19,6 +19,7 @@ from restore.problem import Problem
 from restore.solvers.admm import AdmmTV
 from restore.solvers.exact_step import ProximalPoint, closed_form
 from restore.solvers.proximal import DataTerm, data_step, krylov_step
+from restore.solvers.recycling import Corrections
 from restore.solvers.tv import Boundary
 
 TV_AXES = "across slices, or z and both axes of the slice with one lambda, shrunk one by one"
@@ -68,6 +69,7 @@ class ProximalStep:
     Where f has no scale (the noise is unknown, or there is none) and where weight is None, x0 is moved by `cg_iters`
     Krylov steps towards the data instead. term: by default the noise-weighted one. exact: in closed form where there
     is one. cg_tol: see `least_step`. cg_residual: CG ends at this residual, a share of the right-hand side.
+    recycled: corrections of earlier calls that CG starts from (`restore.solvers.recycling`).
     `result`: why the last solve stopped, the worst of its items (`restore.linalg.conjugate_gradients.Result`).
     """
 
@@ -80,10 +82,12 @@ class ProximalStep:
         exact: bool = True,
         cg_tol: float = 0.0,
         cg_residual: float = 0.0,
+        recycled: int = 0,
     ) -> None:
         self.term, self.exact = problem.data if term is None else term, exact
         self.least_step = functools.partial(least_step, problem, self.term.item_ndim, cg_tol)
         self.cg_iters, self.cg_residual = cg_iters, cg_residual
+        self.corrections = Corrections(self.term, recycled) if recycled else None
         self.result = int(Result.CONVERGED)
         self.weighted = problem.precision is not None or term is not None
 
@@ -97,11 +101,20 @@ class ProximalStep:
                 return x0
             if self._closed is not None:
                 return self._closed(x0, weight)
-            least, tol = self.least_step(cover), self.cg_residual
-            return self._kept(
-                data_step(self.term, x0, weight, iters=self.cg_iters, tol=tol, least_step=least)
-            )
+            return self._iterated(x0, weight, cover)
         return self._kept(krylov_step(self.term, x0, iters=self.cg_iters))
+
+    def _iterated(self, x0: Tensor, weight: float, cover: float) -> Tensor:
+        known = self.corrections
+        answer = self._kept(
+            data_step(
+                self.term, x0, weight, iters=self.cg_iters, tol=self.cg_residual,
+                least_step=self.least_step(cover), start=known.start(x0, weight) if known else None,
+            )
+        )  # fmt: skip
+        if known:
+            known.keep(x0, answer)
+        return answer
 
     @cached_property
     def _closed(self) -> ProximalPoint | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import restore.operators.mri.multicoil as mri_module
 from restore.errors import ConfigError, ShapeError
+from restore.operators.mri.few_lines import few_lines, largest_factor
 from restore.operators.mri.fourier import fft2c, ifft2c
 from restore.operators.mri.multicoil import MultiCoilMRI
 
@@ -52,6 +53,25 @@ def test_masks_along_one_axis(shape: tuple[int, ...], generator: torch.Generator
     op = MultiCoilMRI(noise(generator, 3, 2, 8, 9), torch.rand(shape, generator=generator) < 0.6)
     x = noise(generator, 3, 8, 9)
     torch.testing.assert_close(op.normal(x), op.adjoint(op(x)), rtol=0, atol=DOUBLE)
+
+
+@pytest.mark.parametrize("shape", [(34,), (1, 34), (17, 1)])
+def test_few_lines_of_an_awkward_length_are_a_product(
+    shape: tuple[int, ...], generator: torch.Generator
+) -> None:
+    op = MultiCoilMRI(noise(generator, 3, 2, 17, 34), torch.rand(shape, generator=generator) < 0.3)
+    x = noise(generator, 4, 3, 17, 34)
+    assert op._few_lines is not None
+    torch.testing.assert_close(op.normal(x), op.adjoint(op(x)), rtol=0, atol=DOUBLE)
+
+
+def test_other_lines_are_left_to_ffts() -> None:
+    assert [largest_factor(n) for n in (1, 2, 188, 256, 372, 97)] == [1, 2, 47, 2, 31, 97]
+    assert few_lines(torch.ones(256)) is None  # a quick length
+    assert few_lines(torch.ones(188)) is None  # too many lines
+    assert few_lines(torch.eye(188)[0].to(torch.complex64)).shape == (188, 1)
+    slices = MultiCoilMRI(torch.ones(2, 1, 1, 17) + 0j, torch.eye(17)[:2].reshape(2, 1, 17))
+    assert slices._few_lines is None  # each its own
 
 
 def test_matches_sigpy(generator: torch.Generator) -> None:
