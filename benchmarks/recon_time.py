@@ -67,8 +67,7 @@ def measured(task: str, data: Path, precision: str) -> dict[str, float]:
     import torch
 
     from restore.metrics import psnr
-    from restore.pipelines.recon_options import ReconOptions
-    from restore.pipelines.scan_to_volume import reconstruct
+    from restore.pipelines import scan_to_volume
     from restore.priors.image_prior import ImagePrior
     from restore.priors.store import load_prior
     from restore.registry import load_sampler
@@ -76,12 +75,13 @@ def measured(task: str, data: Path, precision: str) -> dict[str, float]:
 
     scan, prior = scan_of(task, data), load_prior("medical")
     sampler = load_sampler("dds").configured("tuned", scan, {})
-    options = ReconOptions(**({"precision": precision} if precision else {}))
+    door: Any = scan_to_volume  # imports its options from wherever a checkout has them
+    options = door.ReconOptions(**({"precision": precision} if precision else {}))
     spent = {"total": 0.0, "network": 0.0, "data step": 0.0}
     whole = ImagePrior.__call__, ProximalStep.__call__
     ImagePrior.__call__ = metered(whole[0], spent, "network")  # type: ignore[method-assign]
     ProximalStep.__call__ = metered(whole[1], spent, "data step")  # type: ignore[method-assign]
-    run = metered(reconstruct, spent, "total")
+    run = metered(door.reconstruct, spent, "total")
     result = run(scan, sampler, prior, options, device=torch.device("cpu"))
     ImagePrior.__call__, ProximalStep.__call__ = whole  # type: ignore[method-assign]
     truth = np.asarray(scan.reference)

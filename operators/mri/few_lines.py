@@ -15,7 +15,7 @@ _FEW = 48
 23 lines, 4.6 with 47, 5.3 by FFTs."""
 
 
-def few_lines(mask: Tensor) -> Tensor | None:
+def transform_to(mask: Tensor) -> Tensor | None:
     """The columns of the orthonormal Fourier matrix that belong to sampled lines, (n, lines) complex.
 
     mask: (n,) of 0 and 1 in the order of an uncentred FFT, in the precision wanted, on the processor. None where the

@@ -20,7 +20,7 @@ from restore.linalg.singular import SVD
 from restore.operators.base import LinearOperator, lasting
 from restore.operators.contract import as_stored, check_stored
 from restore.operators.linear import normal_solution
-from restore.operators.mri.few_lines import few_lines
+from restore.operators.mri.few_lines import transform_to
 from restore.operators.mri.fourier import fftc, ifftc, shift_grid
 
 _BLOCK_BYTES = 64 * 2**20  # coil images held at a time by adjoint and normal
@@ -220,7 +220,7 @@ class MultiCoilMRI(LinearOperator):
         """Of a mask of lines that all slices share, the transform to the sampled ones where that is quicker."""
         mask, axes = self._shiftless
         one = self.image_ndim == 2 and len(axes) == 1 and mask.numel() == mask.shape[axes[0]]
-        return few_lines(mask.flatten()) if one else None
+        return transform_to(mask.flatten()) if one else None
 
     def _apply(self, x: Tensor) -> Tensor:
         x, weights = (x * self._ramps[0]).unsqueeze(self._coils), self._weights

@@ -212,9 +212,7 @@ class DDS(SolvedChain):
             "cg_residual": self.cg_residual,
         }
         if self.tv_weight == 0:
-            return ProximalStep(
-                problem, term=term, exact=weighted, recycled=self.recycled, **ends
-            )
+            return ProximalStep(problem, term=term, exact=weighted, recycled=self.recycled, **ends)
         tv = SliceTV(self.tv_weight, self.tv_rho, self.tv_boundary, self.tv_axes)
         return VolumeStep(problem, tv, term=term, **ends)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import restore.operators.mri.multicoil as mri_module
 from restore.errors import ConfigError, ShapeError
-from restore.operators.mri.few_lines import few_lines, largest_factor
+from restore.operators.mri.few_lines import largest_factor, transform_to
 from restore.operators.mri.fourier import fft2c, ifft2c
 from restore.operators.mri.multicoil import MultiCoilMRI
 
@@ -67,9 +67,9 @@ def test_few_lines_of_an_awkward_length_are_a_product(
 
 def test_other_lines_are_left_to_ffts() -> None:
     assert [largest_factor(n) for n in (1, 2, 188, 256, 372, 97)] == [1, 2, 47, 2, 31, 97]
-    assert few_lines(torch.ones(256)) is None  # a quick length
-    assert few_lines(torch.ones(188)) is None  # too many lines
-    assert few_lines(torch.eye(188)[0].to(torch.complex64)).shape == (188, 1)
+    assert transform_to(torch.ones(256)) is None  # a quick length
+    assert transform_to(torch.ones(188)) is None  # too many lines
+    assert transform_to(torch.eye(188)[0].to(torch.complex64)).shape == (188, 1)
     slices = MultiCoilMRI(torch.ones(2, 1, 1, 17) + 0j, torch.eye(17)[:2].reshape(2, 1, 17))
     assert slices._few_lines is None  # each its own
 
