@@ -46,7 +46,8 @@ class DPS(Chain):
     - xh is not clipped unless clip_x0 is set: the presets "published*" set it.
     - the tuned presets start from the degraded image at a low noise level, take few steps, each with fresh noise
       ("ddnm"), and "relative" guidance. PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting
-      26.9 dB (26.7), deblurring 26.9 (27.8), super-resolution 24.9 (24.9). "ddim" noise loses up to 10 dB there.
+      26.9 dB (26.7 from the same first level), deblurring 26.9 (27.8), super-resolution 24.9 (24.9). "ddim" noise loses
+      up to 10 dB there.
     - the network sees the image in another of its eight orientations at every step (turns).
     - first order: on a Gaussian prior the mean is biased and the spread too small, whatever zeta; "likelihood"
       diverges where sigma_y is small. `exact` has neither fault.

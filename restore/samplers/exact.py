@@ -46,7 +46,7 @@ class Exact(Chain):
     - J^H stands for J, as in released code: equal for an exact prior, nearly so for a network.
     - the tuned presets start from the degraded image at a low noise level and draw fresh noise at every step ("ddnm"),
       for the mean, not the spread. PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting
-      26.8 dB (26.7), deblurring 27.5 (27.8), super-resolution 24.8 (24.9).
+      26.8 dB (26.7 from the same first level), deblurring 27.5 (27.8), super-resolution 24.8 (24.9).
     - a network's Jacobian is no covariance at high noise: for the bundled colour prior P is too large from s = 3 on,
       and one probe of its trace was negative at 30. Chains that begin there with reverse "full", or with many CG
       steps, diverged. The preset "posterior" therefore begins at s = 1; "posterior-analytic" is for exact priors.

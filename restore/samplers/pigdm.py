@@ -44,8 +44,8 @@ class PiGDM(SolvedChain):
     Differs from the paper:
     - any linear operator: without a singular value decomposition the inverse is solved for.
     - the tuned presets start from the degraded image at a low noise level and draw fresh noise at every step ("ddnm").
-      PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting 26.9 dB (26.7), deblurring 27.6
-      (27.8), super-resolution 24.8 (24.9).
+      PSNR on two photographs (64 x 64, bundled prior; in brackets `dds`): inpainting 26.9 dB (26.7 from the same first
+      level), deblurring 27.6 (27.8), super-resolution 24.8 (24.9).
     - keep_seen is what released code does for inpainting, not the paper: the preset "published-inpainting" only.
     - the network sees the image in another of its eight orientations at every step (turns).
     - on a Gaussian prior the posterior mean is missed (by 3 to 22 % of its distance to the prior mean with the rule
