@@ -29,7 +29,7 @@ SIDE, FIRST, IMAGES = 128, 14, 4
 MASKS = ("box:48", "strokes:6", "random:0.3")
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("biharmonic", {}),
-    ("ddrm", {"n_steps": 10}), ("ddrm", {"n_steps": 30}),
+    ("ddrm", {"n_steps": 10, "sigma_start": 1.0}), ("ddrm", {"n_steps": 30, "sigma_start": 1.0}),
     ("dds", {"n_steps": 10}), ("dds", {"n_steps": 30}),
     ("dds", {"n_steps": 10, "sigma_start": 10.0}), ("dds", {"n_steps": 30, "sigma_start": 10.0}),
     ("rad", {"n_steps": 1}), ("rad", {"n_steps": 10}), ("rad", {"n_steps": 30}),
