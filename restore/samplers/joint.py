@@ -76,7 +76,7 @@ class Joint(Chain):
     takes_start: ClassVar[bool] = False
     separates: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # Those of dds
+        # Those of dds but for its starts of CG and the spared imaginary part
         "tuned": {},
         "tuned mri": {
             "n_steps": 60, "sigma_start": 0.25, "gamma_end": 1.5, "cg_iters": 20, "cg_residual": 2e-4,

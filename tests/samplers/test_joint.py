@@ -178,7 +178,8 @@ def test_without_an_artefact_it_is_dds(kind):
     y = Gaussian(0.01).sample(A(image()), torch.Generator().manual_seed(1))
     how = {"noise": 0.01, "prior": WHITE, "n_steps": 12}
     found = solve(y, A, sampler="joint", second_prior=kind, **how)
-    plain = solve(y, A, sampler="dds", **how)
+    # What joint has not: other starts of CG, which end elsewhere within its residual.
+    plain = solve(y, A, sampler="dds", recycled=0, imaginary_every=1, **how)
     torch.testing.assert_close(found.image, plain.image, rtol=SAME, atol=SAME)
     assert found.structured is not None
     assert float(found.structured.abs().max()) < 0.01
