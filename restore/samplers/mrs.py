@@ -70,7 +70,8 @@ class MRSampler(BridgeSampler):
         # The first call restores, the second refines at sigma = 0.03. On eight crops of the two photographs of
         # tuning 0.1 dB above three calls with the noise of training, whose second one, at 1.5, hardly sees its state;
         # with the bundled network, which is small, more steps trade PSNR for texture, up to 2 dB at ten.
-        "tuned": {"n_steps": 2, "order": 1, "kind": "sde", "s_inf": 0.02},
+        # prior_std: as `rddm`
+        "tuned": {"n_steps": 2, "order": 1, "kind": "sde", "s_inf": 0.02, "prior_std": 0.03},
         "published": {**_OFFICIAL, "kind": "ode", "grid": "linspace"},
         "published-sde": {**_OFFICIAL, "kind": "sde", "grid": "linear-lambda"},
     }

@@ -49,7 +49,8 @@ class ResShift(BridgeSampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # The last call is at sigma = 0.03 (0.1 as published): 0.1 to 0.3 dB on eight crops of the two photographs of
         # tuning. With the bundled network, which is small, more steps trade PSNR for texture, up to 0.6 dB at ten.
-        "tuned": {"n_steps": 2, "stochastic": True, "min_noise": 0.06},
+        # prior_std: as `rddm`
+        "tuned": {"n_steps": 2, "stochastic": True, "min_noise": 0.06, "prior_std": 0.03},
         "published": {
             "n_steps": 4, "trained_steps": 4, "kappa": 2.0, "power": 0.3, "min_noise": 0.2, "etas_end": 0.99,
             "input_scaling": "latent", "stochastic": True, "data_consistency": False, "wrap": 0,
