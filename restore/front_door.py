@@ -172,10 +172,10 @@ def solve_problem(
     runner, changed = runner.for_samples(samples)
     asked, lasts, log = demand(runner, problem), [], []
     start = _start(chosen_start, runner, prior, asked, problem, samples)
-    runner, found = runner.for_problem(problem)  # starts are kept by what was asked for
+    runner = runner.for_problem(problem)  # starts are kept by what was asked for
     trails = [Trajectory(problem.operator) for _ in range(samples if trajectory_map else 0)]
     with torch.no_grad(), chosen(prior, asked, problem.y, precision) as (model, notes, dtype):
-        said += [*changed, *found, *notes, *(_doubts(problem) if model is not None else ())]
+        said += [*changed, *notes, *(_doubts(problem) if model is not None else ())]
         centre = _Centre.of(runner, problem, model, samples, dtype)
         runs = samples + (0 if centre is None else centre.runs)
         for k in range(samples):

@@ -153,12 +153,12 @@ class Sampler(ABC):
         """Itself as so many samples of one measurement need it, and notes on what had to change."""
         return self, ()
 
-    def for_problem(self, problem: Problem) -> tuple[Self, tuple[str, ...]]:
-        """Itself with settings that were left to the problem, and notes on what was found for them.
+    def for_problem(self, problem: Problem) -> Self:
+        """Itself with settings that were left to the problem, which records of a run hold as found.
 
         A sampler that is run by hand finds the same in `steps`. Raises ConfigError.
         """
-        return self, ()
+        return self
 
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest noise at which a denoiser will be asked, None where it shows in the run only."""

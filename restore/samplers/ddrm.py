@@ -94,7 +94,7 @@ class DDRM(SolvedChain):
     def noise_range(self, problem: Problem) -> tuple[float, float] | None:
         """The lowest and the highest level of this problem."""
         std, size = _noise_std(problem), problem.linear.norm()
-        chain = self.for_problem(problem)[0].levels(
+        chain = self.for_problem(problem).levels(
             0.0 if isinstance(std, Tensor) or size == 0 else std / size
         )
         return chain[-1].sigma, chain[0].sigma
@@ -102,7 +102,7 @@ class DDRM(SolvedChain):
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the chain; each Step holds xh, the last one the final state. Raises ConfigError, DivergenceError."""
         k, modes = problem.item_ndim, _Modes(self, problem)
-        levels = self.for_problem(problem)[0].levels(modes.noise)
+        levels = self.for_problem(problem).levels(modes.noise)
         x = modes.first(levels[0].sigma, draws.normal_like(blank(problem), k))
         history = self.history()
         for level in levels:

@@ -195,7 +195,7 @@ class DDS(SolvedChain):
 
     def _raised(self, problem: Problem) -> DDS:
         """With the sigma_start for the share of unknowns that nothing was measured of."""
-        first = self.for_problem(problem)[0].highest
+        first = self.for_problem(problem).highest
         start = raised_start(problem, first, self.few_data, self.start)
         return dataclasses.replace(self, sigma_start=start)
 

@@ -216,7 +216,7 @@ class DiffPIR(SolvedChain):
         Raises ConfigError for levels in deviations of a noise that is not known, and of `for_problem`.
         """
         if self.sigma_start == "auto":
-            return self.for_problem(problem)[0]._to_noise(problem)
+            return self.for_problem(problem)._to_noise(problem)
         if not (self.follow_noise or self.in_noise):
             return self
         if problem.precision is None:

@@ -192,7 +192,7 @@ class Joint(Chain):
             )
 
     def _raised(self, problem: Problem) -> Self:
-        first = self.for_problem(problem)[0].highest
+        first = self.for_problem(problem).highest
         start = raised_start(problem, first, self.few_data, self.start)
         return dataclasses.replace(self, sigma_start=start)
 

@@ -67,7 +67,7 @@ class RDDM(BridgeSampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # The second call is at sigma = 0.03 (0.1 as published): 0.1 to 0.3 dB on eight crops of the two photographs of
         # tuning. With the bundled network, which is small, more steps trade PSNR for texture, up to 0.6 dB at ten.
-        # prior_std: what the estimate is off by, on which 0.15 to 0.2 dB of deblurring depend (0.015 to 0.05 are alike).
+        # prior_std: what the estimate is off by, on which 0.15 to 0.2 dB of deblurring depend (0.015 to 0.05: alike).
         "tuned": {"n_steps": 2, "sum_scale": 0.001, "prior_std": 0.03},
         "published": _PUBLISHED,
         "published-noise1": {**_PUBLISHED, "sum_scale": 1.0},

@@ -174,7 +174,7 @@ class REDdiff(Chain):
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
         """Run the optimiser; each Step holds what `result` says, and `lr` in its info. Raises DivergenceError."""
-        levels, mu = self.for_problem(problem)[0]._visited(draws), self.start_image(problem)
+        levels, mu = self.for_problem(problem)._visited(draws), self.start_image(problem)
         way = (Newton if self.optimiser == "newton" else Descent)(self, problem, prior, draws)
         mean = TailMean(round(self.average * len(levels)))
         for i, level in enumerate(levels):

@@ -228,7 +228,7 @@ def test_mean_and_spread_are_those_of_the_affine_chain(name, settings):
     sampler = DDRM.configured("published" if given is None else "tuned", type(c.operator), given or {})  # fmt: skip
     x = run(c, sampler)
     problem = Problem(torch.as_tensor(c.y), c.operator, Gaussian(c.std))
-    mean, covariance = predict(c, sampler.for_problem(problem)[0])
+    mean, covariance = predict(c, sampler.for_problem(problem))
     assert np.linalg.norm(x.mean(0) - mean) < MEAN * np.linalg.norm(mean - c.mean)
     std = np.sqrt(np.diag(covariance))
     if std.max() < DOUBLE:  # everything is determined by y

@@ -137,7 +137,7 @@ def test_mean_and_spread_are_those_of_the_affine_chain(case, settings):
     images = ImagePrior(case.prior, SHAPE, complex_=False)
     *_, last = sampler.steps(problem, images, Antithetic(5, [str(k) for k in range(pairs)]))
     x = last.x0.flatten(1).numpy()
-    sampler, _ = sampler.for_problem(problem)
+    sampler = sampler.for_problem(problem)
     mean, covariance = predict(case, sampler, beginning(sampler, problem))
     assert np.linalg.norm(x.mean(0) - mean) < MEAN * np.linalg.norm(mean - case.mean)
     if pairs == 1:

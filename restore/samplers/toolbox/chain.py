@@ -69,17 +69,15 @@ class Chain(Sampler):
         """sigma_start; of `auto` the highest that it can be, as long as no problem is known."""
         return DEEP if self.sigma_start == "auto" else self.sigma_start
 
-    def for_problem(self, problem: Problem) -> tuple[Self, tuple[str, ...]]:
-        """With the first level that its holes need, and that in words, where sigma_start is `auto`. Raises
-        ConfigError."""
+    def for_problem(self, problem: Problem) -> Self:
+        """With the first level that its holes need where sigma_start is `auto`. Raises ConfigError."""
         if self.sigma_start != "auto":
-            return self, ()
-        found, note = first_level(problem, self.start)
-        return dataclasses.replace(self, sigma_start=found), (note,)
+            return self
+        return dataclasses.replace(self, sigma_start=first_level(problem, self.start))
 
     def levels_for(self, problem: Problem) -> list[NoiseLevel]:
         """The steps of a run on this problem. Raises ConfigError."""
-        return self.for_problem(problem)[0].levels()
+        return self.for_problem(problem).levels()
 
     def cost(self, problem: Problem | None = None) -> int:
         """n_steps"""

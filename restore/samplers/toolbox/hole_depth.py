@@ -25,8 +25,8 @@ NOISES = 2.0
 """Deviations of the measurement's noise below which no chain begins: known pixels have that noise from the start."""
 
 
-def first_level(problem: Problem, start: str) -> tuple[float, str]:
-    """The first noise level for the holes of a problem, in unit intensities, and a note on it.
+def first_level(problem: Problem, start: str) -> float:
+    """The first noise level for the holes of a problem, in unit intensities.
 
     `DEEP` where nothing is filled: other starts than "filled", complex images, inpainting by an operator that does not
     tell its mask. Raises ConfigError for operators that lose no pixels.
@@ -38,12 +38,8 @@ def first_level(problem: Problem, start: str) -> tuple[float, str]:
             f"sigma_start=auto follows the depth of holes, and {operator} has none; give a number"
         )
     if not selects or start != "filled" or problem.degraded.is_complex():
-        return DEEP, f"holes are not filled before the chain, which begins at a noise of {DEEP:g}"
-    depth = depth_of(problem)
-    level = max(level_at(depth), NOISES * _noise(problem))
-    return level, (
-        f"holes are up to {depth:.3g} pixels deep: the chain begins at a noise of {level:.3g}, sigma_start=S sets it"
-    )
+        return DEEP
+    return max(level_at(depth_of(problem)), NOISES * _noise(problem))
 
 
 def level_at(depth: float) -> float:
