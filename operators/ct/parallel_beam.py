@@ -133,7 +133,7 @@ class ParallelBeamCT(LineIntegrals):
 
     def _bytes(self, dtype: torch.dtype) -> int:
         if whole_matrix.serves(self._rays, self.device):
-            return whole_matrix.most_bytes(self._rays, dtype)
+            return whole_matrix.most_bytes(self.geometry, self._rays, dtype)
         return projection.matrix_bytes(self._rays, dtype)
 
     def _stores(self, dtype: torch.dtype) -> bool:

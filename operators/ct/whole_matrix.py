@@ -58,9 +58,18 @@ def serves(rays: ParallelBeam, device: torch.device) -> bool:
     return few and device.type == "cpu" and torch.backends.mkl.is_available()
 
 
-def most_bytes(rays: ParallelBeam, dtype: torch.dtype) -> int:
-    """What both matrices take at most."""
-    return 2 * _most_entries(rays) * (dtype.itemsize + _INDEX_BYTES)
+def most_bytes(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -> int:
+    """What both matrices take at most; arguments as `whole`.
+
+    A row of pixels is met by as many rays of a view as fit into it, not by all where the detector is wider. Rays of a
+    bin that lie less than a pixel apart share pixels: so many take one more each than those before.
+    """
+    per_bin, longest = rays.n_det // geometry.n_det, max(rays.shape) * max(rays.pixel_mm)
+    met = min(geometry.n_det, math.ceil(longest / geometry.det_spacing_mm) + 1)
+    dense = rays.det_spacing_mm * math.sqrt(2) <= min(rays.pixel_mm)  # as they meet a row at 45 degrees
+    pixels = _TAPS + per_bin - 1 if dense else _TAPS * per_bin
+    entries = len(rays.angles) * met * pixels * max(rays.shape)
+    return 2 * entries * (dtype.itemsize + _INDEX_BYTES)
 
 
 def _most_entries(rays: ParallelBeam) -> int:

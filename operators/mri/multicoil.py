@@ -257,7 +257,8 @@ class MultiCoilMRI(LinearOperator):
         """The conjugate of F^H M F z, z coil images, which may be overwritten."""
         mask, axes = self._shiftless
         if (lines := self._few_lines) is None:
-            return _fft(_fft(coils, axes).mul_(mask).conj_physical_(), axes)
+            coils = _fft(coils, axes).mul_(mask).conj_physical_()  # lets go of what came
+            return _fft(coils, axes)
         if axes[0] == -1:
             return (coils @ lines).conj_physical_() @ lines.mT
         return lines @ (lines.mT @ coils).conj_physical_()

@@ -313,7 +313,7 @@ def test_one_matrix_of_bins_is_the_mean_over_their_rays(scan, monkeypatch):
     assert matrix is not None
     held = matrix.bins_first, matrix.pixels_first
     bytes_ = sum(t.nbytes for m in held for t in (m.values(), m.col_indices()))
-    assert bytes_ <= whole_matrix.most_bytes(one._rays, DOUBLE)
+    assert bytes_ <= whole_matrix.most_bytes(scan, one._rays, DOUBLE)
     monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", 0)
     blocks = ParallelBeamCT(scan, rays_per_bin=3)
     assert relative(y, blocks(x)) < ROUNDED
