@@ -66,7 +66,9 @@ def most_bytes(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -
     """
     per_bin, longest = rays.n_det // geometry.n_det, max(rays.shape) * max(rays.pixel_mm)
     met = min(geometry.n_det, math.ceil(longest / geometry.det_spacing_mm) + 1)
-    dense = rays.det_spacing_mm * math.sqrt(2) <= min(rays.pixel_mm)  # as they meet a row at 45 degrees
+    dense = rays.det_spacing_mm * math.sqrt(2) <= min(
+        rays.pixel_mm
+    )  # as they meet a row at 45 degrees
     pixels = _TAPS + per_bin - 1 if dense else _TAPS * per_bin
     entries = len(rays.angles) * met * pixels * max(rays.shape)
     return 2 * entries * (dtype.itemsize + _INDEX_BYTES)

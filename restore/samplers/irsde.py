@@ -53,7 +53,7 @@ class IRSDE(BridgeSampler):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # As `mrs`, on the same photographs; twenty steps with the noise of training leave much of it in the result
         # prior_std: as `rddm`
-        "tuned": {"n_steps": 2, "s_inf": 0.02, "prior_std": 0.03},
+        "tuned": {"n_steps": 2, "prior_std": 0.03},
         # The released settings by task: deraining, deblurring, shadows; super-resolution and inpainting; Refusion
         "published": {**_RELEASED, "rule": "sde", "s_inf": 10 / 255},
         "published-superres": {**_RELEASED, "rule": "sde", "s_inf": 30 / 255},

@@ -155,6 +155,9 @@ def test_every_sampler(name, kind):
         pytest.skip("it refuses measurements smaller than the image, on every device")
     operator = OPERATORS[kind]
     sampler, y = quick(name, operator), measured(operator)
+    if (name, kind) == ("redpsm", "ct"):
+        # its turns grow the rounding of singles, other with matrices than without, to 1e-3; doubles agree to 1e-12
+        operator, y = operator.to(torch.float64), y.double()
     model = model_for(sampler, operator.in_shape[0] if len(operator.in_shape) == 3 else 1)
     samples = 2 if kind == "inpaint" else 1
     frames = 2 if sampler.couples_frames else 1

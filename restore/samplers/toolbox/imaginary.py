@@ -40,8 +40,7 @@ class SparedImaginary:
         items = x.reshape(-1, *self.prior.item_shape)
         self._left = self._left or [0] * len(items)
         asked = [i for i, left in enumerate(self._left) if left == 0]
-        found = self.prior(torch.cat([items.real, items.imag[asked]]), sigma, turn=turn)
-        real, fresh = found[: len(items)], found[len(items) :]
+        real, fresh = self._answers(x, items, asked, sigma, turn)
         self._left = [left - 1 for left in self._left]
         for i, spared in zip(asked, self._spared(real, fresh, asked, sigma), strict=True):
             self._left[i] = self.every - 1 if spared else 0
@@ -49,6 +48,16 @@ class SparedImaginary:
             self._kept = fresh.clone()
         self._kept[asked] = fresh
         return torch.complex(real, self._kept).reshape(x.shape)
+
+    def _answers(
+        self, x: Tensor, items: Tensor, asked: list[int], sigma: float, turn: int
+    ) -> tuple[Tensor, Tensor]:
+        """The real parts of all items of x, and the imaginary parts of those that are asked for."""
+        if len(asked) == len(items):
+            whole = self.prior(x, sigma, turn=turn).reshape(items.shape)
+            return whole.real, whole.imag
+        parts = self.prior(torch.cat([items.real, items.imag[asked]]), sigma, turn=turn)
+        return parts[: len(items)], parts[len(items) :]
 
     def _spared(self, real: Tensor, fresh: Tensor, asked: list[int], sigma: float) -> list[bool]:
         """Of each item that was asked for, whether its answer may stand for the calls to come."""

@@ -293,7 +293,9 @@ def test_tasks_that_nobody_stated_are_mentioned() -> None:
 def test_levels_beyond_the_training_noise_are_refused() -> None:
     y, operator = measured(3, 16, 16)
     with pytest.raises(ConfigError, match="sigma_start"):
-        restore.solve(y, operator, noise=0.05, prior=model("drunet"), sampler="dds")
+        restore.solve(
+            y, operator, noise=0.05, prior=model("drunet"), sampler="dds", sigma_start=1.0
+        )
 
 
 def test_further_images_that_nobody_has_are_refused() -> None:
