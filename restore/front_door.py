@@ -334,15 +334,15 @@ def demand(sampler: Sampler, problem: Problem) -> Demand:
         planes=problem.planes,
         is_complex=operator.is_complex,
         levels=sampler.noise_range(problem),
-        strength=operator.strength if _is_distilled(sampler) else {},
-        noise=_noise_of(problem) if _is_distilled(sampler) else None,
+        strength=operator.strength if _knows_strengths(sampler) else {},
+        noise=_noise_of(problem) if _knows_strengths(sampler) else None,
         measured=seen_in(problem) if "cascade" in sampler.prior_kinds else None,
     )
 
 
-def _is_distilled(sampler: Sampler) -> bool:
-    """Whether its models know one strength of one task, which is found out for them alone."""
-    return "distilled" in sampler.prior_kinds
+def _knows_strengths(sampler: Sampler) -> bool:
+    """Whether its models know some strengths of a task, which are found out for them alone."""
+    return bool({"distilled", "conditional"} & {*sampler.prior_kinds})
 
 
 def _noise_of(problem: Problem) -> float | None:
@@ -364,7 +364,7 @@ def demand_of(sampler: Sampler, operator: OperatorTraits | type) -> Demand:
         is_complex=known.kind == "mri", gradients=sampler.differentiates, error=sampler.error,
         images=sampler.begins_with_images, bridge=sampler.bridge,
         heads=sampler.heads, intensity=sampler.intensity,
-        evaluations=sampler.cost() if _is_distilled(sampler) else 0, wrap=sampler.wrapped_pixels(known),
+        evaluations=sampler.cost() if "distilled" in sampler.prior_kinds else 0, wrap=sampler.wrapped_pixels(known),
     )  # fmt: skip
 
 

@@ -19,13 +19,14 @@ from restore.priors.autoencoder import Autoencoder, AutoencoderConfig, new_autoe
 from restore.priors.base import ComplexMode
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.converted import converted_from
-from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
+from restore.priors.distilled import DistilledModel, FewSteps
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser, config_from_dict
 from restore.priors.error_spectrum import ErrorSpectrum
 from restore.priors.families.known import FAMILIES
 from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.low_rank import LAYERS, by_name, factor_shapes, from_names
+from restore.priors.operator_family import OperatorFamily, families_of
 from restore.priors.region import Adapts, RegionDenoiser, region_denoiser, with_factors
 from restore.priors.unet import UNet, UNetConfig
 from restore.priors.varnet import Cascades, VarNet, VarNetConfig, new_varnet
@@ -136,6 +137,7 @@ class _Conditional:
         return {
             "network": dataclasses.asdict(model.network.config), "sigma_data": model.sigma_data,
             "sigma_range": [model.sigma_min, model.sigma_max], "bridge": model.bridge, "tasks": list(model.tasks),
+            "families": [dataclasses.asdict(f) for f in model.families],
         }  # fmt: skip
 
     def tensors(self, model: BridgeDenoiser) -> Tensors:
@@ -148,12 +150,13 @@ class _Conditional:
             raise ConfigError(f"{config}: a conditional model is shown one degraded image")
         if not all(isinstance(t, str) for t in [card["bridge"], *card["tasks"]]):
             raise ConfigError("bridge and tasks must be names")
+        families_of(card)
         return _unet_shapes(config)
 
     def build(self, card: Card, tensors: Tensors) -> BridgeDenoiser:
         model = build_bridge_denoiser(
             config_from_dict(card["network"]), sigma_data=float(card["sigma_data"]), bridge=card["bridge"],
-            tasks=tuple(card["tasks"]), name=str(card["name"]),
+            tasks=tuple(card["tasks"]), families=families_of(card), name=str(card["name"]),
         )  # fmt: skip
         model.sigma_min, model.sigma_max = map(float, card["sigma_range"])
         _fill(model.network, tensors)

@@ -15,6 +15,7 @@ from restore.bridges.base import Level
 from restore.priors.base import pad_sides
 from restore.priors.conditional import ConditionalModel
 from restore.priors.edm import new_unet
+from restore.priors.operator_family import OperatorFamily
 from restore.priors.unet import UNet, UNetConfig
 
 IMAGE_RMS = 0.5  # of images in [0, 1]: what scales the network's input, as in the bundled denoisers
@@ -38,11 +39,12 @@ class BridgeDenoiser(ConditionalModel):
         sigma_max: float = 40.0,
         bridge: str = "",
         tasks: tuple[str, ...] = (),
+        families: tuple[OperatorFamily, ...] = (),
         name: str = "",
     ) -> None:
         self.network, self.channels, self.sigma_data = network, network.config.channels, sigma_data
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
-        self.bridge, self.tasks, self.name = bridge, tasks, name
+        self.bridge, self.tasks, self.families, self.name = bridge, tasks, families, name
 
     def __call__(self, x: Tensor, level: Level, degraded: Tensor) -> tuple[Tensor, ...]:
         """x0 alone. x, degraded: (N, channels, H, W)."""
@@ -68,9 +70,12 @@ def build_bridge_denoiser(
     sigma_data: float = 0.2,
     bridge: str = "",
     tasks: tuple[str, ...] = (),
+    families: tuple[OperatorFamily, ...] = (),
     name: str = "",
     seed: int = 0,
 ) -> BridgeDenoiser:
     """An untrained model; seed: of its first weights."""
     network = new_unet(config, seed)
-    return BridgeDenoiser(network, sigma_data=sigma_data, bridge=bridge, tasks=tasks, name=name)
+    return BridgeDenoiser(
+        network, sigma_data=sigma_data, bridge=bridge, tasks=tasks, families=families, name=name
+    )

@@ -22,6 +22,7 @@ from restore.precision import autocast
 from restore.priors.foreign import what_is, what_is_wrong
 from restore.priors.image_prior import PIXELS_PER_CALL, chunked
 from restore.priors.networks import copied_to
+from restore.priors.operator_family import OperatorFamily
 from restore.priors.tiles import tiled
 
 
@@ -30,8 +31,9 @@ class ConditionalModel(ABC):
 
     `channels`: of both images. `head`: what it returns (`restore.bridges.base.Head`). `intensity`: range of
     its images, stated, never enforced. `bridge`: the chain that it was trained for ("resshift", "rddm", "mrs"), or ""
-    for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any. `coded`: its
-    states are codes (`priors.coded_bridge`). `halves`: as in `Denoiser`.
+    for any. `tasks`: the tasks of operators (`Operator.task`) that it was trained on, empty for any; `families`:
+    these with their strengths, where somebody wrote them down. `coded`: its states are codes (`priors.coded_bridge`).
+    `halves`: as in `Denoiser`.
     """
 
     kind: ClassVar[str] = "conditional"
@@ -41,6 +43,7 @@ class ConditionalModel(ABC):
     intensity: tuple[float, float] = (0.0, 1.0)
     bridge: str = ""
     tasks: tuple[str, ...] = ()
+    families: tuple[OperatorFamily, ...] = ()
     halves: bool = False
     name: str = ""
 

@@ -10,7 +10,7 @@ import dataclasses
 
 from restore.priors.acquisition import Seen
 from restore.priors.auto import automatic
-from restore.priors.distilled import Strength
+from restore.priors.operator_family import Strength
 
 
 @dataclasses.dataclass(frozen=True)

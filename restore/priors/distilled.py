@@ -16,16 +16,10 @@ import torch
 from restore.errors import ConfigError
 from restore.priors.base import Denoiser
 from restore.priors.image_prior import ImagePrior
-
-Strength = Mapping[str, float | str]
-"""How strong a task is, as `Operator.strength` says it."""
+from restore.priors.operator_family import OperatorFamily
 
 LEAST_MIX, MOST_MIX = 0.1, 0.9
 """Range of the wires: going back over one divides by its mix, so that each loses at most one decimal digit."""
-_ALIKE = 0.1
-"""Share by which strengths may differ before it is worth a word; nothing finer was measured."""
-_FAINT = 0.005
-"""A difference of noise, in unit intensities, that is not worth one: little more than one grey level of 8 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,60 +62,6 @@ class FewSteps:
         return (*(after / before for after, before in pairs), 0.0)
 
 
-@dataclasses.dataclass(frozen=True)
-class OperatorFamily:
-    """The measurements that a model was distilled for.
-
-    task: of the operators (`Operator.task`), "" for any. words: as it was told, such as "inpaint:0.3@0.01". strength:
-    of an operator of the family. noise: its standard deviation in unit intensities.
-    """
-
-    task: str
-    words: str
-    strength: Strength
-    noise: float
-
-    @classmethod
-    def from_card(cls, entry: Mapping[str, Any]) -> OperatorFamily:
-        """Of a card's entry "family". Raises KeyError, TypeError, ValueError, ConfigError for an impossible one."""
-        strength = {
-            str(k): v if isinstance(v, str) else float(v)
-            for k, v in dict(entry["strength"]).items()
-        }
-        noise = float(entry["noise"])
-        if not 0 <= noise < math.inf:
-            raise ConfigError(f"a family of operators with noise {noise}")
-        return cls(str(entry["task"]), str(entry["words"]), strength, noise)
-
-    def doubts(self, strength: Strength, noise: float | None) -> tuple[str, ...]:
-        """In what a measurement of the same task differs, in words; nothing where it does not.
-
-        noise: in unit intensities, None where nobody knows.
-        """
-        found = [
-            f"{name} {_told(own)} and not {_told(strength[name])}"
-            if name in strength
-            else f"{name} {_told(own)}, of which this operator does not speak"
-            for name, own in self.strength.items()
-            if not _alike(own, strength.get(name))
-        ]
-        if noise is None:
-            found.append(f"noise of {self.noise:g}, and here it is unknown")
-        elif abs(noise - self.noise) > max(_FAINT, _ALIKE * self.noise):
-            found.append(f"noise of {self.noise:g} and not {noise:.3g}")
-        return tuple(found)
-
-    def notes(self, name: str, strength: Strength, noise: float | None) -> tuple[str, ...]:
-        """What a user must know of a measurement that differs; name: of the model."""
-        found = self.doubts(strength, noise)
-        if not found:
-            return ()
-        return (
-            f"the prior '{name}' was distilled for {self.words}: {'; '.join(found)}. Its few steps were not made "
-            "for this; compare with dds, which serves any strength",
-        )
-
-
 class DistilledModel(Denoiser):
     """Network, steps and family. denoiser: with the fine-tuned network, in the form that it was trained in."""
 
@@ -153,13 +93,3 @@ class DistilledPrior(ImagePrior):
     ) -> None:
         super().__init__(model, item_shape, complex_, precision)
         self.steps = model.steps
-
-
-def _alike(own: float | str, other: float | str | None) -> bool:
-    if isinstance(own, str) or isinstance(other, str) or other is None:
-        return own == other
-    return abs(own - other) <= _ALIKE * abs(own)
-
-
-def _told(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"

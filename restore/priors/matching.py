@@ -42,8 +42,8 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
         return _other_images(model, demand) + known
     notes = _check_channels(model, demand) + _on_tiles(model, demand) if demand.item_shape else ()
     notes += _other_images(model, demand)
-    if model.family is not None and demand.item_shape:
-        notes += model.family.notes(model.name, demand.strength, demand.noise)
+    if demand.item_shape:
+        notes += _other_strength(model, demand)
     if demand.images and not model.knows_images:
         raise ConfigError(
             f"start=gaussian: prior '{model.name}' does not know its images; measure them with `restore train gaussian`"
@@ -58,6 +58,15 @@ def check(model: Traits, demand: Demand) -> tuple[str, ...]:
     if model.kind == "conditional" or demand.levels is None:
         return notes
     return notes + _check_levels(model, demand, demand.levels)
+
+
+def _other_strength(model: Traits, demand: Demand) -> tuple[str, ...]:
+    """What to say where a model was made for other strengths of the task than this one."""
+    alike = [f for f in model.families if f.task in ("", demand.task)]
+    if any(not f.doubts(demand.strength, demand.noise) for f in alike):
+        return ()
+    made = "distilled" if model.kind == "distilled" else "trained"
+    return tuple(n for f in alike for n in f.notes(model.name, made, demand.strength, demand.noise))
 
 
 def _check_slices(model: Traits, demand: Demand) -> None:

@@ -14,9 +14,10 @@ from restore.priors.acquisition import Acquisition
 from restore.priors.base import Denoiser
 from restore.priors.cascade import CascadeModel
 from restore.priors.conditional import ConditionalModel
-from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
+from restore.priors.distilled import DistilledModel, FewSteps
 from restore.priors.latent import LatentModel
 from restore.priors.network_options import split_options
+from restore.priors.operator_family import OperatorFamily, families_of
 from restore.priors.tiles import USUAL, Tiling
 
 Model = Denoiser | ConditionalModel | LatentModel | CascadeModel
@@ -44,7 +45,7 @@ class Traits:
     knows_error: bool = True
     knows_images: bool = True
     scaling: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    family: OperatorFamily | None = None
+    families: tuple[OperatorFamily, ...] = ()
     evaluations: int = 0
     acquisition: Acquisition | None = None
     subjects: str = ""
@@ -56,7 +57,7 @@ def model_traits(model: Model) -> Traits:
     if isinstance(model, ConditionalModel):
         return Traits(
             model.name, model.kind, model.channels, intensity=model.intensity, tasks=model.tasks,
-            bridge=model.bridge, head=model.head, coded=model.coded,
+            bridge=model.bridge, head=model.head, coded=model.coded, families=model.families,
         )  # fmt: skip
     if isinstance(model, CascadeModel):
         return Traits(
@@ -78,7 +79,7 @@ def model_traits(model: Model) -> Traits:
 def _distilled(found: Traits, family: OperatorFamily, evaluations: int) -> Traits:
     """What a distilled model adds; of its spectra nobody asks."""
     return dataclasses.replace(
-        found, tasks=(family.task,) if family.task else (), family=family, evaluations=evaluations,
+        found, tasks=(family.task,) if family.task else (), families=(family,), evaluations=evaluations,
         knows_error=True, knows_images=True,
     )  # fmt: skip
 
@@ -105,7 +106,7 @@ def card_traits(name: str | Path) -> Traits:
             knows_images=kind not in DENOISING or "image_spectrum" in card, scaling=dict(card.get("scaling", {})),
             tiling=USUAL if options is None else options.tiling,
             acquisition=Acquisition.from_card(card["acquisition"]) if kind == "cascade" else None,
-            subjects=str(card.get("subjects", "")),
+            subjects=str(card.get("subjects", "")), families=families_of(card),
         )  # fmt: skip
         if kind != "distilled":
             return found

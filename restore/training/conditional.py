@@ -90,7 +90,11 @@ def train_conditional(
 
     def with_network(trained: UNet) -> BridgeDenoiser:
         return BridgeDenoiser(
-            trained, sigma_data=settings.sigma_data, bridge=family.bridge, tasks=settings.task_names
+            trained,
+            sigma_data=settings.sigma_data,
+            bridge=family.bridge,
+            tasks=settings.task_names,
+            families=tuple(t.family(config.channels) for t in settings.tasks),
         )
 
     averaged, progress = train(

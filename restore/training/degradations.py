@@ -18,11 +18,14 @@ from restore.operators.image.blur import Blur
 from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import parse_kernel
+from restore.priors.operator_family import OperatorFamily
 from restore.problem import Problem
 
 BOUNDARIES: tuple[str, ...] = ("reflect",)
 """Of blur. Circular borders need no training: a periodic picture has no border once the network is shown it wrapped
 (`ConditionalPrior`, `wrap`), and a crop that was blurred so and is shown as it is teaches an edge that is nowhere."""
+SIDE = 128
+"""Of the image whose operator says how strong a task is."""
 TASKS = ("superres", "deblur", "inpaint", "denoise")
 """Tasks of operators (`Operator.task`) that can be trained on."""
 
@@ -58,6 +61,11 @@ class TrainingTask:
             boundary = BOUNDARIES[int(torch.randint(len(BOUNDARIES), (), generator=generator))]
             return Blur(parse_kernel(self.value or "gaussian:1.6"), shape, boundary=boundary)
         return Identity(shape)
+
+    def family(self, channels: int) -> OperatorFamily:
+        """What a model will be for that is trained on this task."""
+        operator = self.operator((channels, SIDE, SIDE), torch.Generator().manual_seed(0))
+        return OperatorFamily(operator.task, str(self), dict(operator.strength), self.noise)
 
     def degrade(self, x0: Tensor, generator: torch.Generator) -> Tensor:
         """The picture that a person would see of x0, at its size. x0: (channels, H, W)."""

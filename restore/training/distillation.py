@@ -27,7 +27,6 @@ from restore.priors.distilled import (
     DistilledModel,
     DistilledPrior,
     FewSteps,
-    OperatorFamily,
 )
 from restore.priors.edm import EDMDenoiser
 from restore.priors.unet import UNet
@@ -49,7 +48,7 @@ from restore.training.workers import ALONE, Workers
 QUICKER = 10.0
 """The numbers of the steps are learnt so many times as fast as Adam's rate: they have far to go and are few."""
 SIDE = 128
-"""Of validation images, and of the image whose operator says how strong the family is."""
+"""Of validation images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +87,6 @@ class Distillation:
         y = operator(x0)
         noise = self.task.noise * torch.randn(y.shape, generator=generator)
         return Problem(operator.project(y + noise.to(y)), operator)
-
-    def family(self, channels: int) -> OperatorFamily:
-        """What the model will be for."""
-        operator = self.task.operator((channels, SIDE, SIDE), torch.Generator().manual_seed(0))
-        return OperatorFamily(
-            operator.task, str(self.task), dict(operator.strength), self.task.noise
-        )
 
 
 class FewStepNetwork(nn.Module):
@@ -150,7 +142,7 @@ def train_distilled(
 
     def with_network(trained: FewStepNetwork) -> DistilledModel:
         own = denoiser_around(prior, trained.network)
-        return DistilledModel(own, trained.steps(), settings.family(prior.channels))
+        return DistilledModel(own, trained.steps(), settings.task.family(prior.channels))
 
     def figures(trained: FewStepNetwork) -> dict[str, Any]:
         model = with_network(trained)

@@ -31,11 +31,12 @@ from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.autoencoder import AutoencoderConfig, new_autoencoder
 from restore.priors.base import Denoiser
 from restore.priors.bridge_edm import build_bridge_denoiser
-from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
+from restore.priors.distilled import DistilledModel, FewSteps
 from restore.priors.edm import build_unet_denoiser
 from restore.priors.image_spectrum import ImageSpectrum
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.networks import networks_in
+from restore.priors.operator_family import OperatorFamily
 from restore.priors.region import region_denoiser
 from restore.priors.traits import Model
 from restore.priors.unet import UNetConfig

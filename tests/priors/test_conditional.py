@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import restore
 from restore.bridges.base import Level, clean_estimate, implied_noise, mix
 from restore.errors import ConfigError, ShapeError
+from restore.operators.image.blur import Blur
+from restore.operators.image.kernels import parse_kernel
 from restore.priors.bridge_edm import BridgeDenoiser, build_bridge_denoiser
 from restore.priors.conditional import ConditionalPrior, FromFunction
 from restore.priors.unet import UNetConfig
@@ -136,3 +139,17 @@ def test_an_untrained_model_mixes_state_and_degraded_image(generator):
     share = model.sigma_data**2 / (model.sigma_data**2 + level.sigma**2)
     wanted = y + share * (x0 + level.sigma * n - y)
     torch.testing.assert_close(model(mix(x0, y, n, level), level, y)[0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("noise", "width", "said"),
+    [(0.01, 1.6, ""), (0.04, 1.6, "noise of 0.01 and not 0.04"), (0.01, 3.0, "width")],
+)
+def test_a_strength_that_the_bundled_model_never_saw_is_told(
+    noise: float, width: float, said: str
+) -> None:
+    operator = Blur(parse_kernel(f"gaussian:{width}"), (3, 32, 32), boundary="circular")
+    y = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    notes = restore.solve(y, operator, noise=noise, sampler="rddm").notes
+    told = [n for n in notes if "was trained for deblur:gaussian:1.6@0.01" in n]
+    assert (bool(told), said in " ".join(told)) == (bool(said), True)

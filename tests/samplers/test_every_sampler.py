@@ -29,7 +29,8 @@ from restore.priors.analytic import GaussianPrior, RegionGaussian
 from restore.priors.base import Denoiser
 from restore.priors.cascade import CascadeModel
 from restore.priors.conditional import ConditionalModel, FromFunction
-from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
+from restore.priors.distilled import DistilledModel, FewSteps
+from restore.priors.operator_family import OperatorFamily
 from restore.problem import Problem, Step
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, sampler_names

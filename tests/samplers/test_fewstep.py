@@ -18,8 +18,9 @@ from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.pipelines.prior_draws import draw_from
 from restore.priors.analytic import GaussianPrior
-from restore.priors.distilled import DistilledModel, FewSteps, OperatorFamily
+from restore.priors.distilled import DistilledModel, FewSteps
 from restore.priors.edm import build_unet_denoiser
+from restore.priors.operator_family import OperatorFamily
 from restore.priors.store import kind_of, load_denoiser, load_prior, read_card, save_prior
 from restore.priors.traits import card_traits
 from restore.priors.unet import UNetConfig
@@ -131,7 +132,7 @@ def test_a_measurement_that_differs_is_told():
     ):
         said = " ".join(run(operator, model, noise).notes)
         assert words in said
-        assert "were not made for this" in said
+        assert "was not made for this" in said
     noisy = DistilledModel(gaussian_prior(), CHAIN, family(noise=0.05), name="mine")
     assert not run(masked(), noisy, 0.052).notes
     assert "noise of 0.05 and not 0" in " ".join(run(masked(), noisy, 0.0).notes)
@@ -162,7 +163,7 @@ def test_a_model_goes_to_a_file_and_back(tmp_path):
     traits, model = card_traits(path), load_prior(path)
     assert isinstance(model, DistilledModel)
     assert (model.steps, model.family, model.name) == (CHAIN, own, "few")
-    assert (traits.family, traits.evaluations, traits.tasks) == (own, 3, ("superres",))
+    assert (traits.families, traits.evaluations, traits.tasks) == ((own,), 3, ("superres",))
     x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model(x, 0.2), denoiser(x, 0.2), rtol=HALF, atol=HALF)
     with pytest.raises(WeightsError, match="DistilledModel, expected EDMDenoiser"):
