@@ -134,7 +134,7 @@ def _held(
     samples, item = options.samples, 4 * scan.values_per_slice * size
     several = samples > 1
     what = "the volume" if scan.whole else "a piece"
-    images = IMAGES * sampler.states
+    images = (IMAGES + sampler.remembered) * sampler.states
     kept = kept | {f"{images} images of {what}": images * item}
     if several:
         kept[f"{samples} samples of {what}"] = 2 * samples * item

@@ -145,6 +145,11 @@ class Sampler(ABC):
         return 2 if self.couples_frames else 1
 
     @property
+    def remembered(self) -> int:
+        """Images that each of its states keeps from level to level, beside what every sampler holds."""
+        return 0
+
+    @property
     def states(self) -> int:
         """How many images of every item it walks at once."""
         return 1

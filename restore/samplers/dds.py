@@ -181,6 +181,11 @@ class DDS(SolvedChain):
                 x = xh * self._landing_scale(level)
 
     @property
+    def remembered(self) -> int:
+        """Corrections and what the operator makes of them; the imaginary part that stands."""
+        return 2 * self.recycled + (self.imaginary_every > 1)
+
+    @property
     def couples_slices(self) -> bool:
         """By total variation, or by their noise."""
         return self.tv_weight > 0 or self.z_noise != 0
