@@ -69,7 +69,7 @@ def test_report_of_a_reconstruction(kind, sampler, scans, verb, tmp_path):
     assert "data range" in text
     assert "Data misfit during the run" in text
     assert read_sidecar(out)["prior"]["sha256"] in text
-    assert text.count("interval, half-width (0.9 for pixels of the object;") == 3
+    assert text.count("interval, half-width (0.9 for pixels") == 3
     assert "Coverage of the intervals" in text  # the scan carries its truth
     assert "Error against predicted deviation" in text
     assert len(list((folder / "volumes").rglob("v*.js"))) == 5
