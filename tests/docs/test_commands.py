@@ -37,7 +37,9 @@ SHORTER = {
     ("bench", "images"): ["--samplers", "tv", "--crop", "32"],
     ("bench", "tune"): ["--samplers", "cgsense", "--volumes", "1", "--acceleration", "2"],
     ("bench", "starts"): ["--candidates", "2", "--noise", "0.02", "--crop", "32"],
-    ("calibrate", "mri"): ["--samples", "2", "--steps", "2", "--acceleration", "2", "--set", "centre=none"],
+    ("calibrate", "mri"): [
+        "--samples", "2", "--steps", "2", "--acceleration", "2", "--set", "centre=none", "--slices", "10:74:2",
+    ],
     ("calibrate", "fastmri"): ["--samples", "2", "--steps", "2", "--acceleration", "2", "--set", "centre=none"],
     ("calibrate", "ct"): [
         "--samples", "2", "--steps", "2", "--views", "30", "--slices", "40:43", "--set", "centre=none",
