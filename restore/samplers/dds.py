@@ -183,7 +183,8 @@ class DDS(SolvedChain):
     @property
     def remembered(self) -> int:
         """Corrections and what the operator makes of them; the imaginary part that stands."""
-        return 2 * self.recycled + (self.imaginary_every > 1)
+        corrections = 0 if self.tv_weight else 2 * self.recycled
+        return corrections + (self.imaginary_every > 1)
 
     @property
     def couples_slices(self) -> bool:
