@@ -24,7 +24,7 @@ _FRAMES = {
 
 
 def decode(file: Path, picture: Image.Image) -> Raster:
-    """The first picture of the file. Raises InputError for colours that are neither grey nor RGB."""
+    """The first picture of the file. Raises InputError for colours that are neither grey nor RGB, and damaged data."""
     notes = []
     pictures = int(getattr(picture, "n_frames", 1))
     if pictures > 1:
@@ -34,6 +34,9 @@ def decode(file: Path, picture: Image.Image) -> Raster:
     if picture.mode not in ("L", "RGB"):
         why = f"{picture.mode} colours (inks), expected grey or RGB"
         raise InputError(file, why, "convert it to RGB with the profile of its press")
+    from restore.datasets.picture.jpeg_damage import notes_of  # brings numba
+
+    notes += notes_of(file, file.read_bytes())
     tables = getattr(picture, "quantization", None) or {}
     steps = tuple(int(v) for v in tables[min(tables)]) if tables else None
     tags, orientation, found = tags_of(picture)
