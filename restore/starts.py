@@ -163,7 +163,7 @@ def start_of(
         )
     card = read_card(prior)
     table = bundled_starts() if asked == BEST else Path(asked)
-    method = Method.of(sampler, str(card["name"]), str(card["sha256"]))
+    method = Method.of(sampler, operator, str(card["name"]), str(card["sha256"]))
     return found_in(table, read_starts(table), method, operator)
 
 

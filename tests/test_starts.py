@@ -237,8 +237,9 @@ def test_volumes_are_refused():
 
 
 def entry(**changes) -> Entry:
+    superres = Planned("image", "superres")
     method = Method.of(
-        load_sampler("resshift").configured("tuned", Planned("image", "superres"), {}),
+        load_sampler("resshift").configured("tuned", superres, {}), superres,
         "natural-restore", str(read_card("natural-restore")["sha256"]),
     )  # fmt: skip
     return dataclasses.replace(

@@ -116,7 +116,7 @@ class Drawing:
         scores = scores_of(drawn, truth, magnitudes, self.scales)
         if not all(found.size for by_scale in scores.values() for found in by_scale.values()):
             raise InputError(path, "all samples agree everywhere: there is nothing to calibrate")
-        method = Method.of(sampler, str(card["name"]), str(card["sha256"]))
+        method = Method.of(sampler, case.operator, str(card["name"]), str(card["sha256"]))
         images = 1 if case.place.modality == "photograph" else len(drawn[0])
         return Scored(volume, method, measured, self.samples, scores, images)
 

@@ -94,7 +94,7 @@ class Trial:
             measured = outcome.circumstances
             if self.on_run is not None:
                 self.on_run()
-        method = Method.of(sampler, str(card["name"]), str(card["sha256"]))
+        method = Method.of(sampler, case.operator, str(card["name"]), str(card["sha256"]))
         assert measured is not None  # noqa: S101  (for the type checker: there are candidates)
         return Tried(f"{volume} {setting.name}", method, measured, np.array(figures))
 

@@ -19,9 +19,10 @@ from restore.datasets.json_text import read_json, write_json
 from restore.errors import InputError
 from restore.method import Method
 
-FORMAT, KIND = 2, "factors of intervals"
-READ = (1, FORMAT)
-"""Tables of format 1 know no scale but the deviation."""
+FORMAT, KIND = 3, "factors of intervals"
+READ = (1, 2, FORMAT)
+"""Tables of format 1 know no scale but the deviation, those before 3 not with what settings a mean was made: their
+factors are for samplers that give their own."""
 AGAIN = "make it again with `restore calibrate`"
 NEAR = 0.1
 """Part by which numbers of a difficulty may differ: an acceleration of 3.9 is one of 4."""
@@ -115,7 +116,7 @@ def find(
     stages: tuple[tuple[Callable[[Entry], bool], str], ...] = (
         (lambda e: e.method.weights == method.weights, f"for the weights of '{method.prior or 'no prior'}'"),
         (lambda e: e.method.sampler == method.sampler, f"for the sampler {method.sampler}"),
-        (lambda e: e.method.fingerprint == method.fingerprint, f"for these settings of {method.sampler}"),
+        (lambda e: e.method.fingerprint == method.fingerprint, f"for these settings of {method.words}"),
         (lambda e: alike(e.measured, measured), f"for {measured.words()}"),
         (lambda e: e.measured.centre <= measured.centre, f"for only {measured.centre:g} lines in the centre"),
         (lambda e: e.noise[0] <= measured.noise <= e.noise[1], f"for noise of {measured.noise:.3g} (unit intensities)"),
@@ -201,6 +202,7 @@ def _record(entry: Entry) -> dict[str, Any]:
     return {
         "prior": {"name": method.prior, "sha256": method.weights},
         "sampler": {"name": method.sampler, "settings": method.settings, "fingerprint": method.fingerprint},
+        **({"mean_by": method.mean_by} if method.mean_by else {}),
         "kind": measured.kind, "task": measured.task, "difficulty": measured.difficulty, "noise": list(entry.noise),
         "measured_noise": measured.noise, "factors": entry.factors, "held_out": entry.held_out,
         "measured_on": entry.measured_on, "scales": {u: dataclasses.asdict(s) for u, s in entry.scales.items()},
@@ -210,8 +212,12 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 def _entry(record: Mapping[str, Any]) -> Entry:
     prior, sampler = record["prior"], record["sampler"]
-    settings = dict(sampler["settings"])
-    method = Method(str(prior["name"]), str(prior["sha256"]), str(sampler["name"]), settings)
+    settings, mean_by = dict(sampler["settings"]), record.get("mean_by")
+    if mean_by is not None:
+        mean_by = {"sampler": str(mean_by["sampler"]), "settings": dict(mean_by["settings"])}
+    method = Method(
+        str(prior["name"]), str(prior["sha256"]), str(sampler["name"]), settings, mean_by
+    )
     if method.fingerprint != sampler["fingerprint"]:
         raise ValueError("the settings are not those of the fingerprint")
     low, high = (_number(v) for v in record["noise"])

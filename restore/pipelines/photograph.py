@@ -170,7 +170,9 @@ def _interval(
     name = found["prior"] or ""
     weights = str(read_card(name if prior == "auto" else prior)["sha256"]) if name else ""
     weights += CUT_SHORT if was_ended(result.ends) else ""
-    method = Method(name, weights, found["sampler"], found["settings"])
+    centre = found["mean_by"]
+    mean_by = centre and {key: centre[key] for key in ("sampler", "settings")}
+    method = Method(name, weights, found["sampler"], found["settings"], mean_by)
     drawn = np.empty(0) if result.samples is None else result.samples.float().cpu().numpy()
     return interval_of(drawn, options, method, measured)
 

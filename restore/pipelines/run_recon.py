@@ -253,7 +253,7 @@ def _interval(result: ReconResult, planned: Planned) -> Interval | None:
     card = read_card(job.prior) if planned.sampler.prior_kinds else {"name": "", "sha256": ""}
     unmeasured = [" adapted"] * bool(job.adapt) + [CUT_SHORT] * was_ended(result.record["chunks"])
     weights = str(card["sha256"]) + "".join(unmeasured)  # as no table was measured with
-    method = Method.of(planned.sampler, str(card["name"]), weights)
+    method = Method.of(planned.sampler, planned.scan, str(card["name"]), weights)
     measured = Circumstances(**result.record["circumstances"])
     return interval_of_slices(result.drawn, result.volume.data, job.interval, method, measured)
 

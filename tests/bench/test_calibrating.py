@@ -21,6 +21,8 @@ from restore.pipelines.factors import (
     write_table,
 )
 from restore.pipelines.interval import IntervalOptions, interval_of
+from restore.registry import load_sampler
+from restore.samplers.base import Planned
 
 METHOD = Method("medical", "abc", "split", {"n_steps": 20})
 CT = Circumstances("ct", "", {"views": 60.0}, 0.01)
@@ -78,13 +80,41 @@ def test_a_trial_is_kept_with_the_entry_and_comes_back_from_the_file(tmp_path: P
     assert first.tried_on["volumes"] == ["x", "y"]
     write_table(tmp_path / "t.json", [first, second])
     assert read_table(tmp_path / "t.json") == [first, second]
-    old = (tmp_path / "t.json").read_text().replace('"format": 2', '"format": 1')
+    old = (tmp_path / "t.json").read_text().replace('"format": 3', '"format": 1')
     (tmp_path / "old.json").write_text(old)
     assert read_table(tmp_path / "old.json")
     bad = old.replace('"pooled": 0.5', '"pooled": 1.5')
     (tmp_path / "bad.json").write_text(bad)
     with pytest.raises(InputError, match=r"the pooled share 1\.5"):
         read_table(tmp_path / "bad.json")
+
+
+def test_a_factor_is_for_the_settings_that_gave_the_mean(tmp_path: Path):
+    """The half-width lies around that mean: with other settings of its sampler the factor is for another error."""
+    ct = Planned("ct")
+    split = load_sampler("split").configured("tuned", ct, {})
+    method = Method.of(split, ct, "medical", "abc")
+    dds = load_sampler("dds").configured("tuned", ct, {})
+    assert method.mean_by == {"sampler": "dds", "settings": dataclasses.asdict(dds)}
+    assert Method.of(split, Planned("mri"), "medical", "abc").fingerprint != method.fingerprint
+    alone = load_sampler("split").configured("tuned", ct, {"centre": "none"})
+    assert Method.of(alone, ct).mean_by is None
+
+    write_table(tmp_path / "t.json", [entry(method=method)])
+    (read,) = read_table(tmp_path / "t.json")
+    assert read.method == method
+    assert find([read], method, CT, 4, "pixel", 0.9).factor == 9.0
+    before = dataclasses.asdict(dds) | {"edge_error": 0.0}
+    older = dataclasses.replace(method, mean_by={"sampler": "dds", "settings": before})
+    unknown = dataclasses.replace(method, mean_by=None)  # as tables before format 3 have it
+    for other in (older, unknown):
+        found = find([entry(method=other)], method, CT, 4, "pixel", 0.9)
+        assert found.factor is None
+        assert found.why == "it has none for these settings of split with its mean by dds"
+    changed = (tmp_path / "t.json").read_text().replace('"edge_error": 0.05', '"edge_error": 0.0')
+    (tmp_path / "changed.json").write_text(changed)
+    with pytest.raises(InputError, match="not those of the fingerprint"):
+        read_table(tmp_path / "changed.json")
 
 
 @pytest.mark.parametrize(

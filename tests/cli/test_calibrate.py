@@ -135,6 +135,21 @@ def test_pictures_have_intervals_of_regions(data: Path, table: Path, verb, tmp_p
     assert width[8, 16] > 0
 
 
+def test_a_mean_by_another_sampler_is_part_of_the_match(data: Path, verb, tmp_path):
+    """`split`, whose samples lie about a mean of dds."""
+    table, out = tmp_path / "split.json", tmp_path / "photo.tiff"
+    split = ["--sampler", "split", "--steps", 2, "--samples", 2, "--device", "cpu"]
+    images = ["images", data / "photos", "--tasks", "superres", "--noise", 0.02, "--crop", 48]
+    assert verb("calibrate", *images, *split, "-o", table).exit_code == 0
+    assert read_table(table)[0].method.mean_by["sampler"] == "dds"
+    photo = ["--task", "superres", "--noise", 0.02, "--simulate"]
+    command = ["image", data / "photos" / "grey.png", "-o", out, *photo, *split]
+    result = verb(*command, "--calibration", table)
+    assert result.exit_code == 0, result.stderr
+    assert "nominal" not in result.stderr
+    assert read_sidecar(out)["interval"]["calibrated"] is True
+
+
 def test_a_table_is_tried_on_other_data(data: Path, table: Path, verb, tmp_path):
     tried = tmp_path / "tried.json"
     command = [
@@ -238,7 +253,7 @@ def test_best_quality_is_the_mean_of_four(data: Path, verb, tmp_path):
 
 def test_the_bundled_factors_are_for_the_bundled_weights_and_the_presets_as_they_are():
     """A setting that is added to sampler or preset makes them void: measure them anew, or say that it stands."""
-    weights = {read_card(name)["sha256"]: name for name in bundled()}
+    names = {read_card(name)["sha256"]: name for name in bundled()}
     entries = read_table(bundled_table())
     assert {(e.measured.kind, e.measured.task) for e in entries} == {
         ("mri", ""), ("ct", ""), ("image", "superres"), ("image", "inpaint"),
@@ -246,4 +261,5 @@ def test_the_bundled_factors_are_for_the_bundled_weights_and_the_presets_as_they
     for one in entries:
         operator = Planned(one.measured.kind, one.measured.task)
         sampler = load_sampler(one.method.sampler).configured("tuned", operator, {})
-        assert one.method == Method.of(sampler, weights[one.method.weights], one.method.weights)
+        name, weights = names[one.method.weights], one.method.weights
+        assert one.method == Method.of(sampler, operator, name, weights)

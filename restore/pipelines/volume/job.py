@@ -311,7 +311,7 @@ def _method(planned: Planned, limited: bool) -> Method:
     nameless = {"name": "", "sha256": ""}
     card = read_card(planned.job.prior) if planned.sampler.prior_kinds else nameless
     weights = str(card["sha256"]) + (CUT_SHORT if limited else "")
-    return Method.of(planned.sampler, str(card["name"]), weights)
+    return Method.of(planned.sampler, planned.job.task.traits, str(card["name"]), weights)
 
 
 def _circumstances(planned: Planned) -> Circumstances:
