@@ -50,7 +50,7 @@ def sequential(
     means = np.zeros(len(dc), np.int64)
     for mcu in range(mcus):
         for c in colours:
-            entry = np.int64(dc[c, _peek(data, at)])
+            entry: Any = np.int64(dc[c, _peek(data, at)])
             size = entry & 255
             if entry == 0 or size > 15:
                 return (NO_CODE if at < end else TOO_SHORT), mcu, 0
@@ -103,7 +103,7 @@ def first_pass(
             continue
         k = first
         while k <= last:
-            entry = np.int64(ac[_peek(data, at)])
+            entry: Any = np.int64(ac[_peek(data, at)])
             if entry == 0:
                 return (NO_CODE if at < end else TOO_SHORT), i, 0
             at += entry >> 8
@@ -143,7 +143,7 @@ def refinement(
     for i, block in enumerate(blocks):
         k = first
         while not empty and k <= last:
-            entry = np.int64(ac[_peek(data, at)])
+            entry: Any = np.int64(ac[_peek(data, at)])
             if entry == 0:
                 return (NO_CODE if at < end else TOO_SHORT), i, 0
             at += entry >> 8
