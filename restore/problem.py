@@ -127,7 +127,7 @@ class Problem:
         if isinstance(self.operator, LinearOperator):
             return self.operator
         raise ConfigError(
-            f"{self.operator} is not linear; use a sampler that follows gradients: reddiff, dps, stsl, flowchef"
+            f"{self.operator} is not linear; use a sampler that follows gradients: reddiff, dps, flowchef"
         )
 
     @cached_property

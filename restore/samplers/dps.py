@@ -20,6 +20,7 @@ from restore.samplers.toolbox.chain import ETA, NOISE_RULE, Chain, NoiseRule, fr
 from restore.samplers.toolbox.items import residual_norm
 from restore.samplers.toolbox.levels import NoiseLevel
 from restore.samplers.toolbox.moments import with_pullback
+from restore.samplers.toolbox.optimiser import curvature
 
 _PUBLISHED: dict[str, Any] = {
     "n_steps": 1000, "schedule": "vp", "start": "noise", "eta": 1.0, "noise_rule": "ddim", "guidance": "norm",
@@ -35,8 +36,8 @@ class DPS(Chain):
     "norm": zeta c d||r||/dx (algorithm 1 with its step zeta/||r||), c = sqrt((1 + s^2)(1 + s'^2)): the published
     step in variance-preserving coordinates, seen from these;
     "square": zeta c d||r||^2/dx, a constant step;
-    "relative": zeta d(||r||^2/2)/dx / ||A||^2, a constant step that suits every image size and linear operator (a
-    non-linear one is taken to have ||A|| = 1);
+    "relative": zeta d(||r||^2/2)/dx / ||A||^2, a constant step that suits every image size and operator (of a
+    non-linear one its Jacobian at the degraded image counts);
     "likelihood": zeta (s^2 - s'^2) d(||r||^2 / (2 sigma_y^2))/dx, the score of the likelihood at xh (equation 13),
     for known noise. Each evaluation has one backward pass.
 
@@ -89,9 +90,10 @@ class DPS(Chain):
         if self.clip_x0 and problem.operator.is_complex:
             raise ConfigError("DPS: clip_x0 is for real images; set clip_x0=false")
         levels = self.levels_for(problem)
+        unit = 1 / _gain(problem) if self.guidance == "relative" else 1.0
         x = self.first(problem, draws, levels[0])
         for level in levels:
-            xh, push = self._push(problem, prior, x, level)
+            xh, push = self._push(problem, prior, x, level, unit)
             yield self.step(level, xh - push, prior.evaluations)
             if level.next:
                 k = fresh_share(self.eta, self.noise_rule, level)
@@ -99,9 +101,14 @@ class DPS(Chain):
                 x = renoised(xh, e, n, level.next, k) - push
 
     def _push(
-        self, problem: Problem, prior: ImagePrior, x: Tensor, level: NoiseLevel
+        self,
+        problem: Problem,
+        prior: ImagePrior,
+        x: Tensor,
+        level: NoiseLevel,
+        unit: Tensor | float,
     ) -> tuple[Tensor, Tensor]:
-        """xh and what is taken off the next state."""
+        """xh and what is taken off the next state. unit: of "relative", 1 / ||A||^2."""
 
         def denoised(v: Tensor) -> Tensor:
             x0 = self.denoised(prior, v, level)
@@ -113,11 +120,14 @@ class DPS(Chain):
         c = ((1 + level.sigma**2) * (1 + level.next**2)) ** 0.5  # seen from VP coordinates
         gradient = pull(problem.gradient(xh, weighted=False))  # of ||r||^2 / 2
         if self.guidance == "relative":
-            return xh, self.zeta / _norm(problem) ** 2 * gradient
+            return xh, self.zeta * unit * gradient
         if self.guidance == "square":
             return xh, 2 * self.zeta * c * gradient
         return xh, self.zeta * c * gradient / residual_norm(problem, xh)
 
 
-def _norm(problem: Problem) -> float:
-    return problem.linear.norm() if "linear" in problem.operator.abilities else 1.0
+def _gain(problem: Problem) -> Tensor | float:
+    """||A||^2, of a non-linear operator the square of its Jacobian's norm for each item."""
+    if "linear" in problem.operator.abilities:
+        return problem.linear.norm() ** 2
+    return curvature(problem, problem.degraded, weighted=False)

@@ -17,6 +17,9 @@ from restore.operators.image.downsample import Downsample
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.nonlinear import NonlinearOperator
+from restore.operators.phase.coded_fourier import CodedFourier
+from restore.operators.phase.magnitudes import Magnitudes
+from restore.operators.phase.pupil_views import PupilViews
 from restore.priors.analytic import GaussianPrior
 from restore.priors.base import Denoiser
 from restore.priors.image_prior import ImagePrior
@@ -26,6 +29,7 @@ from restore.samplers.dps import DPS
 
 DOUBLE = 1e-9  # float64: some steps of sums over 256 pixels; 2e-14 seen
 RECOVERED = 0.2  # a photograph's missing pixels, with an imperfect prior; 0.02 seen
+MET = 3.0  # misfit of a chain whose last push is at a noise level above the data's; 1.7 seen
 ORACLE = 0.02  # what the last level leaves; 4e-9 seen
 
 SHAPE = (3, 16, 16)
@@ -145,8 +149,40 @@ def test_a_nonlinear_measurement_is_met(run, generator):
     x = 0.5 + 0.2 * torch.randn(2, 8, 8, generator=generator, dtype=torch.float64)
     operator = Squares((8, 8))
     problem = Problem(operator(x), operator, Gaussian(0.01))
-    found = run(DPS(zeta=0.2), problem, white())
+    found = run(DPS(zeta=1.5), problem, white())
     assert float((found - x).norm() / (x - 0.5).norm()) < RECOVERED
+
+
+def own_masks(gain: float) -> LinearOperator:
+    """Somebody's masks: values of any phase and up to 3 times the gain, which spread the norm of A unevenly."""
+    seeded = torch.Generator().manual_seed(4)
+    sizes = 3 * gain * torch.rand(4, 8, 8, generator=seeded, dtype=torch.float64)
+    return CodedFourier(
+        torch.polar(sizes, 6 * torch.rand(4, 8, 8, generator=seeded, dtype=torch.float64)), (8, 8)
+    )
+
+
+def own_pupil(gain: float) -> LinearOperator:
+    """A lens out of focus, seen through by nine lamps."""
+    d = torch.arange(5, dtype=torch.float64) - 2
+    square = d[:, None] ** 2 + d**2
+    pupil = torch.polar(gain * (square <= 5).double(), 0.3 * square)
+    tilts = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
+    return PupilViews(pupil, tilts, (8, 8))
+
+
+@pytest.mark.parametrize("own", [own_masks, own_pupil])
+def test_magnitudes_of_any_gain_give_the_same_image(run, generator, own):
+    """With masks of norm 3 the chain left all bounds while the step took every non-linear operator to have norm 1."""
+    x = 0.5 + 0.2 * torch.randn(1, 8, 8, generator=generator, dtype=torch.float64)
+    found = []
+    for gain in (0.1, 1.0, 8.0):
+        operator = Magnitudes(own(gain))
+        problem = Problem(operator(x), operator, Gaussian(0.01 * gain))
+        found.append(run(DPS.configured("tuned", Magnitudes, {}), problem, white()))
+        assert problem.misfit(found[-1]) < MET
+    for image in found[1:]:
+        torch.testing.assert_close(image, found[0], rtol=0, atol=DOUBLE)
 
 
 @pytest.mark.parametrize("guidance", ["norm", "square", "relative", "likelihood"])

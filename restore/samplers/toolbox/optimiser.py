@@ -49,21 +49,22 @@ class TailMean:
         return self.total / self.count
 
 
-def curvature(problem: Problem, x: Tensor) -> Tensor:
+def curvature(problem: Problem, x: Tensor, *, weighted: bool = True) -> Tensor:
     """Largest eigenvalue of J^H Lambda J of each item, 1 where it is zero, shaped to broadcast over an image.
 
-    J is A, or the Jacobian at x, whose products are differences of the gradient there.
+    J is A, or the Jacobian at x, whose products are differences of the gradient there. weighted: as in
+    `Problem.gradient`.
     """
     if "linear" in problem.operator.abilities:
-        largest = problem.data.lipschitz
+        largest = (problem.data if weighted else problem.unweighted).lipschitz
         return torch.where(largest > 0, largest, 1)
     dims = tuple(range(-problem.item_ndim, 0))
-    here, width = problem.gradient(x), 1e-2 * item_size(x, problem.item_ndim)
+    here, width = problem.gradient(x, weighted=weighted), 1e-2 * item_size(x, problem.item_ndim)
 
     def product(v: Tensor) -> Tensor:
         peak = v.abs().amax(dims, keepdim=True)
         step = width / torch.where(peak > 0, peak, 1)
-        return (problem.gradient(x + step * v) - here) / step
+        return (problem.gradient(x + step * v, weighted=weighted) - here) / step
 
     found = largest_eigenvalue(
         product, torch.ones_like(x), item_ndim=problem.item_ndim, iterations=_CURVATURE_STEPS
