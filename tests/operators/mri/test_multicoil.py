@@ -14,7 +14,7 @@ from torch import Tensor
 
 import restore.operators.mri.multicoil as mri_module
 from restore.errors import ConfigError, ShapeError
-from restore.operators.mri.few_lines import largest_factor, transform_to
+from restore.operators.mri.few_lines import few_lines_of, largest_factor
 from restore.operators.mri.fourier import fft2c, ifft2c
 from restore.operators.mri.multicoil import MultiCoilMRI
 
@@ -55,21 +55,24 @@ def test_masks_along_one_axis(shape: tuple[int, ...], generator: torch.Generator
     torch.testing.assert_close(op.normal(x), op.adjoint(op(x)), rtol=0, atol=DOUBLE)
 
 
-@pytest.mark.parametrize("shape", [(34,), (1, 34), (17, 1)])
+@pytest.mark.parametrize("shape", [(34,), (1, 34), (17, 1), (38, 1)])
 def test_few_lines_of_an_awkward_length_are_a_product(
     shape: tuple[int, ...], generator: torch.Generator
 ) -> None:
-    op = MultiCoilMRI(noise(generator, 3, 2, 17, 34), torch.rand(shape, generator=generator) < 0.3)
-    x = noise(generator, 4, 3, 17, 34)
+    height = max(17, shape[0] if len(shape) == 2 else 0)
+    mask = torch.rand(shape, generator=generator) < 0.3
+    op = MultiCoilMRI(noise(generator, 3, 2, height, 34), mask)
+    x = noise(generator, 4, 3, height, 34)
     assert op._few_lines is not None
     torch.testing.assert_close(op.normal(x), op.adjoint(op(x)), rtol=0, atol=DOUBLE)
 
 
 def test_other_lines_are_left_to_ffts() -> None:
     assert [largest_factor(n) for n in (1, 2, 188, 256, 372, 97)] == [1, 2, 47, 2, 31, 97]
-    assert transform_to(torch.ones(256)) is None  # a quick length
-    assert transform_to(torch.ones(188)) is None  # too many lines
-    assert transform_to(torch.eye(188)[0].to(torch.complex64)).shape == (188, 1)
+    assert few_lines_of(torch.ones(256)) is None  # a quick length
+    assert few_lines_of(torch.ones(188)) is None  # too many lines
+    assert few_lines_of(torch.eye(188)[0].to(torch.complex64)) is not None
+    assert few_lines_of(torch.eye(17)[0].to(torch.complex64)) is not None
     slices = MultiCoilMRI(torch.ones(2, 1, 1, 17) + 0j, torch.eye(17)[:2].reshape(2, 1, 17))
     assert slices._few_lines is None  # each its own
 
