@@ -20,9 +20,10 @@ from restore.operators.image.blur import Blur
 from restore.operators.image.inpainting import Inpainting
 from restore.operators.image.kernels import gaussian
 from restore.operators.mri.multicoil import MultiCoilMRI
+from restore.problem import Problem
 from restore.samplers.tv import TV
 from restore.scaling import Scaling
-from restore.unknown_noise import estimated_noise
+from restore.unknown_noise import contradictions, estimated_noise
 
 SIDE, STD = 64, 0.03
 SHAPE = (1, SIDE, SIDE)
@@ -157,6 +158,32 @@ def test_what_cannot_be_told_is_said():
 def test_a_level_that_the_picture_contradicts_is_said(stated, words):
     notes = solve(noisy(blurred())[None], BLUR, noise=stated, n_steps=10).notes
     assert (words in notes[0]) if words else not notes
+
+
+@pytest.mark.parametrize(
+    ("photons", "shift", "words"),
+    [
+        (1e5, 0, "but for rays beside steep edges"),
+        (3e6, 0, "does not explain"),  # stated; measured with a thirtieth
+        (1e5, 2, "does not explain"),  # bins: another axis of rotation
+    ],
+)
+def test_edges_that_no_grid_holds_are_told_from_other_faults(photons, shift, words):
+    """A ring of bone measured on pixels a quarter as large: the image on the grid is the mean of each pixel's four."""
+    fine = 128
+    d = np.hypot(*np.meshgrid(np.arange(fine) - fine / 2 + 0.5, np.arange(fine) - fine / 2 + 0.5))
+    bone = torch.from_numpy(np.where(abs(d - 50) < 3, 0.035, np.where(d < 50, 0.02, 0.0)))
+    angles = equispaced(40)
+    sharp = ParallelBeamCT(ParallelBeam(angles, 96, 1.0, (fine, fine), 0.5))
+    A = ParallelBeamCT(ParallelBeam(angles, 96, 1.0, (64, 64), 1.0))
+    y = PostLogPoisson(1e5).sample(sharp(bone), torch.Generator().manual_seed(0))
+    image = bone.reshape(64, 2, 64, 2).mean((1, 3))
+    problem = Problem(torch.roll(y, shift, -1), A, PostLogPoisson(photons))
+    misfit = problem.misfit(image)
+    assert misfit > 1.5
+    (note,) = contradictions(problem, image, misfit, fits=True)
+    assert words in note
+    assert "0.05 of a bin off" in note
 
 
 def test_too_little_noise_to_denoise_is_said():
