@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import doubt_of_air, sinogram_noise_std
 from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std
 from restore.errors import ConfigError, ShapeError
 from restore.noise import EdgeError, Exact, Gaussian, Noise, PostLogPoisson, PreLogPoisson
@@ -120,9 +120,12 @@ def _of_kspace(y: Tensor) -> float | None:
 
 
 def _of_sinograms(y: Tensor) -> float | None:
-    sinograms = y.double().cpu().numpy().reshape(-1, *y.shape[-2:])
-    levels = [s for s in map(sinogram_noise_std, sinograms) if s is not None]
+    levels = [s for s in map(sinogram_noise_std, _sinograms(y)) if s is not None]
     return float(np.median(levels)) if levels else None
+
+
+def _sinograms(y: Tensor) -> NDArray[np.float64]:
+    return y.double().cpu().numpy().reshape(-1, *y.shape[-2:])
 
 
 def _of_pictures(y: Tensor, operator: Operator) -> float | Tensor | None:
@@ -188,17 +191,33 @@ def contradictions(problem: Problem, x0: Tensor, misfit: float, *, fits: bool) -
     return _against_estimate(problem, misfit)
 
 
+def _is_rays(operator: Operator) -> bool:
+    """Whether its measurement are line integrals."""
+    return operator.kind == "ct" and not operator.task
+
+
+def _of_air(noise: Noise | None) -> float | None:
+    """The deviation of a ray through air, None where it is not one number."""
+    if isinstance(noise, EdgeError):
+        return _of_air(noise.noise)
+    if isinstance(noise, PostLogPoisson):
+        return noise.photons**-0.5
+    return noise.std if isinstance(noise, Gaussian) and isinstance(noise.std, float) else None
+
+
 def _beside_edges(problem: Problem, x0: Tensor) -> float | None:
     """The misfit of line integrals where the operator may put edges a little off; None of other measurements."""
-    noise, operator = problem.noise, problem.operator
-    rays = operator.kind == "ct" and not operator.task
-    if noise is None or not rays or isinstance(noise, EdgeError):
+    noise = problem.noise
+    if noise is None or not _is_rays(problem.operator) or isinstance(noise, EdgeError):
         return None
     return dataclasses.replace(problem, noise=EdgeError(noise, EDGE_BINS)).misfit(x0)
 
 
 def _against_estimate(problem: Problem, misfit: float) -> list[str]:
-    """A stated level beside the estimate of a picture, which errs upwards."""
+    """A stated level beside the estimate of a picture, which errs upwards, or of rays through air."""
+    if _is_rays(problem.operator):
+        doubt = doubt_of_air(_of_air(problem.noise), _sinograms(problem.y))
+        return [doubt] if doubt else []
     stated = problem.noise.std if isinstance(problem.noise, Gaussian) else None
     if problem.operator.task not in PICTURES or not isinstance(stated, float):
         return []

@@ -184,6 +184,9 @@ def test_edges_that_no_grid_holds_are_told_from_other_faults(photons, shift, wor
     (note,) = contradictions(problem, image, misfit, fits=True)
     assert words in note
     assert "0.05 of a bin off" in note
+    few = Problem(y, A, PostLogPoisson(1e3))  # stated, so that the misfit hides it
+    (note,) = contradictions(few, image, few.misfit(image), fits=True)
+    assert "details are lost" in note
 
 
 def test_too_little_noise_to_denoise_is_said():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import AttenuationScan, stored_rays
 from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
+from restore.datasets.ct.detector.noise_estimation import doubt_of_air
 from restore.datasets.ct.detector.rogue_rays import rogue_rays_found
 from restore.datasets.ct.rotation_axis.beam_centre import beam_about
 from restore.datasets.scan import Setup, SetupOptions
@@ -169,6 +170,8 @@ class BeamScan(AttenuationScan):
 
         level = self.noise_std if options.noise_std is None else options.noise_std
         counted = options.noise_std is None and self.photons
+        if doubt := doubt_of_air(self.photons**-0.5 if counted else level, self._looked_at()):
+            self._note(doubt)
         record: dict[str, object] = {"projector": options.projector, "geometry": self.geometry.kind}
         beam = self.geometry
         if options.center:

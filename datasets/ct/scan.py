@@ -18,7 +18,7 @@ from restore.datasets.ct.attenuation import AttenuationScan, stored_rays
 from restore.datasets.ct.checks.consistency import Finding, findings, unseen
 from restore.datasets.ct.checks.plausibility import narrow_detector
 from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import doubt_of_air, sinogram_noise_std
 from restore.datasets.ct.rotation_axis.centre import told_centre
 from restore.datasets.ct.rotation_axis.centre_choice import AUTO, centred, evenly_spaced
 from restore.datasets.scan import Setup, SetupOptions
@@ -174,6 +174,8 @@ class CTScan(AttenuationScan):
 
         geometry, record, room = self._geometry(options.center)
         noise, level = self._noise(options.noise_std)
+        if doubt := doubt_of_air(level, self._looked_at()):
+            self._note(doubt)
         if room is not None:
             if not level and options.noise_std is None and (room.first or room.last):
                 noise, level = self._noise_of_cut()

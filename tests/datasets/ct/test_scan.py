@@ -37,6 +37,28 @@ def test_noise_of_counts_else_one_level(scan):
     assert scan.setup(SetupOptions(noise_std=0)).noise == Exact()
 
 
+@pytest.mark.parametrize(
+    ("photons", "words"),
+    [
+        (1e4, ""),
+        (1e6, "noise stays in the result"),
+        (1e2, "details are lost"),
+        (3e3, ""),
+        (3e4, ""),
+    ],
+)
+def test_photons_that_the_air_contradicts_are_said(scan, photons, words):
+    """An attribute in other units (per pixel, in thousands) weighs every ray wrong by the same factor."""
+    stated = dataclasses.replace(scan, photons=photons, notes=[])
+    stated.setup()
+    said = [n for n in stated.notes if "ray through air is stated" in n]
+    assert len(said) == bool(words)
+    assert all(words in n for n in said)
+    quiet = dataclasses.replace(scan, notes=[])
+    quiet.setup(SetupOptions(noise_std=photons**-0.5))
+    assert bool(words) == any(words in n for n in quiet.notes if words)
+
+
 def test_problems_share_scale_and_projector(scan):
     setup = scan.setup()
     first, second = (setup.problem(range(i, i + 1), CPU) for i in (0, 2))
