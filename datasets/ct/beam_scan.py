@@ -170,7 +170,8 @@ class BeamScan(AttenuationScan):
 
         level = self.noise_std if options.noise_std is None else options.noise_std
         counted = options.noise_std is None and self.photons
-        if doubt := doubt_of_air(self.photons**-0.5 if counted else level, self._looked_at()):
+        stated = self.photons**-0.5 if counted and self.photons else level
+        if doubt := doubt_of_air(stated, self._looked_at()):
             self._note(doubt)
         record: dict[str, object] = {"projector": options.projector, "geometry": self.geometry.kind}
         beam = self.geometry

@@ -35,6 +35,7 @@ def decode(file: Path, picture: Image.Image) -> Raster:
         values, has_alpha = png16.decode(content)
         return Raster(values, 16, has_alpha, orientation=orientation, tags=tags, notes=tuple(notes))
     picture.load()
+    png16.check_whole(content)
     clear = "transparency" in picture.info
     if picture.mode in ("P", "PA"):
         notes.append("palette converted to RGB")

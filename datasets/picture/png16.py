@@ -56,16 +56,9 @@ def decode(content: bytes) -> tuple[NDArray[np.uint16], bool]:
     width, height, colour = head.width, head.height, head.colour
     if head.bits != 16 or colour not in CHANNELS:
         raise ValueError("not 16 bits per channel")
-    passes = ADAM7 if head.interlaced else ((0, 0, 1, 1),)
-    chunks = _chunks(content)
-    sizes = [(-(-(height - r) // dr), -(-(width - c) // dc)) for r, c, dr, dc in passes]
-    sizes = [(h, w) if h > 0 and w > 0 else (0, 0) for h, w in sizes]
+    chunks, passes, sizes = _chunks(content), _passes(head), _sizes(head)
     step = 2 * CHANNELS[colour]
-    expected = sum(h * (w * step + 1) for h, w in sizes)
-    packed = b"".join(data for kind, data in chunks if kind == b"IDAT")
-    raw = zlib.decompressobj().decompress(packed, expected)
-    if len(raw) != expected:
-        raise ValueError(f"ended early: {len(raw)} of {expected} bytes")
+    raw = _unpacked(chunks, head)
     values = np.empty((height, width, CHANNELS[colour]), np.uint16)
     at = 0
     for (r, c, dr, dc), (h, w) in zip(passes, sizes, strict=True):
@@ -78,6 +71,34 @@ def decode(content: bytes) -> tuple[NDArray[np.uint16], bool]:
         seen = (values != np.frombuffer(clear, ">u2")).any(-1, keepdims=True)
         return np.concatenate([values, seen * np.uint16(65535)], axis=-1), True
     return values, colour in (4, 6)
+
+
+def check_whole(content: bytes) -> None:
+    """Raise ValueError where there are fewer pixels than the header says, at any depth: Pillow shows the rest black."""
+    _unpacked(_chunks(content, checked=False), header_of(content))
+
+
+def _passes(head: Header) -> tuple[tuple[int, int, int, int], ...]:
+    return ADAM7 if head.interlaced else ((0, 0, 1, 1),)
+
+
+def _sizes(head: Header) -> list[tuple[int, int]]:
+    """Rows and columns of each pass."""
+    sizes = [
+        (-(-(head.height - r) // dr), -(-(head.width - c) // dc)) for r, c, dr, dc in _passes(head)
+    ]
+    return [(h, w) if h > 0 and w > 0 else (0, 0) for h, w in sizes]
+
+
+def _unpacked(chunks: list[tuple[bytes, bytes]], head: Header) -> bytes:
+    """The filtered rows of all passes."""
+    pixel_bits = head.bits * CHANNELS.get(head.colour, 1)  # 3, a palette, has one
+    expected = sum(h * (-(-w * pixel_bits // 8) + 1) for h, w in _sizes(head))
+    packed = b"".join(data for kind, data in chunks if kind == b"IDAT")
+    raw = zlib.decompressobj().decompress(packed, expected)
+    if len(raw) != expected:
+        raise ValueError(f"ended early: {len(raw)} of {expected} bytes")
+    return raw
 
 
 def before_pixels(content: bytes) -> dict[bytes, bytes]:
@@ -131,13 +152,13 @@ def ancillary_chunks(
     return tuple(chunks)
 
 
-def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+def _chunks(content: bytes, *, checked: bool = True) -> list[tuple[bytes, bytes]]:
     found, at = [], len(SIGNATURE)
     while at + 12 <= len(content):
         length = struct.unpack(">I", content[at : at + 4])[0]
         kind, data = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
         check = content[at + 8 + length : at + 12 + length]
-        if len(check) < 4 or struct.unpack(">I", check)[0] != zlib.crc32(kind + data):
+        if checked and (len(check) < 4 or struct.unpack(">I", check)[0] != zlib.crc32(kind + data)):
             raise ValueError("a checksum is wrong")
         found.append((kind, data))
         if kind == b"IEND":

@@ -34,7 +34,8 @@ _TWELVE = ("I;16", "I;16B")
 _BY_PILLOW = {"L": 1, "RGB": 3, "RGBA": 4, "LA": 2, "P": 1, "1": 1}
 _PREMULTIPLIED, _UNSPECIFIED = 1, 0
 _YCBCR, _CFA, _LINEAR_RAW = 6, 32803, 34892
-_ORIENTATION, _DNG_VERSION = 274, 50706
+_ORIENTATION, _DNG_VERSION, _NO_VALUE = 274, 50706, 42113
+_JPEG = 7
 _PALETTE_NOTE = "palette converted to RGB"
 _DEEPEST = 2
 """Bytes of an integer up to which its largest value is white."""
@@ -68,6 +69,7 @@ def decode(file: Path, picture: Image.Image) -> Raster:
         if kind not in (_WHITE, _BLACK, _RGB, _PALETTE):
             raise InputError(file, _NAMED.get(kind, f"photometric interpretation {kind}"), _CONVERT)
         values, bits = _as_stored(file, page, values)
+        notes += _of_no_value(page, values)
         if kind == _PALETTE:
             values, bits = _through_palette(np.asarray(page.colormap), values[..., 0])
             notes.append(_PALETTE_NOTE)
@@ -117,6 +119,31 @@ def _page(pages: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
         notes.append(f"the file holds {len(whole)} pages: the first was taken")
     page = every[whole[0]]
     return (page if isinstance(page, tifffile.TiffPage) else page.aspage()), notes
+
+
+def _of_no_value(page: tifffile.TiffPage, values: NDArray[Any]) -> list[str]:
+    """A note on pixels that have the value which says that there is none (GDAL's tag of maps and satellites)."""
+    try:
+        value = float(str(page.tags.valueof(_NO_VALUE, "nan")))
+    except ValueError:
+        return []
+    count = int((values == value).all(-1).sum())
+    return [
+        f"{count} pixels are {value:g}, which the file says is no value (GDAL): restored as if measured"
+    ] * (count > 0)
+
+
+def _check_jpeg(file: Path, page: tifffile.TiffPage) -> tuple[str, ...]:
+    """Notes on the JPEG data of a page's strips or tiles. Raises InputError where some are damaged."""
+    from restore.datasets.picture.jpeg_damage import notes_of  # brings numba
+
+    tables, found = bytes(page.jpegtables or b"")[:-2], dict[str, None]()
+    with file.open("rb") as stream:
+        for at, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            stream.seek(at)
+            content = stream.read(size)
+            found |= dict.fromkeys(notes_of(file, (tables + content[2:]) if tables else content))
+    return tuple(found)
 
 
 def _tags(picture: Image.Image, page: tifffile.TiffPage) -> tuple[Tags, int, list[str]]:
@@ -192,6 +219,8 @@ def _by_pillow(
         how = f"{page.bitspersample} bits in {compression} compression, which needs the package imagecodecs"
         raise InputError(file, how, "install imagecodecs, or save the picture uncompressed")
     picture.load()
+    if page.compression == _JPEG:
+        notes += _check_jpeg(file, page)
     notes += (TURNED,) * (orientation != 1) + (_PALETTE_NOTE,) * (picture.mode == "P")
     if picture.mode in ("P", "1"):
         picture = picture.convert("RGB" if picture.mode == "P" else "L")

@@ -18,6 +18,9 @@ from restore.errors import InputError
 HEADER_BYTES = 540
 """Length of a NIfTI-2 header; one of NIfTI-1 has 348."""
 
+SIZES_ALIKE = 0.01
+"""Share by which voxel sizes may differ: some programs round them to two digits behind the point."""
+
 APART_VOXELS = 0.01
 """Far above the rounding of single precision, in which the header holds both, far below what matters."""
 
@@ -150,11 +153,22 @@ def qform_from_sform(header: Any) -> NDArray[np.float64] | None:
     return np.asarray(qform @ np.linalg.inv(sform))
 
 
+def _other_sizes(header: Any, shape: tuple[int, int, int]) -> list[str]:
+    """A note on voxel sizes that nothing but the sform contradicts; programs that write the one forget the other."""
+    sizes = np.array(header["pixdim"][1:4], dtype=np.float64)
+    placed = np.linalg.norm(np.array(header.get_sform(), dtype=np.float64)[:3, :3], axis=0)
+    unlike = np.abs(sizes - placed) > SIZES_ALIKE * placed
+    if not any(unlike[i] and shape[2 - i] > 1 for i in range(3)):
+        return []
+    told, taken = (" x ".join(f"{v:.4g}" for v in each) for each in (sizes, placed))
+    return [f"voxel sizes in the header are {told}, by the sform {taken}: the sform was used"]
+
+
 def _disagreement(header: Any, shape: tuple[int, int, int]) -> list[str]:
-    """A note where qform and sform put a corner voxel in two places."""
+    """A note where qform and sform put a corner voxel in two places, or the sform has other voxels than the header."""
     move = qform_from_sform(header)
     if move is None:
-        return []
+        return _other_sizes(header, shape)
     sform = np.diag([mm_per_unit(header)] * 3 + [1.0]) @ header.get_sform()
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, 8)
     places = sform @ np.vstack([corners, np.ones(8)])

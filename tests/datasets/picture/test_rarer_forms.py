@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 from datasets.picture.test_forms import DEEP, png16, shown
 from PIL import Image, ImageCms
@@ -47,8 +49,6 @@ PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 @pytest.mark.parametrize("size", [(9, 14), (1, 1), (2, 5), (5, 2)])
 def test_interlaced_of_sixteen_bits(tmp_path: Path, size: tuple[int, int]):
-    import zlib
-
     part = DEEP[: size[0], : size[1]]
     rows = b"".join(
         b"\0" + row.astype(">u2").tobytes() for r, c, dr, dc in PASSES for row in part[r::dr, c::dc] if row.size
@@ -273,3 +273,54 @@ def test_other_formats_are_named(tmp_path: Path, head: bytes, words: str):
     (tmp_path / "a.bin").write_bytes(head + bytes(60))
     with pytest.raises(InputError, match=words):
         read_image(tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize(("bits", "colour"), [(8, 2), (8, 0), (1, 0), (4, 0)])
+def test_a_png_of_fewer_rows_than_its_header_says_is_refused(
+    tmp_path: Path, bits: int, colour: int
+):
+    """Pillow shows the missing rows black."""
+    width, height, channels = 16, 12, 3 if colour == 2 else 1
+    row = b"\0" + bytes(range(1, 1 + width * channels * bits // 8))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))]
+    for rows, whole in ((height, True), (height - 3, False)):
+        parts = [*chunks, (b"IDAT", zlib.compress(row * rows)), (b"IEND", b"")]
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d))
+            for k, d in parts
+        )
+        (tmp_path / "a.png").write_bytes(content)
+        if whole:
+            assert read_image(tmp_path / "a.png").data.shape[1:] == (height, width)
+        else:
+            with pytest.raises(InputError, match="ended early"):
+                read_image(tmp_path / "a.png")
+
+
+def test_damaged_jpeg_data_within_a_tiff_are_told(tmp_path: Path):
+    photograph = Image.fromarray(skimage.data.astronaut()[:64, 200:264])
+    file = tmp_path / "a.tif"
+    photograph.save(file, compression="jpeg", tiffinfo={278: 16})
+    assert not any("damaged" in note for note in read_image(file).notes)
+    with tifffile.TiffFile(file) as pages:
+        page = pages.pages.first
+        at, size = page.dataoffsets[1], page.databytecounts[1]
+    content = bytearray(file.read_bytes())
+    end = at + size - 2
+    half = (at + end) // 2 + 20
+    content[half : half + 2] = b"\xff\xd9"  # the second strip ends early
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="damaged JPEG: its data end early"):
+        read_image(file)
+
+
+def test_pixels_of_no_value_are_said(tmp_path: Path):
+    values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 4000
+    tag = [(42113, "s", 2, "0", True)]
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=tag)
+    assert any(
+        "1 pixels are 0, which the file says is no value" in n
+        for n in read_image(tmp_path / "a.tif").notes
+    )
+    tifffile.imwrite(tmp_path / "b.tif", values + 1, extratags=tag)
+    assert not any("no value" in n for n in read_image(tmp_path / "b.tif").notes)

@@ -47,6 +47,15 @@ def test_equal_ones_are_not_mentioned(tmp_path):
     np.testing.assert_allclose(only.affine, QFORM, atol=1e-5)
 
 
+def test_voxel_sizes_that_the_sform_contradicts_are_said(tmp_path):
+    """A volume that was resampled, its sform updated, its voxel sizes not."""
+    stale = np.diag([1, 2, 3, 1.0])
+    volume = nifti.read(file(tmp_path / "stale.nii", stale, codes=(1, 0)))
+    np.testing.assert_allclose(volume.affine, SFORM, atol=1e-5)
+    (note,) = volume.notes
+    assert "in the header are 1 x 2 x 3, by the sform 2 x 2 x 3" in note
+
+
 def test_both_are_written(tmp_path):
     volume = nifti.read(file(tmp_path / "two.nii"))
     part = volume.select([1, 3])
