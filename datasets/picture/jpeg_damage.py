@@ -33,7 +33,7 @@ _FACTS = {
     codes.TOO_LARGE: "a number that no pixels have",
     codes.TOO_LONG: "a run of blocks longer than the picture",
 }
-_HINT = "fetch it again; where the part that is left will do, save it as PNG with a program that shows it"
+_HINT = "fetch or export it again; a program that shows it can save the part that is left"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from restore.datasets.budget import check_budget
 from restore.datasets.content import DICOM, Content
 from restore.datasets.formats import Format
 from restore.datasets.volume import dicom_write
+from restore.datasets.volume.ct_doubts import doubts_of_ct
 from restore.datasets.volume.dicom_files import (
     Image,
     boundary,
@@ -171,6 +172,7 @@ def _volume(images: list[Image], source: Path, notes: list[str], resample: bool 
         more.append(note)
     padding = _padding(images, [rescale[:2] for rescale in rescales], more)
     modality, units, more = _meaning(images, more)
+    more += doubts_of_ct(headers, data) if units == "HU" else []
     volume = Volume(
         data, affine, modality, units, DicomSeries(tuple(headers)), source, (*notes, *more), padding
     )

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from restore.datasets.volume.dicom_files import Image, boundary, header_of
 from restore.datasets.volume.dicom_sort import numbers, optional_number
@@ -137,7 +138,20 @@ def _decoded(whole: Dataset, image: Image, frames: list[int]) -> list[tuple[NDAr
             name = whole.file_meta.TransferSyntaxUID.name
             why = f"pixels compressed as {name} that no installed plugin could decode"
             raise InputError(image.file, why, f"damaged, or {PLUGIN_HINT}") from cause
-        return [_used_bits(pixels, whole) for pixels in planes]
+        damage = _jpeg_notes(whole, image.file, frames)
+        found = [_used_bits(pixels, whole) for pixels in planes]
+        return [(p, "; ".join(filter(None, (note, damage)))) for p, note in found]
+
+
+def _jpeg_notes(whole: Dataset, file: Path, frames: list[int]) -> str:
+    """A note on JPEG data of 8 bits, which decoders show whatever they are. Raises InputError for damaged ones."""
+    if whole.file_meta.TransferSyntaxUID != JPEGBaseline8Bit:
+        return ""
+    from restore.datasets.picture.jpeg_damage import notes_of  # brings numba
+
+    count = int(whole.get("NumberOfFrames") or 1)
+    each = [get_frame(whole.PixelData, k, number_of_frames=count) for k in frames]
+    return "; ".join(dict.fromkeys(note for content in each for note in notes_of(file, content)))
 
 
 def _check_length(whole: Dataset, there: int, image: Image) -> None:
