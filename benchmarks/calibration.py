@@ -8,9 +8,11 @@ compared in seconds. Factors go to restore/priors/calibration.json (or --table),
 that they were tried on; both are printed, for docs/intervals.md. One slice each: of MR the whole, as people have it, of
 the others its middle 96 x 96 pixels; volumes by where in their depth it lies and by how many pixels are averaged along
 each side, photographs alternately by name. The weights did not learn from
-what MR factors are tried on, nor from thorax, iguana and the photographs; there is nothing else to make factors of.
-At 8x the heads lie in a field of view of 192 columns, so that 8 lines in the centre are measured; as they are, 124 to
-176 columns wide, they have 5 to 7 (mri8-few), whose maps are so poor that no other scan resembles them.
+what MR factors are tried on, nor from ch2, thorax, iguana and the photographs.
+At 8x the heads fill their field of view, as scanners choose it, and have 8 lines in the centre: of two the columns are
+their longer side, and one, ch2.nii.gz, is of Debian's package mricron-data and has to be laid into FOLDER. As they are,
+124 to 176 columns wide, they have 5 to 7 lines (mri8-few), whose maps are so poor that no other scan resembles them.
+The trial ct-finer adds nothing to the table.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from cases import finer_scan, phantom_scan
 from numpy.typing import NDArray
 
 from restore.bench.calibrating import (
@@ -40,8 +42,9 @@ from restore.bench.images import ImageFolder
 from restore.bench.method import Method
 from restore.bench.protocol import Protocol, Setting
 from restore.bench.simulated_mri import SimulatedMRI
-from restore.conformal import UNITS
+from restore.conformal import UNITS, spread_of
 from restore.datasets.open import read, write
+from restore.front_door import solve
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.factors import (
     Circumstances,
@@ -55,38 +58,46 @@ from restore.priors.choosing import Model
 from restore.samplers.base import Sampler
 
 SAMPLES, SIDE = 8, 96
-Slice = tuple[str, float, int]
-"""A file or folder, where in its depth, pixels averaged along each side."""
-MR: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
-    (
-        ("mr/train/stroke_T1.nii.gz", 0.45, 1),
-        ("mr/train/stroke_T2.nii.gz", 0.45, 1),
-        ("mr/train/stroke_FLAIR.nii.gz", 0.45, 1),
-        ("mr/train/seg3d_T1.nii.gz", 0.45, 1),
-        ("mr/train/mr_gd_T1c.nii.gz", 0.45, 1),
-    ),
-    (
-        ("mr/train/chris_PD.nii.gz", 0.45, 1),
-        ("mr/train/chris_T1.nii.gz", 0.45, 1),
-        ("mr/dicom_t1", 0.45, 2),
-    ),
+COLIN = "ch2.nii.gz"
+"""A whole head, the mean of 27 scans of one person; looked for in the folder of runs."""
+
+
+class Slice(NamedTuple):
+    """A file or folder, where in its depth, pixels averaged along each side, whether rows and columns change places."""
+
+    name: str
+    depth: float
+    binned: int = 1
+    turned: bool = False
+
+
+MR = (
+    Slice("mr/train/stroke_T1.nii.gz", 0.45),
+    Slice("mr/train/stroke_T2.nii.gz", 0.45),
+    Slice("mr/train/stroke_FLAIR.nii.gz", 0.45),
+    Slice("mr/train/seg3d_T1.nii.gz", 0.45),
+    Slice("mr/train/mr_gd_T1c.nii.gz", 0.45),
 )
-"""What factors are made of, and what they are tried on."""
-SECOND: dict[str, tuple[Slice, ...]] = {
-    "mri8": (("mr/train/seg3d_T1.nii.gz", 0.6, 1), ("mr/train/mr_gd_T1c.nii.gz", 0.6, 1)),
-}
-"""Further slices of what factors are made of, with masks of their own: of the first head there are three contrasts."""
-CT: tuple[tuple[Slice, ...], tuple[Slice, ...]] = (
-    (
-        ("ct/train/abdomen_3mm.nii.gz", 0.35, 1),
-        ("ct/train/brain_atlas_1mm.nii.gz", 0.5, 1),
-        ("ct/dicom_phantom_5mm", 0.5, 2),
-        ("ct/train/thorax_1p5mm.nii.gz", 0.35, 1),
-        ("ct/train/iguana_microct.nii.gz", 0.35, 2),
-    ),
-    (),
+OTHERS = (
+    Slice("mr/train/chris_PD.nii.gz", 0.45),
+    Slice("mr/train/chris_T1.nii.gz", 0.45),
+    Slice("mr/dicom_t1", 0.45, 2),
 )
-"""Five that have nothing in common: each is tried with the factors of the other four."""
+MADE: dict[str, tuple[Slice, ...]] = {
+    "mri4": MR, "mri8-few": MR,
+    "mri8": (
+        Slice("mr/train/seg3d_T1.nii.gz", 0.45, turned=True),
+        Slice("mr/train/mr_gd_T1c.nii.gz", 0.45, turned=True), Slice(COLIN, 0.45),
+    ),
+    "ct": (
+        Slice("ct/train/abdomen_3mm.nii.gz", 0.35), Slice("ct/train/brain_atlas_1mm.nii.gz", 0.5),
+        Slice("ct/dicom_phantom_5mm", 0.5, 2), Slice("ct/train/thorax_1p5mm.nii.gz", 0.35),
+        Slice("ct/train/iguana_microct.nii.gz", 0.35, 2),
+    ),
+}  # fmt: skip
+"""What factors are made of, by task or kind."""
+TRIED = {"mri4": OTHERS, "mri8": OTHERS}
+"""What they are tried on. The five of CT have nothing in common: each is tried with the factors of the other four."""
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "mri4": ("mri", {"accelerations": (4,)}),
     "mri8-few": ("mri", {"accelerations": (8,)}), "mri8": ("mri", {"accelerations": (8,)}),
@@ -94,10 +105,10 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "superres": ("images", {"tasks": ("superres",), "noises": (0.0,), "crop": SIDE}),
     "inpaint": ("images", {"tasks": ("inpaint",), "noises": (0.0,), "crop": SIDE}),
 }  # fmt: skip
+FINER = "ct-finer"
+"""A trial of the CT factors alone: nothing is added to the table."""
 FIELD = {"mri8": 192}
 """Columns that what factors are made of is set into, where it has fewer."""
-UNTRIED = ("mri8-few",)
-"""Without others to be tried on: those of MR have more lines in the centre."""
 
 
 def main() -> None:
@@ -107,14 +118,17 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path, help="folder with mr, ct and images")
     parser.add_argument("--runs", type=Path, required=True, help="folder for what is drawn")
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--tasks", default=",".join([*TASKS, FINER]))
     parser.add_argument("--table", type=Path, default=bundled_table())
     parser.add_argument("--photographs", type=int, default=12, help="to make factors of")
     asked = parser.parse_args()
     for task in asked.tasks.split(","):
+        if task == FINER:
+            show_finer(asked.data.resolve(), read_table(asked.table))
+            continue
         made, tried = inputs(asked.data.resolve(), asked.runs, task, asked.photographs)
         known = read_table(asked.table) if asked.table.exists() else []
-        scored, others = joined(drawn(task, made, asked.runs)), drawn(task, tried, asked.runs)
+        scored, others = drawn(task, made, asked.runs), drawn(task, tried, asked.runs)
         entries = with_trial(factors_from(scored, protocol_of(task, made[0]), Drawing.seed), others)
         write_table(asked.table, replaced(known, entries))
         show(task, entries, scored, others)
@@ -136,30 +150,61 @@ def show(task: str, entries: list[Entry], scored: list[Scored], others: list[Sco
                 print("  tried,", level, round(float(np.mean([*shares.values()])), 3), shares)
 
 
+def show_finer(data: Path, entries: list[Entry]) -> None:
+    """What the CT factors hold of heads made by rule and an abdomen that were measured twice finer than the image."""
+    volume = read(data / "ct/train/abdomen_3mm.nii.gz", modality="CT")
+    abdomen = dataclasses.replace(volume, data=np.maximum(volume.data[60:61], AIR_HU))
+    for name, views, scan, index in (
+        ("head", 60, phantom_scan(11, 60), 0),
+        ("head", 30, phantom_scan(12, 30), 1),
+        ("abdomen", 60, finer_scan(abdomen, 60, 60), 0),
+    ):
+        problem = scan.setup().problem(range(index, index + 1), torch.device("cpu"))
+        found = solve(
+            problem.y,
+            problem.operator,
+            noise=problem.noise,
+            scaling=problem.scaling,
+            samples=SAMPLES,
+        )
+        images = [scan.in_source_units(x.reshape(1, 1, *x.shape[-2:]))[0] for x in found.samples]
+        entry = next(e for e in entries if e.measured.difficulty.get("views") == views)
+        for unit in UNITS:
+            scores = spread_of(np.stack(images), unit).scores(
+                scan.reference[index][None], entry.scale(unit)
+            )
+            factors = entry.factors[SAMPLES][unit]
+            held = {
+                level: round(float((scores <= factors[level]).mean()), 3) for level in (0.8, 0.9)
+            }
+            print("finer", name, views, "views", unit, held, flush=True)
+
+
 def inputs(data: Path, runs: Path, task: str, most: int) -> tuple[list[Path], list[Path]]:
     """Files of a task: those that factors are made of, and those that they are tried on."""
     kind = TASKS[task][0]
     if kind == "images":
         photographs = sorted((data / "images" / "val").glob("*.jpg"))
         return photographs[: 2 * most : 2], photographs[1 : 2 * most - 2 : 2]
-    made, tried = MR if kind == "mri" else CT
-    made += SECOND.get(task, ())
+    made = MADE.get(task) or MADE[kind]
     wide = [in_field(cut(data, runs, s, kind), FIELD.get(task, 0)) for s in made]
-    return wide, [] if task in UNTRIED else [cut(data, runs, s, kind) for s in tried]
+    return wide, [cut(data, runs, s, kind) for s in TRIED.get(task, ())]
 
 
 def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
     """The middle of a slice, of MR all of it, as a volume made once. CT without air: grey levels of 10 HU."""
-    name, depth, binned = chosen
+    name, depth, binned, turned = chosen
     most, kept = (512, "_whole") if kind == "mri" else (SIDE, "")
+    kept = "_turned" + kept if turned else kept
     out = runs / "slices" / f"{Path(name).name.split('.')[0]}_{100 * depth:.0f}{kept}.nii.gz"
     if out.exists():
         return out
     told = {"modality": "CT"} if kind == "ct" and (data / name).is_file() else {}
-    volume = read(data / name, **told)
+    volume = read((runs if name == COLIN else data) / name, **told)
     image = np.asarray(volume.data[int(depth * (len(volume.data) - 1))], np.float32)
     h, w = (n // binned for n in image.shape)
     image = image[: h * binned, : w * binned].reshape(h, binned, w, binned).mean((1, 3))
+    image = image.T if turned else image
     top, left = max(0, (h - most) // 2), max(0, (w - most) // 2)
     h, w = min(h, most) // 2 * 2, min(w, most) // 2 * 2
     image = np.ascontiguousarray(image[top : top + h, left : left + w])
@@ -199,28 +244,6 @@ def drawn(task: str, files: list[Path], runs: Path) -> list[Scored]:
         kept = KeptDrawing(protocol_of(task, path), method, SAMPLES, torch.device("cpu"), runs=runs)
         found += kept.volumes()
     return found
-
-
-def joined(scored: list[Scored]) -> list[Scored]:
-    """Slices of one volume as one, so that they are left out together."""
-    heads: dict[str, list[Scored]] = {}
-    for one in scored:
-        heads.setdefault(re.sub(r"_\d+_w\d+", "", one.name), []).append(one)
-    return [
-        dataclasses.replace(
-            parts[0],
-            name=" and ".join(part.name for part in parts),
-            images=sum(part.images for part in parts),
-            scores={
-                unit: {
-                    scale: np.concatenate([part.scores[unit][scale] for part in parts])
-                    for scale in by_scale
-                }
-                for unit, by_scale in parts[0].scores.items()
-            },
-        )
-        for parts in heads.values()
-    ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
