@@ -152,10 +152,11 @@ class ParallelBeamCT(LineIntegrals):
     def _whole(self, like: Tensor) -> whole_matrix.Whole | None:
         """One matrix in the precision of a tensor's real numbers, None where blocks or no matrices are quicker."""
         number = like.real.dtype
+        if (found := self._held_whole.get(number)) is not None and like.device.type == "cpu":
+            return found
         if not whole_matrix.serves(self._rays, like.device) or not self._stores(number):
             return None
-        if number not in self._held_whole:
-            self._held_whole[number] = whole_matrix.whole(self.geometry, self._rays, number)
+        self._held_whole[number] = whole_matrix.whole(self.geometry, self._rays, number)
         return self._held_whole[number]
 
     @cached_property

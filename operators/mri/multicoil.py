@@ -293,11 +293,15 @@ class MultiCoilMRI(LinearOperator):
 
     def _sum_coils(self, parts: Iterator[Tensor]) -> Tensor:
         """Sum over the coil axis and over all parts, holding one part at a time."""
-        total = next(parts).sum(dim=self._coils)
+        total = self._summed(next(parts))
         for part in parts:
-            total += part.sum(dim=self._coils)
+            total += self._summed(part)
             del part  # not held while the next one is made
         return total
+
+    def _summed(self, part: Tensor) -> Tensor:
+        one = part.shape[self._coils] == 1  # of which a sum would be a copy
+        return part.squeeze(self._coils) if one else part.sum(dim=self._coils)
 
 
 def _fft(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -22,6 +22,7 @@ LinearMap = Callable[[Tensor], Tensor]
 # Asking "is anybody still running?" is free on the CPU and stalls an accelerator's queue.
 _FREE_LOOK = frozenset({"cpu"})
 _CHECK_EVERY = 8
+_INF = float("inf")
 _AT_ONCE = 2**23
 """Products of numbers that an inner product holds at once."""
 
@@ -92,7 +93,7 @@ def cg(
         run = _Run(apply, b, x0, tol, least_step, item_ndim, precond)
         del b, x0  # not held where nobody else does
         for k in range(iters):
-            if (run.x.device.type in _FREE_LOOK or k % _CHECK_EVERY == 0) and run.finished():
+            if (run.free or k % _CHECK_EVERY == 0) and run.finished():
                 break
             run.step()
         return run.solution()
@@ -111,6 +112,7 @@ class _Run:
         item_ndim: int,
         precond: LinearMap | None,
     ) -> None:
+        self.free = b.device.type in _FREE_LOOK
         self.lead = b.shape[: b.ndim - item_ndim]
         self.items = prod(self.lead)
         self.apply = _checked(apply, b, "apply")
@@ -179,7 +181,7 @@ class _Run:
 
     def _silence(self, active: Tensor) -> None:
         """Zero the directions of stopped items: their nan must not meet x, even times zero."""
-        if not (self.p.device.type in _FREE_LOOK and bool(active.all())):
+        if not (self.free and bool(active.all())):
             self.p.masked_fill_(~active, 0)
 
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
@@ -198,6 +200,8 @@ class _Run:
     def _judge(self, code: Tensor) -> Tensor:
         """Codes once a residual is known."""
         running = code == _RUNNING
+        if self.free and bool((running & (self.rr.sqrt() > self.limit) & (self.rr < _INF)).all()):
+            return code  # as nearly always
         code = torch.where(running & ~torch.isfinite(self.rr), int(Result.NONFINITE), code)
         return torch.where(running & (self.rr.sqrt() <= self.limit), int(Result.CONVERGED), code)
 
@@ -207,6 +211,10 @@ class _Run:
         Curvature that underflows when the residual is beyond the precision of b is no breakdown.
         """
         running = self.code == _RUNNING
+        if self.free:
+            length = self.rho / curvature
+            if bool((running & (curvature > 0) & (length > 0) & (length < _INF)).all()):
+                return self.code  # as nearly always
         finite = torch.isfinite(self.rho) & torch.isfinite(curvature)
         positive = curvature > 0
         length = torch.where(positive, self.rho, 0) / torch.where(positive, curvature, 1)

@@ -77,7 +77,8 @@ class DDS(SolvedChain):
       ends at a small residual (cg_residual), which leaves the late levels, quickly solved, what they need, and starts
       from x0 and what the two levels before changed (recycled).
     - MRI: the network answers for the imaginary part at every second level only (imaginary_every), for images whose
-      imaginary part has a tenth of the size of the real one at most, as it has once the phase is in the maps.
+      imaginary part has a tenth of the size of the real one at most, as it has once the phase is in the maps; the log
+      of a run counts what was not asked (imaginary_spared).
     - Hermitian inner products in CG and a right-hand side x0 + gamma A^H y for complex images: the released MRI code
       has neither and converges to (1 + i) times the image.
     - the weights of rays beside steep edges of the projections know that the operator is no scanner (edge_error, CT):
@@ -169,7 +170,8 @@ class DDS(SolvedChain):
                 x if history else x0
             )  # a state that is not needed is not held while data steps are made
             xh = consistent(x0, weight, k * (level.next or level.sigma))
-            yield self.step(level, xh, prior.evaluations, cg=consistent.result)
+            told = {"imaginary_spared": spared.spared} if spared.spared else {}
+            yield self.step(level, xh, prior.evaluations, cg=consistent.result, **told)
             if level.next and not (self.landing and level.i == level.n - 2):
                 n = draws.normal_like(xh, problem.item_ndim)
                 x = (

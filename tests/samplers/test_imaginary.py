@@ -35,7 +35,10 @@ def walked(states: list[Tensor], every: int) -> tuple[list[Tensor], list[int], i
     prior = Shrinking()
     whole = ImagePrior(prior, (8, 8), True)
     spared = SparedImaginary(whole, every)
-    return [spared(x, SIGMA) for x in states], prior.seen, whole.evaluations
+    found = [spared(x, SIGMA) for x in states]
+    planes = sum(torch.view_as_real(x).numel() if x.is_complex() else x.numel() for x in states)
+    assert spared.spared == planes // 64 - sum(prior.seen)
+    return found, prior.seen, whole.evaluations
 
 
 def test_every_second_answer_stands_of_images_that_are_nearly_real():

@@ -25,11 +25,11 @@ class SparedImaginary:
 
     Between them the last answer stands. Little: by its size against the real part's, and by how far the answer is from
     the one that stood before, against the noise of the level; each item is judged by itself, at every answer. Priors
-    of complex images, and real images, are asked as ever.
+    of complex images, and real images, are asked as ever. `spared` counts the answers that were not asked for.
     """
 
     def __init__(self, prior: ImagePrior, every: int) -> None:
-        self.prior, self.every = prior, every
+        self.prior, self.every, self.spared = prior, every, 0
         self._kept: Tensor | None = None
         self._left: list[int] = []
 
@@ -40,6 +40,7 @@ class SparedImaginary:
         items = x.reshape(-1, *self.prior.item_shape)
         self._left = self._left or [0] * len(items)
         asked = [i for i, left in enumerate(self._left) if left == 0]
+        self.spared += len(items) - len(asked)
         real, fresh = self._answers(x, items, asked, sigma, turn)
         self._left = [left - 1 for left in self._left]
         for i, spared in zip(asked, self._spared(real, fresh, asked, sigma), strict=True):
