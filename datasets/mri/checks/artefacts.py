@@ -1,4 +1,4 @@
-"""Faults of the receiver that a slice of k-space shows by itself: a spike, a constant offset.
+"""Faults of the receiver that a slice of k-space shows by itself: a spike, a constant offset, an overflow.
 
 May be called by the set-up of k-space; touches nothing but its arguments. Nothing is mended: what is found is said.
 """
@@ -29,6 +29,10 @@ OUTER, FEWEST = 0.75, 64
 """Of half of each side, from which samples are outer ones; their number below which a mean tells nothing."""
 
 
+CUT_OFF, RARER = 6, 10
+"""Numbers of one coil with the very same largest size, and how many times as many as of the next size there are."""
+
+
 def faults_of(kspace: NDArray[Any], mask: NDArray[np.bool_]) -> list[str]:
     """What is wrong with k-space (coils, H, W) sampled where `mask` says, in words that name no slice."""
     height, width = kspace.shape[-2:]
@@ -36,7 +40,25 @@ def faults_of(kspace: NDArray[Any], mask: NDArray[np.bool_]) -> list[str]:
     x = np.abs(np.arange(width) - width // 2) / (width / 2)
     radius = np.maximum(y[:, None], x)
     measured = np.broadcast_to(mask, (height, width)) & (kspace != 0).any(axis=0)
-    return [*_spike(kspace, measured, radius), *_offset(kspace, measured & (radius > OUTER))]
+    outer = measured & (radius > OUTER)
+    return [*_spike(kspace, measured, radius), *_offset(kspace, outer), *_overflow(kspace)]
+
+
+def _overflow(kspace: NDArray[Any]) -> list[str]:
+    """Real and imaginary parts that were cut off at one value, as by a converter that was set too sensitive."""
+    for coil, samples in enumerate(kspace):
+        parts = np.abs(np.concatenate([samples.real.ravel(), samples.imag.ravel()]))
+        top = parts.max()
+        count = int((parts == top).sum())
+        if top == 0 or count < CUT_OFF:
+            continue
+        following = int((parts == parts[parts < top].max(initial=0)).sum())
+        if count >= RARER * following:
+            return [
+                f"{count} numbers of coil {coil} have one and the same largest size, {top:.3g}: the receiver was "
+                "overdriven, and the middle of k-space is cut off there; what is bright comes out wrong"
+            ]
+    return []
 
 
 def _spike(

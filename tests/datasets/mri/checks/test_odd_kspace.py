@@ -300,6 +300,18 @@ def test_a_spike_and_an_offset_are_noted(tmp_path: Path) -> None:
     assert not any("spike" in n or "offset" in n for n in clean.notes)
 
 
+def test_a_receiver_that_was_overdriven_is_noted(tmp_path: Path) -> None:
+    """Cut off at a third of the largest value: 27 dB are lost. Whole numbers reach theirs by chance."""
+    top = np.abs(MEASURED.real).max() / 3
+    cut = np.clip(MEASURED.real, -top, top) + 1j * np.clip(MEASURED.imag, -top, top)
+    whole = np.round(MEASURED / STD)
+    few = np.round(MEASURED / np.abs(MEASURED).max() * 40)
+    for kspace, said in ((cut, True), (MEASURED, False), (whole, False), (few, False)):
+        scan = opened(write(tmp_path / "a.h5", kspace))
+        scan.setup()
+        assert any("the receiver was overdriven" in note for note in scan.notes) == said
+
+
 def test_each_slice_has_the_noise_that_it_shows(tmp_path: Path) -> None:
     stds = np.array([1, 20, 1]) * STD
     kspace = np.stack([CLEAN + noise(CLEAN.shape, s, i) for i, s in enumerate(stds)])
