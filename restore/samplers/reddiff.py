@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restore.config import setting, shared
 from restore.errors import ConfigError
+from restore.linalg.conjugate_gradients import cg
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem, Step
 from restore.randomness import Draws
@@ -29,6 +30,10 @@ Weight = Literal["linear", "sqrt", "square", "log", "trunc_linear", "power2over3
 Order = Literal["descending", "random", "ascending"]
 DataWeight = Literal["annealed", "sigma", "unit"]
 Reduction = Literal["sum", "mean", "official"]
+
+WILD, CALM = 50.0, 10.0
+"""Times the median magnitude of a start, beyond which pixels are noise that was divided by next to nothing, and the
+deviation of the images that such a start is solved for with."""
 
 # f of rho, the standard deviation of the noise over that of the signal: sigma, in x0 + sigma n.
 _WEIGHTS: dict[str, Callable[[float], float]] = {
@@ -189,10 +194,25 @@ class REDdiff(Chain):
         return Gradient(self, problem, prior, draws)
 
     def start_image(self, problem: Problem) -> Tensor:
-        """Where mu starts."""
+        """Where mu starts. Adam does not come back from pixels that an inverse without damping blew up: such a start
+        (weights near zero) is solved for anew, with the noise."""
         if self.start == "zeros":
             return torch.zeros_like(blank(problem))
-        return centre_of(problem, self.start)
+        start = centre_of(problem, self.start)
+        if "linear" not in problem.operator.abilities or problem.precision is None:
+            return start
+        usual = _median_size(start, problem.item_ndim)
+        wild = item_size(start, problem.item_ndim) > WILD * usual
+        if not bool(wild.any()):
+            return start
+        term, precision = problem.data, (CALM * usual) ** -2
+        calm = cg(
+            lambda v: term.normal(v) + precision * v,
+            term.rhs,
+            iters=self.cg_iters,
+            item_ndim=problem.item_ndim,
+        )
+        return torch.where(wild, calm.x, start)
 
     def _visited(self, draws: Draws) -> list[NoiseLevel]:
         """The levels in the order of the run, numbered by it."""
@@ -252,6 +272,13 @@ class Newton:
         denoised = s.denoised(self.prior, x, level)
         weight = s.obs_weight * level.sigma**2 / s.lam
         return x0, mu - self.consistent(denoised, weight)
+
+
+def _median_size(x: Tensor, item_ndim: int) -> Tensor:
+    """Median magnitude of each item's pixels that are not zero, shaped to broadcast over x; 1 where all are."""
+    sizes = x.abs().flatten(-item_ndim)
+    middle = torch.where(sizes > 0, sizes, torch.nan).nanmedian(-1).values.nan_to_num(1.0)
+    return middle.reshape(*middle.shape, *[1] * item_ndim)
 
 
 def noised(mu: Tensor, sigma: float, draws: Draws, item_ndim: int) -> Tensor:

@@ -374,6 +374,24 @@ def test_without_data_the_image_drifts_to_the_prior_mean():
     torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=FITTED)
 
 
+# --- weights near zero
+
+
+def test_a_start_that_noise_blew_up_is_not_kept(generator):
+    """Own weights of 0 to 1: the smallest turn noise into pixels of 70, which Adam's hundred steps did not leave."""
+    weights = torch.rand(SIDE, SIDE, generator=generator).double()
+    weights[2, 3], weights[5, 6] = 1e-4, 3e-5
+    truth = 0.5 + 0.2 * images(1)
+    y = weights * truth
+    y[0, 2, 3], y[0, 5, 6] = 0.02, -0.015  # noise alone
+    problem = Problem(y, Diagonal(weights, (SIDE, SIDE)), Gaussian(0.01))
+    assert float(problem.degraded.abs().max()) > 100
+    found = run(REDdiff(turns=False), problem, white())
+    assert float((found - truth).abs().max()) < 2
+    zeros = run(REDdiff(turns=False, start="zeros"), problem, white())
+    assert float((found - zeros).abs().max()) < 0.2
+
+
 # --- non-linear operators
 
 
