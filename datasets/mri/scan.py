@@ -196,12 +196,16 @@ class MRIScan(Scan):
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         if not joint and (maps is None or options.maps_sets > 1):
             self._note_sets(reception, options.maps_sets)
+        filling = self._filling(options, maps, regions)
+        used = (
+            "joint" if joint else "file" if maps is not None else "filled" if filling else "espirit"
+        )
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
         setup = MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
-            record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
+            record={"maps": used, "noise_std": level},
             scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
-            remove_phase=options.remove_phase, estimates=estimates,
+            remove_phase=options.remove_phase, estimates=estimates, filling=filling,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
             second_maps=None if maps is None else self._second(options), held_real=held_real,
             precession=self.precession,
@@ -250,6 +254,19 @@ class MRIScan(Scan):
         estimates = tuple(joint_estimates(self.kspace, self.mask, reception))
         self.note(joint_note(estimates, level))
         return estimates
+
+    def _filling(
+        self, options: SetupOptions, maps: LazyStack | None, regions: tuple[Region | None, ...]
+    ) -> bool:
+        """Whether middles of few lines are to be filled before maps are estimated; says so where there is one."""
+        from restore.datasets.mri.receivers.filling import filling_note
+
+        if maps is not None or options.maps == "joint" or options.maps_sets > 1:
+            return False
+        note = filling_note(regions, self.mask, self.shape[1:])
+        if note:
+            self.note(note)
+        return bool(note)
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""

@@ -65,13 +65,13 @@ class JointEstimate:
         size = fine.abs().square().sum(dim=0).sqrt()
         return fine / torch.where(size > 0, size, 1)
 
-    def centre(self, shape: tuple[int, ...]) -> tuple[Tensor, Box]:
+    def centre(self, shape: tuple[int, ...], width: int = CENTRE) -> tuple[Tensor, Box]:
         """The middle of k-space (coils, *shape) as if it had been measured, zero elsewhere, and its rows and columns.
 
-        Of an axis shorter than the grid all lines are taken.
+        width: lines along each axis; of an axis shorter than that all are taken.
         """
         lines = fftc(self.image * self.coils, len(shape))
-        here, region = _middle(lines.shape[1:], CENTRE), _middle(shape, CENTRE)
+        here, region = _middle(lines.shape[1:], width), _middle(shape, width)
         full = lines.new_zeros((len(lines), *shape))
         full[(slice(None), *region)] = lines[(slice(None), *here)]
         return full, region

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from restore.bench.case import Case, Conditions, Figures, ScanCase
@@ -41,6 +42,8 @@ from restore.datasets.mri.scan import MRIScan, unit_maps
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
+from restore.operators.mri.coil_maps import Region
+from restore.operators.mri.filled_centre import calibration_data
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""
@@ -351,8 +354,16 @@ def _maps(scan: MRIScan, facts: FileFacts, path: Path) -> LazyStack:
     )  # fmt: skip
     return cached_maps(
         path, scan.shape, key,
-        lambda i: slice_maps(scan.kspace[i], regions[i if len(regions) > 1 else 0]),
+        lambda i: _slice_maps(scan, i, regions[i if len(regions) > 1 else 0]),
     )  # fmt: skip
+
+
+def _slice_maps(scan: MRIScan, index: int, region: Region) -> NDArray[np.complex64]:
+    """Maps of a slice as `restore recon` makes them. Raises ConfigError."""
+    kspace = torch.from_numpy(scan.kspace[index])
+    mask = torch.from_numpy(np.array(slice_mask(scan.mask, index)))
+    middle, found = calibration_data(kspace, mask, region)
+    return slice_maps(middle.numpy(), found)
 
 
 def _reference(full: MRIScan, facts: FileFacts) -> NDArray[np.float32] | None:

@@ -1,0 +1,59 @@
+"""The middle of k-space where few of its lines were measured side by side: filled, so that coil maps can be seen in it.
+
+Called by the set-up of scans; imports the joint estimate of this folder.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restore.errors import ConfigError
+from restore.operators.mri.coil_maps import Region
+from restore.operators.mri.joint_maps import check_sampling, joint_estimate
+
+FEW_LINES = 12
+"""Lines along the shorter axis of the fully sampled middle up to which it is filled. From 14 on ESPIRiT of them alone
+is as good or better (docs/coils.md)."""
+
+FILLED = 16
+"""Lines along each axis that are filled."""
+
+
+def needs_filling(region: Region, mask: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether the fully sampled middle is that short, and the lines around it tell image and maps apart.
+
+    region: rows and columns; mask: broadcastable to (H, W), boolean or 0/1; shape: (coils, H, W).
+    """
+    coils, *plane = shape
+    if coils < 2 or min(part.stop - part.start for part in region) > FEW_LINES:
+        return False
+    try:
+        check_sampling(mask, tuple(plane))
+    except ConfigError:  # too even for a joint estimate: there are the measured lines alone
+        return False
+    return True
+
+
+def calibration_data(
+    kspace: Tensor, mask: Tensor, region: Region | None
+) -> tuple[Tensor, Region | None]:
+    """K-space (coils, H, W) and the region of it that ESPIRiT makes maps of: filled where it needs to be."""
+    if region is None or not needs_filling(region, mask, tuple(kspace.shape)):
+        return kspace, region
+    return filled_centre(kspace, mask)
+
+
+def filled_centre(kspace: Tensor, mask: Tensor) -> tuple[Tensor, Region]:
+    """K-space (coils, H, W) with a middle of 16 x 16 samples, and its place: what ESPIRiT makes maps of.
+
+    What was measured stays; what was not is that of image and maps estimated together from the 64 x 64 samples about
+    the middle (`joint_estimate`). ESPIRiT of 5 to 7 lines alone has kernels of two samples along them, whose maps shade
+    the image in stripes; maps of the joint estimate itself are smoother than coils are. Zero outside of the middle.
+    """
+    filled, (rows, columns) = joint_estimate(kspace, mask).centre(tuple(kspace.shape[1:]), FILLED)
+    sampled = mask.to(kspace.device).bool().expand(kspace.shape[1:])
+    middle = torch.zeros_like(kspace)
+    block = (slice(None), rows, columns)
+    middle[block] = torch.where(sampled[rows, columns], kspace[block], filled[block])
+    return middle, (rows, columns)
