@@ -25,7 +25,7 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.front_door import solve_problem
 from restore.metrics import psnr
 from restore.operators.mri.coil_maps import Region, espirit, fold_phase, image_phase
-from restore.operators.mri.filled_centre import filled_centre
+from restore.operators.mri.filling import filled_centre
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.problem import Problem
 from restore.registry import load_sampler

@@ -39,10 +39,8 @@ class MRISetup(Setup):
     reception: of the channels.
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
-    channels at each place. filling: maps are of a middle of k-space that is filled where it has few lines
-    (`operators.mri.filled_centre`). levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT,
-    1 or 2. held_real: images are, with the phase that the symmetric middle shows in the maps. precession: by a field
-    map.
+    channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
+    held_real: images are, with the phase that the symmetric middle shows in the maps. precession: by a field map.
     """
 
     scan: Scan
@@ -54,7 +52,6 @@ class MRISetup(Setup):
     levels: tuple[float, ...] = ()
     shade: float | None = None
     estimates: tuple[JointEstimate, ...] = ()
-    filling: bool = False
     sets: int = 1
     second_maps: LazyStack | None = None
     held_real: bool = False
@@ -135,16 +132,17 @@ class MRISetup(Setup):
         return self.reception.white(np.stack([first, self.second_maps[index]]))
 
     def _estimated(self, kspace: Tensor, index: int) -> Tensor:
-        """Maps of norm one: those estimated with the image, else by ESPIRiT of the middle of k-space."""
+        """Maps of norm one: those estimated with the image, else by ESPIRiT of the middle of k-space, filled where few
+        of its lines were measured."""
         import torch
 
         from restore.operators.mri.coil_maps import espirit
-        from restore.operators.mri.filled_centre import calibration_data
+        from restore.operators.mri.filling import calibration_data
 
         if self.estimates:
             return self.estimates[index].maps(self._plane).to(kspace.device)
         middle, region = kspace, self.reception.region(index)
-        if self.filling:
+        if self.sets == 1:
             mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
             middle, region = calibration_data(kspace, mask, region)
         return espirit(middle, region, sets=self.sets)[0]

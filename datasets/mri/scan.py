@@ -195,17 +195,13 @@ class MRIScan(Scan):
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
         if not joint and (maps is None or options.maps_sets > 1):
-            self._note_sets(reception, options.maps_sets)
-        filling = self._filling(options, maps, regions)
-        used = (
-            "joint" if joint else "file" if maps is not None else "filled" if filling else "espirit"
-        )
+            self._note_maps(reception, options.maps_sets)
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
         setup = MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
-            record={"maps": used, "noise_std": level},
+            record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
             scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
-            remove_phase=options.remove_phase, estimates=estimates, filling=filling,
+            remove_phase=options.remove_phase, estimates=estimates,
             levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
             second_maps=None if maps is None else self._second(options), held_real=held_real,
             precession=self.precession,
@@ -232,10 +228,14 @@ class MRIScan(Scan):
         self.note(virtual.note(coils, dropped))
         return reception
 
-    def _note_sets(self, reception: Reception, sets: int) -> None:
-        """Say how components become an image, or that the middle slice asks for several."""
+    def _note_maps(self, reception: Reception, sets: int) -> None:
+        """Say how components become an image, that the middle slice asks for several, or that few lines are filled."""
+        from restore.datasets.mri.receivers.few_lines import filling_note
         from restore.operators.mri.coil_maps import field_is_cut
 
+        filled = filling_note(reception.regions, self.mask, self.shape[1:]) if sets == 1 else None
+        if filled is not None:
+            self.note(filled)
         index = self.n_slices // 2
         if sets > 1:
             self.note(
@@ -254,19 +254,6 @@ class MRIScan(Scan):
         estimates = tuple(joint_estimates(self.kspace, self.mask, reception))
         self.note(joint_note(estimates, level))
         return estimates
-
-    def _filling(
-        self, options: SetupOptions, maps: LazyStack | None, regions: tuple[Region | None, ...]
-    ) -> bool:
-        """Whether middles of few lines are to be filled before maps are estimated; says so where there is one."""
-        from restore.datasets.mri.receivers.filling import filling_note
-
-        if maps is not None or options.maps == "joint" or options.maps_sets > 1:
-            return False
-        note = filling_note(regions, self.mask, self.shape[1:])
-        if note:
-            self.note(note)
-        return bool(note)
 
     def _check(self, options: SetupOptions) -> None:
         """Whether there are maps, or lines to estimate them from, and channels to compress; reads nothing."""

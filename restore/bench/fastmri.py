@@ -43,7 +43,7 @@ from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.metrics import SSIM_VARIANT, nmse, psnr, ssim
 from restore.operators.mri.coil_maps import Region
-from restore.operators.mri.filled_centre import calibration_data
+from restore.operators.mri.filling import calibration_data
 
 RULES = 1
 """Counts up when figures come out otherwise for the same files, settings and methods."""

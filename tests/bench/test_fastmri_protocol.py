@@ -25,7 +25,7 @@ from restore.datasets.simulate.phantom import head_phantom
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError, NotFoundError
 from restore.operators.mri.coil_maps import espirit
-from restore.operators.mri.filled_centre import calibration_data
+from restore.operators.mri.filling import calibration_data
 from restore.pipelines.recon_options import ReconOptions
 from restore.pipelines.scan_to_volume import reconstruct
 from restore.registry import load_sampler

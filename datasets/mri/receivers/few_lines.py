@@ -10,7 +10,7 @@ import torch
 
 from restore.datasets.mri.pattern.sampling import Mask, slice_mask
 from restore.operators.mri.coil_maps import Region
-from restore.operators.mri.filled_centre import FILLED, needs_filling
+from restore.operators.mri.filling import FILLED, needs_filling
 
 
 def filling_note(

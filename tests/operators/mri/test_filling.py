@@ -8,7 +8,7 @@ import torch
 from people_kspace import centred_fft, coil_maps, noise, phantom
 
 from restore.operators.mri.coil_maps import espirit
-from restore.operators.mri.filled_centre import FILLED, filled_centre, needs_filling
+from restore.operators.mri.filling import FILLED, filled_centre, needs_filling
 
 SHAPE, COILS, STD = (56, 52), 8, 0.002
 TRUTH, MAPS = phantom(SHAPE), coil_maps(SHAPE, COILS)
