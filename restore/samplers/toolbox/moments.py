@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.linalg.conjugate_gradients import LinearMap, cg
+from restore.linalg.conjugate_gradients import LinearMap, Solution, cg
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 
@@ -66,14 +66,24 @@ def correction(
 
     inner: v -> Q v, the covariance used inside the inverse. precision: the inverse of the diagonal Sigma_y; the system
     is scaled by its root, so that zeros (samples without worth) are allowed. Returns the shape of x0.
+
+    A network's Jacobian far from its images need not be positive, and CG then leaves more than it began with: an item
+    for which it does is solved with Q = sigma^2 I, which no x0 given x exceeds.
     """
     operator, root = problem.linear, precision**0.5
+    missing, ndim = root * -problem.residual(x0), problem.operator.measured_ndim
 
-    def system(w: Tensor) -> Tensor:
-        return w + root * operator(inner(operator.adjoint(root * w)))
+    def solved(covariance: LinearMap) -> Solution:
+        def system(w: Tensor) -> Tensor:
+            return w + root * operator(covariance(operator.adjoint(root * w)))
 
-    missing = root * -problem.residual(x0)
-    w = cg(system, missing, iters=cg_iters, item_ndim=problem.operator.measured_ndim).x
+        return cg(system, missing, iters=cg_iters, item_ndim=ndim)
+
+    found = solved(inner)
+    w, lost = found.x, found.residual > 1
+    if bool(lost.any()):
+        lost = lost.reshape(*lost.shape, *[1] * ndim)
+        w = torch.where(lost, solved(lambda v: moments.sigma**2 * v).x, w)
     return moments.covariance(operator.adjoint(root * w))
 
 
