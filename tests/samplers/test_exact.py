@@ -20,6 +20,7 @@ from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.samplers.exact import Exact
+from restore.samplers.toolbox.moments import PosteriorMoments, correction
 
 MEAN = 1e-3  # the last noise level's share of the mean; 1.4e-4 seen
 SAMPLED = 0.05  # deviations over some thousand samples of a fixed seed
@@ -209,3 +210,22 @@ def test_the_noise_of_a_full_step_has_the_covariance_of_the_next_state(replay, w
             )
             known = 1e-6 if variance == 1e9 else 0.06 if s <= 2 * s_next else 0.5
             assert root == pytest.approx(exact, rel=known)
+
+
+def test_a_jacobian_that_is_no_covariance_leaves_no_more_than_it_found(generator):
+    sigma, worth = 0.5, 400.0
+    operator = Inpainting(torch.ones(6, 8).double(), (2, 6, 8))
+    y = torch.rand(2, 2, 6, 8, generator=generator, dtype=torch.float64)
+    problem = Problem(y, operator, Gaussian(worth**-0.5))
+    # Of the first item the Jacobian is indefinite, as a network's may be; of the second it is half the identity.
+    signs = torch.where(torch.rand(2, 6, 8, generator=generator) < 0.5, -0.4, 0.5).double()
+    slopes = torch.stack([signs, torch.full_like(signs, 0.5)])
+    found = PosteriorMoments(torch.zeros_like(y), sigma, lambda v: slopes * v)
+    moved = correction(
+        problem, found, found.x0, inner=found.covariance, precision=worth, cg_iters=4
+    )
+    # y = x0 + noise: with Q = sigma^2 I the inverse is a number, and P's sign stays; with P itself it is exact.
+    wide = sigma**2 / (sigma**2 + 1 / worth)
+    torch.testing.assert_close(moved[0], slopes[0] * wide * y[0], rtol=1e-12, atol=1e-12)
+    own = 0.5 * sigma**2
+    torch.testing.assert_close(moved[1], own / (own + 1 / worth) * y[1], rtol=1e-12, atol=1e-12)
