@@ -1,18 +1,14 @@
 """Make the table of factors for the bundled priors, and try it on volumes that it was not made on.
 
     python benchmarks/calibration.py ../shared/data --runs FOLDER               # all tasks, 55 minutes of one thread
-    python benchmarks/calibration.py ../shared/data --runs FOLDER --tasks mri4  # mri8, mri8-few, ct60, ...
+    python benchmarks/calibration.py ../shared/data --runs FOLDER --tasks mri4  # mri8, ct60, ...
 
 What was drawn stays in the folder of runs, so that a call goes on where an earlier one ended, and other scales are
 compared in seconds. Factors go to restore/priors/calibration.json (or --table), with what they held of the volumes
 that they were tried on; both are printed, for docs/intervals.md. One slice each: of MR the whole, as people have it, of
 the others its middle 96 x 96 pixels; volumes by where in their depth it lies and by how many pixels are averaged along
 each side, photographs alternately by name. The weights did not learn from
-what MR factors are tried on, nor from ch2, thorax, iguana and the photographs.
-At 8x the heads fill their field of view, as scanners choose it, and have 8 lines in the centre: of two the columns are
-their longer side, and one, ch2.nii.gz, is of Debian's package mricron-data and has to be laid into FOLDER. As they are,
-124 to 176 columns wide, they have 5 to 7 lines (mri8-few), whose maps are so poor that no other scan resembles them.
-The trial ct-finer adds nothing to the table.
+what MR factors are tried on, nor from thorax, iguana and the photographs. The trial ct-finer adds nothing to the table.
 """
 
 from __future__ import annotations
@@ -58,17 +54,14 @@ from restore.priors.choosing import Model
 from restore.samplers.base import Sampler
 
 SAMPLES, SIDE = 8, 96
-COLIN = "ch2.nii.gz"
-"""A whole head, the mean of 27 scans of one person; looked for in the folder of runs."""
 
 
 class Slice(NamedTuple):
-    """A file or folder, where in its depth, pixels averaged along each side, whether rows and columns change places."""
+    """A file or folder, where in its depth, pixels averaged along each side."""
 
     name: str
     depth: float
     binned: int = 1
-    turned: bool = False
 
 
 MR = (
@@ -83,32 +76,25 @@ OTHERS = (
     Slice("mr/train/chris_T1.nii.gz", 0.45),
     Slice("mr/dicom_t1", 0.45, 2),
 )
+"""What those of MRI are tried on."""
 MADE: dict[str, tuple[Slice, ...]] = {
-    "mri4": MR, "mri8-few": MR,
-    "mri8": (
-        Slice("mr/train/seg3d_T1.nii.gz", 0.45, turned=True),
-        Slice("mr/train/mr_gd_T1c.nii.gz", 0.45, turned=True), Slice(COLIN, 0.45),
-    ),
+    "mri": MR,
     "ct": (
         Slice("ct/train/abdomen_3mm.nii.gz", 0.35), Slice("ct/train/brain_atlas_1mm.nii.gz", 0.5),
         Slice("ct/dicom_phantom_5mm", 0.5, 2), Slice("ct/train/thorax_1p5mm.nii.gz", 0.35),
         Slice("ct/train/iguana_microct.nii.gz", 0.35, 2),
     ),
 }  # fmt: skip
-"""What factors are made of, by task or kind."""
-TRIED = {"mri4": OTHERS, "mri8": OTHERS}
-"""What they are tried on. The five of CT have nothing in common: each is tried with the factors of the other four."""
+"""What factors are made of, by kind. The five of CT have nothing in common: each is tried with the factors of the other
+four."""
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mri4": ("mri", {"accelerations": (4,)}),
-    "mri8-few": ("mri", {"accelerations": (8,)}), "mri8": ("mri", {"accelerations": (8,)}),
+    "mri4": ("mri", {"accelerations": (4,)}), "mri8": ("mri", {"accelerations": (8,)}),
     "ct60": ("ct", {"views": (60,), "limited": ()}), "ct30": ("ct", {"views": (30,), "limited": ()}),
     "superres": ("images", {"tasks": ("superres",), "noises": (0.0,), "crop": SIDE}),
     "inpaint": ("images", {"tasks": ("inpaint",), "noises": (0.0,), "crop": SIDE}),
 }  # fmt: skip
 FINER = "ct-finer"
 """A trial of the CT factors alone: nothing is added to the table."""
-FIELD = {"mri8": 192}
-"""Columns that what factors are made of is set into, where it has fewer."""
 
 
 def main() -> None:
@@ -186,25 +172,22 @@ def inputs(data: Path, runs: Path, task: str, most: int) -> tuple[list[Path], li
     if kind == "images":
         photographs = sorted((data / "images" / "val").glob("*.jpg"))
         return photographs[: 2 * most : 2], photographs[1 : 2 * most - 2 : 2]
-    made = MADE.get(task) or MADE[kind]
-    wide = [in_field(cut(data, runs, s, kind), FIELD.get(task, 0)) for s in made]
-    return wide, [cut(data, runs, s, kind) for s in TRIED.get(task, ())]
+    made, tried = MADE[kind], OTHERS if kind == "mri" else ()
+    return [cut(data, runs, s, kind) for s in made], [cut(data, runs, s, kind) for s in tried]
 
 
 def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
     """The middle of a slice, of MR all of it, as a volume made once. CT without air: grey levels of 10 HU."""
-    name, depth, binned, turned = chosen
+    name, depth, binned = chosen
     most, kept = (512, "_whole") if kind == "mri" else (SIDE, "")
-    kept = "_turned" + kept if turned else kept
     out = runs / "slices" / f"{Path(name).name.split('.')[0]}_{100 * depth:.0f}{kept}.nii.gz"
     if out.exists():
         return out
     told = {"modality": "CT"} if kind == "ct" and (data / name).is_file() else {}
-    volume = read((runs if name == COLIN else data) / name, **told)
+    volume = read(data / name, **told)
     image = np.asarray(volume.data[int(depth * (len(volume.data) - 1))], np.float32)
     h, w = (n // binned for n in image.shape)
     image = image[: h * binned, : w * binned].reshape(h, binned, w, binned).mean((1, 3))
-    image = image.T if turned else image
     top, left = max(0, (h - most) // 2), max(0, (w - most) // 2)
     h, w = min(h, most) // 2 * 2, min(w, most) // 2 * 2
     image = np.ascontiguousarray(image[top : top + h, left : left + w])
@@ -212,19 +195,6 @@ def cut(data: Path, runs: Path, chosen: Slice, kind: str) -> Path:
         image = AIR_HU + 10 * image
     out.parent.mkdir(parents=True, exist_ok=True)
     write(dataclasses.replace(volume, data=image[None]), out)
-    return out
-
-
-def in_field(path: Path, columns: int) -> Path:
-    """A slice with air at its left and right up to so many columns, as a volume made once beside it."""
-    volume = read(path)
-    missing = columns - volume.data.shape[2]
-    if missing <= 0:
-        return path
-    out = path.with_name(path.name.replace("_whole", f"_w{columns}"))
-    if not out.exists():
-        sides = (missing // 2, missing - missing // 2)
-        write(dataclasses.replace(volume, data=np.pad(volume.data, ((0, 0), (0, 0), sides))), out)
     return out
 
 

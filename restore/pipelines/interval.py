@@ -33,9 +33,9 @@ CUT_SHORT = " ended by a time limit"
 """Behind the weights' mark of such runs, which no table was measured with."""
 OFF, SINGLE = 0.05, 0.08
 """Distances of a coverage from its level that a note tells: of the mean over volumes, and of a single one."""
-MORE_LINES = 1.5
+MORE_LINES = 2.0
 """Times the lines in the centre that a factor was measured with, above which its interval may be too wide: factors of
-5 lines were so by 7 points on heads of 8 and 9 (8x), those of 10 by none on heads of 15 to 20 (4x)."""
+5 lines were right on heads of 8 to 10 (8x), those of 10 on heads of 15 to 20 (4x)."""
 
 
 @dataclasses.dataclass(frozen=True)
