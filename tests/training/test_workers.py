@@ -78,6 +78,8 @@ def test_two_processes_give_what_one_gives_and_the_first_alone_writes(
 
 def test_a_lost_process_ends_the_other_in_a_sentence(tmp_path, second, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY_S", loop.SAVE_EVERY_S)
+    # An exchange that had begun when the other went may wait that long before the transport lets go of it.
+    monkeypatch.setattr(workers, "PATIENCE", timedelta(seconds=20))
     second(tmp_path, STOP)
     words = r"process 0 of 2: another one has ended"
     with pytest.raises(LostWorkerError, match=words), joined("cpu") as here:

@@ -15,11 +15,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.linalg.conjugate_gradients import LinearMap, Solution, cg
+from restore.linalg.conjugate_gradients import LinearMap, Result, Solution, cg
 from restore.priors.image_prior import ImagePrior
 from restore.problem import Problem
 
 Pullback = Callable[[Tensor], Tensor]
+
+_RISEN = 10.0
+"""Times the first residual, which CG of a sound system may exceed for a few steps, but not by so much."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,8 +70,8 @@ def correction(
     inner: v -> Q v, the covariance used inside the inverse. precision: the inverse of the diagonal Sigma_y; the system
     is scaled by its root, so that zeros (samples without worth) are allowed. Returns the shape of x0.
 
-    A network's Jacobian far from its images need not be positive, and CG then leaves more than it began with: an item
-    for which it does is solved with Q = sigma^2 I, which no x0 given x exceeds.
+    A network's Jacobian far from its images need not be positive, and CG then breaks down or leaves far more than it
+    began with: such an item is solved with Q = sigma^2 I, which no x0 given x exceeds.
     """
     operator, root = problem.linear, precision**0.5
     missing, ndim = root * -problem.residual(x0), problem.operator.measured_ndim
@@ -80,7 +83,8 @@ def correction(
         return cg(system, missing, iters=cg_iters, item_ndim=ndim)
 
     found = solved(inner)
-    w, lost = found.x, found.residual > 1
+    broken = found.result >= Result.BREAKDOWN
+    w, lost = found.x, found.residual > torch.where(broken, 1.0, _RISEN)
     if bool(lost.any()):
         lost = lost.reshape(*lost.shape, *[1] * ndim)
         w = torch.where(lost, solved(lambda v: moments.sigma**2 * v).x, w)
