@@ -61,7 +61,7 @@ VICTIMS = {
     ),
 }  # fmt: skip
 QUICK = ("recon", "simulate", "train")
-"""Killed once in the default run; the others in `slow`."""
+"""Killed once, `simulate` in the default run; the others in `slow`, at every moment."""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def _kill_and_go_on(name: str, moments: list[float], sources: Path, whole, folde
 
 # tests/cli/test_interruptions.py kills `recon` as well
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "recon" else []) for n in QUICK]
+    "name", [pytest.param(n, marks=[] if n == "simulate" else [pytest.mark.slow]) for n in QUICK]
 )
 def test_a_killed_run_goes_on(name: str, sources: Path, whole, tmp_path: Path) -> None:
     moment = float(np.random.default_rng([0, len(name)]).uniform(0.3, 0.8))

@@ -87,7 +87,10 @@ def test_jsense_is_that_of_sigpys_applications(scan):
     assert np.vdot(np.abs(mine), mine).real > 0.95 * np.linalg.norm(mine) ** 2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n == "sigpy-jsense" else []) for n in NAMES],
+)
 def test_better_than_zeros_whatever_the_batch_and_the_generator_untouched(scan, name):
     """PSNR of this scan: zero-filled 19.6, sigpy-jsense 21.5, sigpy-wavelet 22.8, our own wavelet 23.4 dB."""
     kspace, operator, truth = scan

@@ -16,6 +16,7 @@ from restore.many.runner import run_jobs
 TESTS = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_jobs_of_two_processes_one_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

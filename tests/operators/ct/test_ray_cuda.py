@@ -71,6 +71,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_kernels_in_the_simulator():
     """In a process of its own: whether numba simulates is settled when it is imported."""
     simulated = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
