@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.slices import slices_within
-from restore.datasets.volume.padding import padding_of
+from restore.datasets.volume.padding import PADDING_BELOW_HU, padding_of
 from restore.datasets.volume.volume import Volume, align_to
 from restore.errors import ConfigError, InputError, ShapeError
 from restore.metrics import LARGEST_RANGE, SSIM_VARIANT, nmse, psnr, ssim, ssim_counts
 from restore.operators.ct.geometry import AIR_HU
 from restore.pipelines.registration import Registered, register
+from restore.pipelines.unlike import unlike_places, unlike_values
 from restore.scaling import CT_MINIMUM_HU
-
-OTHER_UNITS = 20.0
-"""Times the spread of the other: no restoration is that wrong, units are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +244,10 @@ def figures(
         x = factor * x
         notes.append(f"image multiplied by {factor:.6g}, the least-squares fit to the reference")
     else:
-        notes += _unlike(*both)
+        notes += unlike_values(*both)
+    notes += unlike_places(
+        x, y, where, "channels" if described["modality"] == "photograph" else "slices"
+    )
     return Evaluation(
         psnr=psnr(x, y, data_range=data_range, where=where),
         ssim=ssim(x, y, data_range=data_range, where=where), nmse=nmse(x, y, where=where),
@@ -255,27 +256,33 @@ def figures(
     )  # fmt: skip
 
 
-def _unlike(x: NDArray[Any], y: NDArray[Any]) -> list[str]:
-    """A note where the spreads of image and reference are those of different units."""
-    spreads = [float(np.std(a, dtype=np.float64)) for a in (x, y)]
-    low, high = min(spreads), max(spreads)
-    if high <= OTHER_UNITS * low or low == 0:
-        return []
-    return [
-        f"the image's values spread by {spreads[0]:.3g}, the reference's by {spreads[1]:.3g}: are both in one unit "
-        "(HU, 1/mm)? --rescale fits a factor"
-    ]
-
-
 def _measured(image: Volume, reference: Volume, notes: list[str]) -> NDArray[np.bool_] | None:
     """True where both volumes, which are aligned, were measured; None where that is everywhere."""
     masks = [padding_of(reference), padding_of(image, by_value=False)]
     padded = [mask for mask in masks if mask is not None]
+    notes += _emptier(image, reference, padded)
     if not padded:
         return None
     union = np.logical_or.reduce(padded)
     notes.append(f"{100 * union.mean():.3g} % of the voxels are padding and were not compared")
     return np.logical_not(union)
+
+
+def _emptier(image: Volume, reference: Volume, padded: list[NDArray[np.bool_]]) -> list[str]:
+    """A note on padding of CT in the image alone: one number below all air, which errors of reconstructions are not."""
+    if reference.modality != "CT" or np.iscomplexobj(image.data):
+        return []
+    below = image.data < PADDING_BELOW_HU
+    for mask in padded:
+        below &= ~mask
+    values = image.data[below]
+    same = np.count_nonzero(values == np.median(values)) / values.size if values.size else 0.0
+    if same < 0.5:
+        return []
+    return [
+        f"{100 * values.size / below.size:.3g} % of the image's voxels, mostly {np.median(values):g} HU, lie below all "
+        "air where the reference was measured: compared as they are; if a scanner filled them, fill the reference alike"
+    ]
 
 
 def _reference_slices(image: Volume, reference: Volume) -> tuple[int, list[int]]:

@@ -256,7 +256,9 @@ def test_other_units_are_said(pair, tmp_path):
     for files in ((small, ref), (ref, small)):
         assert "are both in one unit" in figures(files[0], "--reference", files[1])["notes"][0]
     half = save(tmp_path / "half.nii", reference / 2)
-    assert figures(half, "--reference", ref)["notes"] == []
+    assert figures(half, "--reference", ref)["notes"][0].startswith("times 2 and plus 0")
+    darker = save(tmp_path / "darker.nii", reference * 0.85)
+    assert figures(darker, "--reference", ref)["notes"] == []
 
 
 def test_what_reading_the_volumes_changed_is_said(pair, tmp_path):
