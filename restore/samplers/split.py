@@ -8,6 +8,7 @@ diffusion models as plug-and-play priors" (PnP-DM), NeurIPS 2024, with a linear 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -34,10 +35,12 @@ from restore.samplers.toolbox.reverse import (
 )
 from restore.samplers.toolbox.solved import Solver, SolverName
 
-# What both published samplers share here: R = s^2, their own mean, pictures as they lie
+# What both published samplers share here: R of the level, their own mean, pictures as they lie
 _PUBLISHED: dict[str, Any] = {
     "start": "noise", "covariance": "level", "matched": False, "cg_iters": 40, "centre": "none", "turns": False,
 }  # fmt: skip
+
+_WALK = 0.0025  # 100 steps of 1e-4, which are for images in -1..1: a quarter in 0..1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +63,10 @@ class Split(Chain):
     Unknown noise, or none: a deviation of 0.01 s ||A|| is assumed, which fades along the chain.
 
     Presets "daps" and "pnpdm" have the published levels, for images in 0..1 in place of -1..1.
-    daps: d is the end of a probability-flow ODE, R = s^2. Its samples are spread twice too widely on Gaussian priors,
-    because the end of the ODE is no mean of x0 given x.
+    daps: d is the end of a probability-flow ODE, R what 100 Langevin steps of the published size reach of s^2 where
+    nothing was measured, s^2 (1 - exp(-2 t / s^2)) with t their time (`walk`). With R = s^2 itself the samples would be
+    spread twice too widely on Gaussian priors, because the end of the ODE is no mean of x0 given x, and a network, told
+    s, would leave the noise beyond s in the picture: 13 dB where this has 21.
     pnpdm: z is drawn from N(x, s^2) times the likelihood, x from the prior given z by the reverse SDE, and x is kept;
     with the published floor of s the data are trusted as if they had the variance sigma_y^2 + s^2 (floor sigma_y/2 or
     less, `sigma_end`, mends that).
@@ -91,6 +96,7 @@ class Split(Chain):
         },
         "daps": {
             **_PUBLISHED, "n_steps": 200, "sigma_start": 50.0, "sigma_end": 0.05, "estimate": "ode", "inner_steps": 5,
+            "covariance": "langevin",
         },
         "pnpdm": {
             **_PUBLISHED, "n_steps": 100, "schedule": "decay", "sigma_start": 5.0, "sigma_end": 0.15, "estimate": "sde",
@@ -104,9 +110,12 @@ class Split(Chain):
     )  # fmt: skip
     sigma_end: float = shared(Chain, "sigma_end", 0.003)
     start: Literal["degraded", "filled", "noise"] = shared(Chain, "start")
-    covariance: Literal["spectrum", "level"] = setting(
-        "spectrum", "R before it is matched: E or s^2"
+    covariance: Literal["spectrum", "level", "langevin"] = setting(
+        "spectrum", "R before it is matched: E, s^2, or what a Langevin chain reaches of it"
     )
+    walk: float = setting(
+        _WALK, "steps times step size of that Langevin chain at the first level; falls to 1 % at the last", above=0
+    )  # fmt: skip
     inflation: float = setting(1.0, "a factor of the prior's error spectrum", above=0)
     matched: bool = setting(True, "R follows the residuals, see above")
     cg_iters: int = setting(15, "CG steps of a draw", at_least=1)
@@ -125,6 +134,10 @@ class Split(Chain):
         if self.inner_solver != "ddim" and self.estimate != "ode":
             raise ConfigError(
                 f"Split: inner_solver={self.inner_solver} solves the ODE of estimate=ode, got estimate={self.estimate}"
+            )
+        if self.walk != _WALK and self.covariance != "langevin":
+            raise ConfigError(
+                f"Split: walk={self.walk:g} is of covariance=langevin, got covariance={self.covariance}"
             )
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
@@ -178,8 +191,15 @@ class Split(Chain):
         """inflation E by frequency; s^2 where it is not known."""
         known = prior.error_power(level.told) if self.covariance == "spectrum" else None
         if known is None:
-            return torch.full(like.shape[-2:], level.sigma**2, dtype=torch.float64)
+            return torch.full(like.shape[-2:], self._variance(level), dtype=torch.float64)
         return self.inflation * known
+
+    def _variance(self, level: NoiseLevel) -> float:
+        """R without a spectrum: s^2; of a Langevin chain of time t from d, s^2 (1 - exp(-2 t / s^2))."""
+        if self.covariance != "langevin":
+            return level.sigma**2
+        t = self.walk * (1 + (0.01 - 1) * level.i / level.n)
+        return -(level.sigma**2) * math.expm1(-2 * t / level.sigma**2)
 
     def _drawn(
         self, problem: Problem, d: Tensor, power: Tensor, matched: Matched | None, level: NoiseLevel, draws: Draws
