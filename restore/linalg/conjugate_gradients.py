@@ -23,6 +23,8 @@ LinearMap = Callable[[Tensor], Tensor]
 _FREE_LOOK = frozenset({"cpu"})
 _CHECK_EVERY = 8
 _INF = float("inf")
+_ROUNDED = 16
+"""Roundings: a residual of so many tells nothing (those of an FFT of 512 x 512 samples are three)."""
 _AT_ONCE = 2**23
 """Products of numbers that an inner product holds at once."""
 
@@ -71,6 +73,7 @@ def cg(
     least_step: float = 0.0,
     item_ndim: int,
     precond: LinearMap | None = None,
+    singular: bool = False,
 ) -> Solution:
     """Solve A x = b for Hermitian positive semidefinite A by (preconditioned) conjugate gradients.
 
@@ -82,6 +85,8 @@ def cg(
     this: what the next steps would add is about as much or less (Strakos and Tichy, "On error estimation in the
     conjugate gradient method", ETNA 2002, with a delay of one step); 0 for no such rule.
     precond: r -> M r, Hermitian positive definite approximate inverse of A.
+    singular: A may see nothing of some x. An item then stops once its residual is but rounding of b and of A x0: what
+    is left lies mostly where A sees nothing, and steps there have no end.
 
     An item that has stopped keeps its x to the last bit, whatever the rest of the batch does.
     Scalars are formed from the residual divided by a power of two near its size, so that tiny and
@@ -90,7 +95,7 @@ def cg(
     """
     _check_arguments(b, x0, iters, tol, least_step, item_ndim)
     with torch.no_grad():
-        run = _Run(apply, b, x0, tol, least_step, item_ndim, precond)
+        run = _Run(apply, b, x0, tol, least_step, item_ndim, precond, singular)
         del b, x0  # not held where nobody else does
         for k in range(iters):
             if (run.free or k % _CHECK_EVERY == 0) and run.finished():
@@ -111,6 +116,7 @@ class _Run:
         least_step: float,
         item_ndim: int,
         precond: LinearMap | None,
+        singular: bool,
     ) -> None:
         self.free = b.device.type in _FREE_LOOK
         self.lead = b.shape[: b.ndim - item_ndim]
@@ -129,6 +135,10 @@ class _Run:
         )
         self.norm = row_norm(as_rows(b, self.items))
         self.limit = tol * self.norm / self.unit
+        if singular:
+            rounded = _ROUNDED * torch.finfo(b.dtype).eps
+            first = torch.maximum(self.norm, row_norm(residual))
+            self.limit = torch.maximum(self.limit, rounded * first / self.unit)
         self.least_step = least_step / self.unit if least_step else None
         self.floor = torch.finfo(b.dtype).eps * self.norm / self.unit
 

@@ -41,5 +41,6 @@ class CGSense(Sampler):
             term.rhs,
             iters=self.n_steps,
             item_ndim=problem.item_ndim,
+            singular=not damping,
         )
         yield Step(0, 1, 0.0, solution.x, 0, {"cg": int(solution.worst)})

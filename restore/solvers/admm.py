@@ -114,7 +114,7 @@ class AdmmTV:
         pulled = (pull, x0 if anchor is None else anchor) if held else None
         solution = cg(
             system, self._right(rho, pulled), x0, iters=iters, tol=tol, least_step=least_step, item_ndim=rank,
-            precond=precond,
+            precond=precond, singular=not (held or self.nonnegative),
         )  # fmt: skip
         self._update(solution.x, rho)
         return solution

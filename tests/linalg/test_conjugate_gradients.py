@@ -245,3 +245,22 @@ def test_results_are_ordered_from_good_to_bad(generator):
     solution = cg(lambda x: scales * x, b, iters=2, tol=1e-12, item_ndim=1)
     assert solution.result.tolist() == [Result.CONVERGED, Result.MAX_ITERATIONS]
     assert solution.worst is Result.MAX_ITERATIONS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+def test_what_a_singular_map_does_not_see_stays(generator, dtype, shift):
+    """A projection is solved in one step; the roundings after it lie in its null space, where steps have no end.
+
+    shift: of the start within the null space, whose rounding is more than that of the right-hand side.
+    """
+    n = 64
+    basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q
+    seen, unseen = basis[:, : n // 2].to(dtype), basis[:, n // 2 :].to(dtype)
+    project = act(seen @ seen.T)
+    x0 = torch.randn(n, generator=generator, dtype=torch.float64).to(dtype) + shift * unseen[:, 0]
+    b = project(torch.randn(n, generator=generator, dtype=torch.float64).to(dtype))
+    solution = cg(project, b, x0, iters=20, item_ndim=1, singular=True)
+    rounding = 100 * torch.finfo(dtype).eps * (1 + shift)  # sums of 64 products, of size 1 + shift
+    torch.testing.assert_close(project(solution.x), b, rtol=0, atol=rounding)
+    torch.testing.assert_close(unseen.T @ solution.x, unseen.T @ x0, rtol=0, atol=rounding)

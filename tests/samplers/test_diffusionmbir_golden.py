@@ -143,6 +143,7 @@ def sharing_cg(
     apply, b: Tensor, x0: Tensor, *, iters: int, item_ndim: int, **ends: object
 ) -> Solution:
     """CG of the released code, whose first direction is the residual itself, changed in place."""
+    ends.pop("singular")  # told of each pass without a proximal term
     assert not any(ends.values())  # as many steps as asked for, not preconditioned
     x, r = x0.clone(), b - apply(x0)
     p, rr = r, (r * r).sum()
