@@ -24,6 +24,7 @@ from restore.noise import EdgeError, Exact, Gaussian, Noise, PostLogPoisson, Pre
 from restore.noise_estimation import LEAST_SIDE, doubt_of_size, white_noise_std
 from restore.operators.contract import Operator
 from restore.problem import Problem
+from restore.unexplained import EDGE_BINS, TOO_BAD, Unexplained, is_rays, worst_unexplained
 
 PICTURES = ("denoise", "inpaint", "deblur", "superres", "declip")
 """Tasks whose measurement is a picture, with noise that is finer than what it shows."""
@@ -38,14 +39,8 @@ ALIKE = 1.1
 ROUNDING = 1e-6
 """Of a measurement's root mean square: weaker noise than that is the rounding of single precision, and is none."""
 
-TOO_BAD, TOO_GOOD = 1.5, 0.6
-"""Misfits, in units of the noise, beyond which a result and the level of the noise contradict each other."""
-
-WORTH_SAYING = 0.01
-"""Of the measurement: a residual below that is no fault to look for, however weak the noise is."""
-
-EDGE_BINS = 0.05
-"""Of a detector's bin: how far off an operator of pixels puts a projection's edge, as in the tuned `dds` for CT."""
+TOO_GOOD = 0.6
+"""Misfit, in units of the noise, below which a result contradicts its level, as above `TOO_BAD`."""
 
 FINE_TEXTURE = 0.05
 """What a photograph's own texture can pretend to be, in intensities of 0..1: the estimate of a lawn is 0.04."""
@@ -167,33 +162,30 @@ def contradictions(problem: Problem, x0: Tensor, misfit: float, *, fits: bool) -
     """
     if problem.precision is None:
         return []
-    if fits and misfit > TOO_BAD:
-        share = torch.linalg.vector_norm(problem.residual(x0))
-        share = float(share / torch.linalg.vector_norm(problem.unit_y).clamp(min=1e-30))
-        if share > WORTH_SAYING:
-            size = f"its misfit is {misfit:.3g} times the noise ({share:.2g} of the measurement)"
-            edges = _beside_edges(problem, x0)
-            if edges is not None and edges <= TOO_BAD:
-                return [
-                    f"the result explains the measurement but for rays beside steep edges (bone, metal, the rim), "
-                    f"which pixels and bins fill in part: {size}, and {edges:.2g} with edges {EDGE_BINS} of a bin off; "
-                    "neither the noise nor the geometry need be wrong"
-                ]
-            more = (
-                "" if edges is None else f". Rays beside steep edges do not account for it: {edges:.2g} with edges "
-                f"{EDGE_BINS} of a bin off"
-            )  # fmt: skip
-            return [
-                f"the result does not explain the measurement: {size}; the noise is stated too low, or the operator is "
-                "not what was measured with (kernel, mask, maps, geometry, units), or the settings follow the data too "
-                f"little{more}"
-            ]
+    found = worst_unexplained(problem, x0) if fits else None
+    if found is not None:
+        return [_of_unexplained(found)]
     return _against_estimate(problem, misfit)
 
 
-def _is_rays(operator: Operator) -> bool:
-    """Whether its measurement are line integrals."""
-    return operator.kind == "ct" and not operator.task
+def _of_unexplained(found: Unexplained) -> str:
+    """What is said of it, with the likely causes."""
+    if found.by_edges:
+        return (
+            f"the result explains the measurement but for rays beside steep edges (bone, metal, the rim), which pixels "
+            f"and bins fill in part: {found}, and {found.edges:.2g} with edges {EDGE_BINS} of a bin off; neither the "
+            "noise nor the geometry need be wrong"
+        )
+    causes = "" if found.rows is None else f"; of those {found.rows.words}: {found.rows.causes}"
+    more = (
+        "" if found.edges is None else f". Rays beside steep edges do not account for it: {found.edges:.2g} with edges "
+        f"{EDGE_BINS} of a bin off"
+    )  # fmt: skip
+    return (
+        f"the result does not explain the measurement: {found}; the noise is stated too low, or the operator is "
+        "not what was measured with (kernel, mask, maps, geometry, units), or the settings follow the data too little"
+        f"{causes}{more}"
+    )
 
 
 def _of_air(noise: Noise | None) -> float | None:
@@ -205,17 +197,9 @@ def _of_air(noise: Noise | None) -> float | None:
     return noise.std if isinstance(noise, Gaussian) and isinstance(noise.std, float) else None
 
 
-def _beside_edges(problem: Problem, x0: Tensor) -> float | None:
-    """The misfit of line integrals where the operator may put edges a little off; None of other measurements."""
-    noise = problem.noise
-    if noise is None or not _is_rays(problem.operator) or isinstance(noise, EdgeError):
-        return None
-    return dataclasses.replace(problem, noise=EdgeError(noise, EDGE_BINS)).misfit(x0)
-
-
 def _against_estimate(problem: Problem, misfit: float) -> list[str]:
     """A stated level beside the estimate of a picture, which errs upwards, or of rays through air."""
-    if _is_rays(problem.operator):
+    if is_rays(problem.operator):
         doubt = doubt_of_air(_of_air(problem.noise), _sinograms(problem.y))
         return [doubt] if doubt else []
     stated = problem.noise.std if isinstance(problem.noise, Gaussian) else None

@@ -47,6 +47,8 @@ LAYERS = (
     {"operators"},
     {"solvers"},
     {"problem"},
+    {"measured_rows"},
+    {"unexplained"},
     {"datasets", "bridges"},
     {"priors"},
     {"samplers"},

@@ -219,10 +219,17 @@ class CartesianVolumeScan(EncodedScan):
     def _setup(self, options: SetupOptions) -> EncodedSetup:
         """As of every `EncodedScan`, after a look at what the partitions and the mask show by themselves."""
         from restore.datasets.mri.checks.artefacts import faults_of
+        from restore.datasets.mri.checks.filtered import filter_note
 
         for d in range(len(self.partitions)):
             for fault in faults_of(self.partitions[d], self.sampled[d]):
                 self.note(f"partition {d}: {fault}")
+        middle, told = len(self.partitions) // 2, {options.noise_std, self.noise_std} != {None}
+        found = filter_note(
+            self.partitions[middle], self.sampled[middle], None if told else self.measured_noise()
+        )
+        if found is not None:
+            self.note(found)
         held_real = self._held_real(options)
         note_partial(
             self.sampled, self.notes, phase_known=options.remove_phase, held_real=held_real

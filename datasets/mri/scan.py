@@ -73,7 +73,7 @@ class MRIScan(Scan):
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
-        "elsewhere, interference in some samples, or a noise level that is too small"
+        "elsewhere, interference in some samples, a filter laid over k-space, or a noise level that is too small"
     )
 
     kspace: LazyStack
@@ -169,6 +169,7 @@ class MRIScan(Scan):
         maps = self._given_maps(options)
         level, apart = self._noise_level() if options.noise_std is None else (options.noise_std, ())
         self._doubt(level)
+        self._note_filter(level, options.noise_std is not None)
         whitening = whitening_of(
             self.kspace, self.mask, self.noise_scan, level, self.path, self.notes
         )
@@ -399,6 +400,18 @@ class MRIScan(Scan):
                 "the level and "
                 "its unit"
             )
+
+    def _note_filter(self, level: float | None, told: bool) -> None:
+        """Say that the middle slice looks filtered. told: whether somebody said the level."""
+        from restore.datasets.mri.checks.filtered import filter_note
+
+        middle = self.n_slices // 2
+        told = told or (self.noise_std is not None and not self.noise_estimated)
+        note = filter_note(
+            self.kspace[middle], slice_mask(self.mask, middle), None if told else level
+        )
+        if note is not None:
+            self.note(note)
 
     def _noise_level(self) -> tuple[float | None, tuple[float, ...]]:
         """The stored level, else that of the slices; and, where these differ by much, each one's over that."""

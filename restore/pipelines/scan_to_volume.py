@@ -20,7 +20,7 @@ from restore.datasets.scan import Scan, Setup
 from restore.datasets.volume.volume import Volume
 from restore.front_door import solve_problem
 from restore.noise import Exact
-from restore.pipelines.alarm import misfit_notes, unexplained
+from restore.pipelines.alarm import misfit_notes, of_chunk
 from restore.pipelines.factors import Circumstances
 from restore.pipelines.memory_plan import planned_memory
 from restore.pipelines.pieces import Assembly, Drawn, Kept, Piece
@@ -135,7 +135,7 @@ def _piece(
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
-    left = unexplained(problem, result)
+    left = of_chunk(problem, result, sampler.fits_data)
     precision = {"precision": result.provenance["precision"]} if prior is not None else {}
     logs = [{"slices": list(problem.ids), **end, **left, **precision} for end in result.ends]
     notes, remarks = list(result.notes), scan.notes[before:]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
+from restore.measured_rows import is_cartesian, line_axis, sampled_plane
 from restore.operators.diagonal import Diagonal
 from restore.problem import Problem
 from restore.randomness import Draws
@@ -71,25 +72,22 @@ def hold_out(problem: Problem, share: float, seed: int) -> HeldOut:
 
 def _rows(problem: Problem) -> tuple[Tensor, Tensor]:
     """The number of each sample's row, broadcasting to the measurement, and the numbers that may be set aside."""
-    shape, plane = problem.operator.out_shape, problem.item_shape[-2:]
-    if problem.operator.kind == "mri" and shape[-2:] == plane:
-        return _cartesian(problem)
+    shape = problem.operator.out_shape
+    if is_cartesian(problem) and problem.operator.is_complex:
+        return _cartesian(sampled_plane(problem))
     count = shape[-2] if len(shape) > 1 else shape[-1]
     numbers = torch.arange(count)
     return (numbers[:, None] if len(shape) > 1 else numbers), numbers
 
 
-def _cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
+def _cartesian(plane: Tensor) -> tuple[Tensor, Tensor]:
     """Lines along the side that was undersampled, or points."""
-    height, width = problem.item_shape[-2:]
-    sampled = problem.operator.project(torch.ones_like(problem.y)) != 0
-    plane = sampled.reshape(-1, height, width).any(0).cpu()
-    rows, columns = plane.any(1), plane.any(0)
-    far = [_far(n) for n in (height, width)]
-    if bool((plane == rows[:, None] & columns).all()):
-        if bool(rows.all()):
-            return torch.arange(width), (columns & far[1]).nonzero().flatten()
-        return torch.arange(height)[:, None], (rows & far[0]).nonzero().flatten()
+    height, width = plane.shape
+    axis, far = line_axis(plane), [_far(n) for n in plane.shape]
+    if axis == -1:
+        return torch.arange(width), (plane.any(0) & far[1]).nonzero().flatten()
+    if axis == -2:
+        return torch.arange(height)[:, None], (plane.any(1) & far[0]).nonzero().flatten()
     points = plane & (far[0][:, None] | far[1])
     return torch.arange(height * width).reshape(height, width), points.flatten().nonzero().flatten()
 

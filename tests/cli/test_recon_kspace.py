@@ -114,6 +114,21 @@ def test_a_result_that_does_not_explain_its_data_says_so_everywhere(verb, tmp_pa
     assert "does not explain its data" in page
 
 
+def test_an_alarm_names_the_lines_that_are_not_explained(verb, tmp_path):
+    """Two weak lines exchanged: the misfit of all is that of noise. Their names by numpy's numbering of the file."""
+    kspace = MEASURED.copy()
+    kspace[..., [30, 50]] = MEASURED[..., [50, 30]]
+    scan, out = write(tmp_path / "a.h5", kspace), tmp_path / "a.nii"
+    result = verb("recon", scan, "-o", out, "--sampler", "tv")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["chunks"][0]["misfit"] < 1.5
+    (alarm,) = [n for n in record["notes"] if "does not explain its data" in n]
+    assert "of 48 columns of k-space are not explained" in alarm
+    assert "counted from 0: 50, 30," in alarm
+    assert "exchanged, moved or shifted in phase" in alarm
+
+
 def test_a_sound_scan_gives_no_alarm_and_the_place_of_its_header(verb, tmp_path):
     scan, out = write(tmp_path / "a.h5", MEASURED, ismrmrd_header=header()), tmp_path / "a.nii.gz"
     result = verb("recon", scan, "-o", out, "--sampler", "cgsense")

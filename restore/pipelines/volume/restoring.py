@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from restore.front_door import solve_problem
-from restore.pipelines.alarm import misfit_notes, unexplained
+from restore.pipelines.alarm import misfit_notes, of_chunk
 from restore.pipelines.pieces import Kept, Piece
 from restore.pipelines.recon_options import DrawOptions
 from restore.pipelines.scan_to_volume import OnPiece, OnStep, mean_curve, told_of_limit
@@ -110,7 +110,7 @@ def _piece(
     )  # fmt: skip
     stack = result.image[None] if result.samples is None else result.samples
     curve = result.curve() if options.trace else []
-    left = unexplained(problem, result)
+    left = of_chunk(problem, result, sampler.fits_data)
     used = {} if prior is None else {"precision": result.provenance["precision"]}
     logs = [{"slices": [block.name], **end, **left, **used} for end in result.ends]
     return Piece(prepared.in_source_units(stack, block), logs, curve, list(result.notes), [])

@@ -25,7 +25,9 @@ from people_kspace import (
     psnr,
     write,
 )
+from scipy.signal import windows
 
+from restore.datasets.mri.checks.filtered import filter_note
 from restore.datasets.mri.receivers.exchanged import note_exchanged
 from restore.datasets.mri.scan import MRIScan
 from restore.datasets.open import open_scan
@@ -310,6 +312,28 @@ def test_a_receiver_that_was_overdriven_is_noted(tmp_path: Path) -> None:
         scan = opened(write(tmp_path / "a.h5", kspace))
         scan.setup()
         assert any("the receiver was overdriven" in note for note in scan.notes) == said
+
+
+@pytest.mark.parametrize("window", [np.hanning, lambda n: windows.tukey(n, 0.2)])
+@pytest.mark.parametrize("axes", [(-2, -1), (-1,)])
+def test_kspace_that_was_filtered_is_noted(tmp_path: Path, window: Any, axes: tuple[int, ...]):
+    """The ends of a window are zeros, which count as not measured. A stated level is not said to be too low."""
+    shape = [n if axis in axes else 1 for axis, n in zip((-2, -1), SHAPE, strict=True)]
+    weights = np.multiply.outer(*(window(n + 2)[1:-1] if n > 1 else np.ones(1) for n in shape))
+    scan = opened(write(tmp_path / "a.h5", (weights * NOISY * MASK)[None]))
+    scan.setup()
+    (note,) = [n for n in scan.notes if "looks filtered" in n]
+    assert "the noise estimated there" in note
+    told = opened(write(tmp_path / "a.h5", (weights * NOISY * MASK)[None]))
+    told.setup(SetupOptions(noise_std=STD))
+    (note,) = [n for n in told.notes if "looks filtered" in n]
+    assert "estimated" not in note
+
+
+@pytest.mark.parametrize("kspace", [NOISY, NOISY * MASK, CLEAN, NOISY * np.hamming(SHAPE[1])])
+def test_kspace_that_falls_as_objects_do_is_not_filtered(kspace: np.ndarray) -> None:
+    """Hamming's window ends at 0.08, and is not told from that."""
+    assert filter_note(kspace, (kspace != 0).any(0), None) is None
 
 
 def test_each_slice_has_the_noise_that_it_shows(tmp_path: Path) -> None:
