@@ -52,7 +52,7 @@ from restore.starts import DRAWN, ChosenStart, check_laid, start_of
 from restore.time_limit import TimeLimit, limit_notes, limit_record
 from restore.torch_state import plain_torch
 from restore.trajectory import Trajectory, deviation, said_of
-from restore.unknown_noise import contradictions, estimated_noise
+from restore.unknown_noise import contradictions, doubts_of_exact, estimated_noise
 
 _ALIKE = "all {} samples are the same: {} draws nothing here, and their deviation of 0 does not say how sure it is"
 MOST_SAMPLES = 10_000
@@ -191,7 +191,7 @@ def solve_problem(
         if centre is not None:
             unit = centre.moved(unit, log, seed, limit)
         said += model.remarks() if isinstance(model, Denoiser) else ()
-        said += runner.remarks(ends_of(log))
+        said += _remarks(runner, problem, ends_of(log))
     stacked = problem.scaling.to_physical(unit)
     if samples > 1 and bool((stacked == stacked[:1]).all()):
         said.append(_ALIKE.format(samples, name_of(type(runner))))
@@ -211,6 +211,13 @@ def solve_problem(
         trajectory_std=problem.scaling.to_physical(deviation(trails)) if trails else None,
         structured=_structured(problem, lasts),
     )  # fmt: skip
+
+
+def _remarks(runner: Sampler, problem: Problem, ends: list[dict[str, Any]]) -> list[str]:
+    """What a sampler remarks on its run, and what an exact measurement leaves to be said."""
+    exactly = runner.explains_exact
+    doubts = doubts_of_exact(problem, max(end["misfit"] for end in ends)) if exactly else []
+    return [*runner.remarks(ends), *doubts]
 
 
 @dataclasses.dataclass(frozen=True)

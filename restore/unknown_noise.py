@@ -42,6 +42,10 @@ ROUNDING = 1e-6
 TOO_GOOD = 0.6
 """Misfit, in units of the noise, below which a result contradicts its level, as above `TOO_BAD`."""
 
+LEFT_OF_EXACT = 0.005
+"""Of an exact measurement, what the data steps of a single level leave at most: 0.003 of blur, 0.002 of k-space. Noise
+of 0.005 of white leaves 0.008."""
+
 FINE_TEXTURE = 0.05
 """What a photograph's own texture can pretend to be, in intensities of 0..1: the estimate of a lawn is 0.04."""
 
@@ -186,6 +190,20 @@ def _of_unexplained(found: Unexplained) -> str:
         "not what was measured with (kernel, mask, maps, geometry, units), or the settings follow the data too little"
         f"{causes}{more}"
     )
+
+
+def doubts_of_exact(problem: Problem, misfit: float) -> list[str]:
+    """A note on a measurement taken for exact that a result does not explain: noise in it is amplified without bound.
+
+    misfit: of a sampler that explains exact measurements (`Sampler.explains_exact`), the share that it left.
+    """
+    if not isinstance(problem.noise, Exact) or misfit <= LEFT_OF_EXACT:
+        return []
+    return [
+        f"the measurement is taken for exact, and the result does not explain it to {LEFT_OF_EXACT:.1%}: noise, or an "
+        "operator that is not quite the one that measured, is amplified in such a result; state the noise, or leave it "
+        "out to have it estimated"
+    ]
 
 
 def _of_air(noise: Noise | None) -> float | None:

@@ -160,6 +160,19 @@ def test_a_level_that_the_picture_contradicts_is_said(stated, words):
     assert (words in notes[0]) if words else not notes
 
 
+@pytest.mark.parametrize("sampler", ["dds", "diffpir"])
+@pytest.mark.parametrize(
+    ("std", "eight_bits", "said"), [(0.0, False, False), (0.0, True, False), (0.01, False, True)]
+)
+def test_noise_in_what_is_said_to_be_exact_is_said(sampler, std, eight_bits, said):
+    """Noise of 0.01 that is called none costs 3 dB; the rounding of 8 bits is none. A single level shows it too."""
+    y = noisy(blurred(), std)[None]
+    y = (255 * y).round() / 255 if eight_bits else y
+    for steps in (1, 6):
+        notes = " ".join(solve(y, BLUR, noise=0, sampler=sampler, n_steps=steps).notes)
+        assert ("taken for exact" in notes) == said
+
+
 @pytest.mark.parametrize(
     ("photons", "shift", "words"),
     [

@@ -58,10 +58,10 @@ class Sampler(ABC):
     measurement must be, in words.
     `gradients`: whether network calls are also differentiated; `error`: whether the prior's knowledge of its own error
     is used. `takes_start`: whether one chosen noise may serve all of its images (`restore.starts`). `fits_data`:
-    whether it looks for an image that explains the measurement, so that a large misfit is a fault. `separates`: whether
-    its steps hold structured noise beside the image. `bridge`, `heads`, `intensity`: of samplers of
-    conditional models: whose schedule a model must have been trained on, if on one alone; what it may predict; the
-    range of the chain. `reference` names the paper.
+    whether it looks for an image that explains the measurement, so that a large misfit is a fault. `explains_exact`:
+    whether it leaves next to nothing of an exact one, in few steps too. `separates`: whether its steps hold structured
+    noise beside the image. `bridge`, `heads`, `intensity`: of samplers of conditional models: whose schedule a model
+    must have been trained on, if on one alone; what it may predict; the range of the chain. `reference`: the paper.
 
     `presets`: named settings, the published ones ("published", ...) and our tuned ones: "tuned", with what differs for
     a kind of operator in "tuned KIND" and for a task in "tuned TASK", as for every other name. `tunable`: the setting
@@ -79,6 +79,7 @@ class Sampler(ABC):
     error: ClassVar[bool] = False
     takes_start: ClassVar[bool] = False
     fits_data: ClassVar[bool] = True
+    explains_exact: ClassVar[bool] = False
     separates: ClassVar[bool] = False
     bridge: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()

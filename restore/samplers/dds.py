@@ -87,6 +87,7 @@ class DDS(SolvedChain):
     - 3-D: the published data step has no proximal term; the "noise" weight keeps it.
     """
 
+    explains_exact: ClassVar[bool] = True
     reference: ClassVar[str] = "Chung, Lee, Ye: Decomposed diffusion sampler, ICLR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # chosen with benchmarks/tune.py; benchmarks/RESULTS.md says on what

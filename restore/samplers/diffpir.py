@@ -66,6 +66,7 @@ class DiffPIR(SolvedChain):
     - the network sees the image in another of its eight orientations at every step (turns).
     """
 
+    explains_exact: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Zhu and others: Denoising diffusion models for plug-and-play image restoration, CVPRW 2023"
     )

@@ -61,6 +61,7 @@ class DiffusionMBIR(Chain):
     """
 
     on: ClassVar[str] = "on a stack of slices"
+    explains_exact: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Chung, Ryu, McCann, Klasky, Ye: Solving 3D inverse problems using pre-trained 2D diffusion models, CVPR 2023"
     )  # fmt: skip

@@ -89,6 +89,7 @@ class REDdiff(Chain):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     takes_start: ClassVar[bool] = False
+    explains_exact: ClassVar[bool] = True
     reference: ClassVar[str] = "Mardani and others: RED-diff, ICLR 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},

@@ -83,6 +83,7 @@ class Split(Chain):
 
     error: ClassVar[bool] = True
     takes_start: ClassVar[bool] = False
+    explains_exact: ClassVar[bool] = True
     reference: ClassVar[str] = "Zhang and others: DAPS, CVPR 2025, with an exact inner draw"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tuned": {},
