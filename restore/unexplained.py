@@ -23,7 +23,7 @@ from restore.problem import Problem
 TOO_BAD = 1.5
 """Misfit, in units of the noise, above which an item is not explained. Sound scans reach 1.1 (docs/noise.md)."""
 
-ROW_TOO_BAD = 1.25
+ROW_TOO_BAD = 1.2
 """Misfit above which a row is not, in units of the noise or of the middle row of the item, whichever is louder."""
 
 WORTH_SAYING = 0.01

@@ -137,15 +137,29 @@ class MRISetup(Setup):
         import torch
 
         from restore.operators.mri.coil_maps import espirit
-        from restore.operators.mri.filling import calibration_data
+        from restore.operators.mri.filling import filled_centre, needs_filling
+        from restore.operators.mri.joint_maps import joint_estimate
 
         if self.estimates:
             return self.estimates[index].maps(self._plane).to(kspace.device)
         middle, region = kspace, self.reception.region(index)
-        if self.sets == 1:
-            mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
-            middle, region = calibration_data(kspace, mask, region)
+        mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
+        few = region is not None and needs_filling(region, mask, tuple(kspace.shape))
+        if self.sets == 1 and few:
+            estimate = joint_estimate(kspace, mask)
+            self._doubt_filling(estimate, index)
+            middle, region = filled_centre(kspace, mask, estimate)
         return espirit(middle, region, sets=self.sets)[0]
+
+    def _doubt_filling(self, estimate: JointEstimate, index: int) -> None:
+        """Say of the first slice whose estimate leaves much unexplained that it does."""
+        from restore.datasets.mri.receivers.few_lines import DOUBTED, filling_doubt
+
+        level = self.levels[index] if self.levels else self.record["noise_std"]
+        (name,) = self.scan.ids(range(index, index + 1))
+        found = filling_doubt(estimate, level, name)
+        if found is not None and not any(note.startswith(DOUBTED) for note in self.scan.notes):
+            self.scan.notes.append(found)
 
     def _shading(self, measured: NDArray[Any], index: int) -> Tensor:
         """What maps of norm one, of the whitened channels, are to be multiplied by."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.mri.coil_maps import Region
-from restore.operators.mri.joint_maps import check_sampling, joint_estimate
+from restore.operators.mri.joint_maps import JointEstimate, check_sampling, joint_estimate
 
 FEW_LINES = 12
 """Lines along the shorter axis of the fully sampled middle up to which it is filled. From 14 on ESPIRiT of them alone
@@ -44,14 +44,19 @@ def calibration_data(
     return filled_centre(kspace, mask)
 
 
-def filled_centre(kspace: Tensor, mask: Tensor) -> tuple[Tensor, Region]:
+def filled_centre(
+    kspace: Tensor, mask: Tensor, estimate: JointEstimate | None = None
+) -> tuple[Tensor, Region]:
     """K-space (coils, H, W) with a middle of 16 x 16 samples, and its place: what ESPIRiT makes maps of.
+
+    estimate: of image and maps, where it was made already.
 
     What was measured stays; what was not is that of image and maps estimated together from the 64 x 64 samples about
     the middle (`joint_estimate`). ESPIRiT of 5 to 7 lines alone has kernels of two samples along them, whose maps shade
     the image in stripes; maps of the joint estimate itself are smoother than coils are. Zero outside of the middle.
     """
-    filled, (rows, columns) = joint_estimate(kspace, mask).centre(tuple(kspace.shape[1:]), FILLED)
+    found = joint_estimate(kspace, mask) if estimate is None else estimate
+    filled, (rows, columns) = found.centre(tuple(kspace.shape[1:]), FILLED)
     sampled = mask.to(kspace.device).bool().expand(kspace.shape[1:])
     middle = torch.zeros_like(kspace)
     block = (slice(None), rows, columns)

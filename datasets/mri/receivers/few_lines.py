@@ -11,6 +11,14 @@ import torch
 from restore.datasets.mri.pattern.sampling import Mask, slice_mask
 from restore.operators.mri.coil_maps import Region
 from restore.operators.mri.filling import FILLED, needs_filling
+from restore.operators.mri.joint_maps import JointEstimate
+
+LEFT = 0.03
+"""Of the samples about the middle, beyond the noise, that image and maps estimated together leave of sound scans at
+most: heads reach 0.027, and from 0.032 on maps were off by 8 % and more (docs/coils.md)."""
+
+DOUBTED = "the estimate of image and maps that fills the middle of k-space"
+"""How a note on it begins."""
 
 
 def filling_note(
@@ -29,4 +37,21 @@ def filling_note(
         f"the fully sampled middle of k-space has {min(short)} lines, few to see coil maps in: its {FILLED} x {FILLED} "
         "samples were filled by image and maps estimated together, and maps estimated from that; look for shading, "
         "or give maps"
+    )
+
+
+def filling_doubt(estimate: JointEstimate, level: float | None, where: str) -> str | None:
+    """A note where the estimate that fills a slice's middle leaves much unexplained, else None.
+
+    level: of the noise, None or 0 where there is none. where: the slice's name.
+    """
+    noise = (level / estimate.left) ** 2 if level and estimate.left > 0 else 0.0
+    share = estimate.misfit * max(0.0, 1 - noise) ** 0.5
+    if share <= LEFT:
+        return None
+    return (
+        f"{DOUBTED} leaves {100 * share:.2g} % of the samples of {where} unexplained beyond the noise, and at most "
+        f"{100 * LEFT:.2g} % where all is well: the maps made of it may be wrong, from lines that do not belong "
+        "together (motion, phases, order), or from too few of them; give maps (--maps FILE), or measure more lines in "
+        "the middle"
     )
