@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.ct import astra_projection, projection, whole_matrix
+from restore.operators.ct import (
+    astra_projection,
+    mirrored_matrix,
+    projection,
+    whole_matrix,
+)
 from restore.operators.ct.filtering import fbp
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.line_integrals import LineIntegrals
@@ -117,10 +122,7 @@ class ParallelBeamCT(LineIntegrals):
     @cached_property
     def _rays(self) -> ParallelBeam:
         """The scan with a detector bin for every ray."""
-        g, n = self.geometry, self.rays_per_bin
-        if n == 1:
-            return g
-        return dataclasses.replace(g, n_det=g.n_det * n, det_spacing_mm=g.det_spacing_mm / n)
+        return whole_matrix.thin(self.geometry, self.rays_per_bin)
 
     @property
     def _indexable(self) -> bool:
@@ -132,8 +134,8 @@ class ParallelBeamCT(LineIntegrals):
         return self._bytes(self.dtype) if self._stores(self.dtype) else 0
 
     def _bytes(self, dtype: torch.dtype) -> int:
-        if whole_matrix.serves(self._rays, self.device):
-            return whole_matrix.most_bytes(self.geometry, self._rays, dtype)
+        if mirrored_matrix.serves(self.geometry, self.rays_per_bin, self.device):
+            return mirrored_matrix.most_bytes(self.geometry, self.rays_per_bin, dtype)
         return projection.matrix_bytes(self._rays, dtype)
 
     def _stores(self, dtype: torch.dtype) -> bool:
@@ -149,14 +151,15 @@ class ParallelBeamCT(LineIntegrals):
             self._held[key] = projection.sparse_matrices(self._rays, *key)
         return self._held[key]
 
-    def _whole(self, like: Tensor) -> whole_matrix.Whole | None:
+    def _whole(self, like: Tensor) -> mirrored_matrix.Matrix | None:
         """One matrix in the precision of a tensor's real numbers, None where blocks or no matrices are quicker."""
         number = like.real.dtype
         if (found := self._held_whole.get(number)) is not None and like.device.type == "cpu":
             return found
-        if not whole_matrix.serves(self._rays, like.device) or not self._stores(number):
+        scan = self.geometry, self.rays_per_bin
+        if not mirrored_matrix.serves(*scan, like.device) or not self._stores(number):
             return None
-        self._held_whole[number] = whole_matrix.whole(self.geometry, self._rays, number)
+        self._held_whole[number] = mirrored_matrix.stored(*scan, number)
         return self._held_whole[number]
 
     @cached_property
@@ -165,7 +168,7 @@ class ParallelBeamCT(LineIntegrals):
         return {}
 
     @cached_property
-    def _held_whole(self) -> dict[torch.dtype, whole_matrix.Whole]:
+    def _held_whole(self) -> dict[torch.dtype, mirrored_matrix.Matrix]:
         """Likewise."""
         return {}
 

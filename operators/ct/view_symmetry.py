@@ -5,7 +5,7 @@ sin >= 0 whose rays cross rows at least as fast as columns. Views that fall on t
 way need one set of weights, applied to several orientations of the image: 180 views over half a
 turn of a square image need 46 sets.
 
-Called by the projection kernels only. Pure functions and one small cache.
+Called by the projection kernels and the stored matrices only. Pure functions and one small cache.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def blocks(geometry: ParallelBeam) -> tuple[Block, ...]:
     """Group the views of a scan by the weights they share; every view occurs once."""
     sets: dict[_Key, list[tuple[float, float, dict[Orientation, int]]]] = {}
     for view, theta in enumerate(geometry.angles):
-        key, cos, sin, orientation = _canonical(geometry, theta)
+        key, cos, sin, orientation = canonical(geometry, theta)
         layers = sets.setdefault(key, [])
         layer = next((known for known in layers if orientation not in known[2]), None)
         if layer is None:  # the first view at this angle, or the same view measured again
@@ -73,7 +73,7 @@ def _block(members: list[tuple[_Key, float, float, dict[Orientation, int]]]) -> 
     )
 
 
-def _canonical(geometry: ParallelBeam, theta: float) -> tuple[_Key, float, float, Orientation]:
+def canonical(geometry: ParallelBeam, theta: float) -> tuple[_Key, float, float, Orientation]:
     """The shared set a view belongs to, its cosine and sine there, the orientation towards it."""
     shape, pitch = geometry.shape, geometry.pixel_mm
     cos, sin = math.cos(theta), math.sin(theta)

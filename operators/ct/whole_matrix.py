@@ -7,8 +7,8 @@ is two to three times as quick. Pure functions; matrices are shared while in use
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import weakref
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ _ONE_BY_ONE = (
 class Whole:
     """A (views * bins, pixels) and its transpose in CSR: an object, since tuples cannot be referred to weakly."""
 
-    def __init__(self, bins_first: Tensor, pixels_first: Tensor, geometry: ParallelBeam) -> None:
-        self.bins_first, self.pixels_first, self.geometry = bins_first, pixels_first, geometry
+    def __init__(self, geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> None:
+        self.bins_first, self.pixels_first = both_ways(weights(geometry, per_bin, dtype))
+        self.geometry = geometry
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (n, ny, nx) in 1/mm. Returns (n, views, bins), without unit."""
@@ -47,24 +48,13 @@ class Whole:
         return _products(self.pixels_first, y, self.geometry.shape)
 
 
-_STORED: weakref.WeakValueDictionary[tuple[ParallelBeam, int, torch.dtype], Whole] = (
-    weakref.WeakValueDictionary()
-)
-
-
-def serves(rays: ParallelBeam, device: torch.device) -> bool:
-    """Whether the scan is small enough, on a processor whose torch multiplies sparse matrices by vectors (MKL)."""
-    few = _most_entries(rays) <= MOST_ENTRIES
-    return few and device.type == "cpu" and torch.backends.mkl.is_available()
-
-
-def most_bytes(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -> int:
-    """What both matrices take at most; arguments as `whole`.
+def most_bytes(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> int:
+    """What both matrices take at most; arguments as `weights`.
 
     A row of pixels is met by as many rays of a view as fit into it, not by all where the detector is wider. Rays of a
     bin that lie less than a pixel apart share pixels: so many take one more each than those before.
     """
-    per_bin, longest = rays.n_det // geometry.n_det, max(rays.shape) * max(rays.pixel_mm)
+    rays, longest = thin(geometry, per_bin), max(geometry.shape) * max(geometry.pixel_mm)
     met = min(geometry.n_det, math.ceil(longest / geometry.det_spacing_mm) + 1)
     dense = rays.det_spacing_mm * math.sqrt(2) <= min(
         rays.pixel_mm
@@ -74,46 +64,44 @@ def most_bytes(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -
     return 2 * entries * (dtype.itemsize + _INDEX_BYTES)
 
 
-def _most_entries(rays: ParallelBeam) -> int:
-    return math.prod(rays.sinogram_shape) * _TAPS * max(rays.shape)
+def most_entries(geometry: ParallelBeam, per_bin: int) -> int:
+    """Weights of thin rays, at most."""
+    return math.prod(geometry.sinogram_shape) * per_bin * _TAPS * max(geometry.shape)
 
 
-def whole(geometry: ParallelBeam, rays: ParallelBeam, dtype: torch.dtype) -> Whole:
-    """The matrices of a scan; operators of one geometry share them as long as one holds them.
-
-    rays: the same scan with a bin for each of the rays whose mean a bin of `geometry` measures. Neighbours share
-    pixels, so that the mean has fewer weights than they have.
-    """
-    key = geometry, rays.n_det // geometry.n_det, dtype
-    found = _STORED.get(key)
-    if found is None:
-        with torch.inference_mode(False):  # others may use them in another mode
-            found = _STORED[key] = _made(geometry, rays, torch.empty(0, dtype=dtype))
-    return found
-
-
-def _made(geometry: ParallelBeam, rays: ParallelBeam, like: Tensor) -> Whole:
-    per_bin = rays.n_det // geometry.n_det
+def weights(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> sparse.csr_matrix:
+    """A (views * bins, pixels), each bin the mean of so many rays."""
+    rays, like = thin(geometry, per_bin), torch.empty(0, dtype=dtype)
     counts, columns, values, bins = [], [], [], []
     for block in blocks(rays):
-        weights = projection.stored_rays(block, rays, like)
+        made = projection.stored_rays(block, rays, like)
         for views, pixels in zip(block.views.T, _pixels(block, rays), strict=True):
-            counts.append(weights.crow_indices().diff())
-            columns.append(pixels[weights.col_indices().long()])
-            values.append(weights.values() / per_bin)
+            counts.append(made.crow_indices().diff())
+            columns.append(pixels[made.col_indices().long()])
+            values.append(made.values() / per_bin)
             ray = views[:, None] * rays.n_det + torch.arange(rays.n_det)
             bins.append(torch.div(ray.flatten(), per_bin, rounding_mode="floor"))
     row = torch.cat(bins).int().repeat_interleave(torch.cat(counts))
     size = math.prod(geometry.sinogram_shape), math.prod(geometry.shape)
     entries = torch.cat(values).numpy(), (row.numpy(), torch.cat(columns).numpy())
-    matrix = sparse.coo_matrix(entries, size).tocsr()  # adds up what neighbouring rays share
-    return Whole(_tensor(matrix), _tensor(matrix.T.tocsr()), geometry)
+    return sparse.coo_matrix(entries, size).tocsr()  # adds up what neighbouring rays share
+
+
+def thin(geometry: ParallelBeam, per_bin: int) -> ParallelBeam:
+    """The scan with a detector bin for each of the rays whose mean a bin measures."""
+    n, spacing = geometry.n_det * per_bin, geometry.det_spacing_mm / per_bin
+    return dataclasses.replace(geometry, n_det=n, det_spacing_mm=spacing)
 
 
 def _pixels(block: Block, rays: ParallelBeam) -> list[Tensor]:
     """For every orientation of a block, which pixel a column of its padded matrix is; -1 beside the image."""
     numbers = torch.arange(math.prod(rays.shape), dtype=torch.int32).view(rays.shape)
     return [pad(orient(numbers, o), (PAD, PAD), value=-1).flatten() for o in block.orientations]
+
+
+def both_ways(matrix: sparse.csr_matrix) -> tuple[Tensor, Tensor]:
+    """A matrix and its transpose as torch has them."""
+    return _tensor(matrix), _tensor(matrix.T.tocsr())
 
 
 def _tensor(matrix: sparse.csr_matrix) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from skimage.transform import radon
 
 from restore.errors import ConfigError, ShapeError
-from restore.operators.ct import projection, whole_matrix
+from restore.operators.ct import mirrored_matrix, projection, whole_matrix
 from restore.operators.ct.filtering import fbp, view_weights
 from restore.operators.ct.geometry import MU_WATER_PER_MM, ParallelBeam, equispaced
 from restore.operators.ct.parallel_beam import ParallelBeamCT
@@ -254,7 +254,7 @@ def test_batches_precisions_and_complex_images(generator):
 def stored(scan: ParallelBeam) -> int:
     """How many sets of matrices of a scan are held by anybody."""
     return sum(
-        key[0] == scan for known in (projection._STORED, whole_matrix._STORED) for key in known
+        key[0] == scan for known in (projection._STORED, mirrored_matrix._STORED) for key in known
     )
 
 
@@ -305,19 +305,68 @@ def test_size_of_the_matrices_is_known_beforehand(scan):
 
 
 @every_scan
-def test_one_matrix_of_bins_is_the_mean_over_their_rays(scan, monkeypatch):
-    x = torch.rand(3, *scan.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
-    one = ParallelBeamCT(scan, rays_per_bin=3)
-    y, back = one(x), one.adjoint(one(x))
+def test_stored_matrices_are_the_mean_over_the_rays_of_a_bin(scan):
+    x = torch.rand(5, *scan.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+    one, apart = (ParallelBeamCT(scan, rays_per_bin=3, method=m) for m in ("sparse", "matrix-free"))
+    y = apart(x)
+    assert relative(one(x), y) < ROUNDED
+    assert relative(one.adjoint(y), apart.adjoint(y)) < ROUNDED
+    assert one(x[:0]).shape == (0, *scan.sinogram_shape)
+    assert one.adjoint(y[:0]).shape == (0, *scan.shape)
     matrix = one._whole(x)
     assert matrix is not None
     held = matrix.bins_first, matrix.pixels_first
     bytes_ = sum(t.nbytes for m in held for t in (m.values(), m.col_indices()))
-    assert bytes_ <= whole_matrix.most_bytes(scan, one._rays, DOUBLE)
-    monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", 0)
-    blocks = ParallelBeamCT(scan, rays_per_bin=3)
-    assert relative(y, blocks(x)) < ROUNDED
-    assert relative(back, blocks.adjoint(y)) < ROUNDED
+    assert bytes_ <= one._bytes(DOUBLE)
+
+
+SIDES = {"shape": (16, 12), "pixel_mm": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("scan", "views", "bins", "orientations"),
+    [
+        (ParallelBeam(equispaced(8), 20, 1.0, **SIDES), 3, 10, 8),  # 0, 22.5 and 45 degrees
+        (ParallelBeam(equispaced(8, 180, 11.25), 21, 1.0, **SIDES), 2, 11, 8),
+        (ParallelBeam(equispaced(40), 20, 1.0, **SIDES, det_offset_mm=0.25), 11, 20, 4),
+        (
+            ParallelBeam(equispaced(24, 360), 20, 1.0, **SIDES),
+            4,
+            20,
+            8,
+        ),  # twice but for the direction
+        (ParallelBeam(equispaced(24, 360), 21, 1.0, **SIDES, det_offset_mm=0.25), 4, 21, 8),
+    ],
+)
+def test_rays_that_are_mirror_images_have_one_set_of_weights(scan, views, bins, orientations):
+    """Against weights that are made view by view."""
+    rays = mirrored_matrix.mirrored_rays(scan)
+    assert rays is not None
+    assert rays.geometry.sinogram_shape == (views, bins)
+    assert len(rays.orientations) == orientations
+    x = torch.rand(2, *scan.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+    one, apart = (ParallelBeamCT(scan, rays_per_bin=2, method=m) for m in ("auto", "matrix-free"))
+    assert isinstance(one._whole(x), mirrored_matrix.Mirrored)
+    y = apart(x)
+    assert relative(one(x), y) < ROUNDED
+    assert relative(one.adjoint(y), apart.adjoint(y)) < ROUNDED
+    assert relative(one(x[0]), y[0]) < ROUNDED
+    assert relative(one.adjoint(y[1]), apart.adjoint(y[1])) < ROUNDED
+
+
+@pytest.mark.parametrize(
+    "scan",
+    [
+        ParallelBeam.covering(shape=(16, 13), views=8),  # no square with equal edges
+        ParallelBeam.covering(shape=(16, 16), views=8, pixel_mm=(1.0, 0.5)),
+        ParallelBeam((0.1, 0.4, 0.5, 1.3), 23, 1.0, (16, 16)),
+        ParallelBeam(equispaced(8) * 2, 23, 1.0, (16, 16)),  # every view twice
+    ],
+)
+def test_other_scans_have_one_whole_matrix(scan):
+    operator = ParallelBeamCT(scan)
+    operator(torch.ones(scan.shape))
+    assert isinstance(operator._whole(torch.ones(scan.shape)), whole_matrix.Whole)
 
 
 def test_symmetric_views_share_their_weights():
