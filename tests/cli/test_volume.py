@@ -192,6 +192,8 @@ def test_a_dicom_series_becomes_a_series_derived_from_it(head: Path, verb, tmp_p
         (np.full((4, 9, 9), 7.0), "every voxel is 7"),
         (np.full((4, 9, 9), np.nan), "not finite"),
         (np.arange(4 * 81).reshape(4, 9, 9) + 1j, "a complex volume"),
+        (np.arange(4 * 81).reshape(4, 9, 9) * 1e30, "reach 3.23e+32"),
+        (np.arange(4 * 81).reshape(4, 9, 9) * 1e-20, "reach 3.23e-18"),
     ],
 )
 def test_volumes_that_are_none_to_restore(

@@ -6,6 +6,7 @@ back through the exact unbiased inverse; correlated noise is whitened (`operator
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -33,6 +34,7 @@ from restore.pipelines.volume.noise_level import (
 )
 from restore.pipelines.volume.noise_spectrum import WHITE, NoiseSpectrum, spectrum_in
 from restore.pipelines.volume.planes import planes_of
+from restore.pipelines.volume.stated_level import doubts_of_level
 from restore.pipelines.volume.task import Prepared, VolumeTask, empty_like
 from restore.problem import Problem
 from restore.rician import stabiliser
@@ -101,7 +103,7 @@ class Denoise(VolumeTask):
         intensities = intensities_of(volume)
         found = _noise_of(volume, self)
         scale = intensities.scaling.scale
-        level = float(np.sqrt(np.mean(np.square(found.std))))
+        level = float(np.sqrt(np.mean(np.square(found.std, dtype=np.float64))))
         nothing = level < NOTHING * scale
         if nothing:
             notes.append("no noise was found, or next to none: the volume was left as it is")
@@ -110,6 +112,8 @@ class Denoise(VolumeTask):
                 f"the noise is weak, {level:.3g} of a range of {scale:.3g}: there is hardly anything to take out"
             )
         intensities.check_noise(level, str(volume.source or "volume"))
+        if self.noise_level is not None:
+            notes += _doubts_of_level(volume, self.noise_level, found, scale)
         record = found.record | {
             "planes": list(planes), "scaling": dataclasses.asdict(intensities.scaling),
             "noise_std": level, "noise_known": True,
@@ -253,6 +257,19 @@ def _levels(volume: Volume, kind: Kind, where: str) -> Levels:
     if kind == "gaussian":
         return gaussian_levels(volume.data, where)
     return rician_levels(volume.data, where) or rician_levels_of_object(volume.data, where)
+
+
+def _doubts_of_level(volume: Volume, stated: float, found: FoundNoise, scale: float) -> list[str]:
+    """A note on a stated level that the volume contradicts; nothing where it is too small to tell."""
+    where, spectrum = str(volume.source or "volume"), found.spectrum
+    try:
+        levels = _levels(volume, "rician" if found.rician else "gaussian", where)
+    except InputError:
+        return []
+    if spectrum is None:
+        with contextlib.suppress(InputError):
+            spectrum = spectrum_in(volume.data, None, where)
+    return doubts_of_level(stated, scale, levels, spectrum)
 
 
 def _doubts(volume: Volume, where: str, kind: Kind) -> list[str]:

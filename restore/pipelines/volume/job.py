@@ -49,6 +49,9 @@ from restore.registry import check_operator, load_sampler
 from restore.samplers.base import Sampler
 from restore.time_limit import was_ended
 
+RANGE = (1e-15, 1e17)
+"""Of the largest voxel, as of k-space."""
+
 SLICES = 16
 """Of a deviation or an interval that are computed at once."""
 
@@ -240,6 +243,11 @@ def _read(job: VolumeJob, path: Path) -> tuple[Volume, Unmeasured | None, list[s
     low, high = float(volume.data.min()), float(volume.data.max())
     if low == high:
         raise InputError(path, f"every voxel is {low:g}: there is nothing to restore")
+    if not RANGE[0] < max(-low, high) < RANGE[1]:
+        raise InputError(
+            path, f"its values reach {max(-low, high):.3g}, whose squares single precision does not hold",
+            "multiply it by a power of ten",
+        )  # fmt: skip
     return volume, padding, doubts_of_hu(volume, job.modality)
 
 

@@ -42,6 +42,9 @@ BLANKED = 0.05
 LEAST_PATCHES = 6
 """Of background in a slice that is to have a level of its own: each tells it to 6 %."""
 
+BACKGROUND = "the background"
+"""Where levels were found, in words: Rayleigh noise and nothing else."""
+
 VARIES = 1.25
 """Ratio of the largest to the lowest level of slices (10 % left out on either side) from which each has its own."""
 
@@ -103,7 +106,7 @@ def rician_levels(data: NDArray[np.floating], where: str) -> Levels | None:
     )
     if median > TOO_STRONG * fine:
         return None  # rough tissue or edges that scatter as a background would
-    return Levels(found, "the background")
+    return Levels(found, BACKGROUND)
 
 
 def rician_levels_of_object(data: NDArray[np.floating], where: str) -> Levels:

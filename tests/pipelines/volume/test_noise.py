@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from restore.datasets.volume.volume import Volume
 from restore.errors import InputError
+from restore.pipelines.volume.denoise import Denoise, Kind
 from restore.pipelines.volume.noise_level import (
     gaussian_levels,
     rician_levels,
@@ -95,3 +97,27 @@ def test_white_noise_is_white_and_a_region_has_to_hold_patches() -> None:
     region[2, :30, :30] = True
     with pytest.raises(InputError, match="holds 1 patches"):
         spectrum_in(noise, region, "v")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rician", "correlated"])
+def test_a_stated_level_that_the_volume_contradicts_is_said(kind: Kind) -> None:
+    """Five times too much, a tenth; what is right, or off by a third, is taken without a word."""
+    truth, std = ball(12), 16.0
+    noise = np.random.default_rng(2).standard_normal((2, *truth.shape))
+    if kind == "correlated":
+        noise = scipy.ndimage.gaussian_filter(noise, (0, 0, 1.0, 1.0))
+        noise /= noise.std()
+    data = (
+        np.hypot(truth + std * noise[0], std * noise[1])
+        if kind == "rician"
+        else truth + std * noise[0]
+    )
+    volume = Volume(data.astype(np.float32), np.eye(4))
+
+    def notes(level: float) -> str:
+        return " ".join(Denoise(noise=kind, noise_level=level).prepare((volume,)).notes)
+
+    assert "details were lost" in notes(5 * std)
+    assert "noise was left" in notes(std / 10)
+    for level in (std / 1.3, std, 1.3 * std):
+        assert "is stated as" not in notes(level)
