@@ -7,6 +7,7 @@ tries everything that the contract promises. Draws from a generator of its own, 
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -15,12 +16,16 @@ from torch import Tensor
 from restore.errors import ConfigError, RestoreError
 from restore.operators.base import LinearOperator
 from restore.operators.contract import Operator
+from restore.operators.nonlinear import NonlinearOperator
 
 OWN_PACKAGE = __name__.partition(".")[0]
 ROUNDING = 1e-3
 """Of |A x|^2, and of A x: single precision over long sums has 1e-5; what a sampler makes of less does not show."""
 ROUNDING_OF_RANDOM = 1e-4
 """Of |A x| |y|, y random: of a million numbers <A x, y> itself is 1e-3 of that; single precision has 1e-6."""
+STEP, ROUGHLY = 1e-2, 0.5
+"""Of random images of deviation 1, where a gradient is held against differences; of these, which kinks do not reach."""
+_IN_TORCH = "compute it with torch throughout (no numpy, no .detach(), no rounding), or give it a _vjp of its own"
 _CHECK = "`restore.operators.check` says more"
 
 
@@ -80,7 +85,26 @@ def _fault(operator: Operator) -> str:
         return "A(x) changes x, which it must leave as it is (no in-place work on its input)"
     if not torch.equal(operator(x), ax):
         return "A(x) gives another result the second time"
-    return _linear_fault(operator, x, z, ax) if isinstance(operator, LinearOperator) else ""
+    if isinstance(operator, LinearOperator):
+        return _linear_fault(operator, x, z, ax)
+    return _gradient_fault(operator, x, z) if isinstance(operator, NonlinearOperator) else ""
+
+
+def _gradient_fault(operator: NonlinearOperator, x: Tensor, z: Tensor) -> str:
+    """Samplers follow the gradient: one that is cut (numpy, detach, rounding), or another's, leads nowhere."""
+    x = x + 10 * STEP  # within the domain also where z is negative
+    change = (operator(x + STEP * z) - operator(x - STEP * z)) / (2 * STEP)
+    size = float(torch.linalg.vector_norm(change)) ** 2
+    if not math.isfinite(size) or size == 0:
+        return ""
+    try:
+        back = operator.vjp(x, change)
+    except RuntimeError as error:
+        return f"no gradient goes through it ({str(error).strip().splitlines()[0]}): {_IN_TORCH}"
+    told = float(torch.vdot(back.flatten(), z.flatten()).real)
+    if abs(told - size) <= ROUGHLY * size:
+        return ""
+    return f"its gradient tells a change of {told / size:.2g} where the measurement changes by 1: {_IN_TORCH}"
 
 
 def _linear_fault(operator: LinearOperator, x: Tensor, z: Tensor, ax: Tensor) -> str:

@@ -86,6 +86,12 @@ def _tensor(y: Any) -> Tensor:
         # What was made in inference mode can never be followed by autograd; a copy made outside it can.
         plain = y.clone() if y.is_inference() else y.detach()
         return plain.resolve_conj().resolve_neg()
+    masked = np.ma.count_masked(y) if isinstance(y, np.ma.MaskedArray) else 0
+    if masked:
+        raise ConfigError(
+            f"the measurement is a masked array, and {masked} of its values are masked; tell the operator which "
+            "were not measured (Inpainting, a mask), and give the numbers alone: y.filled(0)"
+        )
     try:
         array = np.asarray(y)
     except (TypeError, ValueError) as error:

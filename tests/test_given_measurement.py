@@ -83,6 +83,7 @@ def test_torch_default_of_double():
         ([[1.0], [1.0, 2.0]], "no array"),
         (None, "expected a tensor or array of numbers"),
         (PLAIN.to_sparse(), "to_dense"),
+        (np.ma.masked_greater(PLAIN.numpy(), 0.2), "of its values are masked"),
         (torch.nested.nested_tensor([PLAIN, PLAIN]), "nested tensor"),
         (PLAIN.to("meta"), "meta"),
         (np.moveaxis(EIGHT / 255, 0, -1), "np.moveaxis"),

@@ -47,6 +47,11 @@ def from_scipy(
     """
     before, after = tuple(map(int, in_shape)), tuple(map(int, out_shape))
     sizes = (math.prod(after), math.prod(before))
+    if not hasattr(operator, "shape") or min((*before, *after), default=1) < 1:
+        raise ShapeError(
+            f"from_scipy: expected a matrix or a LinearOperator and shapes of positive numbers, got a "
+            f"{type(operator).__name__}, in_shape {before} and out_shape {after}"
+        )
     if tuple(operator.shape) != sizes:
         raise ShapeError(
             f"from_scipy: the operator is {tuple(operator.shape)}, but out_shape {after} and in_shape {before} "

@@ -212,7 +212,7 @@ def run(
             *([] if found is None else [found.note]),
         ]
         said = filter(None, [*told, foreign_note(job.out), *planned.notes])
-        return written, record | {"notes": [*record["notes"], *said]}
+        return written, record | {"notes": list(dict.fromkeys([*record["notes"], *said]))}
 
     return work.complete(make, planned.outdated)
 

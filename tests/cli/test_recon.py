@@ -497,3 +497,11 @@ def test_a_disk_that_fills_up_leaves_no_result(scans, verb, tmp_path, monkeypatc
     assert kept.startswith(".restore-work-")
     assert verb(*command).exit_code == 0
     assert names(tmp_path) == ["out.json", "out.nii.gz", "out_interval.nii.gz", "out_std.nii.gz"]
+
+
+def test_a_note_is_said_once(scans, verb, tmp_path):
+    """The plan and the run both see that noise of opposite signs has no total variation to cancel in."""
+    told = ("--set", "z_noise=-0.5", "--steps", 1)
+    done = verb("recon", scans / "mri.h5", "-o", tmp_path / "out.nii.gz", *told)
+    assert done.exit_code == 0, done.stderr
+    assert " ".join(done.stderr.split()).count("drives them apart") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -96,6 +97,31 @@ def test_sound_ones_pass():
             return x.clamp(max=0.5)
 
     check_own(Saturated())
+
+
+CUT = {
+    "numpy": (
+        lambda x: torch.from_numpy(np.square(x.detach().numpy())),
+        "no gradient goes through",
+    ),
+    "detach": (lambda x: x.detach() ** 2, "a change of 0 where"),
+    "round": (lambda x: (50 * x).round() / 50, "a change of 0 where"),
+    "part": (lambda x: (x + 3 * x.detach()) ** 2 / 16, "a change of 0.25 where"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_operators_that_gradients_do_not_pass_are_refused(name: str):
+    """They were followed to wherever the prior alone leads, or ended in an error of torch."""
+
+    class Broken(NonlinearOperator):
+        in_shape = out_shape = SHAPE
+
+        def _apply(self, x: Tensor) -> Tensor:
+            return CUT[name][0](x)
+
+    with pytest.raises(ConfigError, match=f"operator Broken: .*{CUT[name][1]}"):
+        solve(torch.rand(SHAPE), Broken(), noise=0.1, sampler="reddiff", n_steps=1)
 
 
 @pytest.mark.parametrize("given", [lambda x: x, None, Own, torch.nn.Conv2d(1, 1, 3), MASK])

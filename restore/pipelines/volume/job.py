@@ -224,7 +224,7 @@ def run(
             "seconds": round(cost.seconds, 2), "peak_memory_mb": round(cost.peak_memory_mb),
         }  # fmt: skip
         said = filter(None, [*more.pop("notes", ()), foreign_note(job.out), *planned.notes])
-        return written, record | more | {"notes": [*record["notes"], *said]}
+        return written, record | more | {"notes": list(dict.fromkeys([*record["notes"], *said]))}
 
     return work.complete(make, planned.outdated)
 

@@ -9,7 +9,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from restore.errors import ConfigError
+from restore.errors import ConfigError, ShapeError
 from restore.front_door import solve
 from restore.operators import check
 from restore.operators.base import LinearOperator
@@ -122,6 +122,12 @@ def test_what_is_no_linear_map_of_complex_numbers_is_refused():
         from_pylops(real_fft)
     with pytest.raises(ConfigError, match="got a ndarray, expected a pylops"):
         from_pylops(np.zeros((2, 2)))
+
+
+def test_what_is_no_scipy_operator_is_refused():
+    for given, shape in (("abc", (2,)), ([[1, 2], [3, 4]], (2,)), (np.eye(2), (-2,))):
+        with pytest.raises(ShapeError, match="expected a matrix or a LinearOperator"):
+            from_scipy(given, shape, shape)
 
 
 def test_ours_as_a_pylops_operator(scan):
