@@ -136,6 +136,43 @@ class CartesianVolumeScan(EncodedScan):
         )
         return self._middle_of((z, rows, columns))
 
+    def map_middle(self, item: int, level: float | None) -> Middle | None:
+        """As `middle`; where few of its lines were measured, filled by image and maps that are estimated together.
+
+        Raises InputError.
+        """
+        import torch
+
+        from restore.datasets.mri.middle import middle_of_volume
+        from restore.datasets.mri.receivers.few_lines import filling_doubt, volume_filling_note
+        from restore.operators.mri.filling import cube_about_middle, filled_cube, needs_filling
+
+        seen = self.seen_middle(item, needed=True)
+        box, (readout, _) = self._box(), self._readout()
+        lines = tuple(part for axis, part in enumerate(box) if axis != readout)
+        mask = torch.from_numpy(self.sampled.copy())
+        if not needs_filling(lines, mask, (self.shape[1], *self.matrix)):
+            return seen
+        cube = cube_about_middle(self.matrix)
+        samples = torch.from_numpy(self._block(cube))
+        block, inner, estimate = filled_cube(samples, mask[cube], readout)
+        z, rows, columns = (
+            slice(outer.start + part.start, outer.start + part.stop)
+            for outer, part in zip(cube, inner, strict=True)
+        )
+        self.note(volume_filling_note(lines))
+        doubt = filling_doubt(estimate, level, "the volume")
+        if doubt is not None:
+            self.note(doubt)
+        return middle_of_volume(block, (z, rows, columns), self.matrix)
+
+    def _block(self, box: tuple[slice, ...]) -> NDArray[np.complex64]:
+        """K-space (coils, d, h, w) of a box."""
+        z, rows, columns = box
+        return np.stack(
+            [self.partitions[d][:, rows, columns] for d in range(z.start, z.stop)], axis=1
+        )
+
     def _box(self) -> tuple[slice, slice, slice]:
         """The fully sampled middle of k-space. Raises ConfigError."""
         from restore.datasets.mri.calibration import calibration_lines, is_enough
@@ -157,11 +194,7 @@ class CartesianVolumeScan(EncodedScan):
 
         from restore.datasets.mri.middle import middle_of_volume
 
-        z, rows, columns = box
-        block = np.stack(
-            [self.partitions[d][:, rows, columns] for d in range(z.start, z.stop)], axis=1
-        )
-        return middle_of_volume(torch.from_numpy(block), box, self.matrix)
+        return middle_of_volume(torch.from_numpy(self._block(box)), box, self.matrix)
 
     def _readout(self) -> tuple[int, slice]:
         """The axis along which every line was measured alike, rows first, and from where to where.

@@ -317,6 +317,10 @@ class EncodedScan(Scan):
                 ) from cause
         return None
 
+    def map_middle(self, item: int, level: float | None) -> Middle | None:
+        """What maps are estimated from: `seen_middle`. level: of the noise. Raises InputError."""
+        return self.seen_middle(item, needed=True)
+
     def _scaling(self, setup: EncodedSetup) -> Scaling:
         """By the images of the middle of k-space, or the maps' image where there is no middle. Raises InputError."""
         import torch

@@ -75,6 +75,9 @@ class Encoded(Protocol):
     def seen_middle(self, item: int, needed: bool) -> Middle | None:
         """The fully sampled middle of k-space, None where none is needed."""
 
+    def map_middle(self, item: int, level: float | None) -> Middle | None:
+        """What maps are estimated from, filled where it is short."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class EncodedSetup(Setup):
@@ -165,7 +168,10 @@ class EncodedSetup(Setup):
         """(coils, *matrix) of the file or by ESPIRiT, with the image's phase if it is to be removed."""
         from restore.operators.mri.coil_maps import fold_phase, image_phase
 
-        middle = self.scan.seen_middle(item, needed=self.maps is None)
+        if self.maps is None:
+            middle = self.scan.map_middle(item, self.record["noise_std"])
+        else:
+            middle = self.scan.seen_middle(item, needed=False)
         given = None if self.maps is None else self.white(self.maps[item])
         if given is not None and compression is not None:
             given = compression.maps(given)

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from restore.errors import ConfigError
 from restore.operators.mri.coil_maps import Region
-from restore.operators.mri.joint_maps import JointEstimate, check_sampling, joint_estimate
+from restore.operators.mri.joint_maps import (
+    WIDTH_OF_VOLUMES,
+    Box,
+    JointEstimate,
+    check_sampling,
+    joint_estimate,
+)
 
 FEW_LINES = 12
 """Lines along the shorter axis of the fully sampled middle up to which it is filled. From 14 on ESPIRiT of them alone
@@ -19,11 +25,15 @@ is as good or better (docs/coils.md)."""
 FILLED = 16
 """Lines along each axis that are filled."""
 
+READOUT = 24
+"""Of a volume, samples along the readout that are kept beside them: what ESPIRiT looks at."""
 
-def needs_filling(region: Region, mask: Tensor, shape: tuple[int, ...]) -> bool:
+
+def needs_filling(region: Box, mask: Tensor, shape: tuple[int, ...]) -> bool:
     """Whether the fully sampled middle is that short, and the lines around it tell image and maps apart.
 
-    region: rows and columns; mask: broadcastable to (H, W), boolean or 0/1; shape: (coils, H, W).
+    region: rows and columns, of a volume those of its two phase encodings; mask: broadcastable to (H, W) or (D, H, W),
+    boolean or 0/1; shape: (coils, H, W) or (coils, D, H, W).
     """
     coils, *plane = shape
     if coils < 2 or min(part.stop - part.start for part in region) > FEW_LINES:
@@ -62,3 +72,26 @@ def filled_centre(
     block = (slice(None), rows, columns)
     middle[block] = torch.where(sampled[rows, columns], kspace[block], filled[block])
     return middle, (rows, columns)
+
+
+def cube_about_middle(matrix: tuple[int, ...]) -> Box:
+    """Of k-space of a volume (D, H, W), what `filled_cube` takes."""
+    half = WIDTH_OF_VOLUMES // 2
+    return tuple(slice(max(0, n // 2 - half), min(n, n // 2 + half)) for n in matrix)
+
+
+def filled_cube(kspace: Tensor, mask: Tensor, readout: int) -> tuple[Tensor, Box, JointEstimate]:
+    """As `filled_centre`, of a volume: samples of its middle, where in the cube they lie, and the estimate.
+
+    kspace: (coils, d, h, w) of `cube_about_middle`; mask: boolean of its shape (d, h, w); readout: the axis of it along
+    which all was measured, of which `READOUT` samples are kept, `FILLED` of the others.
+    """
+    found = joint_estimate(kspace, mask)
+    filled, _ = found.centre(tuple(mask.shape), READOUT)
+    sizes = [READOUT if axis == readout else FILLED for axis in range(3)]
+    box = tuple(
+        slice(max(0, n // 2 - size // 2), min(n, n // 2 + size // 2))
+        for n, size in zip(mask.shape, sizes, strict=True)
+    )
+    inside = (slice(None), *box)
+    return torch.where(mask[box], kspace[inside], filled[inside]), box, found

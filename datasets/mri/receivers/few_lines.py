@@ -40,6 +40,16 @@ def filling_note(
     )
 
 
+def volume_filling_note(lines: tuple[slice, ...]) -> str:
+    """A note on a volume whose middle is filled. lines: of its two phase encodings."""
+    sides = " x ".join(str(part.stop - part.start) for part in lines)
+    return (
+        f"the fully sampled middle of k-space has {sides} lines along the two phase encodings, few to see coil maps "
+        f"in: its {FILLED} x {FILLED} were filled by image and maps estimated together, and maps estimated from that; "
+        "look for shading, or give maps"
+    )
+
+
 def filling_doubt(estimate: JointEstimate, level: float | None, where: str) -> str | None:
     """A note where the estimate that fills a slice's middle leaves much unexplained, else None.
 
