@@ -79,12 +79,13 @@ def misfit_notes(scan: Measured, sampler: str, chunks: list[dict[str, Any]]) -> 
         return []
     worst = max(loud, key=lambda c: float(c["residual"]))
     item, causes = worst.get("item", worst["slices"][0]), worst.get("causes", "")
+    loose = "" if direct else f"; or settings of {sampler} that follow the data too little"
     size = f"{100 * worst['residual']:.0f} % of the measurement is left over"
     if worst["noise_known"]:
         size = f"the misfit is {worst['misfit']:.3g} times the noise (1 is a perfect fit), {size}"
     return [
         f"the reconstruction does not explain its data (from {item}): {worst.get('unexplained', size)}. Likely causes: "
-        f"{scan.suspects}{'; of those ' if causes else ''}{causes}"
+        f"{scan.suspects}{'; of those ' if causes else ''}{causes}{loose}"
     ]
 
 

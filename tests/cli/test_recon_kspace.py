@@ -127,6 +127,7 @@ def test_an_alarm_names_the_lines_that_are_not_explained(verb, tmp_path):
     assert "of 48 columns of k-space are not explained" in alarm
     assert "counted from 0: 50, 30," in alarm
     assert "exchanged, moved or shifted in phase" in alarm
+    assert alarm.endswith("or settings of tv that follow the data too little")
 
 
 def test_a_sound_scan_gives_no_alarm_and_the_place_of_its_header(verb, tmp_path):
