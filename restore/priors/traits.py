@@ -95,6 +95,10 @@ def card_traits(name: str | Path) -> Traits:
         if kind in ALONE:
             raise WeightsError(f"{name}: a converted {kind}, which is no prior by itself")
         return model_traits(converted_from(card).model())
+    if not kind_of(name):
+        raise WeightsError(
+            f"{name}: architecture '{card.get('architecture')}' makes no prior, or is unknown to this version"
+        )
     try:
         low, high = map(float, card.get("sigma_range", (0.0, float("inf"))))
         dark, bright = map(float, card.get("intensity", (0.0, 1.0)))

@@ -17,6 +17,7 @@ from restore.priors.bridge_edm import BridgeDenoiser
 from restore.priors.edm import EDMDenoiser, build_unet_denoiser
 from restore.priors.latent_edm import LatentEDM
 from restore.priors.store import bundled, kind_of, load_prior, read_card, save_prior
+from restore.priors.traits import card_traits
 from restore.priors.unet import UNetConfig
 from restore.priors.varnet import VarNet
 
@@ -157,6 +158,13 @@ def test_tampered_cards_are_refused(saved, entries):
     change_card(saved, **entries)
     with pytest.raises(WeightsError, match="tiny"):
         load_prior(saved)
+
+
+def test_an_architecture_that_is_not_known_is_named_before_the_work(saved):
+    """It was called a prior of another kind, without the word."""
+    change_card(saved, architecture="transformer")
+    with pytest.raises(WeightsError, match="architecture 'transformer'"):
+        card_traits(saved)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{"])
