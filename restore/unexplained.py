@@ -39,6 +39,10 @@ FEW = 1 / 3
 """Of the rows: more than that are not single ones that something happened to. Two lines that were exchanged in the
 middle of k-space spoil the answer, and with it up to 0.3 of the others."""
 
+GATHERED = 0.25
+"""Of what is left over beyond the noise in an item that is explained as a whole: single rows hold more. A sampler that
+follows the data a little too loosely (flowchef) leaves it in all of them."""
+
 CHANCE = 6.0
 """Deviations of the mean square of white noise, by which a row of few samples has to lie above it."""
 
@@ -127,7 +131,7 @@ def worst_unexplained(problem: Problem, x0: Tensor) -> Unexplained | None:
     left = LeftOver.of(problem, x0, precision)
     misfits, shares = left.misfits(), left.shares()
     loud = (misfits > TOO_BAD) & (shares > WORTH_SAYING)
-    odd = left.odd_rows()
+    odd = left.odd_rows(loud)
     if not bool((loud | odd.any(1)).any()):
         return None
     worst = int((misfits * (loud | odd.any(1))).argmax())
@@ -194,13 +198,15 @@ class LeftOver:
         """The squares beyond the floor, (items, rows)."""
         return (self.squares - self.floor).clamp(min=0)
 
-    def odd_rows(self) -> Tensor:
-        """Which rows are not explained, (items, rows)."""
+    def odd_rows(self, loud: Tensor) -> Tensor:
+        """Which rows are not explained, (items, rows). loud: the items that are not explained as a whole."""
         if not self.words:
             return torch.zeros_like(self.squares, dtype=torch.bool)
         chance = 1 + CHANCE * (2 / self.counts.clamp(min=1)).sqrt()
-        loud = self.squares > self.floor * chance.clamp(min=ROW_TOO_BAD**2)
-        return loud & (self.beyond > OF_A_ROW**2 * self.energy)
+        above = self.squares > self.floor * chance.clamp(min=ROW_TOO_BAD**2)
+        odd = above & (self.beyond > OF_A_ROW**2 * self.energy)
+        there = (self.beyond * odd).sum(1) >= GATHERED * self.beyond.sum(1)
+        return odd & (loud | there)[:, None]
 
     def rows_of(self, item: int, odd: Tensor) -> OddRows | None:
         """Those of an item; odd: which."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from people_kspace import CLEAN, MAPS, MASK, NOISY, STD, TRUTH
+from people_kspace import CLEAN, MAPS, MASK, NOISY, SHAPE, STD, TRUTH
 from torch import Tensor
 
 from restore.front_door import solve
@@ -69,6 +69,15 @@ def test_weak_lines_are_seen_where_the_misfit_of_all_is_that_of_noise():
     assert found.misfit < 1.1
     assert set(found.rows.which) == set(WEAK)
     assert found.rows.of_all > 0.7  # half of the other lines lie above the noise by chance
+
+
+@pytest.mark.parametrize(("others", "said"), [(1.0, True), (1.12, False)])
+def test_a_row_that_holds_little_of_what_is_left_over_is_not_named(others: float, said: bool):
+    """One line of noise 1.3 times as strong, alone or where a third of the lines are a little louder."""
+    louder = np.ones(SHAPE[1])
+    louder[::3] = others
+    louder[WEAK[0]] = 1.3
+    assert (looked_at(CLEAN + louder * (NOISY - CLEAN)) is not None) == said
 
 
 def test_what_is_wrong_everywhere_names_no_lines():
