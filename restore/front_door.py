@@ -52,7 +52,7 @@ from restore.starts import DRAWN, ChosenStart, check_laid, start_of
 from restore.time_limit import TimeLimit, limit_notes, limit_record
 from restore.torch_state import plain_torch
 from restore.trajectory import Trajectory, deviation, said_of
-from restore.unknown_noise import contradictions, doubts_of_exact, estimated_noise
+from restore.unknown_noise import contradictions, doubt_of_answer, doubts_of_exact, estimated_noise
 
 _ALIKE = "all {} samples are the same: {} draws nothing here, and their deviation of 0 does not say how sure it is"
 MOST_SAMPLES = 10_000
@@ -134,6 +134,8 @@ def solve(
         structured = found.structured
         rest = problem.without(None if structured is None else problem.scaling.to_unit(structured))
         doubts = contradictions(rest, x0, found.ends[0]["misfit"], fits=kind.fits_data)
+        if kind.prior_kinds and not kind.fits_data:
+            doubts += doubt_of_answer(rest, x0, found.ends[0]["misfit"])
         return dataclasses.replace(
             found,
             notes=(*aside, *notes, *said, *found.notes, *_ended(limit, found), *doubts),

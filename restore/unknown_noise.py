@@ -29,6 +29,10 @@ from restore.unexplained import EDGE_BINS, TOO_BAD, Unexplained, is_rays, worst_
 PICTURES = ("denoise", "inpaint", "deblur", "superres", "declip")
 """Tasks whose measurement is a picture, with noise that is finer than what it shows."""
 
+OTHER_PICTURE, ANSWER_LEAVES = 3.0, 0.2
+"""Deviations of the noise, and share of the measurement's norm. Bundled conditional priors leave 0.02 to
+0.1 by themselves, a picture of something else 0.6 to 1."""
+
 LARGEST_SHARE = 0.3
 """Of a measurement's own deviation: more than that, and a measurement of unknown kind is no picture with noise but
 something rough, such as random projections."""
@@ -170,6 +174,26 @@ def contradictions(problem: Problem, x0: Tensor, misfit: float, *, fits: bool) -
     if found is not None:
         return [_of_unexplained(found)]
     return _against_estimate(problem, misfit)
+
+
+def doubt_of_answer(problem: Problem, x0: Tensor, misfit: float) -> list[str]:
+    """A note on a network's answer, fitted to nothing, that belongs to another measurement; x0, misfit as above.
+
+    Such an answer lies above the noise, so the rule is loose: more than `ANSWER_LEAVES` of the norm, and
+    `OTHER_PICTURE` deviations of the noise where there is one.
+    """
+    if problem.precision is not None and misfit <= OTHER_PICTURE:
+        return []
+    left = torch.linalg.vector_norm(problem.residual(x0)) / torch.linalg.vector_norm(
+        problem.unit_y
+    ).clamp(min=1e-30)
+    if not float(left) > ANSWER_LEAVES:
+        return []
+    return [
+        f"the result shows something else than the measurement, {100 * float(left):.0f} % of which it leaves over: "
+        "this sampler with these settings does not fit its answer to the data; take its preset tuned, "
+        "data_consistency=True where it has that, or dds"
+    ]
 
 
 def _of_unexplained(found: Unexplained) -> str:

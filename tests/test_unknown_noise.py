@@ -23,7 +23,7 @@ from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.problem import Problem
 from restore.samplers.tv import TV
 from restore.scaling import Scaling
-from restore.unknown_noise import contradictions, estimated_noise
+from restore.unknown_noise import contradictions, doubt_of_answer, estimated_noise
 
 SIDE, STD = 64, 0.03
 SHAPE = (1, SIDE, SIDE)
@@ -200,6 +200,21 @@ def test_edges_that_no_grid_holds_are_told_from_other_faults(photons, shift, wor
     few = Problem(y, A, PostLogPoisson(1e3))  # stated, so that the misfit hides it
     (note,) = contradictions(few, image, few.misfit(image), fits=True)
     assert "details are lost" in note
+
+
+@pytest.mark.parametrize("noise", [0.01, 0], ids=["noise", "exact"])
+def test_an_answer_that_shows_something_else_is_said(noise):
+    """Made for no measurement, as by rddm's preset published-generation: an astronaut's crop beside another one's."""
+    picture, other = (
+        torch.from_numpy(data.astronaut()[r : r + 64, :64, 0] / 255.0) for r in (200, 0)
+    )
+    A = Blur(gaussian(1.6), (64, 64), boundary="reflect")
+    problem = Problem(A(picture), A, noise_model(noise))
+    (note,) = doubt_of_answer(problem, other, problem.misfit(other))
+    share = float((A(other) - A(picture)).norm() / A(picture).norm())
+    assert f"{100 * share:.0f} % of which it leaves over" in note
+    near = 0.97 * picture  # three percent are what a network leaves by itself
+    assert doubt_of_answer(problem, near, problem.misfit(near)) == []
 
 
 def test_too_little_noise_to_denoise_is_said():

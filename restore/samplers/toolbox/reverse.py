@@ -41,11 +41,14 @@ def flow_end(denoise: Denoise, x: Tensor, sigmas: Sequence[float], solver: Solve
 def reverse_draw(
     denoise: Denoise, x: Tensor, sigmas: Sequence[float], draw: Callable[[], Tensor]
 ) -> Tensor:
-    """A draw of the clean image by Euler-Maruyama steps of the reverse SDE, the last one to D(x, s).
+    """A draw of the clean image by ancestral steps of the reverse SDE, the last one to D(x, s).
 
-    draw: white noise like x.
+    draw: white noise like x. A step from s to s' is the law of x' given x and the clean image D: the mean
+    r x + (1 - r) D with r = s'^2/s^2, the variance s'^2 (1 - r) (Ho, Jain, Abbeel, "Denoising diffusion probabilistic
+    models", NeurIPS 2020, equation 7). Euler-Maruyama steps, as released, leave 1/(1 - 1.5 (1 - s'/s)) times the
+    variance that the network is told.
     """
     for s, after in itertools.pairwise(sigmas):
-        d = denoise(x, s)
-        x = x + 2 * (after / s - 1) * (x - d) + (2 * s * (s - after)) ** 0.5 * draw()
+        d, r = denoise(x, s), (after / s) ** 2
+        x = d + r * (x - d) + after * (1 - r) ** 0.5 * draw()
     return denoise(x, sigmas[-1])
