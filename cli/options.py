@@ -38,7 +38,10 @@ Calibration = Annotated[
     Path | None,
     typer.Option(help="Table of `restore calibrate`. Default: that for the bundled priors."),
 ]
-Preset = Annotated[str, typer.Option(help="Named settings: tuned, or a published set.")]
+Preset = Annotated[
+    str,
+    typer.Option(help="Named settings: tuned, or its authors' for their networks (published)."),
+]
 TimeLimit = Annotated[
     float | None,
     typer.Option(
