@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.datasets.ct.detector.noise_estimation import doubt_of_air, sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import doubt_of_air, note_of_air, photons_of_air
 from restore.datasets.mri.receivers.noise_estimation import kspace_noise_std
 from restore.errors import ConfigError, ShapeError
 from restore.noise import EdgeError, Exact, Gaussian, Noise, PostLogPoisson, PreLogPoisson
@@ -80,10 +80,9 @@ def estimated_noise(y: Tensor, operator: Operator) -> EstimatedNoise:
     if operator.kind == "mri" and y.is_complex() and len(operator.out_shape) >= 3:
         return _told(_of_kspace(y), y, "the corners of k-space")
     if operator.kind == "ct":
-        level = _of_sinograms(y)
-        if level is not None:
-            note = f"the noise was not given: estimated as {1 / level**2:.3g} photons a ray, from rays through air"
-            return EstimatedNoise(PostLogPoisson(1 / level**2), note)
+        photons = photons_of_air(_sinograms(y))
+        if photons is not None:
+            return EstimatedNoise(PostLogPoisson(photons), note_of_air(photons))
     found = _told(_of_pictures(y, operator), y, "the measurement's finest details")
     if not isinstance(found.noise, Gaussian):
         return found
@@ -119,11 +118,6 @@ def _of_kspace(y: Tensor) -> float | None:
     everywhere = np.ones(y.shape[-1], dtype=bool)  # what was not measured is zero, and left out
     found = [kspace_noise_std(k, everywhere) for k in kspace]
     levels = [level for level in found if level is not None]
-    return float(np.median(levels)) if levels else None
-
-
-def _of_sinograms(y: Tensor) -> float | None:
-    levels = [s for s in map(sinogram_noise_std, _sinograms(y)) if s is not None]
     return float(np.median(levels)) if levels else None
 
 

@@ -36,7 +36,8 @@ def assumed_water(mu_water: float) -> str:
 class AttenuationScan(Scan):
     """Abstract: line integrals of attenuation.
 
-    mu_water: 1/mm, between attenuation and HU. photons: unattenuated counts per ray, or None where unknown.
+    mu_water: 1/mm, between attenuation and HU. photons: unattenuated counts per ray, or None where unknown. noise_std:
+    of a ray through air, 1/sqrt(photons).
     image_units: of the images, one of `UNITS`; `reference` is in them.
     """
 
@@ -46,6 +47,11 @@ class AttenuationScan(Scan):
     mu_water: float
     photons: float | None = None
     image_units: str = "HU"
+
+    @property
+    def stated_photons(self) -> float | None:
+        """Counts of a ray through air, of its noise where these are not told; None where neither is."""
+        return self.photons or (self.noise_std**-2 if self.noise_std else None)
 
     @property
     def units(self) -> str:

@@ -168,10 +168,11 @@ class BeamScan(AttenuationScan):
         from restore.noise import PostLogPoisson, noise_model
         from restore.scaling import CT_WINDOW_HU, Scaling
 
-        level = self.noise_std if options.noise_std is None else options.noise_std
-        counted = options.noise_std is None and self.photons
-        stated = self.photons**-0.5 if counted and self.photons else level
-        if doubt := doubt_of_air(stated, self._looked_at()):
+        photons, level = self.stated_photons, options.noise_std
+        noise = noise_model(level)
+        if level is None and photons is not None:
+            noise, level = PostLogPoisson(photons), photons**-0.5
+        if doubt := doubt_of_air(level, self._looked_at()):
             self._note(doubt)
         record: dict[str, object] = {"projector": options.projector, "geometry": self.geometry.kind}
         beam = self.geometry
@@ -182,7 +183,7 @@ class BeamScan(AttenuationScan):
         span = (CT_WINDOW_HU[1] - CT_WINDOW_HU[0]) / 1000 * self.mu_water
         return BeamSetup(
             scaling=Scaling(span, "attenuation of the HU window"),
-            noise=PostLogPoisson(self.photons) if counted and self.photons else noise_model(level),
+            noise=noise,
             record={"noise_std": level, **record}, scan=self, operator=self._operator(options.projector, beam),
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from restore.datasets.budget import check_budget
 from restore.datasets.ct.attenuation import assumed_water
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.checks.plausibility import not_line_integrals
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import completed_by_air
 from restore.datasets.ct.files.asked_grid import grid_for
 from restore.datasets.stack import LazyStack
 from restore.errors import ConfigError, InputError
@@ -53,12 +53,8 @@ def volume_scan(
     if mu_water is None:
         mu_water = MU_WATER_PER_MM
         notes.append(assumed_water(mu_water))
-    if noise_std is None and photons is not None:
-        noise_std = photons**-0.5
-    if noise_std is None:
-        middle = projections[len(projections) // 2]
-        if (noise_std := sinogram_noise_std(middle)) is not None:
-            notes.append(f"noise_std {noise_std:.3g} estimated from rays through air")
+    middle = len(projections) // 2
+    photons, noise_std = completed_by_air(photons, noise_std, lambda: projections[middle], notes)
     slices = projections.shape[0] if beam.in_plane else stored_grid.shape[0]
     scan = BeamScan(
         path=path, projections=projections, geometry=beam, grid=stored_grid, mu_water=mu_water, photons=photons,

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import assumed_water
-from restore.datasets.ct.detector.counts import photons_of_air
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import completed_by_air
 from restore.datasets.ct.files.asked_grid import grid_of_words
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.stack import LazyStack
@@ -34,15 +33,13 @@ def parallel_scan(
     mu_water: float | None = None,
     photons: float | None = None,
     noise_std: float | None = None,
-    counted: bool = False,
     files: tuple[Path, ...] = (),
 ) -> CTScan:
     """The scan of a detector whose row k measures slice k.
 
     sinogram: line integrals (slices, views, detectors). pixel_mm: (row pitch, column pitch) of the detector, at the
     object. offset_mm: of the detector's middle from the axis of rotation. grid: "SHAPE@MM", "" for as many pixels as
-    bins. counted: the line integrals were made of counts, whose noise tells the photons. Row 0 of the detector is taken
-    as the highest. Raises ConfigError for a grid, InputError for a geometry.
+    bins. Row 0 of the detector is taken as the highest. Raises ConfigError for a grid, InputError for a geometry.
     """
     slices, _, bins = sinogram.shape
     dz, du = pixel_mm
@@ -57,14 +54,7 @@ def parallel_scan(
     if mu_water is None:
         mu_water = MU_WATER_PER_MM
         notes.append(assumed_water(mu_water))
-    if noise_std is None and photons is not None:
-        noise_std = photons**-0.5
-    if noise_std is None:
-        noise_std = sinogram_noise_std(sinogram[slices // 2])
-        if noise_std is not None:
-            notes.append(f"noise_std {noise_std:.3g} estimated from rays through air")
-    if counted and photons is None:
-        photons = photons_of_air(noise_std, notes)
+    photons, noise_std = completed_by_air(photons, noise_std, lambda: sinogram[slices // 2], notes)
     affine = np.diag([pitch, -pitch, -dz, 1.0])
     affine[:3, 3] = -(shape[1] - 1) / 2 * pitch, (shape[0] - 1) / 2 * pitch, (slices - 1) / 2 * dz
     return CTScan(

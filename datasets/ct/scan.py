@@ -18,7 +18,7 @@ from restore.datasets.ct.attenuation import AttenuationScan, stored_rays
 from restore.datasets.ct.checks.consistency import Finding, findings, unseen
 from restore.datasets.ct.checks.plausibility import narrow_detector
 from restore.datasets.ct.detector.conditioning import TAKEN, conditioned, conditioning_of
-from restore.datasets.ct.detector.noise_estimation import doubt_of_air, sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import doubt_of_air, note_of_air, photons_of_air
 from restore.datasets.ct.rotation_axis.centre import told_centre
 from restore.datasets.ct.rotation_axis.centre_choice import AUTO, centred, evenly_spaced
 from restore.datasets.scan import Setup, SetupOptions
@@ -260,16 +260,22 @@ class CTScan(AttenuationScan):
             self.notes.append(sentence)
 
     def _noise(self, given: float | None) -> tuple[Noise | None, float | None]:
-        """A given level (0: none), else Poisson weights where the photon count is known, else one level for all.
+        """A given level (0: none) for all rays, else Poisson weights of the photons, or of the stored noise of air.
 
-        The number is the standard deviation of an air ray.
+        Where nothing is stored, of the photons that air shows, as `restore.solve` has it. The number is the standard
+        deviation of an air ray.
         """
         from restore.noise import PostLogPoisson, noise_model
 
-        if given is None and self.photons:
-            return PostLogPoisson(self.photons), self.photons**-0.5
-        level = self._noise_level() if given is None else given
-        return noise_model(level), level
+        if given is not None:
+            return noise_model(given), given
+        photons = self.stated_photons
+        if photons is None:
+            photons = photons_of_air(self.sinogram[i] for i in range(self.n_slices))
+            if photons is None:
+                return None, None
+            self._note(note_of_air(photons))
+        return PostLogPoisson(photons), photons**-0.5
 
     def _noise_of_cut(self) -> tuple[Noise, float]:
         """One level of views that show no air, from the middle slice."""
@@ -279,14 +285,6 @@ class CTScan(AttenuationScan):
         level = level_of_cut(self.sinogram[self.n_slices // 2])
         self._note(f"noise_std {level:.3g} estimated from neighbouring bins: no ray shows air")
         return Gaussian(level), level
-
-    def _noise_level(self) -> float | None:
-        """The stored level, else the median of those that the slices tell."""
-        if self.noise_std:
-            return self.noise_std
-        levels = (sinogram_noise_std(self.sinogram[i]) for i in range(self.n_slices))
-        found = [level for level in levels if level]
-        return float(np.median(found)) if found else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

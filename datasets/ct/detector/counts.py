@@ -168,18 +168,3 @@ class Floored:
         else:
             self._notes.append(said)
         self._said = said
-
-
-def photons_of_air(noise_std: float | None, notes: list[str]) -> float | None:
-    """How many photons a ray through air is, by the noise of its line integral: 1/std^2.
-
-    The counts of a detector are in units of its own. With it rays are weighted by what comes through, exp(-y), as the
-    law of Beer and Lambert has it (`noise.PostLogPoisson`): one level for all would trust thick parts far too much.
-    """
-    if noise_std is None:
-        return None
-    photons = noise_std**-2
-    notes.append(
-        f"{photons:.3g} photons a ray, by the noise of air: rays are weighted by what comes through"
-    )
-    return photons

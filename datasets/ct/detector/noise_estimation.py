@@ -1,11 +1,11 @@
-"""Noise level of a sinogram from its rays through air.
+"""Noise level of a sinogram, and the photons of a ray, from its rays through air.
 
-May be called by the readers and the set-up; touches nothing but its arguments.
+Called by the readers, the set-up and `restore.unknown_noise`; touches nothing but its arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,56 @@ def sinogram_noise_std(sinogram: NDArray[Any]) -> float | None:
     where the ends do not look like air or hold no noise.
     """
     count = max(2, round(EDGE_FRACTION * sinogram.shape[-1]))
-    ends = np.concatenate([sinogram[..., :count], sinogram[..., -count:]], axis=-1)
+    ends = np.concatenate(
+        [sinogram[..., :count], sinogram[..., -count:]], axis=-1, dtype=np.float64
+    )
     centre = np.median(ends)
     if ends.size < MIN_SAMPLES or not abs(centre) < AIR_LIMIT:
         return None
     level = float(std_by_median(ends - centre))
     return level if np.isfinite(level) and level > 0 else None
+
+
+def photons_of_air(sinograms: Iterable[NDArray[Any]]) -> float | None:
+    """Counts of a ray through air, 1/std^2 of the median level of the sinograms; None where none of them shows air.
+
+    With it rays are weighted by what comes through, exp(-y), as the law of Beer and Lambert has it
+    (`restore.noise.PostLogPoisson`): one level for all would trust thick parts far too much.
+    """
+    levels = [level for y in sinograms if (level := sinogram_noise_std(y)) is not None]
+    return float(np.median(levels)) ** -2 if levels else None
+
+
+def note_of_air(photons: float) -> str:
+    """The note on a noise that nobody gave, by `photons_of_air`."""
+    return (
+        f"the noise was not given: estimated as {photons:.3g} photons a ray, from rays through air "
+        f"(noise_std {photons**-0.5:.3g}); rays are weighted by what comes through"
+    )
+
+
+def completed_by_air(
+    photons: float | None,
+    noise_std: float | None,
+    views: Callable[[], NDArray[Any]],
+    notes: list[str],
+) -> tuple[float | None, float | None]:
+    """Photons and noise of a ray through air where a file states one of them, or neither; `notes` says what was done.
+
+    views: a sinogram, asked for where neither is stated. None where it shows no air.
+    """
+    if photons is not None:
+        return photons, photons**-0.5 if noise_std is None else noise_std
+    if noise_std is not None:
+        photons = noise_std**-2
+        notes.append(
+            f"noise_std {noise_std:.3g} is that of a ray through air, {photons:.3g} photons a ray: rays are weighted "
+            "by what comes through (--noise-std is one level for all)"
+        )
+    elif (photons := photons_of_air([views()])) is not None:
+        notes.append(note_of_air(photons))
+        noise_std = photons**-0.5
+    return photons, noise_std
 
 
 def doubt_of_air(stated: float | None, sinograms: Iterable[NDArray[Any]]) -> str:

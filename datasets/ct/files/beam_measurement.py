@@ -16,7 +16,7 @@ import numpy as np
 from restore.datasets.content import Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import affine_of_grid
-from restore.datasets.ct.detector.counts import line_integrals_of_counts, photons_of_air
+from restore.datasets.ct.detector.counts import line_integrals_of_counts
 from restore.datasets.ct.detector.lost_rays import bridged
 from restore.datasets.ct.files.stored_values import geometry_kind, read_stored, write_stored
 from restore.datasets.formats import Format
@@ -55,7 +55,7 @@ def read_beam_measurement(path: str | Path, repair: str = "") -> BeamScan:
     path = Path(path)
     notes: list[str] = []
     with open_hdf5(path) as file:
-        lines, counted = _projections(file, path, notes)
+        lines = _projections(file, path, notes)
         geometry, grid = _geometry(file, path, lines.shape)
         slices = lines.shape[0] if grid.in_plane else grid.shape[0]
         lead = (slices, *grid.shape[-2:])
@@ -63,8 +63,7 @@ def read_beam_measurement(path: str | Path, repair: str = "") -> BeamScan:
         record = read_record(file, path, slices)
         stored = read_stored(file, path)
     projections = _checked(lines, grid.in_plane, path, repair, notes)
-    noise, mu_water = stored.completed(lambda: projections[len(projections) // 2], notes)
-    photons = stored.photons or (photons_of_air(noise, notes) if counted else None)
+    photons, noise, mu_water = stored.completed(lambda: projections[len(projections) // 2], notes)
     notes.extend(record.notes)
     scan = BeamScan(
         path=path, projections=projections, geometry=geometry, grid=grid, mu_water=mu_water, photons=photons,
@@ -108,8 +107,8 @@ def _checked(
     )
 
 
-def _projections(file: h5py.File, path: Path, notes: list[str]) -> tuple[LazyStack, bool]:
-    """Line integrals as they are stored, or made of counts, and whether they were."""
+def _projections(file: h5py.File, path: Path, notes: list[str]) -> LazyStack:
+    """Line integrals as they are stored, or made of counts."""
     stored = companion(file, path, "projections", (), 3, np.float32)
     group = find_group(file, "geometry")
     fan = group is not None and attribute(group, "kind") == "fan"
@@ -125,7 +124,7 @@ def _projections(file: h5py.File, path: Path, notes: list[str]) -> tuple[LazySta
         raise InputError(
             path, f"no 'projections' and no 'counts'; the file holds {names(file)}", _LAYOUT
         )
-    return found, stored is None
+    return found
 
 
 def _geometry(file: h5py.File, path: Path, shape: tuple[int, ...]) -> tuple[Beam, VoxelGrid]:

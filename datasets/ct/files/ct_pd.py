@@ -18,7 +18,7 @@ from restore.datasets.budget import check_budget
 from restore.datasets.content import DICOM, Content
 from restore.datasets.ct.beam_scan import BeamScan
 from restore.datasets.ct.beam_volume import volume_scan
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import completed_by_air
 from restore.datasets.ct.files.counting_sense import sense_of
 from restore.datasets.ct.files.ct_pd_header import View, is_projection, view_of
 from restore.datasets.ct.files.curved_to_flat import (
@@ -63,12 +63,10 @@ def read_ct_pd(path: str | Path, grid: str = "") -> BeamScan:
         beam = FreeBeam(tuple(vectors_of(view, panel) for view in views), panel.shape)
     except ConfigError as error:
         raise InputError(path, f"unusable geometry: {error}") from error
-    noise = sinogram_noise_std(stored[len(views) // 2])
-    if noise is not None:
-        notes.append(f"noise_std {noise:.3g} estimated from rays through air")
+    photons, noise = completed_by_air(None, None, lambda: stored[len(views) // 2], notes)
     return volume_scan(
         path, LazyStack((len(views), *panel.shape), load), beam, "ct-pd", notes, grid=grid, mu_water=water,
-        noise_std=noise, files=() if path.is_dir() else tuple(files),
+        photons=photons, noise_std=noise, files=() if path.is_dir() else tuple(files),
     )  # fmt: skip
 
 

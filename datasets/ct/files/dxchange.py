@@ -75,7 +75,7 @@ def read_dxchange(
         notes.append("no 'exchange/data_dark': the detector's dark level is taken as 0")
     counts = _counts(path, (views, rows, columns), repair, notes)
     sinogram = line_integrals(counts, flat, dark, path, True, notes)
-    return parallel_scan(path, sinogram, angles, pixel, "dxchange", notes, grid=grid, counted=True)
+    return parallel_scan(path, sinogram, angles, pixel, "dxchange", notes, grid=grid)
 
 
 def _counts(path: Path, shape: tuple[int, int, int], repair: str, notes: list[str]) -> LazyStack:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.content import Content
-from restore.datasets.ct.detector.counts import line_integrals_of_counts, photons_of_air
+from restore.datasets.ct.detector.counts import line_integrals_of_counts
 from restore.datasets.ct.detector.lost_rays import bridged
 from restore.datasets.ct.files.stored_values import geometry_kind, read_stored, write_stored
 from restore.datasets.ct.scan import CTScan
@@ -59,8 +59,7 @@ def read_ct_measurement(path: str | Path, repair: str = "") -> CTScan:
         return checked_slice(lines, path, index, repair, notes, bridged)
 
     sinogram = LazyStack(shape, load)
-    noise, mu_water = stored.completed(lambda: sinogram[shape[0] // 2], notes)
-    photons = stored.photons or (photons_of_air(noise, notes) if counted else None)
+    photons, noise, mu_water = stored.completed(lambda: sinogram[shape[0] // 2], notes)
     notes.extend(record.notes)
     return CTScan(
         path=path,

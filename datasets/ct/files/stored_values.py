@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.datasets.ct.attenuation import assumed_water
-from restore.datasets.ct.detector.noise_estimation import sinogram_noise_std
+from restore.datasets.ct.detector.noise_estimation import completed_by_air
 from restore.datasets.hdf5_guard import attribute, find_group, open_hdf5
 from restore.errors import InputError
 from restore.operators.ct.geometry import MU_WATER_PER_MM
@@ -31,20 +31,17 @@ class Stored(NamedTuple):
 
     def completed(
         self, views: Callable[[], NDArray[np.floating]], notes: list[str]
-    ) -> tuple[float | None, float]:
-        """Noise of an air ray (of the photons, else of the ends of `views`) and water; `notes` says what was assumed.
+    ) -> tuple[float | None, float | None, float]:
+        """Photons and noise of an air ray (`completed_by_air`), and water; `notes` says what was assumed.
 
         views: line integrals (views, detectors) of one slice, asked for where nothing else tells the noise.
         """
-        mu_water, noise = self.mu_water, self.noise_std
+        mu_water = self.mu_water
         if mu_water is None:
             mu_water = MU_WATER_PER_MM
             notes.append(assumed_water(mu_water))
-        if noise is None and self.photons is not None:
-            noise = self.photons**-0.5
-        if noise is None and (noise := sinogram_noise_std(views())) is not None:
-            notes.append(f"noise_std {noise:.3g} estimated from rays through air")
-        return noise, mu_water
+        photons, noise = completed_by_air(self.photons, self.noise_std, views, notes)
+        return photons, noise, mu_water
 
 
 def read_stored(file: h5py.File, path: Path) -> Stored:

@@ -25,11 +25,11 @@ def scan() -> CTScan:
     return simulate_ct(ct_phantom((5, 40, 32)), views=20, photons=1e4, slices=slice(0, 5, 2))
 
 
-def test_noise_of_counts_else_one_level(scan):
+def test_noise_of_counts_by_photons_or_by_the_noise_of_air(scan):
     assert scan.setup().noise == PostLogPoisson(1e4)
     assert scan.setup().record["noise_std"] == pytest.approx(0.01)
     bare = dataclasses.replace(scan, photons=None)
-    assert bare.setup().noise == Gaussian(scan.noise_std)
+    assert bare.setup().noise == PostLogPoisson(scan.noise_std**-2)
     unknown = dataclasses.replace(bare, noise_std=None)
     assert unknown.setup().record["noise_std"] == pytest.approx(0.01, rel=ESTIMATED)
     given = scan.setup(SetupOptions(noise_std=0.5))

@@ -72,7 +72,7 @@ def test_counts_become_line_integrals_with_the_weights_of_what_comes_through(
     assert isinstance(noise, PostLogPoisson)
     # From 640 rays through air, of light that differs by a fifth between bins.
     assert noise.photons == pytest.approx(PHOTONS, rel=0.5)
-    assert any("photons a ray, by the noise of air" in note for note in scan.notes)
+    assert any("photons a ray, from rays through air" in note for note in scan.notes)
 
 
 def test_light_that_fades_is_followed_by_flats_of_before_and_after(tmp_path: Path):

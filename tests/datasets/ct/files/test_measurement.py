@@ -42,7 +42,7 @@ def test_smallest_file(tmp_path: Path, air: np.ndarray) -> None:
     assert scan.geometry.views == 50
     assert scan.mu_water == MU_WATER_PER_MM
     assert scan.noise_std == pytest.approx(0.01, rel=ESTIMATED)
-    assert scan.photons is None
+    assert scan.photons == pytest.approx(scan.noise_std**-2)
     assert any("mu_water" in note for note in scan.notes)
     assert any("air" in note for note in scan.notes)
 
