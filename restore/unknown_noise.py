@@ -24,7 +24,14 @@ from restore.noise import EdgeError, Exact, Gaussian, Noise, PostLogPoisson, Pre
 from restore.noise_estimation import LEAST_SIDE, doubt_of_size, white_noise_std
 from restore.operators.contract import Operator
 from restore.problem import Problem
-from restore.unexplained import EDGE_BINS, TOO_BAD, Unexplained, is_rays, worst_unexplained
+from restore.unexplained import (
+    EDGE_BINS,
+    TOO_BAD,
+    Unexplained,
+    doubt_of_one_level,
+    is_rays,
+    worst_unexplained,
+)
 
 PICTURES = ("denoise", "inpaint", "deblur", "superres", "declip")
 """Tasks whose measurement is a picture, with noise that is finer than what it shows."""
@@ -167,7 +174,8 @@ def contradictions(problem: Problem, x0: Tensor, misfit: float, *, fits: bool) -
     found = worst_unexplained(problem, x0) if fits else None
     if found is not None:
         return [_of_unexplained(found)]
-    return _against_estimate(problem, misfit)
+    one_level = doubt_of_one_level(problem, misfit) if fits else ""
+    return [*([one_level] if one_level else []), *_against_estimate(problem, misfit)]
 
 
 def doubt_of_answer(problem: Problem, x0: Tensor, misfit: float) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from restore.problem import Problem, Reconstruction
-from restore.unexplained import Unexplained, worst_unexplained
+from restore.unexplained import Unexplained, doubt_of_one_level, worst_unexplained
 
 MISFIT = 3.0
 """In noise deviations, above which a direct reconstruction may be one that does not explain its data."""
@@ -29,15 +29,16 @@ def of_chunk(problem: Problem, result: Reconstruction, fits: bool) -> dict[str, 
 
     fits: whether the sampler looks for an x that explains the measurement. "residual": the share of the measurement's
     norm that is left; "noise_known"; of known noise and a sampler that fits also "unexplained", a clause that tells
-    more of "item", the one that is explained worst, and "causes", those of single rows that are not, or "".
+    more of "item", the one that is explained worst, and "causes", those of single rows that are not, or ""; or "doubt".
     """
     x0, aside = problem.scaling.to_unit(result.image), result.structured
     problem = problem.without(None if aside is None else problem.scaling.to_unit(aside))
     known = problem.noise is not None and problem.precision is not None
     with torch.no_grad():
+        misfit = max(float(end["misfit"]) for end in result.ends)
         if known and fits:
-            return _told(worst_unexplained(problem, x0))
-        if known and max(float(end["misfit"]) for end in result.ends) <= MISFIT:
+            return _told(worst_unexplained(problem, x0)) or _doubted(problem, misfit)
+        if known and misfit <= MISFIT:
             return {}
         left = problem.residual(x0)
         norm = torch.linalg.vector_norm(problem.unit_y).clamp(min=1e-30)
@@ -51,6 +52,11 @@ def _told(found: Unexplained | None) -> dict[str, Any]:
         "residual": found.share, "noise_known": True, "unexplained": str(found), "item": found.item,
         "causes": "" if found.rows is None else f"{found.rows.words}: {found.rows.causes}",
     }  # fmt: skip
+
+
+def _doubted(problem: Problem, misfit: float) -> dict[str, Any]:
+    doubt = doubt_of_one_level(problem, misfit)
+    return {"doubt": doubt} if doubt else {}
 
 
 class Measured(Protocol):
@@ -76,7 +82,8 @@ def misfit_notes(scan: Measured, sampler: str, chunks: list[dict[str, Any]]) -> 
         return []
     loud = [c for c in chunks if _is_loud(c)]
     if not loud:
-        return []
+        doubted = max((c for c in chunks if "doubt" in c), key=lambda c: c["misfit"], default=None)
+        return [] if doubted is None else [doubted["doubt"]]
     worst = max(loud, key=lambda c: float(c["residual"]))
     item, causes = worst.get("item", worst["slices"][0]), worst.get("causes", "")
     loose = "" if direct else f"; or settings of {sampler} that follow the data too little"

@@ -19,7 +19,11 @@ from restore.datasets.stack import LazyStack
 from restore.noise import Gaussian, PostLogPoisson
 from restore.operators.ct.geometry import ParallelBeam
 from restore.operators.ct.parallel_beam import ParallelBeamCT
-from restore.unknown_noise import estimated_noise
+from restore.pipelines.alarm import misfit_notes
+from restore.problem import Problem
+from restore.scaling import Scaling
+from restore.unexplained import doubt_of_one_level
+from restore.unknown_noise import contradictions, estimated_noise
 
 VIEWS, BINS, PHOTONS = 60, 96, 2e4
 ANGLES = np.linspace(0, np.pi, VIEWS, endpoint=False)
@@ -33,9 +37,9 @@ def disc(radius: float = 40.0) -> np.ndarray:
     return np.tile(4 / radius * np.sqrt(np.maximum(0, radius**2 - u**2)), (VIEWS, 1))
 
 
-def counted(lines: np.ndarray) -> np.ndarray:
-    counts = np.random.default_rng(0).poisson(PHOTONS * np.exp(-lines))
-    return -np.log(np.maximum(counts, 0.5) / PHOTONS).astype(np.float32)
+def counted(lines: np.ndarray, photons: float = PHOTONS) -> np.ndarray:
+    counts = np.random.default_rng(0).poisson(photons * np.exp(-lines))
+    return -np.log(np.maximum(counts, 0.5) / photons).astype(np.float32)
 
 
 def written(path: Path, sinogram: np.ndarray, kind: str, **attributes: float) -> Path:
@@ -43,7 +47,7 @@ def written(path: Path, sinogram: np.ndarray, kind: str, **attributes: float) ->
         file["sinogram" if kind == "parallel" else "projections"] = sinogram[None]
         file["geometry/angles_rad"] = ANGLES * (1 if kind == "parallel" else 2)
         geometry = file["geometry"].attrs
-        geometry.update(kind=kind, det_spacing_mm=1.0, shape=(64, 64))
+        geometry.update(kind=kind, det_spacing_mm=1.0, shape=(96, 96))
         if kind == "parallel":
             geometry["pixel_mm"] = (1.0, 1.0)
         else:
@@ -94,6 +98,36 @@ def test_what_is_stated_stays(tmp_path: Path):
     assert silent.setup(SetupOptions(noise_std=0.01)).noise == Gaussian(0.01)
     photons = open_scan(written(tmp_path / "c.h5", y, "parallel", photons=PHOTONS))
     assert photons.setup().noise == PostLogPoisson(PHOTONS)
+
+
+def test_the_level_of_air_for_all_rays_is_doubted_however_little_is_left_over():
+    """The misfit of the truth itself, of one level: exp(y / 2) in the mean square. 2e5 photons leave 0.6 %."""
+    many = 2e5
+    y = torch.from_numpy(counted(disc(), many))[None]
+    A = ParallelBeamCT(ParallelBeam(ANGLES, BINS, 1.0, (96, 96), 1.0))
+    u = np.arange(BINS) - (BINS - 1) / 2
+    x = torch.from_numpy((u**2 + u[:, None] ** 2 < 40.0**2) * 0.05).float()[None]
+    for noise, words in ((many**-0.5, "one level of noise"), (0.1, "")):
+        problem = Problem(y, A, Gaussian(noise), Scaling())
+        left = float((y - A(x)).square().mean().sqrt()) / noise
+        said = [n for n in contradictions(problem, x, left, fits=True) if "all rays" in n]
+        assert len(said) == bool(words)
+        assert all(words in n for n in said)
+    photons = Problem(y, A, PostLogPoisson(many), Scaling())
+    assert not any("all rays" in n for n in contradictions(photons, x, 5.0, fits=True))
+
+
+def test_recon_says_so(tmp_path: Path):
+    scan = open_scan(written(tmp_path / "scan.h5", counted(disc()), "parallel"))
+    chunk = {"slices": ["slice 0"], "misfit": 5.0}
+    problem = scan.setup(SetupOptions(noise_std=0.01)).problem(range(1), torch.device("cpu"))
+    doubt = doubt_of_one_level(problem, 5.0)
+    assert "one level of noise (0.01) was taken for all rays" in doubt
+    assert misfit_notes(scan, "dds", [chunk, {**chunk, "doubt": doubt}]) == [doubt]
+    assert misfit_notes(scan, "dds", [chunk]) == []
+    assert doubt_of_one_level(problem, 1.2) == ""
+    weighted = scan.problem(range(1), torch.device("cpu"))
+    assert doubt_of_one_level(weighted, 5.0) == ""
 
 
 def test_without_air_one_level_is_told_from_neighbouring_bins(tmp_path: Path):
