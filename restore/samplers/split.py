@@ -40,7 +40,9 @@ _PUBLISHED: dict[str, Any] = {
     "start": "noise", "covariance": "level", "matched": False, "cg_iters": 40, "centre": "none", "turns": False,
 }  # fmt: skip
 
-_WALK = 0.0025  # 100 steps of 1e-4, which are for images in -1..1: a quarter in 0..1
+WALK = 0.0025
+"""Time of a Langevin chain of DAPS at the first level; it falls to 1 % along the levels. 100 steps of 1e-4 for images
+in -1..1, a quarter of that in 0..1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Split(Chain):
 
     Presets "daps" and "pnpdm" have the published levels, for images in 0..1 in place of -1..1.
     daps: d is the end of a probability-flow ODE, R what 100 Langevin steps of the published size reach of s^2 where
-    nothing was measured, s^2 (1 - exp(-2 t / s^2)) with t their time (`walk`). With R = s^2 itself the samples would be
+    nothing was measured, s^2 (1 - exp(-2 t / s^2)) with t their time (`WALK`). With R = s^2 itself the samples would be
     spread twice too widely on Gaussian priors, because the end of the ODE is no mean of x0 given x, and a network, told
     s, would leave the noise beyond s in the picture: 13 dB where this has 21.
     pnpdm: z is drawn from N(x, s^2) times the likelihood, x from the prior given z by the reverse SDE, and x is kept;
@@ -120,9 +122,6 @@ class Split(Chain):
     covariance: Literal["spectrum", "level", "langevin"] = setting(
         "spectrum", "R before it is matched: E, s^2, or what a Langevin chain reaches of it"
     )
-    walk: float = setting(
-        _WALK, "steps times step size of that Langevin chain at the first level; falls to 1 % at the last", above=0
-    )  # fmt: skip
     inflation: float = setting(1.0, "a factor of the prior's error spectrum", above=0)
     matched: bool = setting(True, "R follows the residuals, see above")
     cg_iters: int = setting(15, "CG steps of a draw", at_least=1)
@@ -141,10 +140,6 @@ class Split(Chain):
         if self.inner_solver != "ddim" and self.estimate != "ode":
             raise ConfigError(
                 f"Split: inner_solver={self.inner_solver} solves the ODE of estimate=ode, got estimate={self.estimate}"
-            )
-        if self.walk != _WALK and self.covariance != "langevin":
-            raise ConfigError(
-                f"Split: walk={self.walk:g} is of covariance=langevin, got covariance={self.covariance}"
             )
 
     def steps(self, problem: Problem, prior: ImagePrior, draws: Draws) -> Iterator[Step]:
@@ -209,7 +204,7 @@ class Split(Chain):
         """R without a spectrum: s^2; of a Langevin chain of time t from d, s^2 (1 - exp(-2 t / s^2))."""
         if self.covariance != "langevin":
             return level.sigma**2
-        t = self.walk * (1 + (0.01 - 1) * level.i / level.n)
+        t = WALK * (1 + (0.01 - 1) * level.i / level.n)
         return -(level.sigma**2) * math.expm1(-2 * t / level.sigma**2)
 
     def _drawn(
