@@ -83,7 +83,7 @@ def faults(width: int) -> dict[str, Tensor]:
 
 
 def off_by(maps: Tensor, true: Tensor, image: np.ndarray) -> float:
-    """Root mean square part of the coil images that lies across the maps."""
+    """Root mean square part of the coil images (coils, *image) that lies across the maps."""
     weight = torch.from_numpy(np.square(image, dtype=np.float64))
     across = (1 - (maps.conj() * true).sum(0).abs().square()).clamp(min=0)
     return float(((across * weight).sum() / weight.sum()).sqrt())

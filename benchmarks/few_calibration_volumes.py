@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from few_calibration import off_by
 from timing import one_thread, print_versions
-from torch import Tensor
 
 from restore.datasets.mri.calibration import calibration_lines
 from restore.datasets.mri.cartesian_volume import CartesianVolumeScan
@@ -57,13 +57,6 @@ def halved(volume: Volume) -> Volume:
     return dataclasses.replace(
         volume, data=data[first : first + SLICES].astype(np.float32), affine=affine
     )
-
-
-def off_by(maps: Tensor, true: Tensor, image: np.ndarray) -> float:
-    """Root mean square part of the coil images (coils, D, H, W) that lies across the maps."""
-    weight = torch.from_numpy(np.square(image, dtype=np.float64))
-    across = (1 - (maps.conj() * true).sum(0).abs().square()).clamp(min=0)
-    return float(((across * weight).sum() / weight.sum()).sqrt())
 
 
 def main() -> None:

@@ -137,18 +137,16 @@ class MRISetup(Setup):
         import torch
 
         from restore.operators.mri.coil_maps import espirit
-        from restore.operators.mri.filling import filled_centre, needs_filling
-        from restore.operators.mri.joint_maps import joint_estimate
+        from restore.operators.mri.filling import calibration_data
 
         if self.estimates:
             return self.estimates[index].maps(self._plane).to(kspace.device)
         middle, region = kspace, self.reception.region(index)
-        mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
-        few = region is not None and needs_filling(region, mask, tuple(kspace.shape))
-        if self.sets == 1 and few:
-            estimate = joint_estimate(kspace, mask)
-            self._doubt_filling(estimate, index)
-            middle, region = filled_centre(kspace, mask, estimate)
+        if self.sets == 1:
+            mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
+            middle, region, estimate = calibration_data(kspace, mask, region)
+            if estimate is not None:
+                self._doubt_filling(estimate, index)
         return espirit(middle, region, sets=self.sets)[0]
 
     def _doubt_filling(self, estimate: JointEstimate, index: int) -> None:

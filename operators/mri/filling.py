@@ -47,11 +47,12 @@ def needs_filling(region: Box, mask: Tensor, shape: tuple[int, ...]) -> bool:
 
 def calibration_data(
     kspace: Tensor, mask: Tensor, region: Region | None
-) -> tuple[Tensor, Region | None]:
-    """K-space (coils, H, W) and the region of it that ESPIRiT makes maps of: filled where it needs to be."""
+) -> tuple[Tensor, Region | None, JointEstimate | None]:
+    """K-space (coils, H, W) and the region of it that ESPIRiT makes maps of: filled where it needs to be, by what."""
     if region is None or not needs_filling(region, mask, tuple(kspace.shape)):
-        return kspace, region
-    return filled_centre(kspace, mask)
+        return kspace, region, None
+    estimate = joint_estimate(kspace, mask)
+    return *filled_centre(kspace, mask, estimate), estimate
 
 
 def filled_centre(

@@ -362,7 +362,7 @@ def _slice_maps(scan: MRIScan, index: int, region: Region) -> NDArray[np.complex
     """Maps of a slice as `restore recon` makes them. Raises ConfigError."""
     kspace = torch.from_numpy(scan.kspace[index])
     mask = torch.from_numpy(np.array(slice_mask(scan.mask, index)))
-    middle, found = calibration_data(kspace, mask, region)
+    middle, found, _ = calibration_data(kspace, mask, region)
     return slice_maps(middle.numpy(), found)
 
 
