@@ -27,6 +27,11 @@ TRANSPORT = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "br
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: longer than a validation, which only the first one does."""
 
+_LEFT: list[Any] = []
+"""Groups of exchanges that were broken off, kept to the end of the process. Whoever lets go of one as the last waits for
+its threads, and these may wait for the interpreter, to let go of the broken exchange: where the last one is a network
+that Python collects, which holds the interpreter, both wait for ever."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
@@ -133,6 +138,9 @@ def joined(device: str) -> Iterator[Workers]:
         )
     try:
         yield workers
+    except BaseException:
+        _LEFT.append(distributed.group.WORLD)
+        raise
     finally:
         distributed.destroy_process_group()
 

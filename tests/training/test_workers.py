@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 from training_in_two import STOP, trained, whole_and_in_parts
 
 from restore.datasets.picture.images import write_image
@@ -82,9 +83,13 @@ def test_a_lost_process_ends_the_other_in_a_sentence(tmp_path, second, monkeypat
     monkeypatch.setattr(workers, "PATIENCE", timedelta(seconds=20))
     second(tmp_path, STOP)
     words = r"process 0 of 2: another one has ended"
+    left = list(workers._LEFT)
     with pytest.raises(LostWorkerError, match=words), joined("cpu") as here:
         trained(tmp_path / "lost.safetensors", here)
     assert (tmp_path / "lost.safetensors").is_file()
+    # The network holds it too, and Python may collect that at any time: seen to wait for ever.
+    (group,) = workers._LEFT[len(left) :]
+    assert isinstance(group, distributed.ProcessGroup), "it has a holder to the end of the process"
 
 
 def test_batches_that_cannot_be_shared_out_and_half_an_environment_are_refused(monkeypatch):
