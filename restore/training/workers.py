@@ -28,9 +28,9 @@ PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: longer than a validation, which only the first one does."""
 
 _LEFT: list[Any] = []
-"""Groups of exchanges that were broken off, kept to the end of the process. Whoever lets go of one as the last waits for
-its threads, and these may wait for the interpreter, to let go of the broken exchange: where the last one is a network
-that Python collects, which holds the interpreter, both wait for ever."""
+"""Groups of exchanges that were broken off, kept to the end of the process. Whoever lets go of one as the last waits
+for its threads, and these may wait for the interpreter, to let go of the broken exchange: where the last one is a
+network that Python collects, which holds the interpreter, both wait for ever."""
 
 
 @dataclasses.dataclass(frozen=True)
