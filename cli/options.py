@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,9 +31,17 @@ Quality = Annotated[
     str, typer.Option(help="standard, or best: the mean of 4 samples of dds, 4 times the time.")
 ]
 Level = Annotated[
-    float, typer.Option(help="Of several samples: how often OUT_interval is to hold the truth.")
+    float,
+    typer.Option(
+        min=0.01,
+        max=0.999,
+        help="Of several samples: the share of pixels whose truth OUT_interval is to hold, 0.9 for 90 %.",
+    ),
 ]
-Unit = Annotated[str, typer.Option(help="Of every pixel, or region: of means over 8 x 8 pixels.")]
+Unit = Annotated[
+    Literal["pixel", "region"],
+    typer.Option(help="Of every pixel, or of means over regions of 8 x 8 pixels."),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option(help="Table of `restore calibrate`. Default: that for the bundled priors."),

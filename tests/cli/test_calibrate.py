@@ -222,8 +222,8 @@ def test_options_of_intervals_need_samples(data: Path, verb, tmp_path):
     command = ["image", data / "photos" / "grey.png", "-o", tmp_path / "o.png", "--task", "denoise"]
     for more, said in (
         (["--level", 0.5], "--level: an interval needs several samples"),
-        (["--samples", 2, "--level", 90], "level must lie in 0.01..0.999, got 90"),
-        (["--samples", 2, "--interval", "voxel"], "unit"),
+        (["--samples", 2, "--level", 90], "less than or equal to 0.999"),
+        (["--samples", 2, "--interval", "voxel"], "'pixel'"),
         (["--samples", 2, "--calibration", tmp_path / "none.json"], "there is no such table"),
         (["--quality", "best", "--samples", 2], "give one of the two"),
         (["--quality", "best", "--sampler", "tweedie"], "leave --sampler and --preset out"),

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from restore.datasets.median_deviation import std_by_median
 
 EDGE_FRACTION = 0.03
-"""Share of the detector at each end taken as rays through air."""
+"""Share of the detector at each end where rays through air are looked for."""
+
+AIR_SHARE, SPREAD = 0.25, 4.0
+"""Ends of views that are taken for air: the quarter whose means are least, and all whose mean lies above the middle of
+theirs by so many deviations at most (of air alone, that middle lies 1.15 of them too low). A body that reaches the ends
+in other views is left out so."""
 
 AIR_LIMIT = 0.05
 """Largest median line integral of rays that pass for air."""
@@ -27,21 +32,33 @@ a few rays."""
 
 
 def sinogram_noise_std(sinogram: NDArray[Any]) -> float | None:
-    """Standard deviation of post-log line integrals through air, from both ends of the detector.
+    """Standard deviation of post-log line integrals through air, from the detector's ends in the views that show air.
 
     sinogram: (views, detectors) or (slices, views, detectors). A ray of line integral y has about
     exp(y / 2) times this deviation, and 1 / std^2 estimates the unattenuated counts. Returns None
-    where the ends do not look like air or hold no noise.
+    where no end looks like air, or where air holds no noise.
     """
     count = max(2, round(EDGE_FRACTION * sinogram.shape[-1]))
-    ends = np.concatenate(
-        [sinogram[..., :count], sinogram[..., -count:]], axis=-1, dtype=np.float64
-    )
-    centre = np.median(ends)
-    if ends.size < MIN_SAMPLES or not abs(centre) < AIR_LIMIT:
+    ends = np.stack([sinogram[..., :count], sinogram[..., -count:]], dtype=np.float64)
+    if ends.size < MIN_SAMPLES:
         return None
-    level = float(std_by_median(ends - centre))
+    air = _through_air(ends.reshape(-1, count))
+    centre = np.median(air)
+    if not abs(centre) < AIR_LIMIT:
+        return None
+    level = float(std_by_median(air - centre))
     return level if np.isfinite(level) and level > 0 else None
+
+
+def _through_air(ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows (ends of views, bins) that show the least."""
+    bins = ends.shape[1]
+    means = ends.mean(axis=1)
+    enough = max(round(AIR_SHARE * len(ends)), -(-MIN_SAMPLES // bins))
+    least = np.argsort(means, kind="stable")[:enough]
+    # Deviations from a row's own mean do not depend on which means are chosen; they lose 1/bins of the variance.
+    level = std_by_median(ends[least] - means[least, None]) * (bins / (bins - 1)) ** 0.5
+    return ends[means <= np.median(means[least]) + SPREAD * level * bins**-0.5]
 
 
 def photons_of_air(sinograms: Iterable[NDArray[Any]]) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from restore.datasets.ct.detector.noise_estimation import photons_of_air
 from restore.datasets.ct.scan import CTScan
 from restore.datasets.open import open_scan
 from restore.datasets.scan import SetupOptions
@@ -128,6 +129,19 @@ def test_recon_says_so(tmp_path: Path):
     assert doubt_of_one_level(problem, 1.2) == ""
     weighted = scan.problem(range(1), torch.device("cpu"))
     assert doubt_of_one_level(weighted, 5.0) == ""
+
+
+def test_a_body_that_reaches_the_ends_in_some_views_takes_nothing_off():
+    """An ellipse with half axes of 60 and 20 bins, 4 along the longer one. In 29 of 60 views it reaches both ends."""
+    u = np.arange(BINS) - (BINS - 1) / 2
+    width = np.hypot(60 * np.cos(ANGLES), 20 * np.sin(ANGLES))[:, None]
+    lines = 4 * 20 / width**2 * np.sqrt(np.maximum(0, width**2 - u**2))
+    reached = (lines[:, [2, -3]] > 0).all(axis=1)
+    assert reached.sum() == 29
+    found = photons_of_air([counted(lines)])
+    assert found == pytest.approx(PHOTONS, rel=ESTIMATED)
+    everywhere = counted(np.maximum(lines, 0.2))
+    assert photons_of_air([everywhere]) is None
 
 
 def test_without_air_one_level_is_told_from_neighbouring_bins(tmp_path: Path):
