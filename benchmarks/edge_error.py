@@ -1,6 +1,6 @@
 """What `edge_error` of dds is worth in CT, on slices of the tuning: the table of RESULTS.md, "the operator's error".
 
-    python benchmarks/edge_error.py ../shared/data [--errors 0,0.03,0.05,0.07]
+    python benchmarks/edge_error.py ../shared/data [--errors 0,0.03,0.05,0.07] [--views 60,30]
 
 Two heads made by rule and a slice of an abdomen, measured on a grid twice finer than that of the image, and a slice of
 the thorax, which is measured finer too but interpolated there, so that it has no edge between two pixels. None of them
@@ -27,18 +27,18 @@ from restore.operators.ct.geometry import AIR_HU
 ABDOMEN = "ct/train/abdomen_3mm.nii.gz"
 
 
-def cases(data: Path) -> Iterator[Case]:
+def cases(data: Path, views: int) -> Iterator[Case]:
     """The slices of the tuning."""
-    yield named("head 60 views", slices_of("", phantom_scan(11, 60)), 0)
-    yield named("head 30 views", slices_of("", phantom_scan(12, 30)), 1)
+    for head, index in ((11, 0), (12, 1)):
+        scan = phantom_scan(head, views)
+        yield named(f"head {index + 1}, {views} views", slices_of("", scan), index)
     volume = read(data / ABDOMEN, modality="CT")
     fine = np.maximum(volume.data[60:61], AIR_HU)
-    scan = finer_scan(dataclasses.replace(volume, data=fine), 60, 60)
-    yield named("abdomen 60 views", slices_of("", scan), 0)
+    scan = finer_scan(dataclasses.replace(volume, data=fine), views, 60)
+    yield named(f"abdomen, {views} views", slices_of("", scan), 0)
     thorax = read(data / THORAX, modality="CT")
-    for views in (60, 30):
-        scan = simulate_ct(thorax, slices=slice(45, 46), seed=SEED, views=views, photons=PHOTONS)
-        yield named(f"thorax {views} views", slices_of("", scan), 0)
+    scan = simulate_ct(thorax, slices=slice(45, 46), seed=SEED, views=views, photons=PHOTONS)
+    yield named(f"thorax, {views} views", slices_of("", scan), 0)
 
 
 def named(name: str, found: Iterator[Case], index: int) -> Case:
@@ -53,12 +53,14 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--errors", default="0,0.03,0.05,0.07")
+    parser.add_argument("--views", default="60,30")
     args = parser.parse_args()
     errors = [float(e) for e in args.errors.split(",")]
     torch.set_num_threads(1)
     print("| slice |", " | ".join(f"{e:g}" for e in errors), "|")
     print("| --- |" + " --- |" * len(errors))
-    for case in cases(args.data):
+    chosen = [int(v) for v in args.views.split(",")]
+    for case in (case for views in chosen for case in cases(args.data, views)):
         found = []
         for error in errors:
             result = solve(

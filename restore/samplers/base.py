@@ -199,8 +199,8 @@ class Sampler(ABC):
     ) -> Self:
         """The sampler of a preset ("tuned": as the operator's kind and task have it), with some settings replaced.
 
-        operator: an operator, its class, or `Planned`. Raises ConfigError for unknown presets, unknown settings and
-        values out of range.
+        operator: an operator, its class, or `Planned`. Raises ConfigError for unknown presets, those that say nothing
+        of such a task, unknown settings and values out of range.
         """
         return from_settings(cls, cls._preset(preset, traits_of(operator)) | settings)
 
@@ -211,7 +211,14 @@ class Sampler(ABC):
                 f"{cls.__name__}: no preset '{preset}'{did_you_mean(preset, cls.presets)}"
             )
         names = (preset, f"{preset} {operator.kind}", f"{preset} {operator.task}")
-        return {k: v for name in names for k, v in cls.presets.get(name, {}).items()}
+        parts = [cls.presets[name] for name in names if name in cls.presets]
+        others = [n.split(maxsplit=1)[1] for n in cls.presets if n.startswith(f"{preset} ")]
+        if preset != "tuned" and others and not any(parts) and operator.kind:
+            raise ConfigError(
+                f"{cls.__name__}: preset '{preset}' is for {' and '.join(others)}, not for "
+                f"{operator.task or operator.kind}"
+            )
+        return {k: v for part in parts for k, v in part.items()}
 
     @classmethod
     def fits(cls, operator: OperatorTraits | type) -> bool:

@@ -19,7 +19,7 @@ from restore.priors.analytic import GaussianPrior
 from restore.problem import Problem
 from restore.randomness import Draws
 from restore.registry import check_operator, load_sampler, sampler_names
-from restore.samplers.base import Sampler
+from restore.samplers.base import Planned, Sampler
 
 NAMES = sorted(sampler_names())
 OPERATORS: dict[str, LinearOperator] = {
@@ -46,7 +46,16 @@ def test_settings_are_values_and_every_preset_can_be_built(name):
         cls().anything = 1
     for preset in cls.presets:
         for operator in OPERATORS.values():
-            assert isinstance(cls.configured(preset, operator, {}), cls)
+            if (name, preset) != ("diffpir", "volume") or operator.task in ("denoise", "deblur"):
+                assert isinstance(cls.configured(preset, operator, {}), cls)
+
+
+def test_a_preset_that_says_nothing_of_a_task_is_refused():
+    """DiffPIR's for volumes would be its settings for pictures, unfilled holes among them (16 dB)."""
+    for kind, task in (("image", "inpaint"), ("image", "superres"), ("mri", "")):
+        with pytest.raises(ConfigError, match=f"is for denoise and deblur, not for {task or kind}"):
+            load_sampler("diffpir").configured("volume", Planned(kind, task), {})
+    assert load_sampler("diffpir").configured("volume", Planned(""), {})
 
 
 def solved(name: str, operator: LinearOperator, seed: int) -> list | None:
