@@ -142,7 +142,7 @@ def main() -> None:
 
     operator, start = ParallelBeamCT(scan, method="sparse"), time.process_time()
     operator(image)
-    built, size = time.process_time() - start, operator.stored_bytes / 1e6
+    built, size = time.process_time() - start, operator.stored_bytes(args.batch) / 1e6
     print(f"{args.size}x{args.size}, {args.views} views, {scan.n_det} bins, batch {args.batch}")
     print(f"matrices: {size:.0f} MB, made in {built:.2f} s")
     print(f"fbp: {seconds(lambda y: fbp(y, scan), sinogram, args.repeats):.4f} s")

@@ -2,10 +2,12 @@
 
     git worktree add build/before <commit>
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/recon_time.py build/before . DATA [--rounds 2] [--tasks ...]
+                                                                          [--slices 8]
 
-One slice a task by `dds` with its tuned preset, as `restore recon` makes it. Each checkout works in a process of its
-own, the second one in every precision that is asked for; they take turns, and each keeps its quickest round. CPU
-seconds leave out what other programs of the machine take, but not that they slow caches and memory.
+One slice a task, or neighbouring ones, by `dds` with its tuned preset, as `restore recon` makes them. Each checkout
+works in a process of its own, the second one in every precision that is asked for; they take turns, and each keeps
+its quickest round. CPU seconds leave out what other programs of the machine take, but not that they slow caches and
+memory.
 """
 
 from __future__ import annotations
@@ -29,20 +31,20 @@ TASKS = ("mri4", "mri8", "ct60", "ct30")
 SEED = 7
 
 
-def scan_of(task: str, data: Path) -> Any:
-    """The middle slice of a task of `benchmarks/tasks.py`, held in memory: simulated when read, it would be simulated
-    anew whenever the work looks at it."""
+def scan_of(task: str, data: Path, slices: int) -> Any:
+    """The middle slice of a task of `benchmarks/tasks.py`, or so many from it on, held in memory: simulated when read,
+    they would be simulated anew whenever the work looks at them."""
     from restore.datasets.stack import LazyStack
 
-    scan = simulated(task, data)
+    scan = simulated(task, data, slices)
     fields = {f.name: getattr(scan, f.name) for f in dataclasses.fields(scan)}
     stacks = {k: np.asarray(v) for k, v in fields.items() if isinstance(v, LazyStack)}
     held = {k: LazyStack(v.shape, v.__getitem__) for k, v in stacks.items()}
     return dataclasses.replace(scan, **held)
 
 
-def simulated(task: str, data: Path) -> Any:
-    """The slice, computed when read."""
+def simulated(task: str, data: Path, slices: int) -> Any:
+    """The slices, computed when read."""
     from restore.datasets.open import read
     from restore.datasets.simulate.ct import simulate_ct
     from restore.datasets.simulate.mri import simulate_mri
@@ -50,12 +52,12 @@ def simulated(task: str, data: Path) -> Any:
     if task.startswith("ct"):
         thorax = read(data / "ct" / "train" / "thorax_1p5mm.nii.gz", modality="CT")
         return simulate_ct(
-            thorax, slices=slice(45, 46), seed=SEED, views=int(task[2:]), photons=1e5
+            thorax, slices=slice(45, 45 + slices), seed=SEED, views=int(task[2:]), photons=1e5
         )
     head = read(data / "mr" / "train" / "chris_T1.nii.gz", modality="MR")
     times = int(task[3:])
     return simulate_mri(
-        head, slices=slice(100, 101), seed=SEED, coils=8, noise=0.005, mask="random",
+        head, slices=slice(100, 100 + slices), seed=SEED, coils=8, noise=0.005, mask="random",
         acceleration=times, center_fraction=0.32 / times,
     )  # fmt: skip
 
@@ -74,7 +76,7 @@ def metered(call: Callable[..., Any], spent: dict[str, float], name: str) -> Cal
     return run
 
 
-def measured(task: str, data: Path, precision: str) -> dict[str, float]:
+def measured(task: str, data: Path, slices: int, precision: str) -> dict[str, float]:
     """One reconstruction: total, network and data step in CPU seconds, PSNR in dB. precision "": of before there was
     a choice."""
     import torch
@@ -86,7 +88,7 @@ def measured(task: str, data: Path, precision: str) -> dict[str, float]:
     from restore.registry import load_sampler
     from restore.samplers.toolbox.consistency import ProximalStep
 
-    scan, prior = scan_of(task, data), load_prior("medical")
+    scan, prior = scan_of(task, data, slices), load_prior("medical")
     sampler = load_sampler("dds").configured("tuned", scan, {})
     door: Any = scan_to_volume  # imports its options from wherever a checkout has them
     options = door.ReconOptions(**({"precision": precision} if precision else {}))
@@ -102,9 +104,17 @@ def measured(task: str, data: Path, precision: str) -> dict[str, float]:
     return spent | {"psnr": float(psnr(result.volume.data, truth, data_range=peak))}
 
 
-def asked(tree: Path, task: str, data: Path, precision: str) -> dict[str, float]:
+def asked(tree: Path, task: str, data: Path, slices: int, precision: str) -> dict[str, float]:
     """`measured` in a process that works with the package of one tree."""
-    command = [sys.executable, __file__, "--work", task, precision or "none", str(data)]
+    command = [
+        sys.executable,
+        __file__,
+        "--work",
+        task,
+        precision or "none",
+        str(slices),
+        str(data),
+    ]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(tree.resolve())}, capture_output=True, text=True, check=False
     )  # fmt: skip
@@ -125,8 +135,9 @@ def line(task: str, what: str, found: dict[str, float], before: dict[str, float]
 def main() -> None:
     if sys.argv[1:2] == ["--work"]:
         one_thread()
-        task, precision, data = sys.argv[2:]
-        print(json.dumps(measured(task, Path(data), "" if precision == "none" else precision)))
+        task, precision, slices, data = sys.argv[2:]
+        precision = "" if precision == "none" else precision
+        print(json.dumps(measured(task, Path(data), int(slices), precision)))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", type=Path)
@@ -135,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--precisions", default="float32,auto")
+    parser.add_argument("--slices", type=int, default=1)
     options = parser.parse_args()
     one_thread()
     print_versions()
@@ -154,7 +166,7 @@ def main() -> None:
         best: dict[str, dict[str, float]] = {}
         for _ in range(options.rounds):
             for name, tree, precision in contenders:
-                found = asked(tree, task, options.data, precision)
+                found = asked(tree, task, options.data, options.slices, precision)
                 if name not in best or found["total"] < best[name]["total"]:
                     best[name] = found
         for name in best:

@@ -97,9 +97,10 @@ class AttenuationScan(Scan):
         return found
 
 
-def stored_rays(operator: LineIntegrals) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of the weights of rays that a projector stores, and of making them; none where it makes them anew."""
-    size = operator.stored_bytes
+def stored_rays(operator: LineIntegrals, images: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of the weights of rays that a projector stores for so many images at once, and of making them; none where
+    it makes them anew."""
+    size = operator.stored_bytes(images)
     if not size:
         return {}, {}
     return {"weights of the rays, stored twice": size}, {"making the weights of the rays": size}

@@ -79,7 +79,7 @@ class BeamScan(AttenuationScan):
             return kept, {"projections of the volume, and what they leave": 5 * projections}
         sinograms = projections // self.n_slices * slices
         kept = {"sinograms, as measured and as the prior's": 2 * sinograms}
-        stored, passing = stored_rays(self._operator(options.projector))
+        stored, passing = stored_rays(self._operator(options.projector), slices)
         projected = {"projections of the slices, and what they leave": 5 * sinograms}
         return kept | stored, passing | projected
 

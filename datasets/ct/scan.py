@@ -76,7 +76,7 @@ class CTScan(AttenuationScan):
         operator = ParallelBeamCT(
             self.geometry, rays_per_bin=RAYS_PER_BIN, projector=options.projector
         )
-        stored, passing = stored_rays(operator)
+        stored, passing = stored_rays(operator, slices)
         projected = {"projections of the slices, and what they leave": 5 * sinograms}
         return kept | stored, passing | projected
 

@@ -70,9 +70,9 @@ class LineIntegrals(LinearOperator):
             return dataclasses.replace(self, dtype=target)
         return dataclasses.replace(self, device=target)
 
-    @property
-    def stored_bytes(self) -> int:
-        """What the weights take that are stored at the first product, 0 where each makes them anew."""
+    def stored_bytes(self, images: int = 1) -> int:
+        """What the weights take that are stored at the first products with so many images at once, 0 where each product
+        makes them anew."""
         return 0
 
     def unit_scale(self, y: Tensor) -> Scaling:

@@ -4,8 +4,8 @@ Mirroring the image in x, in y and across its diagonal turns views into each oth
 turns a view into itself, its rays in reverse order. Of views that divide half a turn evenly an eighth of the rays needs
 weights, applied to eight orientations of the image that lie side by side: each entry is read once for eight products.
 
-Called by the CT operator; other scans have one whole matrix (`whole_matrix`). Pure functions; matrices are shared while
-in use.
+Called by the CT operator; other scans have one whole matrix (`whole_matrix`), and small ones for many images, between
+which an entry that is read once is shared anyway. Pure functions; matrices are shared while in use.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from restore.operators.ct.view_symmetry import Orientation, canonical, orient
 
 _WORTH = 3
 """Rays for one that has weights, from which this is quicker than blocks of views, and no slower than a whole matrix."""
+
+MANY = 8
+"""Images from which a whole matrix, where the scan is small enough for one, is quicker: from 30 views of 104 x 104
+eight take half as long as seven (benchmarks/ct_projector.py --batch). Four take as long by either."""
 
 _TOGETHER = 4
 """Images that go through together: of more columns MKL's products take up to three times as long a column."""
@@ -98,21 +102,23 @@ def _taken(table: Tensor, which: Tensor) -> Tensor:
 
 Matrix = whole_matrix.Whole | Mirrored
 
-_STORED: weakref.WeakValueDictionary[tuple[ParallelBeam, int, torch.dtype], Matrix] = (
+_STORED: weakref.WeakValueDictionary[tuple[ParallelBeam, int, torch.dtype, bool], Matrix] = (
     weakref.WeakValueDictionary()
 )
 
 
-def stored(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> Matrix:
-    """The matrices of a scan; operators of one geometry share them as long as one holds them.
+def stored(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype, images: int) -> Matrix:
+    """The matrices of a scan for so many images; operators of one geometry share them as long as one holds them.
 
     per_bin: rays whose mean a bin measures. Neighbours share pixels, so that the mean has fewer weights than they have.
     """
-    key = geometry, per_bin, dtype
+    rays = mirrored_rays(geometry)
+    if _takes_whole(geometry, per_bin, images):
+        rays = None
+    key = geometry, per_bin, dtype, rays is None
     found = _STORED.get(key)
     if found is None:
         with torch.inference_mode(False):  # others may use them in another mode
-            rays = mirrored_rays(geometry)
             if rays is None:
                 found = whole_matrix.Whole(geometry, per_bin, dtype)
             else:
@@ -125,15 +131,27 @@ def serves(geometry: ParallelBeam, per_bin: int, device: torch.device) -> bool:
     """Whether this is quicker than blocks of views, where torch has MKL: small scans, and mirrored ones."""
     if device.type != "cpu" or not torch.backends.mkl.is_available():
         return False
-    small = whole_matrix.most_entries(geometry, per_bin) <= whole_matrix.MOST_ENTRIES
-    return small or mirrored_rays(geometry) is not None
+    return _small(geometry, per_bin) or mirrored_rays(geometry) is not None
 
 
-def most_bytes(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> int:
-    """What the matrices of a scan take at most, with what tells their places."""
+def _small(geometry: ParallelBeam, per_bin: int) -> bool:
+    return whole_matrix.most_entries(geometry, per_bin) <= whole_matrix.MOST_ENTRIES
+
+
+def _takes_whole(geometry: ParallelBeam, per_bin: int, images: int) -> bool:
+    """Whether a scan with mirrored rays has one matrix all the same."""
+    return images >= MANY and _small(geometry, per_bin)
+
+
+def most_bytes(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype, images: int) -> int:
+    """What the matrices of a scan take at most, with what tells their places.
+
+    images: at once; those who have many ask about one of them now and then too, and hold both matrices.
+    """
     rays = mirrored_rays(geometry)
+    one = whole_matrix.most_bytes(geometry, per_bin, dtype)
     if rays is None:
-        return whole_matrix.most_bytes(geometry, per_bin, dtype)
+        return one
     # Of a view's rays the halves meet as many pixels; the middle one is the longest.
     views = dataclasses.replace(rays.geometry, n_det=geometry.n_det)
     share = min(1.0, (rays.geometry.n_det + 1) / geometry.n_det)
@@ -142,6 +160,7 @@ def most_bytes(geometry: ParallelBeam, per_bin: int, dtype: torch.dtype) -> int:
         weights
         + sum(4 * math.prod(g.shape) * len(rays.orientations) for g in (geometry, views))
         + rays.bins.nbytes
+        + (one if _takes_whole(geometry, per_bin, images) else 0)
     )
 
 

@@ -8,6 +8,7 @@ first product, one set per geometry, precision and device, which operators of th
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cached_property
 from typing import final
 
@@ -128,20 +129,19 @@ class ParallelBeamCT(LineIntegrals):
     def _indexable(self) -> bool:
         return projection.largest_matrix(self._rays) < 2**31
 
-    @property
-    def stored_bytes(self) -> int:
-        """Of the matrix and its transpose, in this operator's precision."""
-        return self._bytes(self.dtype) if self._stores(self.dtype) else 0
+    def stored_bytes(self, images: int = 1) -> int:
+        """Of the matrices and their transposes, in this operator's precision."""
+        return self._bytes(self.dtype, images) if self._stores(self.dtype, images) else 0
 
-    def _bytes(self, dtype: torch.dtype) -> int:
+    def _bytes(self, dtype: torch.dtype, images: int = 1) -> int:
         if mirrored_matrix.serves(self.geometry, self.rays_per_bin, self.device):
-            return mirrored_matrix.most_bytes(self.geometry, self.rays_per_bin, dtype)
+            return mirrored_matrix.most_bytes(self.geometry, self.rays_per_bin, dtype, images)
         return projection.matrix_bytes(self._rays, dtype)
 
-    def _stores(self, dtype: torch.dtype) -> bool:
+    def _stores(self, dtype: torch.dtype, images: int = 1) -> bool:
         if self.method != "auto" or self.projector == "astra":
             return self.method == "sparse"
-        return self._bytes(dtype) <= self.memory_budget and self._indexable
+        return self._bytes(dtype, images) <= self.memory_budget and self._indexable
 
     def _matrices(self, like: Tensor) -> projection.Matrices | None:
         if not self._stores(like.dtype):
@@ -153,14 +153,15 @@ class ParallelBeamCT(LineIntegrals):
 
     def _whole(self, like: Tensor) -> mirrored_matrix.Matrix | None:
         """One matrix in the precision of a tensor's real numbers, None where blocks or no matrices are quicker."""
-        number = like.real.dtype
-        if (found := self._held_whole.get(number)) is not None and like.device.type == "cpu":
+        number, images = like.real.dtype, math.prod(like.shape[:-2]) * (1 + like.is_complex())
+        key = number, images >= mirrored_matrix.MANY
+        if (found := self._held_whole.get(key)) is not None and like.device.type == "cpu":
             return found
         scan = self.geometry, self.rays_per_bin
-        if not mirrored_matrix.serves(*scan, like.device) or not self._stores(number):
+        if not mirrored_matrix.serves(*scan, like.device) or not self._stores(number, images):
             return None
-        self._held_whole[number] = mirrored_matrix.stored(*scan, number)
-        return self._held_whole[number]
+        self._held_whole[key] = mirrored_matrix.stored(*scan, number, images)
+        return self._held_whole[key]
 
     @cached_property
     def _held(self) -> dict[tuple[torch.dtype, torch.device], projection.Matrices]:
@@ -168,8 +169,8 @@ class ParallelBeamCT(LineIntegrals):
         return {}
 
     @cached_property
-    def _held_whole(self) -> dict[torch.dtype, mirrored_matrix.Matrix]:
-        """Likewise."""
+    def _held_whole(self) -> dict[tuple[torch.dtype, bool], mirrored_matrix.Matrix]:
+        """Likewise, and by whether they are for many images."""
         return {}
 
     def _forward(self, x: Tensor) -> Tensor:

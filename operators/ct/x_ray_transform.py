@@ -171,8 +171,7 @@ class XRayTransform(LineIntegrals):
                 f"{self}: a matrix of {entries} entries is beyond 32-bit indices; use method='matrix-free' or 'auto'"
             )
 
-    @property
-    def stored_bytes(self) -> int:
+    def stored_bytes(self, images: int = 1) -> int:
         """Of the matrix and its transpose, in this operator's precision."""
         return ray_matrices.most_bytes(self._layout, self.dtype) if self._stores(self.dtype) else 0
 

@@ -29,7 +29,12 @@ NETWORK_NUMBERS, WITH_GRADIENTS = 250, 1400
 """Per pixel that goes through a network at once, in its precision."""
 
 SLICES_AT_ONCE = 4
-"""A scan of more slices goes slice by slice on a CPU, which gains nothing from batches: an interruption costs one."""
+"""A scan of more slices goes slice by slice on a CPU, where an interruption costs one, but for small slices of CT."""
+
+CT_AT_ONCE, VALUES_AT_ONCE, LEAST_COST = 8, 2**23, 30
+"""Slices of CT that go together on a CPU at most, since weights of rays that are read once serve them all; values that
+they send through a network, about 20 s of a core; evaluations that a sampler is taken to make at least, for those
+whose time goes into steps of their own."""
 
 _STATUS = Path("/proc/self/status")
 
@@ -93,7 +98,7 @@ def planned_memory(
 
     Raises ConfigError for a precision that the device does not have.
     """
-    total, usual = scan.n_slices, _usual(scan, sampler, device)
+    total, usual = scan.n_slices, _usual(scan, sampler, options.samples, device)
     coupled = usual == total and (sampler.couples_slices or scan.whole)
     size = usual
     while True:
@@ -117,12 +122,13 @@ def network_bytes(pixels: int, sampler: Sampler, precision: str, device: torch.d
     return numbers * resolve(precision, device).itemsize * min(pixels, PIXELS_PER_CALL)
 
 
-def _usual(scan: Scan, sampler: Sampler, device: torch.device) -> int:
-    """Slices that go through the network together: as many as fill a call, one on a CPU where there are many."""
+def _usual(scan: Scan, sampler: Sampler, samples: int, device: torch.device) -> int:
+    """Slices that go through the network together: as many as fill a call, few on a CPU where there are many."""
     if sampler.couples_slices or scan.whole:
         return scan.n_slices
     if device.type == "cpu" and scan.n_slices > SLICES_AT_ONCE:
-        return 1
+        work = scan.values_per_slice * samples * max(LEAST_COST, sampler.cost())
+        return max(1, min(CT_AT_ONCE, VALUES_AT_ONCE // work)) if scan.kind == "ct" else 1
     return min(scan.n_slices, max(1, PIXELS_PER_CALL // 2 // scan.values_per_slice))
 
 

@@ -84,6 +84,17 @@ def test_slices_are_planned_a_piece_at_a_time() -> None:
     assert "1 of 8 slices a piece" in one.lines()[0]
 
 
+def test_small_slices_of_ct_go_together() -> None:
+    """As many as are quick: an interruption costs a piece. Nine of 128 x 128, whose samples and evaluations count."""
+    nine = simulate_ct(ct_phantom((9, 128, 128)), views=12)
+    assert planned(nine, "dds").chunks() == [range(8), range(8, 9)]
+    assert planned(nine, "dds", samples=3).slices == 8 * 2**20 // (3 * 30 * 128**2)
+    assert planned(nine, "tv").slices == 8
+    assert planned(nine, "stsl").slices < planned(nine, "dds").slices
+    large = simulate_ct(ct_phantom((5, 512, 512)), views=12)
+    assert planned(large, "dds").slices == 1
+
+
 def test_pieces_become_smaller_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = simulate_ct(ct_phantom((4, 16, 16)), views=12)
     whole = planned(scan, "fbp")

@@ -369,6 +369,29 @@ def test_other_scans_have_one_whole_matrix(scan):
     assert isinstance(operator._whole(torch.ones(scan.shape)), whole_matrix.Whole)
 
 
+def test_many_images_have_one_whole_matrix_where_it_is_small(monkeypatch):
+    """Their products and those of few agree, and what both matrices take is told beforehand."""
+    scan = ParallelBeam.covering(shape=(16, 16), views=8)
+    few = mirrored_matrix.MANY - 1
+    x = torch.rand(few + 1, 16, 16, generator=torch.Generator().manual_seed(4), dtype=DOUBLE)
+    operator = ParallelBeamCT(scan, rays_per_bin=2, dtype=DOUBLE)
+    y = operator(x)
+    assert isinstance(operator._whole(x), whole_matrix.Whole)
+    assert isinstance(operator._whole(x[:few]), mirrored_matrix.Mirrored)
+    assert isinstance(operator._whole(torch.complex(x, x)[:few]), whole_matrix.Whole)
+    assert relative(operator(x[:few]), y[:few]) < ROUNDED
+    assert relative(operator.adjoint(y[:few]), operator.adjoint(y)[:few]) < ROUNDED
+    held = sum(
+        m.element_size() * m._nnz() + 4 * m._nnz()
+        for matrix in operator._held_whole.values()
+        for m in (matrix.bins_first, matrix.pixels_first)
+    )
+    assert held <= operator.stored_bytes(few + 1)
+    assert operator.stored_bytes(few) < operator.stored_bytes(few + 1)
+    monkeypatch.setattr(whole_matrix, "MOST_ENTRIES", 0)
+    assert isinstance(ParallelBeamCT(scan)._whole(x), mirrored_matrix.Mirrored)
+
+
 def test_symmetric_views_share_their_weights():
     scan = ParallelBeam.covering(shape=(256, 256), views=180)
     alone = 4 * 4 * 256**2 * 180 * 1.8  # two matrices of 8-byte entries, 1.8 rays a pixel and view
