@@ -1,18 +1,21 @@
 """What filling the middle of k-space is worth where few of its lines were measured: PSNR of `dds` by how maps are made.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/few_calibration.py ../shared/data [--seeds 3,5] [--steps 10]
-        [--faults]
+        [--times 8,6,4] [--places 0.35,0.5,0.62] [--faults]
 
-One slice of each head at 8x and 4x, eight coils, noise 0.005 of the maximum, as it is (124 to 188 columns). Maps: of
-the simulation, by ESPIRiT of the measured lines alone, and by ESPIRiT of the filled middle, however many lines there
-are. --faults: in the place of that table, what the estimate leaves of the samples beyond the noise, and how far the
-maps lie off (the part of coil images across them), of sound lines and of such that do not belong together.
+Slices of each head, eight coils, noise 0.005 of the maximum, as it is (124 to 188 columns), with at most twelve lines
+side by side in the middle. Maps: of the simulation, by ESPIRiT of the measured lines alone, and by ESPIRiT of the
+filled middle; how many times as much of the samples about the middle the former leave as the latter, by which one of
+them is chosen. Then, for thresholds of that factor, what the choice is worth. --faults: in the place of that table,
+what the estimate leaves of the samples beyond the noise, and how far the maps lie off (the part of coil images across
+them), of sound lines and of such that do not belong together.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,7 @@ from restore.datasets.simulate.mri import simulate_mri
 from restore.front_door import solve_problem
 from restore.metrics import psnr
 from restore.operators.mri.coil_maps import Region, espirit, fold_phase, image_phase
-from restore.operators.mri.filling import FEW_LINES, filled_centre
+from restore.operators.mri.filling import FEW_LINES, WORSE, filled_centre, left_by_maps
 from restore.operators.mri.joint_maps import joint_estimate
 from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.problem import Problem
@@ -40,6 +43,8 @@ HEADS = (
     ("mr/train/chris_T1.nii.gz", 0.5),
     ("mr/train/chris_PD.nii.gz", 0.45),
 )
+"""With the place of the slice of --faults, as a share of all."""
+THRESHOLDS = (0.0, 1.0, 1.1, WORSE, 1.2, 1.3)
 
 
 def scan_of(data: Path, name: str, where: float, times: int, seed: int) -> Scan:
@@ -104,10 +109,40 @@ def fault_rows(scan: Scan, label: str) -> None:
         print(f"| {label} | {fault} | {100 * share:.1f} | {100 * error:.1f} |", flush=True)
 
 
+def row(scan: Scan, label: str, steps: int) -> tuple[int, float, float]:
+    """Print a line of the table. Lines, the factor of what is left, and what filling gains in dB."""
+    true = scan.setup(SetupOptions(maps="file")).problem(range(1), torch.device("cpu"))
+    kspace, mask = true.y[0], torch.from_numpy(np.array(scan.mask))  # type: ignore[attr-defined]
+    region = calibration_lines(scan.mask, tuple(kspace.shape[-2:]))  # type: ignore[attr-defined]
+    alone, filled = (kspace, region), filled_centre(kspace, mask)
+    left = [left_by_maps(kspace, mask, *which) for which in (alone, filled)]
+    problems = (true, with_maps(true, *alone), with_maps(true, *filled))
+    figures = [quality(scan, p, steps) for p in problems]
+    lines = region[1].stop - region[1].start
+    cells = " | ".join(f"{figure:.2f}" for figure in figures)
+    print(f"| {label} | {lines} | {cells} | {left[0] / left[1]:.2f} |", flush=True)
+    return lines, left[0] / left[1], figures[2] - figures[1]
+
+
+def summary(rows: list[tuple[int, float, float]]) -> None:
+    """What is gained over the lines alone where a middle is filled from a factor on."""
+    heads = ["lines", "slices", *(f"from {t:g} on" for t in THRESHOLDS)]
+    print(f"\n| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|")
+    for first, last in ((4, 8), (9, FEW_LINES)):
+        some = [(factor, gain) for lines, factor, gain in rows if first <= lines <= last]
+        cells = []
+        for threshold in THRESHOLDS:
+            gains = [gain if factor >= threshold else 0.0 for factor, gain in some] or [0.0]
+            cells.append(f"{np.mean(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})")
+        print(f"| {first} to {last} | {len(some)} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", default="3,5")
+    parser.add_argument("--times", default="8,6,4")
+    parser.add_argument("--places", default="0.35,0.5,0.62")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--faults", action="store_true")
     options = parser.parse_args()
@@ -122,23 +157,19 @@ def main() -> None:
                     fault_rows(scan, f"{Path(name).name.removesuffix('.nii.gz')} {times} {seed}")
         return
     print(
-        "\n| head | times | seed | lines | maps of the simulation | lines alone | filled |\n"
-        + "| --- " * 7 + "|"
+        "\n| head, place, times, seed | lines | maps of the simulation | lines alone | filled | factor |\n"
+        + "| --- " * 6 + "|"
     )  # fmt: skip
-    for name, where in HEADS:
-        for times in (8, 4):
-            for seed in map(int, options.seeds.split(",")):
-                scan = scan_of(options.data, name, where, times, seed)
-                true = scan.setup(SetupOptions(maps="file")).problem(range(1), torch.device("cpu"))
-                kspace, mask = true.y[0], torch.from_numpy(np.array(scan.mask))  # type: ignore[attr-defined]
-                region = calibration_lines(scan.mask, tuple(kspace.shape[-2:]))  # type: ignore[attr-defined]
-                alone = with_maps(true, kspace, region)
-                filled = with_maps(true, *filled_centre(kspace, mask))
-                figures = [quality(scan, p, options.steps) for p in (true, alone, filled)]
-                lines = region[1].stop - region[1].start
-                label = name.split("/")[-1].removesuffix(".nii.gz")
-                cells = " | ".join(f"{figure:.2f}" for figure in figures)
-                print(f"| {label} | {times} | {seed} | {lines} | {cells} |", flush=True)
+    rows = []
+    for name, _ in HEADS:
+        for where, times, seed in product(
+            *(o.split(",") for o in (options.places, options.times, options.seeds))
+        ):
+            scan = scan_of(options.data, name, float(where), int(times), int(seed))
+            if scan.difficulty["centre"] <= FEW_LINES:
+                label = f"{Path(name).name.removesuffix('.nii.gz')} {where} {times} {seed}"
+                rows.append(row(scan, label, options.steps))
+    summary(rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The middle of k-space where few of its lines were measured side by side: filled, so that coil maps can be seen in it.
 
-Called by the set-up of scans; imports the joint estimate of this folder.
+Called by the set-up of scans; imports the joint estimate and the maps of this folder.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from restore.errors import ConfigError
-from restore.operators.mri.coil_maps import Region
+from restore.linalg.conjugate_gradients import cg
+from restore.operators.mri.coil_maps import Region, espirit
 from restore.operators.mri.joint_maps import (
+    WIDTH,
     WIDTH_OF_VOLUMES,
     Box,
     JointEstimate,
     check_sampling,
     joint_estimate,
+    middle_box,
 )
+from restore.operators.mri.multicoil import MultiCoilMRI
 
 FEW_LINES = 12
 """Lines along the shorter axis of the fully sampled middle up to which it is filled. From 14 on ESPIRiT of them alone
@@ -24,6 +28,13 @@ is as good or better (docs/coils.md)."""
 
 FILLED = 16
 """Lines along each axis that are filled."""
+
+WORSE = 1.15
+"""Factor by which maps of the measured lines alone must leave more of the samples about the middle than those of the
+filled one, for that to be taken: below it filling lost up to 2.8 dB (docs/coils.md)."""
+
+DAMPING, STEPS, TOLERANCE = 1e-3, 100, 1e-4
+"""Of the least squares that tells what maps leave: weight of the image, conjugate gradients, and where these end."""
 
 READOUT = 24
 """Of a volume, samples along the readout that are kept beside them: what ESPIRiT looks at."""
@@ -48,11 +59,45 @@ def needs_filling(region: Box, mask: Tensor, shape: tuple[int, ...]) -> bool:
 def calibration_data(
     kspace: Tensor, mask: Tensor, region: Region | None
 ) -> tuple[Tensor, Region | None, JointEstimate | None]:
-    """K-space (coils, H, W) and the region of it that ESPIRiT makes maps of: filled where it needs to be, by what."""
+    """K-space (coils, H, W) and the region of it that ESPIRiT makes maps of: filled where it needs to be and where that
+    explains the samples better; and the estimate that fills it, None where it needs not be."""
     if region is None or not needs_filling(region, mask, tuple(kspace.shape)):
         return kspace, region, None
     estimate = joint_estimate(kspace, mask)
-    return *filled_centre(kspace, mask, estimate), estimate
+    middle, place = filled_centre(kspace, mask, estimate)
+    alone, filled = (
+        left_by_maps(kspace, mask, *which) for which in ((kspace, region), (middle, place))
+    )
+    return (kspace, region, estimate) if alone <= WORSE * filled else (middle, place, estimate)
+
+
+def left_by_maps(kspace: Tensor, mask: Tensor, middle: Tensor, region: Region) -> float:
+    """Share of the samples about the middle, 0..1, that no image explains through ESPIRiT's maps of another k-space.
+
+    kspace: what was measured, complex (coils, H, W); mask: broadcastable to (H, W), boolean or 0/1; middle: k-space
+    like it, of whose region the maps are made. All on a grid of as many pixels as there are samples, 64 x 64 at most.
+    Zeros leave nothing.
+    """
+    box = middle_box(tuple(kspace.shape[1:]), WIDTH)
+    inside = slice(None), *box
+    sampled = mask.to(kspace.device).bool().expand(kspace.shape[1:])[box].contiguous()
+    rows, columns = (_within(part, outer) for part, outer in zip(region, box, strict=True))
+    maps, _ = espirit(middle[inside].contiguous(), (rows, columns))
+    y = kspace[inside] * sampled
+    encoding = MultiCoilMRI(maps, sampled)
+    image = cg(
+        lambda v: torch.add(encoding.normal(v), v, alpha=DAMPING), encoding.adjoint(y),
+        iters=STEPS, tol=TOLERANCE, item_ndim=2,
+    ).x  # fmt: skip
+    size = float(torch.linalg.vector_norm(y))
+    return float(torch.linalg.vector_norm(y - encoding(image))) / size if size else 0.0
+
+
+def _within(part: slice, outer: slice) -> slice:
+    """A part of an axis, counted from where the outer one begins and cut to it."""
+    start = 0 if part.start is None else part.start
+    stop = outer.stop if part.stop is None else part.stop
+    return slice(max(start, outer.start) - outer.start, min(stop, outer.stop) - outer.start)
 
 
 def filled_centre(

@@ -71,7 +71,7 @@ class JointEstimate:
         width: lines along each axis; of an axis shorter than that all are taken.
         """
         lines = fftc(self.image * self.coils, len(shape))
-        here, region = _middle(lines.shape[1:], width), _middle(shape, width)
+        here, region = middle_box(lines.shape[1:], width), middle_box(shape, width)
         full = lines.new_zeros((len(lines), *shape))
         full[(slice(None), *region)] = lines[(slice(None), *here)]
         return full, region
@@ -96,7 +96,7 @@ def joint_estimate(kspace: Tensor, mask: Tensor) -> JointEstimate:
     _check_coils(kspace)
     shape = tuple(kspace.shape[1:])
     check_sampling(mask, shape)
-    region = _middle(shape, _width(shape))
+    region = middle_box(shape, _width(shape))
     sampled = mask.to(kspace.device).expand(shape)[region].contiguous()
     lines = kspace[(slice(None), *region)] * sampled
     ones = torch.ones((1, *sampled.shape), dtype=kspace.dtype, device=kspace.device)
@@ -114,7 +114,7 @@ def joint_estimate_along(
     """
     _check_coils(kspace)
     check_trajectory(trajectory, matrix)
-    inside, points, grid = _about_middle(trajectory, matrix)
+    inside, points, grid = _aboutmiddle_box(trajectory, matrix)
     lines = kspace[:, torch.from_numpy(inside)][:, None, None]
     encoding = NonCartesianMRI.single_coil(points, grid, dtype=kspace.dtype)
     norm = float(torch.linalg.vector_norm(lines))
@@ -125,7 +125,7 @@ def joint_estimate_along(
 
 def check_trajectory(trajectory: Trajectory, matrix: tuple[int, ...]) -> None:
     """As `check_sampling`, of a trajectory for images of `matrix` (H, W). Raises ConfigError."""
-    inside, points, grid = _about_middle(trajectory, matrix)
+    inside, points, grid = _aboutmiddle_box(trajectory, matrix)
     if not inside.any():
         raise ConfigError("joint estimate: nothing was measured about the middle of k-space")
     ones = torch.ones((1, int(inside.sum())), dtype=torch.complex128)
@@ -139,11 +139,11 @@ def check_trajectory(trajectory: Trajectory, matrix: tuple[int, ...]) -> None:
     _refuse_aliases(spread[(far[0][:, None] | far[1]) & seen[0][:, None] & seen[1]])
 
 
-def _about_middle(
+def _aboutmiddle_box(
     trajectory: Trajectory, matrix: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], Trajectory, tuple[int, ...]]:
     """Which samples (readouts, samples) lie about the middle of k-space, these (1, n), and their coarse grid."""
-    grid = tuple(part.stop - part.start for part in _middle(matrix, _width(matrix)))
+    grid = tuple(part.stop - part.start for part in middle_box(matrix, _width(matrix)))
     inside = np.asarray((np.abs(trajectory.points) <= np.array(grid) / 2).all(axis=-1))
     return inside, Trajectory(trajectory.points[inside][None]), grid
 
@@ -159,7 +159,7 @@ def check_sampling(mask: Tensor, shape: tuple[int, ...]) -> None:
 
     mask: broadcastable to `shape` (H, W) or (D, H, W). A few lines side by side in the middle tell them apart.
     """
-    sampled = mask.expand(shape)[_middle(shape, _width(shape))].double()
+    sampled = mask.expand(shape)[middle_box(shape, _width(shape))].double()
     if not sampled.any():
         raise ConfigError("joint estimate: nothing was measured about the middle of k-space")
     fine = [(FINER if len(shape) == 2 else 2) * n for n in sampled.shape]
@@ -248,7 +248,7 @@ def _width(shape: tuple[int, ...]) -> int:
     return WIDTH if len(shape) == 2 else WIDTH_OF_VOLUMES
 
 
-def _middle(shape: tuple[int, ...] | torch.Size, width: int) -> Box:
+def middle_box(shape: tuple[int, ...] | torch.Size, width: int) -> Box:
     """At most `width` lines, an even number, along each axis about the zero frequency."""
     half = width // 2
     return tuple(slice(max(0, n // 2 - half), min(n, n // 2 + half)) for n in shape)

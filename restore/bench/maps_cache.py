@@ -28,7 +28,7 @@ from restore.operators.mri.coil_maps import Calibration, espirit
 
 FOLDER = ("cache", "maps")
 DATASET = "maps"
-RULES = 3
+RULES = 4
 """Counts up when maps come out otherwise for the same k-space and the same settings of `espirit`."""
 
 Compute = Callable[[int], NDArray[Any]]

@@ -17,7 +17,7 @@ LEFT = 0.03
 """Of the samples about the middle, beyond the noise, that image and maps estimated together leave of sound scans at
 most: heads reach 0.027, and from 0.032 on maps were off by 8 % and more (docs/coils.md)."""
 
-DOUBTED = "the estimate of image and maps that fills the middle of k-space"
+DOUBTED = "image and maps that are estimated together from the middle of k-space"
 """How a note on it begins."""
 
 
@@ -34,9 +34,9 @@ def filling_note(
     if not short:
         return None
     return (
-        f"the fully sampled middle of k-space has {min(short)} lines, few to see coil maps in: its {FILLED} x {FILLED} "
-        "samples were filled by image and maps estimated together, and maps estimated from that; look for shading, "
-        "or give maps"
+        f"the fully sampled middle of k-space has {min(short)} lines, few to see coil maps in: maps are estimated from "
+        f"its {FILLED} x {FILLED} samples, filled by image and maps estimated together, or from the lines alone in "
+        "slices whose samples that explains no better; look for shading, or give maps"
     )
 
 
@@ -60,7 +60,7 @@ def filling_doubt(estimate: JointEstimate, level: float | None, where: str) -> s
     if share <= LEFT:
         return None
     return (
-        f"{DOUBTED} leaves {100 * share:.2g} % of the samples of {where} unexplained beyond the noise, and at most "
+        f"{DOUBTED} leave {100 * share:.2g} % of the samples of {where} unexplained beyond the noise, and at most "
         f"{100 * LEFT:.2g} % where all is well: the maps made of it may be wrong, from lines that do not belong "
         "together (motion, phases, order), or from too few of them; give maps (--maps FILE), or measure more lines in "
         "the middle"
