@@ -82,7 +82,7 @@ def command(
         typer.Option(
             min=1,
             max=2,
-            help="Sets of maps by ESPIRiT: 2 where the object reaches beyond the field of view.",
+            help="Sets of maps by ESPIRiT: 2 where the object reaches the edges of the field of view.",
         ),
     ] = 1,
     coils_virtual: Annotated[

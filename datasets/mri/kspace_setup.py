@@ -136,6 +136,7 @@ class MRISetup(Setup):
         of its lines were measured."""
         import torch
 
+        from restore.datasets.mri.receivers.cut_field import note_cut
         from restore.operators.mri.coil_maps import espirit
         from restore.operators.mri.filling import calibration_data
 
@@ -147,6 +148,8 @@ class MRISetup(Setup):
             middle, region, estimate = calibration_data(kspace, mask, region)
             if estimate is not None:
                 self._doubt_filling(estimate, index)
+            (name,) = self.scan.ids(range(index, index + 1))
+            note_cut(self.scan.notes, kspace, self.reception.region(index), name)
         return espirit(middle, region, sets=self.sets)[0]
 
     def _doubt_filling(self, estimate: JointEstimate, index: int) -> None:

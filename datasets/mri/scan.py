@@ -231,8 +231,8 @@ class MRIScan(Scan):
 
     def _note_maps(self, reception: Reception, sets: int) -> None:
         """Say how components become an image, that the middle slice asks for several, or that few lines are filled."""
+        from restore.datasets.mri.receivers.cut_field import note_cut
         from restore.datasets.mri.receivers.few_lines import filling_note
-        from restore.operators.mri.coil_maps import field_is_cut
 
         filled = filling_note(reception.regions, self.mask, self.shape[1:]) if sets == 1 else None
         if filled is not None:
@@ -242,11 +242,10 @@ class MRIScan(Scan):
             self.note(
                 "two sets of coil maps: the image is the root sum of squares of both components, as the coils see it"
             )
-        elif field_is_cut(reception.samples(self.kspace[index], index), reception.region(index)):
-            self.note(
-                f"the object reaches beyond the field of view (a second set of coil maps is seen in slice {index}): "
-                "folded parts leave artefacts; --maps-sets 2 tells them apart"
-            )
+        else:
+            (name,) = self.ids(range(index, index + 1))
+            kspace = reception.samples(self.kspace[index], index)
+            note_cut(self.notes, kspace, reception.region(index), name)
 
     def _estimates(self, reception: Reception, level: float | None) -> tuple[JointEstimate, ...]:
         """Image and maps of every slice, estimated together. Raises ConfigError."""

@@ -18,10 +18,11 @@ FEWEST_LINES = 4  # samples along an axis below which no kernel can be calibrate
 _WIDEST = 24  # samples along an axis used by default: more sharpen nothing that maps contain
 _MOST_COILS = 32  # of which maps are estimated; the time grows with their number's third power
 _BLOCK_VALUES = 2**20  # matrix entries processed at a time
-_FAINT, _FULL = 0.85, 0.95  # eigenvalues between which a second set of maps fades in
-_EVERY = 8  # pixels along each axis between those where the second eigenvalue is looked at
+_FAINT, _FULL = 0.93, 0.98  # eigenvalues between which a second set of maps fades in
+_EVERY = 4  # pixels along each axis between those where the second eigenvalue is looked at
+_SECOND = 0.95  # eigenvalue from which a second set of maps is seen
 _CUT, _OBJECT = (
-    0.03,
+    0.02,
     0.1,
 )  # share of the object, from this part of its brightest, that no single set of maps explains
 _LEAST_LINES = 12  # below which kernels are too short to tell
@@ -95,7 +96,7 @@ def espirit(
     With `sets=2` maps are (*slices, 2, coils, H, W) and eigenvalues (*slices, 2, H, W), for a field of view that cuts
     the object: where two places are seen in one pixel, the second eigenvalue is close to 1 too. The first set is then
     the vector of both eigenvectors' plane that lies nearest to the virtual coil, the second is perpendicular to it; its
-    norm grows from 0 to 1 as the second eigenvalue does from 0.85 to 0.95, so that both are smooth.
+    norm grows from 0 to 1 as the second eigenvalue does from 0.93 to 0.98, so that both are smooth.
 
     Raises ShapeError for arrays of other ranks, ConfigError for a region under four samples along
     an axis, or other sets than 1 and 2 (2 of one coil included).
@@ -125,11 +126,11 @@ def espirit(
 
 
 def field_is_cut(kspace: Tensor, calib: Calibration = None) -> bool:
-    """Whether the object reaches beyond the field of view: one set of maps does not explain all of it.
+    """Whether the object reaches the edges of the field of view, or lies beyond: one set of maps does not explain it.
 
     kspace: complex (coils, H, W); calib as in `espirit`. So it is where the second eigenvalue of ESPIRiT reaches 0.95,
-    of every eighth pixel along each axis, in three of a hundred pixels of the object. Fewer than 12 calibration lines
-    along an axis do not tell: False. Raises ConfigError as `espirit` does.
+    of every fourth pixel along each axis, in two of a hundred pixels of the object (benchmarks/cut_field.py). Fewer
+    than 12 calibration lines along an axis do not tell: False. Raises ConfigError as `espirit` does.
     """
     region = _narrowed(_region(kspace, calib), calib, kspace.shape[-2:])
     if len(kspace) == 1 or min(part.stop - part.start for part in region) < _LEAST_LINES:
@@ -143,7 +144,7 @@ def field_is_cut(kspace: Tensor, calib: Calibration = None) -> bool:
     inside = seen > _OBJECT * seen.max()
     inside = inside[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY].flatten()
     second = torch.linalg.eigvalsh(_matrices(kernels, on_rows, on_columns)[inside])[:, -2]
-    return len(second) > 0 and float((second > _FULL).double().mean()) > _CUT
+    return len(second) > 0 and float((second > _SECOND).double().mean()) > _CUT
 
 
 def image_phase(kspace: Tensor, maps: Tensor, calib: Calibration = None) -> Tensor:

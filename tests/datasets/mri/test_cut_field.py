@@ -15,6 +15,7 @@ from people_kspace import centred_fft, columns, noise, write
 
 from restore.datasets.mri.files.cfl import write_cfl
 from restore.datasets.mri.files.maps_file import with_maps
+from restore.datasets.mri.receivers.cut_field import CUT
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan, SetupOptions
 from restore.errors import ConfigError, InputError
@@ -96,7 +97,7 @@ def test_artefacts_of_one_set_vanish_with_two(
 def test_the_cut_is_noted_and_a_whole_object_is_not(tmp_path: Path) -> None:
     scan = scan_of(tmp_path)
     scan.setup()
-    assert sum("--maps-sets 2 tells them apart" in note for note in scan.notes) == 1
+    assert sum(note.startswith(CUT) and "--maps-sets 2" in note for note in scan.notes) == 1
     again = scan_of(tmp_path)
     again.setup(SetupOptions(maps_sets=2))
     assert sum("root sum of squares of both components" in note for note in again.notes) == 1
@@ -104,6 +105,19 @@ def test_the_cut_is_noted_and_a_whole_object_is_not(tmp_path: Path) -> None:
     for reach, cut in ((0.8, False), (1.15, True)):
         kspace = centred_fft(folded(reach)[0]) + noise(IMAGES.shape, STD)
         assert field_is_cut(torch.from_numpy(kspace), 24) == cut
+
+
+def test_a_slice_that_is_not_the_middle_one_is_noted_too(tmp_path: Path) -> None:
+    """Once, when its maps are made. Of 1.0 the object touches both edges, and folds nowhere."""
+    slices = [centred_fft(folded(reach)[0]) + noise(IMAGES.shape, STD) for reach in (0.8, 0.8, 1.0)]
+    scan = open_scan(write(tmp_path / "a.h5", np.stack(slices) * MASK, mask=MASK))
+    setup = scan.setup()
+    assert not any(note.startswith(CUT) for note in scan.notes)
+    setup.problem(range(2), CPU)
+    assert not any(note.startswith(CUT) for note in scan.notes)
+    for _ in range(2):
+        setup.problem(range(3), CPU)
+        assert sum(note.startswith(CUT) and "in slice 2" in note for note in scan.notes) == 1
 
 
 def test_two_sets_are_perpendicular_smooth_and_hold_the_image() -> None:
