@@ -32,6 +32,11 @@ CASES = (
     ("stroke_T1", "poisson2d", 8, 0.12),
     ("seg3d_T1", "poisson2d", 8, 0.12),
     ("mr_gd_T1c", "poisson2d", 8, 0.12),
+    ("stroke_T1", "poisson2d", 6, 0.17),
+    ("stroke_T1", "poisson2d", 6, 0.25),
+    ("seg3d_T1", "poisson2d", 6, 0.25),
+    ("mr_gd_T1c", "poisson2d", 6, 0.25),
+    ("mr_gd_T1c", "poisson2d", 6, 0.3),
 )
 """Head, pattern, times, share of each phase encoding in the middle."""
 
