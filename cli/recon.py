@@ -80,11 +80,11 @@ def command(
     maps_sets: Annotated[
         int,
         typer.Option(
-            min=1,
+            min=0,
             max=2,
-            help="Sets of maps by ESPIRiT: 2 where the object reaches the edges of the field of view.",
+            help="Sets of maps by ESPIRiT: 1, 2, or 0: 2 where the object reaches the edges of the field of view.",
         ),
-    ] = 1,
+    ] = 0,
     coils_virtual: Annotated[
         str,
         typer.Option(

@@ -55,7 +55,11 @@ class SetupOptions:
     coils_virtual: str = setting(
         "", "MRI: virtual coils in the place of all, such as 12 or 12:geometric"
     )
-    maps_sets: int = setting(1, "MRI: sets of coil maps, 2 for a cut field of view", between=(1, 2))
+    maps_sets: int = setting(
+        1,
+        "MRI: sets of coil maps, 2 for a cut field of view, 0: two in slices that show that it is",
+        between=(0, 2),
+    )
     partial_fourier: PartialFourier = setting(
         "none",
         "MRI of which one side of k-space is missing: real holds the image real, its phase taken out",
@@ -101,7 +105,8 @@ class Scan(ABC):
     `kind`, `task` and `abilities` are asked by samplers and presets before any data are read, as those of an operator.
 
     modality: "MR" or "CT". holds: what was measured ("k-space"). takes: names of `SetupOptions` that mean
-    something here. first_look: the classical sampler whose image a reader sees first. suspects: what is usually
+    something here. first_look: the classical sampler whose image a reader sees first. components: whether slices may
+    have images of several components where the data ask for it (`maps_sets` 0). suspects: what is usually
     wrong where a reconstruction does not explain the data, in words.
 
     slice_indices: where the slices stood in the source. noise_std: in the units of the measurement, or None. affine:
@@ -115,6 +120,7 @@ class Scan(ABC):
     holds: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
     first_look: ClassVar[str]
+    components: ClassVar[bool] = False
     suspects: ClassVar[str] = (
         "a forward model that is not the one measured with, or a noise level that is too small"
     )

@@ -28,7 +28,7 @@ def held_channels(
     """
     virtual = VirtualCoils.parse(options.coils_virtual)
     coils = coils if virtual is None else virtual.number
-    measured, maps = NUMBER * coils * samples, NUMBER * coils * pixels * options.maps_sets
+    measured, maps = NUMBER * coils * samples, NUMBER * coils * pixels * max(1, options.maps_sets)
     kept = {
         f"samples of {coils} coils, as measured and as the prior's": 2 * measured,
         "coil maps": maps,

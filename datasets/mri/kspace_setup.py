@@ -39,8 +39,10 @@ class MRISetup(Setup):
     reception: of the channels.
     remove_phase: put the low-resolution phase into the maps, so that the image left to reconstruct is nearly real and
     non-negative. shade: what estimated maps of whitened channels are multiplied by, None for the brightness of the real
-    channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1 or 2.
-    held_real: images are, with the phase that the symmetric middle shows in the maps. precession: by a field map.
+    channels at each place. levels: of the noise of each slice, empty for one of all. sets: of maps by ESPIRiT, 1
+    or 2. widens: 2 in the place of 1 for slices whose object reaches the edges of the field of view, and for those that
+    are asked for together with them. held_real: images are, with the phase that the symmetric middle shows in the maps.
+    precession: by a field map.
     """
 
     scan: Scan
@@ -53,6 +55,7 @@ class MRISetup(Setup):
     shade: float | None = None
     estimates: tuple[JointEstimate, ...] = ()
     sets: int = 1
+    widens: bool = False
     second_maps: LazyStack | None = None
     held_real: bool = False
     precession: Precession | None = None
@@ -66,7 +69,8 @@ class MRISetup(Setup):
         from restore.operators.mri.soft_sense import SoftSenseMRI
         from restore.problem import Problem
 
-        slices = [self._slice(index, device) for index in which]
+        sets = self._sets(which)
+        slices = [self._slice(index, device, sets) for index in which]
         kspace, maps = (torch.stack(parts) for parts in zip(*slices, strict=True))
         mask = self.mask
         mask = mask[which.start : which.stop] if mask.ndim == 3 else mask
@@ -75,7 +79,7 @@ class MRISetup(Setup):
         if self.held_real:
             kspace, operator = torch.view_as_real(kspace), RealImages(MultiCoilMRI(maps, sampled))
         else:
-            operator = (MultiCoilMRI if self.sets == 1 else SoftSenseMRI)(maps, sampled)
+            operator = (MultiCoilMRI if sets == 1 else SoftSenseMRI)(maps, sampled)
         if self.precession is not None:
             operator = self.precession.around(operator, which)
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
@@ -96,7 +100,27 @@ class MRISetup(Setup):
         each = torch.tensor([self.levels[i] for i in which])
         return noise_model(each.reshape(-1, *[1] * (4 if self.held_real else 3)))
 
-    def _slice(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _sets(self, which: range) -> int:
+        """Sets of maps that these slices have together. Says of the first one found whose object reaches the edges of
+        the field of view that it does."""
+        from restore.datasets.mri.receivers.cut_field import note_cut
+
+        if self.sets > 1 or self.maps is not None or self.estimates:
+            return self.sets
+        cut = next((index for index in which if self._is_cut(index)), None)
+        if cut is None:
+            return 1
+        (name,) = self.scan.ids(range(cut, cut + 1))
+        note_cut(self.scan.notes, name, widens=self.widens)
+        return 2 if self.widens else 1
+
+    def _is_cut(self, index: int) -> bool:
+        from restore.operators.mri.coil_maps import field_is_cut
+
+        kspace = self.reception.samples(self.kspace[index], index)
+        return field_is_cut(kspace, self.reception.region(index))
+
+    def _slice(self, index: int, device: torch.device, sets: int) -> tuple[Tensor, Tensor]:
         """k-space (coils, H, W) and maps ([sets,] coils, H, W) of a slice as the problem has them: whitened and
         compressed, with the phase of the image, or of each component, in the maps if it is to be removed."""
         from restore.operators.mri.coil_maps import fold_phase, image_phase
@@ -114,7 +138,7 @@ class MRISetup(Setup):
             middle, (rows, columns) = self.estimates[index].centre(self._plane)
             middle, region = middle.to(device), (rows, columns)
         if maps is None:
-            maps = self._estimated(kspace, index) * self._shading(measured, index).to(device)
+            maps = self._estimated(kspace, index, sets) * self._shading(measured, index).to(device)
         if self.held_real and region is not None:
             rows, columns = (symmetric(p, n) for p, n in zip(region, maps.shape[-2:], strict=True))
             region = rows, columns
@@ -131,26 +155,23 @@ class MRISetup(Setup):
             return self.reception.white(first)
         return self.reception.white(np.stack([first, self.second_maps[index]]))
 
-    def _estimated(self, kspace: Tensor, index: int) -> Tensor:
+    def _estimated(self, kspace: Tensor, index: int, sets: int) -> Tensor:
         """Maps of norm one: those estimated with the image, else by ESPIRiT of the middle of k-space, filled where few
         of its lines were measured."""
         import torch
 
-        from restore.datasets.mri.receivers.cut_field import note_cut
         from restore.operators.mri.coil_maps import espirit
         from restore.operators.mri.filling import calibration_data
 
         if self.estimates:
             return self.estimates[index].maps(self._plane).to(kspace.device)
         middle, region = kspace, self.reception.region(index)
-        if self.sets == 1:
+        if sets == 1:
             mask = torch.from_numpy(np.array(slice_mask(self.mask, index)))
             middle, region, estimate = calibration_data(kspace, mask, region)
             if estimate is not None:
                 self._doubt_filling(estimate, index)
-            (name,) = self.scan.ids(range(index, index + 1))
-            note_cut(self.scan.notes, kspace, self.reception.region(index), name)
-        return espirit(middle, region, sets=self.sets)[0]
+        return espirit(middle, region, sets=sets)[0]
 
     def _doubt_filling(self, estimate: JointEstimate, index: int) -> None:
         """Say of the first slice whose estimate leaves much unexplained that it does."""

@@ -70,6 +70,7 @@ class MRIScan(Scan):
         "maps_sets",
         "partial_fourier",
     )
+    components: ClassVar[bool] = True
     first_look: ClassVar[str] = "zerofilled"
     suspects: ClassVar[str] = (
         "coil maps or a mask that are not this scan's, motion between the lines, a centre of k-space that lies "
@@ -195,17 +196,18 @@ class MRIScan(Scan):
         note_partial(sampled, self.notes, phase_known=phase_known, held_real=held_real)
         if options.remove_phase and None in regions and not joint:
             self.note("too few calibration lines to see the image's phase: it stays in the image")
+        widens = self._widens(options, maps)
         if not joint and (maps is None or options.maps_sets > 1):
-            self._note_maps(reception, options.maps_sets)
+            self._note_maps(reception, max(1, options.maps_sets), widens)
         shade = None if whitening is None or maps is not None else self._shade(whitening, regions)
         setup = MRISetup(
             scaling=self._scaling(regions, maps, whitening, estimates), noise=noise_model(level),
             record={"maps": "joint" if joint else "espirit" if maps is None else "file", "noise_std": level},
             scan=self, kspace=self.kspace, mask=self.mask, maps=maps, reception=reception,
             remove_phase=options.remove_phase, estimates=estimates,
-            levels=tuple(level * a for a in apart) if level else (), shade=shade, sets=options.maps_sets,
+            levels=tuple(level * a for a in apart) if level else (), shade=shade,
+            sets=max(1, options.maps_sets), widens=widens, precession=self.precession,
             second_maps=None if maps is None else self._second(options), held_real=held_real,
-            precession=self.precession,
         )  # fmt: skip
         if self.precession is not None:
             self.precession.look(self, setup)
@@ -229,10 +231,16 @@ class MRIScan(Scan):
         self.note(virtual.note(coils, dropped))
         return reception
 
-    def _note_maps(self, reception: Reception, sets: int) -> None:
+    def _widens(self, options: SetupOptions, maps: LazyStack | None) -> bool:
+        """Whether slices may have two sets of maps: by ESPIRiT, of complex images without a field map."""
+        asked = options.maps_sets == 0 and maps is None and options.maps != "joint"
+        return asked and options.partial_fourier == "none" and self.precession is None
+
+    def _note_maps(self, reception: Reception, sets: int, widens: bool) -> None:
         """Say how components become an image, that the middle slice asks for several, or that few lines are filled."""
         from restore.datasets.mri.receivers.cut_field import note_cut
         from restore.datasets.mri.receivers.few_lines import filling_note
+        from restore.operators.mri.coil_maps import field_is_cut
 
         filled = filling_note(reception.regions, self.mask, self.shape[1:]) if sets == 1 else None
         if filled is not None:
@@ -242,10 +250,9 @@ class MRIScan(Scan):
             self.note(
                 "two sets of coil maps: the image is the root sum of squares of both components, as the coils see it"
             )
-        else:
+        elif field_is_cut(reception.samples(self.kspace[index], index), reception.region(index)):
             (name,) = self.ids(range(index, index + 1))
-            kspace = reception.samples(self.kspace[index], index)
-            note_cut(self.notes, kspace, reception.region(index), name)
+            note_cut(self.notes, name, widens=widens)
 
     def _estimates(self, reception: Reception, level: float | None) -> tuple[JointEstimate, ...]:
         """Image and maps of every slice, estimated together. Raises ConfigError."""

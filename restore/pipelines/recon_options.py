@@ -6,13 +6,16 @@ Used by everything that plans or runs one: `DrawOptions` whatever is restored, `
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from restore.config import check_settings, setting
-from restore.datasets.scan import SetupOptions
+from restore.config import check_settings, setting, shared
+from restore.datasets.scan import Scan, SetupOptions
 from restore.precision import Word
 from restore.starts import DRAWN
 from restore.time_limit import Clock, TimeLimit
+
+if TYPE_CHECKING:
+    from restore.samplers.base import Sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +51,20 @@ class DrawOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ReconOptions(SetupOptions, DrawOptions):
-    """Everything that shapes the result: how the scan is set up, and what is drawn."""
+    """Everything that shapes the result: how the scan is set up, and what is drawn.
 
+    maps_sets: two sets of coil maps in slices that need them, unless a number is given.
+    """
+
+    maps_sets: int = shared(SetupOptions, "maps_sets", 0)
     trajectory_map: bool = setting(
         False, "also give the deviation of each run's last estimates (`restore.trajectory`)"
     )
     start: str = setting(DRAWN, "where the sampler's noise comes from (`restore.starts`)")
+
+    def settled(self, scan: Scan, sampler: Sampler) -> Self:
+        """With one set of coil maps for all slices where two in some are not for this scan or sampler."""
+        serves = scan.components and sampler.components and not sampler.couples_slices
+        if self.maps_sets or (serves and self.start == DRAWN):
+            return self
+        return dataclasses.replace(self, maps_sets=1)

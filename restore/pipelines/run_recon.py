@@ -131,6 +131,9 @@ def plan(job: ReconJob) -> Planned:
     start = _start(job, sampler, scan)
     if start is not None:
         job = dataclasses.replace(job, options=dataclasses.replace(job.options, start=start.text))
+    if job.adapt and job.options.maps_sets == 0:
+        job = dataclasses.replace(job, options=dataclasses.replace(job.options, maps_sets=1))
+    job = dataclasses.replace(job, options=job.options.settled(scan, sampler))
     _check_name(job)
     changed += frames_apart(sampler, frames_of(scan))
     check_over_time(writer_for(job.out), job.out, frames_of(scan))

@@ -74,6 +74,7 @@ def reconstruct(
     Raises ConfigError, InputError, DivergenceError, OutOfMemory.
     """
     limit = options.limit(clock)
+    options = options.settled(scan, sampler)
     setup = scan.setup(options)
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
     chunks = planned_memory(scan, sampler, options, device).chunks()

@@ -60,8 +60,9 @@ class Sampler(ABC):
     is used. `takes_start`: whether one chosen noise may serve all of its images (`restore.starts`). `fits_data`:
     whether it looks for an image that explains the measurement, so that a large misfit is a fault. `explains_exact`:
     whether it leaves next to nothing of an exact one, in few steps too. `separates`: whether its steps hold structured
-    noise beside the image. `bridge`, `heads`, `intensity`: of samplers of conditional models: whose schedule a model
-    must have been trained on, if on one alone; what it may predict; the range of the chain. `reference`: the paper.
+    noise beside the image. `components`: whether it serves images of several components (soft SENSE). `bridge`,
+    `heads`, `intensity`: of samplers of conditional models: whose schedule a model must have been trained on, if on one
+    alone; what it may predict; the range of the chain. `reference`: the paper.
 
     `presets`: named settings, the published ones ("published", ...) and our tuned ones: "tuned", with what differs for
     a kind of operator in "tuned KIND" and for a task in "tuned TASK", as for every other name. `tunable`: the setting
@@ -81,6 +82,7 @@ class Sampler(ABC):
     fits_data: ClassVar[bool] = True
     explains_exact: ClassVar[bool] = False
     separates: ClassVar[bool] = False
+    components: ClassVar[bool] = True
     bridge: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()
     intensity: ClassVar[tuple[float, float]] = (0.0, 1.0)

@@ -75,6 +75,7 @@ class Joint(Chain):
     )
     takes_start: ClassVar[bool] = False
     separates: ClassVar[bool] = True
+    components: ClassVar[bool] = False
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Those of dds but for its starts of CG and the spared imaginary part
         "tuned": {},

@@ -35,6 +35,7 @@ class SigpyJsense(Sampler):
 
     prior_kinds: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[tuple[str, ...]] = ("mri",)
+    components: ClassVar[bool] = False
     on: ClassVar[str] = "on a Cartesian grid"
     reference: ClassVar[str] = "Ying, Sheng: JSENSE, MRM 2007; sigpy"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tuned": {}}

@@ -40,6 +40,7 @@ class Unrolled(Sampler):
 
     prior_kinds: ClassVar[tuple[str, ...]] = ("cascade",)
     kinds: ClassVar[tuple[str, ...]] = ("mri",)
+    components: ClassVar[bool] = False
     reference: ClassVar[str] = (
         "Sriram and others: End-to-end variational networks, MICCAI 2020; Yiasemis and others: Recurrent variational "
         "network, CVPR 2022"

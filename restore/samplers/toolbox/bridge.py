@@ -31,6 +31,7 @@ class BridgeSampler(Sampler):
     prior_kinds: ClassVar[tuple[str, ...]] = ("conditional",)
     fits_data: ClassVar[bool] = False
     takes_start: ClassVar[bool] = True
+    components: ClassVar[bool] = False
 
     n_steps: int = setting(5, "network evaluations", at_least=1)
     data_consistency: bool = setting(True, "pull every estimate of x0 to the measurement")

@@ -18,11 +18,17 @@ from restore.datasets.mri.files.maps_file import with_maps
 from restore.datasets.mri.receivers.cut_field import CUT
 from restore.datasets.open import open_scan
 from restore.datasets.scan import Scan, SetupOptions
+from restore.datasets.simulate.ct import simulate_ct
+from restore.datasets.simulate.mri import simulate_mri
+from restore.datasets.simulate.phantom import ct_phantom, head_phantom
 from restore.errors import ConfigError, InputError
 from restore.front_door import solve_problem
 from restore.operators.mri.coil_maps import espirit, field_is_cut
 from restore.operators.mri.fourier import ifft2c
+from restore.operators.mri.multicoil import MultiCoilMRI
 from restore.operators.mri.soft_sense import SoftSenseMRI
+from restore.pipelines.recon_options import ReconOptions
+from restore.pipelines.scan_to_volume import reconstruct
 from restore.priors.store import load_prior
 from restore.registry import load_sampler
 
@@ -107,10 +113,18 @@ def test_the_cut_is_noted_and_a_whole_object_is_not(tmp_path: Path) -> None:
         assert field_is_cut(torch.from_numpy(kspace), 24) == cut
 
 
+WHOLE, EDGE = 0.8, 1.0
+"""Of the field of view, what the object fills. Of 1.0 it touches both edges, and folds nowhere."""
+
+
+def stack(path: Path, reaches: list[float], **items: Any) -> Scan:
+    slices = [centred_fft(folded(reach)[0]) + noise(IMAGES.shape, STD) for reach in reaches]
+    return open_scan(write(path / "a.h5", np.stack(slices) * MASK, mask=MASK, **items))
+
+
 def test_a_slice_that_is_not_the_middle_one_is_noted_too(tmp_path: Path) -> None:
-    """Once, when its maps are made. Of 1.0 the object touches both edges, and folds nowhere."""
-    slices = [centred_fft(folded(reach)[0]) + noise(IMAGES.shape, STD) for reach in (0.8, 0.8, 1.0)]
-    scan = open_scan(write(tmp_path / "a.h5", np.stack(slices) * MASK, mask=MASK))
+    """Once, when its maps are made."""
+    scan = stack(tmp_path, [WHOLE, WHOLE, EDGE])
     setup = scan.setup()
     assert not any(note.startswith(CUT) for note in scan.notes)
     setup.problem(range(2), CPU)
@@ -118,6 +132,58 @@ def test_a_slice_that_is_not_the_middle_one_is_noted_too(tmp_path: Path) -> None
     for _ in range(2):
         setup.problem(range(3), CPU)
         assert sum(note.startswith(CUT) and "in slice 2" in note for note in scan.notes) == 1
+
+
+def test_slices_that_need_two_sets_have_them_where_that_is_left_to_the_data(tmp_path: Path) -> None:
+    scan = stack(tmp_path, [WHOLE, WHOLE, EDGE])
+    setup = scan.setup(SetupOptions(maps_sets=0))
+    sound, touching, together = (setup.problem(r, CPU) for r in (range(2), range(2, 3), range(3)))
+    assert isinstance(sound.operator, MultiCoilMRI)
+    assert isinstance(touching.operator, SoftSenseMRI)
+    assert isinstance(together.operator, SoftSenseMRI)
+    (note,) = [n for n in scan.notes if n.startswith(CUT)]
+    assert "in slice 2" in note
+    assert "such slices have two sets of maps" in note
+    for number, operator in ((1, sound.operator), (2, together.operator)):
+        wanted = scan.setup(SetupOptions(maps_sets=number)).problem(range(2), CPU).operator
+        torch.testing.assert_close(operator.maps[:2], wanted.maps)
+
+
+def test_maps_of_a_file_and_images_held_real_keep_one_set(tmp_path: Path) -> None:
+    maps = np.stack([np.ones((COILS, HEIGHT, WIDTH), np.complex64) / COILS**0.5] * 2)
+    given = stack(tmp_path, [EDGE, EDGE], sensitivity_maps=maps)
+    for options in ({}, {"maps": "file"}, {"maps": "joint"}):
+        setup = given.setup(SetupOptions(maps_sets=0, **options))
+        assert isinstance(setup.problem(range(1), CPU).operator, MultiCoilMRI)
+
+
+def test_a_reconstruction_leaves_it_to_the_data_where_it_can(tmp_path: Path) -> None:
+    """Five slices go one by one: the last alone is of two components, whose sum looks like the object."""
+    scan = stack(tmp_path, [WHOLE] * 4 + [EDGE])
+    chosen = load_sampler("cgsense").configured("tuned", scan, {"weight": 1e-4})
+    found, one, two = (
+        reconstruct(scan, chosen, None, ReconOptions(maps_sets=sets), device=CPU).volume.data
+        for sets in (0, 1, 2)
+    )
+    np.testing.assert_array_equal(found[:4], one[:4])
+    np.testing.assert_array_equal(found[4], two[4])
+    truth = np.sqrt((np.abs(folded(EDGE)[0]) ** 2).sum(0))
+    error = [float(np.square(x[4] - truth).mean() ** 0.5 / truth.max()) for x in (one, found)]
+    assert error[1] < 0.7 * error[0]
+
+
+def test_one_set_is_settled_on_where_two_are_not_served() -> None:
+    scan = simulate_mri(head_phantom((5, 24, 24)), coils=4)
+    left = ReconOptions()
+    assert left.maps_sets == 0
+    assert left.settled(scan, load_sampler("dds")()).maps_sets == 0
+    assert ReconOptions(maps_sets=2).settled(scan, load_sampler("dds")()).maps_sets == 2
+    joined = load_sampler("dds").configured("volume", scan, {})
+    for sampler in (load_sampler("varnet")(), load_sampler("sigpy-jsense")(), joined):
+        assert left.settled(scan, sampler).maps_sets == 1
+    assert ReconOptions(start="3").settled(scan, load_sampler("dds")()).maps_sets == 1
+    chest = simulate_ct(ct_phantom((5, 16, 16)), views=12)
+    assert left.settled(chest, load_sampler("dds")()).maps_sets == 1
 
 
 def test_two_sets_are_perpendicular_smooth_and_hold_the_image() -> None:
