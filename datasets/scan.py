@@ -97,6 +97,10 @@ class Setup(ABC):
     def problem(self, which: range, device: torch.device) -> Problem:
         """The problem of the slices `which` of the scan, on a device. Reads them: raises InputError."""
 
+    def alike(self, which: range) -> list[range]:
+        """`which` in runs of slices whose result does not depend on which others are solved with them."""
+        return [which]
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Scan(ABC):

@@ -7,6 +7,7 @@ contract of `restore.datasets.scan.Setup`. torch is imported where a problem is 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,14 @@ class MRISetup(Setup):
         if self.precession is not None:
             operator = self.precession.around(operator, which)
         return Problem(kspace, operator, self._noise(which), self.scaling, self.scan.ids(which))
+
+    def alike(self, which: range) -> list[range]:
+        """Runs of slices that have as many sets of maps."""
+        if not self.widens or len(which) == 1:
+            return [which]
+        runs = itertools.groupby(which, key=lambda index: self._sets(range(index, index + 1)))
+        pieces = [list(run) for _, run in runs]
+        return [range(piece[0], piece[-1] + 1) for piece in pieces]
 
     @property
     def _plane(self) -> tuple[int, int]:

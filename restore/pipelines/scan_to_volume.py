@@ -7,6 +7,7 @@ The main job of the package, without files: reading stands in `restore.datasets`
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +80,7 @@ def reconstruct(
     prior = None if prior is None else prior.to(device)  # once, not for every chunk
     chunks = planned_memory(scan, sampler, options, device).chunks()
     made = Assembly((scan.n_slices, *scan.image_shape), options.samples, kept)
-    for which in chunks:
+    for which in itertools.chain.from_iterable(map(setup.alike, chunks)):
         piece, lies = None if kept is None else kept.get(which), True
         if piece is None:
             share = limit and limit.share(len(which), scan.n_slices - which.start)

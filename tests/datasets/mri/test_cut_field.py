@@ -172,6 +172,27 @@ def test_a_reconstruction_leaves_it_to_the_data_where_it_can(tmp_path: Path) -> 
     assert error[1] < 0.7 * error[0]
 
 
+def test_slices_that_go_together_have_what_each_has_alone(tmp_path: Path) -> None:
+    """Three slices make one piece, of which the middle one alone has two sets of maps."""
+    scan = stack(tmp_path, [WHOLE, EDGE, WHOLE])
+    assert scan.setup(SetupOptions(maps_sets=0)).alike(range(3)) == [
+        range(1),
+        range(1, 2),
+        range(2, 3),
+    ]
+    assert scan.setup(SetupOptions(maps_sets=2)).alike(range(3)) == [range(3)]
+    chosen = load_sampler("cgsense").configured("tuned", scan, {"weight": 1e-4})
+    found, one, two = (
+        reconstruct(scan, chosen, None, ReconOptions(maps_sets=sets), device=CPU).volume.data
+        for sets in (0, 1, 2)
+    )
+    near = 1e-4 * float(
+        one.max()
+    )  # CG of one slice and of three end after as many steps, in single precision
+    for index, wanted in ((0, one), (1, two), (2, one)):
+        np.testing.assert_allclose(found[index], wanted[index], atol=near)
+
+
 def test_one_set_is_settled_on_where_two_are_not_served() -> None:
     scan = simulate_mri(head_phantom((5, 24, 24)), coils=4)
     left = ReconOptions()
